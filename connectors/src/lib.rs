@@ -1,0 +1,6 @@
+//! The connectors: one folder per outside system, one list.
+
+use thalweg_schemas::connector::ConnectorSpec;
+
+/// All connectors.
+pub const ALL: &[ConnectorSpec] = &[];

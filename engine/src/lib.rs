@@ -1,0 +1,9 @@
+//! How a plan runs: workers, the epoch driver, published views, delivery to sinks, metrics.
+//!
+//! Knows no operator by name, no SQL and no outside system; is handed its clock, connectors and settings.
+
+pub mod clock;
+pub mod engine;
+pub mod settings;
+pub mod status;
+pub mod view;

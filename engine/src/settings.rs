@@ -1,0 +1,30 @@
+//! What a run is told: plain, checked values.
+
+use std::time::Duration;
+
+/// The settings of a run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Length of an epoch, above 0.
+    pub tick: Duration,
+    /// How many bytes of rows may be on their way to sinks before the sources are held back.
+    pub sink_queue_bytes: usize,
+    /// How many changes a subscriber may lag behind before it is cut off.
+    pub subscriber_rows_max: usize,
+    /// How many late rows and dead letters are kept in memory for their system tables (the counters are exact).
+    pub kept_rows_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            workers: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            tick: Duration::from_millis(50),
+            sink_queue_bytes: 64 << 20,
+            subscriber_rows_max: 1 << 20,
+            kept_rows_max: 10_000,
+        }
+    }
+}

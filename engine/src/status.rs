@@ -1,0 +1,163 @@
+//! What the engine says about itself: the facts behind the system tables and `/metrics`.
+
+use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::source::Progress;
+
+/// A look at a running engine.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The last epoch that is complete on all workers.
+    pub epoch: Epoch,
+    /// Its beginning, in nanoseconds since 1970.
+    pub epoch_start_ns: i64,
+    /// Worker threads.
+    pub workers: usize,
+    /// The sources.
+    pub sources: Vec<SourceStatus>,
+    /// Watermarks by source and partition (as each worker reads it).
+    pub watermarks: Vec<WatermarkStatus>,
+    /// The views.
+    pub views: Vec<ViewStatus>,
+    /// The sinks.
+    pub sinks: Vec<SinkStatus>,
+    /// The operators of all views, one entry for each worker.
+    pub operators: Vec<OperatorStatus>,
+    /// How long rows took, by what is measured.
+    pub latencies: Vec<LatencyStatus>,
+}
+
+/// One source, over all workers. At any complete epoch `rows_in = rows_out + dead`.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Records taken in, right or wrong.
+    pub rows_in: u64,
+    /// Rows handed to the dataflow.
+    pub rows_out: u64,
+    /// Records kept as dead letters.
+    pub dead: u64,
+    /// Bytes taken in.
+    pub bytes: u64,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// How far it has come.
+    pub progress: Option<Progress>,
+    /// The watermark over all partitions.
+    pub watermark: Option<Watermark>,
+    /// The last thing that went wrong with it.
+    pub last_error: Option<String>,
+}
+
+/// One partition's watermark.
+#[derive(Clone, Debug)]
+pub struct WatermarkStatus {
+    /// The source.
+    pub source: String,
+    /// The partition.
+    pub partition: String,
+    /// The worker that reads it.
+    pub worker: usize,
+    /// Its watermark.
+    pub watermark: Watermark,
+    /// Whether it is left out because nothing has come for long.
+    pub idle: bool,
+}
+
+/// One view, over all workers.
+#[derive(Clone, Debug, Default)]
+pub struct ViewStatus {
+    /// Its name.
+    pub name: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes its published rows take.
+    pub bytes: u64,
+    /// Rows that came after their window had closed.
+    pub late: u64,
+    /// Rows that could not be computed.
+    pub dead: u64,
+    /// The last complete epoch.
+    pub epoch: Epoch,
+}
+
+/// One sink, over all workers.
+#[derive(Clone, Debug, Default)]
+pub struct SinkStatus {
+    /// Its name.
+    pub name: String,
+    /// Rows handed to its writers and accepted.
+    pub rows: u64,
+    /// Bytes waiting for its writers.
+    pub queued_bytes: u64,
+    /// Calls that were tried again.
+    pub retries: u64,
+    /// The last thing that went wrong with it.
+    pub last_error: Option<String>,
+}
+
+/// One operator on one worker.
+#[derive(Clone, Debug, Default)]
+pub struct OperatorStatus {
+    /// The view (or sink) it works for.
+    pub view: String,
+    /// Its name, as `explain` prints it.
+    pub operator: String,
+    /// The worker.
+    pub worker: usize,
+    /// Rows it was handed.
+    pub rows_in: u64,
+    /// Rows it sent.
+    pub rows_out: u64,
+    /// Rows or groups it holds.
+    pub state_rows: u64,
+    /// Bytes it holds.
+    pub state_bytes: u64,
+    /// Time spent in it, in nanoseconds.
+    pub busy_ns: u64,
+}
+
+/// A distribution of durations.
+#[derive(Clone, Debug, Default)]
+pub struct LatencyStatus {
+    /// What is measured.
+    pub name: String,
+    /// How many were measured.
+    pub count: u64,
+    /// Quantiles in nanoseconds: 50, 90, 99 %, and the largest.
+    pub p50_ns: u64,
+    /// 90 %.
+    pub p90_ns: u64,
+    /// 99 %.
+    pub p99_ns: u64,
+    /// The largest.
+    pub max_ns: u64,
+}
+
+/// A record or row that is not part of any result, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// When its epoch began, in nanoseconds since 1970.
+    pub time_ns: i64,
+    /// The source, or the view whose expression failed.
+    pub origin: String,
+    /// The partition, where it has one.
+    pub partition: String,
+    /// The offset, where it has one.
+    pub offset: Option<u64>,
+    /// Why.
+    pub reason: String,
+    /// The bytes as they came.
+    pub raw: Vec<u8>,
+}
+
+/// A row that came after its window had closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateRow {
+    /// When its epoch began, in nanoseconds since 1970.
+    pub time_ns: i64,
+    /// The view that could not count it.
+    pub view: String,
+    /// The row as a JSON object.
+    pub row: String,
+}

@@ -1,0 +1,47 @@
+//! Published views: what readers see of a view, as of one epoch, without stopping a worker.
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Result;
+
+/// The rows of a view as of one epoch.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The schema.
+    pub schema: SchemaRef,
+    /// The rows, each as often as it is in the view; shared, not copied.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// What a subscription hears, in epoch order.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Changes of one epoch; several of one epoch follow each other.
+    Changes(Epoch, Batch),
+    /// All changes of this epoch and those before it have been heard.
+    Progress(Epoch),
+    /// The run has ended: no more changes.
+    Ended,
+}
+
+/// A reader of a view's changes. Blocking; a server polls it from a blocking task, or with a timeout.
+pub struct Subscription {
+    /// The view's schema.
+    pub schema: SchemaRef,
+    pub(crate) receiver: crossbeam_channel::Receiver<Result<Event>>,
+}
+
+impl Subscription {
+    /// The next event; `None` when nothing came in time; an error when the subscriber fell too far behind.
+    pub fn next(&self, timeout: std::time::Duration) -> Option<Result<Event>> {
+        match self.receiver.recv_timeout(timeout) {
+            Ok(event) => Some(event),
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => None,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Some(Ok(Event::Ended)),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The plan and the operators that carry it out: state machines over Arrow batches, hosted in a timely dataflow.
+//!
+//! Nothing here knows SQL text, files, networks or threads.
+#![forbid(missing_docs)]
+
+pub mod aggregate;
+pub mod assign_windows;
+pub mod filter;
+pub mod operator;
+pub mod plan;
+pub mod project;
+pub mod reduce;
+pub mod rows;
+pub mod window;
+pub mod window_aggregate;

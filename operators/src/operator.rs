@@ -1,0 +1,83 @@
+//! What an operator is: a state machine over batches and epochs, a plain value that can be tested as one.
+
+use crate::rows::Rows;
+use arrow::record_batch::RecordBatch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::error::Result;
+
+/// A stateful operator.
+///
+/// # Contract
+///
+/// ```text
+///   process(e, ..)*   finish_epoch(e, ..)   process(e', ..)*   finish_epoch(e', ..)   ...
+/// ```
+///
+/// `finish_epoch` is called once for each epoch, in growing order, that had rows or in which the watermark moved, when
+/// all of its rows have been handed over; epochs in between had neither. With [`EAGER`](Operator::EAGER) `process` may
+/// be called with rows of an epoch before the epochs below it are finished; without it, never.
+/// What an operator sends while epoch `e` is current leaves in epoch `e`. It must be a function of what it was handed:
+/// no clock, no randomness, no order of a hash map.
+/// An error of kind `Data` never comes from here: a row that cannot be computed goes to [`Output::dead`].
+pub trait Operator: 'static {
+    /// Whether rows may be handed over before earlier epochs are finished.
+    const EAGER: bool = false;
+
+    /// Takes rows of `epoch`.
+    fn process(&mut self, epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()>;
+
+    /// All rows of `epoch` were handed over.
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()>;
+
+    /// Rows, groups or windows held, and the bytes they take, for `thalweg.operators`.
+    fn state(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// The watermark of an operator's input around one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// As of the epoch before: rows of this epoch are late by this one.
+    pub before: Watermark,
+    /// As of this epoch, never less: windows close by this one.
+    pub now: Watermark,
+}
+
+/// How much an operator holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Groups (or rows) held.
+    pub rows: u64,
+    /// Bytes held, estimated.
+    pub bytes: u64,
+}
+
+/// Where an operator puts what it has to say; the host empties it after each call.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// What was sent, with the port.
+    pub sent: Vec<(usize, Rows)>,
+    /// Rows that came after their window had closed.
+    pub late: Vec<RecordBatch>,
+    /// Rows that could not be computed.
+    pub dead: Vec<DeadRow>,
+}
+
+/// A row that an expression could not be computed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadRow {
+    /// The row as a JSON object.
+    pub row: String,
+    /// What was wrong with it.
+    pub reason: String,
+}
+
+impl Output {
+    /// Sends rows out of port `port`; empty ones are not sent.
+    pub fn send(&mut self, port: usize, rows: Rows) {
+        if rows.num_rows() > 0 {
+            self.sent.push((port, rows));
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The plan: what the planner decided and the engine carries out. Closed, printable, with every decision taken.
+//!
+//! Nothing here is a name to be looked up in SQL any more: columns are positions, expressions are DataFusion's
+//! physical ones, types are settled. Every `match` over [`Plan`] is exhaustive on purpose: a new operator is found by
+//! the compiler in all places that must know of it.
+
+use crate::assign_windows::AssignWindowsSpec;
+use crate::filter::FilterSpec;
+use crate::project::ProjectSpec;
+use crate::reduce::ReduceSpec;
+use crate::window_aggregate::WindowAggregateSpec;
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
+use std::sync::Arc;
+use thalweg_schemas::options::Options;
+use thalweg_schemas::table::Column;
+
+/// All that one run does, each list in dependency order.
+#[derive(Clone, Debug, Default)]
+pub struct Dataflow {
+    /// The sources that something reads.
+    pub sources: Vec<SourcePlan>,
+    /// The materialized views; a view reads only sources and views before it.
+    pub views: Vec<ViewPlan>,
+    /// The sinks.
+    pub sinks: Vec<SinkPlan>,
+}
+
+/// How a source is read.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// Its name.
+    pub name: String,
+    /// The connector's name.
+    pub connector: String,
+    /// The connector's options.
+    pub options: Options,
+    /// The format's name; `None` where the connector's rows are typed by themselves.
+    pub format: Option<String>,
+    /// The format's options.
+    pub format_options: Options,
+    /// Its columns, in the order in which SQL sees them.
+    pub columns: Vec<Column>,
+    /// For each column, whether any view or sink looks at its values. Unwanted ones may be all NULL.
+    pub wanted: Vec<bool>,
+    /// The generated columns: position, and the expression over all columns that computes it.
+    pub generated: Vec<(usize, Arc<dyn PhysicalExpr>)>,
+    /// What is promised of event time; `None`: nothing, and no window over it ever closes before the end.
+    pub watermark: Option<WatermarkPlan>,
+    /// What happens to a record that is not a row.
+    pub on_bad: OnBad,
+}
+
+/// `WATERMARK FOR column AS column - lateness`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatermarkPlan {
+    /// The event time column, a timestamp.
+    pub column: usize,
+    /// How far behind the latest event time the promise stays, in nanoseconds.
+    pub lateness_ns: i64,
+    /// After how long without a row a partition no longer holds the watermark back, in nanoseconds.
+    pub idle_timeout_ns: i64,
+    /// How far ahead of the clock an event time may be, in nanoseconds; beyond it the row is a dead letter.
+    pub future_max_ns: i64,
+}
+
+/// What happens to a record that is not a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBad {
+    /// It is kept with the dead letters and counted.
+    DeadLetter,
+    /// It ends the run.
+    Fail,
+}
+
+/// A materialized view.
+#[derive(Clone, Debug)]
+pub struct ViewPlan {
+    /// Its name.
+    pub name: String,
+    /// How it is computed.
+    pub plan: Plan,
+    /// What readers of the view see.
+    pub emit: Emit,
+    /// Columns that are unique together, if such are known: the view's key.
+    pub key: Option<Vec<usize>>,
+}
+
+/// When a windowed view shows a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// From its first row on, corrected with every change.
+    Changes,
+    /// Once, when its window has closed.
+    OnWindowClose,
+}
+
+/// Which of a relation's two streams is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Every change, from the first row on.
+    Changes,
+    /// Only what is final: an append stream (of windows once they are closed).
+    Finals,
+}
+
+/// A sink.
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    /// Its name.
+    pub name: String,
+    /// What it writes: usually [`Plan::View`] or [`Plan::Source`].
+    pub plan: Plan,
+    /// Which of that plan's streams it takes.
+    pub read: Read,
+    /// The connector's name.
+    pub connector: String,
+    /// The connector's options, its format among them.
+    pub options: Options,
+}
+
+/// How a relation is computed.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// The rows of a source.
+    Source {
+        /// Its name in [`Dataflow::sources`].
+        name: String,
+        /// Its schema.
+        schema: SchemaRef,
+    },
+    /// The rows of another materialized view.
+    View {
+        /// Its name in [`Dataflow::views`].
+        name: String,
+        /// Its schema.
+        schema: SchemaRef,
+    },
+    /// Some of the rows.
+    Filter(FilterSpec),
+    /// Other columns.
+    Project(ProjectSpec),
+    /// The rows of all inputs.
+    Union {
+        /// The inputs, of one schema.
+        inputs: Vec<Plan>,
+    },
+    /// Each row once for every window that it falls into.
+    AssignWindows(AssignWindowsSpec),
+    /// One row for each window and group.
+    WindowAggregate(Box<WindowAggregateSpec>),
+    /// One row for each group, kept up to date.
+    Reduce(Box<ReduceSpec>),
+}
+
+/// From which sources' watermarks the event time of a relation follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimeOrigin {
+    /// For each source, by name, by how much the promise is weaker here than there, in nanoseconds.
+    pub sources: Vec<(String, i64)>,
+}
+
+impl TimeOrigin {
+    /// The same origin with every promise made weaker by `delay_ns`.
+    pub fn delayed(&self, delay_ns: i64) -> TimeOrigin {
+        TimeOrigin { sources: self.sources.iter().map(|(s, d)| (s.clone(), d.saturating_add(delay_ns))).collect() }
+    }
+
+    /// The origin of a relation made from both: a source in both keeps its weaker promise.
+    pub fn union(&self, other: &TimeOrigin) -> TimeOrigin {
+        let mut sources = self.sources.clone();
+        for (name, delay) in &other.sources {
+            match sources.iter_mut().find(|(s, _)| s == name) {
+                Some((_, d)) => *d = (*d).max(*delay),
+                None => sources.push((name.clone(), *delay)),
+            }
+        }
+        TimeOrigin { sources }
+    }
+}
+
+impl Plan {
+    /// The schema of its rows, without the difference of a changelog.
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            Plan::Source { schema, .. } | Plan::View { schema, .. } => schema.clone(),
+            Plan::Filter(spec) => spec.input.schema(),
+            Plan::Project(spec) => spec.schema.clone(),
+            Plan::Union { inputs } => inputs[0].schema(),
+            Plan::AssignWindows(spec) => spec.schema.clone(),
+            Plan::WindowAggregate(spec) => spec.schema.clone(),
+            Plan::Reduce(spec) => spec.schema.clone(),
+        }
+    }
+
+    /// The plans that it reads from.
+    pub fn inputs(&self) -> Vec<&Plan> {
+        match self {
+            Plan::Source { .. } | Plan::View { .. } => vec![],
+            Plan::Filter(spec) => vec![&spec.input],
+            Plan::Project(spec) => vec![&spec.input],
+            Plan::Union { inputs } => inputs.iter().collect(),
+            Plan::AssignWindows(spec) => vec![&spec.input],
+            Plan::WindowAggregate(spec) => vec![&spec.input],
+            Plan::Reduce(spec) => vec![&spec.input],
+        }
+    }
+}

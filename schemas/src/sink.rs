@@ -1,0 +1,54 @@
+//! The contract of a sink: how results leave the engine.
+
+use crate::batch::Batch;
+use crate::epoch::{Epoch, WorkerId};
+use crate::error::Result;
+use arrow::datatypes::SchemaRef;
+
+/// A sink as one run uses it, shared by all workers.
+pub trait Sink: Send + Sync {
+    /// The writer of this worker. Called once per worker, before anything is written.
+    fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>>;
+
+    /// Whether only one worker may write (a single file, a terminal): the engine sends all rows to that one.
+    fn single_writer(&self) -> bool {
+        false
+    }
+}
+
+/// What writes one worker's share of a sink, on a thread of its own.
+///
+/// # Contract
+///
+/// ```text
+///   write(e, ..)*  commit(e)   write(e', ..)*  commit(e')   ...   finish
+/// ```
+///
+/// Epochs never go back, `commit(e)` comes after the last `write` of an epoch `<= e` (epochs without rows may be
+/// skipped), `finish` comes last, once, on every orderly end.
+/// An error of kind `Retry` means that nothing of the call took effect: the engine makes the same call again, with
+/// growing pauses, for as long as it takes, and holds the sources back meanwhile. Any other error ends the run.
+/// Rows are visible to readers of the outside system whole or not at all.
+pub trait Writer: Send {
+    /// Takes rows of `epoch`. A changelog only comes to a sink that said it takes one.
+    fn write(&mut self, epoch: Epoch, batch: &Batch) -> Result<()>;
+
+    /// Everything up to `epoch` has been handed over.
+    fn commit(&mut self, epoch: Epoch) -> Result<()>;
+
+    /// Makes everything visible and closes.
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// What a connector is told when it opens a sink.
+#[derive(Clone, Debug)]
+pub struct SinkRequest {
+    /// The sink's name.
+    pub name: String,
+    /// Its options, checked against the connector's [`crate::options::OptionSpec`]s.
+    pub options: crate::options::Options,
+    /// The rows' schema.
+    pub schema: SchemaRef,
+    /// Whether the rows come with differences.
+    pub changelog: bool,
+}

@@ -1,0 +1,136 @@
+//! The contract of a source: how records enter the engine.
+
+use crate::epoch::WorkerId;
+use crate::error::Result;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+
+/// A source as one run uses it: an outside system, addressed and checked, shared by all workers.
+pub trait Source: Send + Sync {
+    /// The part of the source that this worker reads. Called once per worker, before anything is read.
+    fn reader(&self, worker: WorkerId) -> Result<Box<dyn Reader>>;
+
+    /// Whether it ends by itself. A run whose sources are all bounded ends when they have.
+    fn bounded(&self) -> bool;
+
+    /// How far reading has come, for the progress bar; `None` where there is no end to measure against.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// How much of a bounded source has been handed over, in bytes of its own (compressed) form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes handed over.
+    pub done: u64,
+    /// Bytes there are.
+    pub total: u64,
+}
+
+/// One worker's share of a source.
+///
+/// # Contract
+///
+/// ```text
+///   poll -> Ready(chunk)*   chunks of a partition come in offset order, and no record is in two chunks
+///        -> Pending         nothing now; poll again later (the engine waits in between, not the reader)
+///        -> Ended           never again: the watermark of this share goes to infinity
+/// ```
+///
+/// `poll` runs on a worker's thread between two steps of the dataflow: it must not wait for the outside world longer
+/// than a few milliseconds, and hands over about `budget` bytes at most (one record may be larger).
+/// An error of kind `Retry` is reported (rate-limited) and `poll` is called again after a pause; any other error ends
+/// the run with its message. What a source can say about single records (a file that vanished) it reports as
+/// [`Polled::Fault`]: it is counted, logged and kept with the dead letters, and reading goes on.
+/// A reader never drops a record silently and never looks into its payload.
+pub trait Reader: Send {
+    /// Hands over what is there.
+    fn poll(&mut self, budget: usize) -> Result<Polled>;
+}
+
+/// What a [`Reader::poll`] found.
+#[derive(Debug)]
+pub enum Polled {
+    /// Records.
+    Ready(Chunk),
+    /// Something outside is wrong with one partition; reading of the others goes on.
+    Fault(Fault),
+    /// Nothing at present.
+    Pending,
+    /// The end.
+    Ended,
+}
+
+/// Records of one partition, in order.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The partition: the unit that has an order, offsets and a watermark of its own.
+    pub partition: Partition,
+    /// Offset of the first record (for files: bytes from the start of the uncompressed text, or rows).
+    pub start: u64,
+    /// Offset after the last record.
+    pub end: u64,
+    /// The records.
+    pub payload: Payload,
+}
+
+/// A partition of a source, as one worker reads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Partition {
+    /// Its number within the source, the same on every worker.
+    pub index: u32,
+    /// Its name for people: a path, `topic/3`.
+    pub name: Arc<str>,
+}
+
+/// Records, decoded or not.
+#[derive(Debug)]
+pub enum Payload {
+    /// Whole records in the source's format, as bytes (for line formats: whole lines).
+    Bytes(Vec<u8>),
+    /// Messages, each a record or several in the source's format, with what the system says about them.
+    Messages(Vec<Message>),
+    /// Rows: the outside system is columnar or typed by itself (Parquet, Arrow, the generator).
+    /// Columns are matched by name and cast to what was declared.
+    Rows(RecordBatch),
+}
+
+/// One message of a system that has messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Its offset in its partition.
+    pub offset: u64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Something wrong with a partition that is worth a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The partition's name.
+    pub partition: Arc<str>,
+    /// Where in it.
+    pub offset: u64,
+    /// What and why, for a person.
+    pub reason: String,
+}
+
+/// What a connector is told when it opens a source.
+#[derive(Clone, Debug)]
+pub struct SourceRequest {
+    /// The source's name.
+    pub name: String,
+    /// Its options, checked against the connector's [`crate::options::OptionSpec`]s.
+    pub options: crate::options::Options,
+    /// The columns that come from fields of the record, with their declared types; a self-typed connector may hand
+    /// over only those of `wanted`.
+    pub fields: SchemaRef,
+    /// For each of `fields`, whether any view, sink or check looks at its values.
+    pub wanted: Vec<bool>,
+}
