@@ -5,11 +5,15 @@
 
 pub mod aggregate;
 pub mod assign_windows;
+pub mod exchange;
 pub mod filter;
+pub mod host;
+pub mod observer;
 pub mod operator;
 pub mod plan;
 pub mod project;
 pub mod reduce;
 pub mod rows;
+pub mod watermark;
 pub mod window;
 pub mod window_aggregate;

@@ -1,0 +1,96 @@
+//! Which worker a row belongs to: by a hash of its key columns, computed with Arrow kernels for a batch at once.
+
+use crate::rows::Rows;
+use arrow::array::{ArrayRef, UInt64Array};
+use datafusion_common::hash_utils::{RandomState, create_hashes};
+use thalweg_schemas::batch::Batch;
+use timely::communication::Push;
+use timely::dataflow::channels::Message;
+use timely::dataflow::channels::pact::DistributorPact;
+use timely::dataflow::channels::pushers::exchange::Distributor;
+
+/// Hashes of rows over `columns`, one a row: equal rows have equal hashes, on every machine and in every run.
+pub fn hash_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, datafusion_common::DataFusionError> {
+    let mut hashes = vec![0; rows];
+    if !columns.is_empty() {
+        create_hashes(columns, &RandomState::default(), &mut hashes)?;
+    }
+    Ok(hashes)
+}
+
+/// Sends each row to the worker that owns its key; rows without key columns all to the first worker.
+pub struct KeyDistributor {
+    key: Vec<usize>,
+}
+
+/// The exchange of a stream by the columns `key`.
+pub fn by_key(key: Vec<usize>) -> DistributorPact<impl FnOnce(usize) -> KeyDistributor> {
+    DistributorPact(move |_peers| KeyDistributor { key })
+}
+
+impl KeyDistributor {
+    fn targets(&self, batch: &Batch, peers: usize) -> Vec<Vec<u64>> {
+        let mut targets = vec![Vec::new(); peers];
+        let columns: Vec<ArrayRef> = self.key.iter().map(|&i| batch.rows.column(i).clone()).collect();
+        let hashes =
+            hash_rows(&columns, batch.num_rows()).expect("the planner refuses keys of a type that cannot be hashed");
+        for (row, hash) in hashes.iter().enumerate() {
+            // The high half decides: the low bits place the row in the owner's hash tables.
+            targets[((hash >> 32) % peers as u64) as usize].push(row as u64);
+        }
+        targets
+    }
+}
+
+impl Distributor<Rows> for KeyDistributor {
+    fn partition<T: Clone, P: Push<Message<T, Rows>>>(&mut self, container: &mut Rows, time: &T, pushers: &mut [P]) {
+        let rows = std::mem::take(container);
+        let bound = rows.late_bound();
+        let Some(batch) = rows.into_batch() else { return };
+        if self.key.is_empty() {
+            Message::push_at(&mut Rows::new(batch, bound), time.clone(), &mut pushers[0]);
+            return;
+        }
+        for (target, indices) in self.targets(&batch, pushers.len()).into_iter().enumerate() {
+            if indices.is_empty() {
+                continue;
+            }
+            let part = if indices.len() == batch.num_rows() {
+                batch.clone()
+            } else {
+                batch.take(&UInt64Array::from(indices)).expect("the indices are rows of the batch")
+            };
+            Message::push_at(&mut Rows::new(part, bound), time.clone(), &mut pushers[target]);
+        }
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, Rows>>>(&mut self, _time: &T, _pushers: &mut [P]) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+
+    #[test]
+    fn every_row_has_one_owner_and_equal_keys_share_it() {
+        let schema = Schema::new(vec![Field::new("k", DataType::Utf8, true), Field::new("v", DataType::Int64, false)]);
+        let keys = StringArray::from_iter((0..1000).map(|i| (i % 7 != 0).then(|| format!("key-{}", i % 50))));
+        let values = Int64Array::from_iter_values(0..1000);
+        let rows = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(keys.clone()), Arc::new(values)]).unwrap();
+        for peers in [2, 3, 8] {
+            let targets = KeyDistributor { key: vec![0] }.targets(&Batch::append(rows.clone()), peers);
+            assert_eq!(targets.iter().map(Vec::len).sum::<usize>(), 1000);
+            let mut owner = std::collections::BTreeMap::new();
+            for (target, indices) in targets.iter().enumerate() {
+                assert!(!indices.is_empty(), "50 keys spread over {peers} workers leave none without");
+                for &row in indices {
+                    let key = keys.iter().nth(row as usize).unwrap();
+                    assert_eq!(*owner.entry(key).or_insert(target), target);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The host: runs any [`Operator`] in a timely dataflow and holds it to its contract.
+//!
+//! It keeps what belongs to epochs that are not due yet, hands over epochs in order, finishes them when the frontier
+//! says that they are complete, and holds the capability of an epoch for as long as the operator may still speak in it.
+
+use crate::observer::Observer;
+use crate::operator::{Operator, Output, Times};
+use crate::rows::Rows;
+use crate::watermark::{WatermarkTracker, WatermarkUpdate};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use thalweg_schemas::epoch::Epoch;
+use timely::container::NoopBuilder;
+use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::{Scope, Stream, StreamVec};
+use timely::progress::frontier::MutableAntichain;
+
+/// What a hosted operator listens to.
+pub struct Inputs<'scope> {
+    /// Its rows.
+    pub rows: Stream<'scope, u64, Rows>,
+    /// The watermarks of all sources.
+    pub watermarks: StreamVec<'scope, u64, WatermarkUpdate>,
+    /// What it makes of them.
+    pub tracker: WatermarkTracker,
+}
+
+/// Runs `operator` under `name` for `view`, with `ports` outputs.
+pub fn host<'scope, P, O>(
+    scope: Scope<'scope, u64>,
+    (view, name): (&str, &str),
+    operator: O,
+    inputs: Inputs<'scope>,
+    pact: P,
+    ports: usize,
+    observer: Rc<dyn Observer>,
+) -> Vec<Stream<'scope, u64, Rows>>
+where
+    P: ParallelizationContract<u64, Rows>,
+    O: Operator,
+{
+    let mut builder = OperatorBuilder::new(name.to_string(), scope);
+    let mut rows_in = builder.new_input(inputs.rows, pact);
+    let mut watermarks_in = builder.new_input(inputs.watermarks, Pipeline);
+    let (mut outputs, mut streams) = (Vec::new(), Vec::new());
+    for _ in 0..ports {
+        let (output, stream) = builder.new_output();
+        outputs.push(OutputBuilder::<u64, NoopBuilder<Rows>>::from(output));
+        streams.push(stream);
+    }
+    let meter = observer.operator(view, name);
+    let mut hosted = Hosted {
+        operator,
+        view: view.to_string(),
+        tracker: inputs.tracker,
+        observer,
+        ports,
+        pending: BTreeMap::new(),
+        finished: None,
+    };
+    builder.build(move |_capabilities| {
+        move |frontiers: &[MutableAntichain<u64>]| {
+            let began = hosted.observer.nanos();
+            let frontier = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min().unwrap_or(u64::MAX);
+            let mut sent = Vec::new();
+            rows_in.for_each(|capability, rows: &mut Rows| {
+                let rows = std::mem::take(rows);
+                meter.took_in(rows.num_rows());
+                hosted.accept_rows(&capability, rows, frontier, &mut sent);
+            });
+            watermarks_in.for_each(|capability, updates: &mut Vec<WatermarkUpdate>| {
+                hosted.epoch(&capability).updates.append(updates);
+            });
+            hosted.advance(frontier, &mut sent);
+            for (port, capability, mut rows) in sent {
+                meter.sent(rows.num_rows());
+                outputs[port].activate().session_with_builder(&capability).give_container(&mut rows);
+            }
+            meter.holds(hosted.operator.state());
+            meter.worked(hosted.observer.nanos().saturating_sub(began));
+        }
+    });
+    streams
+}
+
+/// Rows to send: out of which port, in whose name.
+type Sent = Vec<(usize, Capability<u64>, Rows)>;
+
+struct Hosted<O> {
+    operator: O,
+    view: String,
+    tracker: WatermarkTracker,
+    observer: Rc<dyn Observer>,
+    ports: usize,
+    pending: BTreeMap<u64, PendingEpoch>,
+    /// The last epoch that was finished, for the contract.
+    finished: Option<u64>,
+}
+
+/// An epoch that is not finished.
+struct PendingEpoch {
+    capabilities: Vec<Capability<u64>>,
+    /// Rows whose turn has not come.
+    rows: Vec<Rows>,
+    updates: Vec<WatermarkUpdate>,
+    /// Whether the operator was handed rows of it.
+    begun: bool,
+}
+
+impl<O: Operator> Hosted<O> {
+    fn epoch(&mut self, capability: &InputCapability<u64>) -> &mut PendingEpoch {
+        let ports = self.ports;
+        assert!(self.finished.is_none_or(|f| f < *capability.time()), "timely delivers nothing behind the frontier");
+        self.pending.entry(*capability.time()).or_insert_with(|| PendingEpoch {
+            capabilities: (0..ports).map(|port| capability.retain(port)).collect(),
+            rows: Vec::new(),
+            updates: Vec::new(),
+            begun: false,
+        })
+    }
+
+    fn accept_rows(&mut self, capability: &InputCapability<u64>, rows: Rows, frontier: u64, sent: &mut Sent) {
+        let time = *capability.time();
+        let first = self.pending.keys().next().is_none_or(|first| time <= *first);
+        let epoch = self.epoch(capability);
+        if O::EAGER || (first && time <= frontier) {
+            self.process(time, rows, sent);
+        } else {
+            epoch.rows.push(rows);
+        }
+    }
+
+    fn process(&mut self, time: u64, rows: Rows, sent: &mut Sent) {
+        let mut output = Output::default();
+        let result = self.operator.process(Epoch(time), rows, &mut output);
+        if let Some(epoch) = self.pending.get_mut(&time) {
+            epoch.begun = true;
+        }
+        self.settle(time, result, output, sent);
+    }
+
+    /// Finishes what is complete and begins what is due.
+    fn advance(&mut self, frontier: u64, sent: &mut Sent) {
+        while let Some(&time) = self.pending.keys().next() {
+            if time > frontier {
+                return;
+            }
+            let rows = self.pending.get_mut(&time).map(|e| std::mem::take(&mut e.rows)).unwrap_or_default();
+            for rows in rows {
+                self.process(time, rows, sent);
+            }
+            if time == frontier {
+                return;
+            }
+            self.finish(time, sent);
+        }
+    }
+
+    fn finish(&mut self, time: u64, sent: &mut Sent) {
+        let Some(epoch) = self.pending.get_mut(&time) else { return };
+        let before = self.tracker.current();
+        for update in std::mem::take(&mut epoch.updates) {
+            self.tracker.update(update);
+        }
+        let now = self.tracker.current();
+        let begun = epoch.begun;
+        self.finished = Some(time);
+        if begun || now != before {
+            let mut output = Output::default();
+            let result = self.operator.finish_epoch(Epoch(time), Times { before, now }, &mut output);
+            self.settle(time, result, output, sent);
+        }
+        self.pending.remove(&time);
+    }
+
+    fn settle(&mut self, time: u64, result: thalweg_schemas::error::Result<()>, output: Output, sent: &mut Sent) {
+        if let Err(error) = result {
+            self.observer.fail(error.with_detail(format!("in view \"{}\", epoch {time}", self.view)));
+        }
+        let Some(epoch) = self.pending.get(&time) else { return };
+        for (port, rows) in output.sent {
+            // A port that the dataflow did not ask for has no listener.
+            if let Some(capability) = epoch.capabilities.get(port) {
+                sent.push((port, capability.clone(), rows));
+            }
+        }
+        for rows in output.late {
+            self.observer.late(&self.view, Epoch(time), rows);
+        }
+        for row in output.dead {
+            self.observer.dead(&self.view, Epoch(time), row);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a dataflow reports to the engine beside its results: meters, late rows, dead rows, faults.
+
+use crate::operator::{DeadRow, StateSize};
+use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Error;
+
+/// The engine's ear in a dataflow, one a worker.
+pub trait Observer {
+    /// A meter for the operator `name` of `view`, asked for once.
+    fn operator(&self, view: &str, name: &str) -> Arc<OperatorMeter>;
+
+    /// Rows came after all of their windows had closed.
+    fn late(&self, view: &str, epoch: Epoch, rows: RecordBatch);
+
+    /// A row could not be computed.
+    fn dead(&self, view: &str, epoch: Epoch, row: DeadRow);
+
+    /// The run cannot go on.
+    fn fail(&self, error: Error);
+
+    /// A stopwatch in nanoseconds: for meters only, never for results.
+    fn nanos(&self) -> u64;
+}
+
+/// What one operator on one worker did. Written by its worker, read by anyone.
+#[derive(Debug, Default)]
+pub struct OperatorMeter {
+    /// Rows it was handed.
+    pub rows_in: AtomicU64,
+    /// Rows it sent.
+    pub rows_out: AtomicU64,
+    /// Rows or groups it holds.
+    pub state_rows: AtomicU64,
+    /// Bytes it holds.
+    pub state_bytes: AtomicU64,
+    /// Time spent in it, in nanoseconds.
+    pub busy_ns: AtomicU64,
+}
+
+impl OperatorMeter {
+    pub(crate) fn took_in(&self, rows: usize) {
+        self.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, rows: usize) {
+        self.rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn holds(&self, state: StateSize) {
+        self.state_rows.store(state.rows, Ordering::Relaxed);
+        self.state_bytes.store(state.bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn worked(&self, nanos: u64) {
+        self.busy_ns.fetch_add(nanos, Ordering::Relaxed);
+    }
+}

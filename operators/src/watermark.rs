@@ -1,0 +1,111 @@
+//! How watermarks travel: one small message for each worker and source when it moves, heard by every worker.
+
+use crate::plan::TimeOrigin;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use thalweg_schemas::epoch::Watermark;
+
+/// One worker's watermark of one source, as of the epoch that the message is stamped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkUpdate {
+    /// The source's position in the plan.
+    pub source: u32,
+    /// The worker that reads this share of it.
+    pub worker: u32,
+    /// Nanoseconds since 1970, as [`Watermark`].
+    pub watermark_ns: i64,
+    /// Whether nothing has come for so long that the share no longer holds the others back.
+    pub idle: bool,
+}
+
+/// What an operator knows of the watermarks it depends on.
+#[derive(Debug)]
+pub struct WatermarkTracker {
+    /// By source: how much weaker the promise is here, and what each worker said last.
+    sources: BTreeMap<u32, (i64, Vec<Option<WatermarkUpdate>>)>,
+    current: Watermark,
+}
+
+impl WatermarkTracker {
+    /// Follows the sources of `origin`, whose positions `source_ids` knows, read by `peers` workers.
+    ///
+    /// An origin without sources promises nothing until it ends, which nobody can say: its watermark stays at the
+    /// beginning. The planner gives no windows to such relations.
+    pub fn new(origin: &TimeOrigin, source_ids: &BTreeMap<String, u32>, peers: usize) -> WatermarkTracker {
+        let known = origin.sources.iter().filter_map(|(name, delay)| Some((*source_ids.get(name)?, *delay)));
+        let sources = known.map(|(id, delay)| (id, (delay, vec![None; peers]))).collect();
+        WatermarkTracker { sources, current: Watermark::MIN }
+    }
+
+    /// Takes in one message.
+    pub fn update(&mut self, update: WatermarkUpdate) {
+        if let Some((_, workers)) = self.sources.get_mut(&update.source)
+            && let Some(slot) = workers.get_mut(update.worker as usize)
+        {
+            *slot = Some(update);
+        }
+    }
+
+    /// The watermark by all messages taken in; never less than it was.
+    pub fn current(&mut self) -> Watermark {
+        let mut least: Option<Watermark> = None;
+        for (delay, workers) in self.sources.values() {
+            let active = workers.iter().filter(|w| !w.is_some_and(|u| u.idle));
+            let source = active.map(|w| w.map_or(Watermark::MIN, |u| Watermark(u.watermark_ns))).min();
+            // A source of which all shares are idle says nothing: the others decide, or it stays as it was.
+            if let Some(source) = source {
+                let here = source.delayed(*delay);
+                least = Some(least.map_or(here, |l| l.min(here)));
+            }
+        }
+        self.current = self.current.max(least.unwrap_or(self.current));
+        self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker(sources: &[(&str, i64)], peers: usize) -> WatermarkTracker {
+        let origin = TimeOrigin { sources: sources.iter().map(|(s, d)| (s.to_string(), *d)).collect() };
+        let ids = BTreeMap::from([("a".to_string(), 0), ("b".to_string(), 1)]);
+        WatermarkTracker::new(&origin, &ids, peers)
+    }
+
+    fn said(source: u32, worker: u32, watermark_ns: i64) -> WatermarkUpdate {
+        WatermarkUpdate { source, worker, watermark_ns, idle: false }
+    }
+
+    #[test]
+    fn the_slowest_worker_decides_and_nothing_goes_back() {
+        let mut t = tracker(&[("a", 0)], 2);
+        t.update(said(0, 0, 100));
+        assert_eq!(t.current(), Watermark::MIN);
+        t.update(said(0, 1, 50));
+        assert_eq!(t.current(), Watermark(50));
+        t.update(said(0, 1, 40));
+        assert_eq!(t.current(), Watermark(50));
+        t.update(said(0, 1, i64::MAX));
+        assert_eq!(t.current(), Watermark(100));
+    }
+
+    #[test]
+    fn idle_shares_hold_nobody_back() {
+        let mut t = tracker(&[("a", 0), ("b", 10)], 1);
+        t.update(said(0, 0, 100));
+        t.update(said(1, 0, 30));
+        assert_eq!(t.current(), Watermark(20));
+        t.update(WatermarkUpdate { idle: true, ..said(1, 0, 30) });
+        assert_eq!(t.current(), Watermark(100));
+        t.update(WatermarkUpdate { idle: true, ..said(0, 0, 100) });
+        assert_eq!(t.current(), Watermark(100));
+    }
+
+    #[test]
+    fn the_end_stays_the_end_however_it_is_delayed() {
+        let mut t = tracker(&[("a", 1_000)], 1);
+        t.update(said(0, 0, i64::MAX));
+        assert_eq!(t.current(), Watermark::MAX);
+    }
+}
