@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod assign_windows;
+pub mod evaluate;
 pub mod exchange;
 pub mod filter;
 pub mod host;

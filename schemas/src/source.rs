@@ -72,6 +72,8 @@ pub struct Chunk {
     pub start: u64,
     /// Offset after the last record.
     pub end: u64,
+    /// The line that names the columns, where the format has one (CSV): it comes with every chunk of the file.
+    pub header: Option<Arc<[u8]>>,
     /// The records.
     pub payload: Payload,
 }

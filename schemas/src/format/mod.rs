@@ -19,6 +19,12 @@ pub trait Decoder: Send {
     /// Decodes whole records; `origin` is the offset of `bytes` in its partition, from which the offsets of rows
     /// are counted.
     fn decode(&mut self, bytes: &[u8], origin: u64) -> Result<Decoded>;
+
+    /// Takes the line that names the columns of what comes next, for formats that have one. Called before `decode`
+    /// with every chunk that has a header; the same header again costs nothing.
+    fn header(&mut self, _line: &[u8]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What became of a piece of input.
