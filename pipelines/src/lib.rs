@@ -1,1 +1,12 @@
 //! From what the user wrote to a plan: parse, bind, check, lower, explain; and ad-hoc queries over snapshots.
+
+mod compile;
+mod program;
+pub mod query;
+mod report;
+mod statement;
+
+pub use compile::compile;
+pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
+pub use report::{render_errors, render_warnings};
+pub use statement::{Shown, Statement, Subscribe, parse_statement};

@@ -1,0 +1,82 @@
+//! What goes into the compiler and what comes out: texts and their surroundings, a program.
+
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use thalweg_operators::plan::Dataflow;
+use thalweg_schemas::connector::ConnectorSpec;
+use thalweg_schemas::error::Error;
+
+/// One text of statements.
+#[derive(Clone, Debug)]
+pub struct SqlText {
+    /// The file, as the user named it; empty for what came over the wire.
+    pub file: Arc<str>,
+    /// What it says.
+    pub text: Arc<str>,
+}
+
+/// What the statements may refer to besides each other.
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// All connectors.
+    pub connectors: &'a [ConnectorSpec],
+    /// The values of `${NAME}` in string literals.
+    pub variables: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What a pipeline came to: a dataflow, and what there is to show of it.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// What the engine runs.
+    pub dataflow: Dataflow,
+    /// Everything that was declared, in dependency order.
+    pub declarations: Vec<Declaration>,
+    /// What is allowed but worth a word, such as a view whose state nothing bounds.
+    pub warnings: Vec<Error>,
+}
+
+impl Program {
+    /// What was declared under `name`.
+    pub fn declaration(&self, name: &str) -> Option<&Declaration> {
+        self.declarations.iter().find(|d| d.name == name)
+    }
+}
+
+/// A source, a view or a sink as it was declared.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: DeclarationKind,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// The statement, as it was written: variables are not put in, so no secret shows.
+    pub ddl: String,
+}
+
+/// What a declaration declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeclarationKind {
+    /// `CREATE SOURCE`
+    Source {
+        /// The connector's name.
+        connector: String,
+        /// Whether it ends by itself.
+        bounded: bool,
+    },
+    /// `CREATE VIEW`: its query, to be planned over the relations that it reads.
+    View {
+        /// The query alone.
+        query: String,
+    },
+    /// `CREATE MATERIALIZED VIEW`
+    MaterializedView,
+    /// `CREATE SINK`
+    Sink {
+        /// The connector's name.
+        connector: String,
+        /// The Parquet folder in which its history can be queried, if it can.
+        history: Option<String>,
+    },
+}
