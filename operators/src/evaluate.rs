@@ -1,7 +1,7 @@
 //! Evaluating an expression over a batch such that one bad row spoils nothing but itself.
 
 use crate::operator::DeadRow;
-use arrow::array::{Array, ArrayRef, UInt64Array, new_empty_array};
+use arrow::array::{ArrayRef, UInt64Array, new_empty_array};
 use arrow::compute::{concat, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use datafusion_physical_expr::PhysicalExpr;

@@ -113,6 +113,8 @@ pub struct SinkPlan {
     pub plan: Plan,
     /// Which of that plan's streams it takes.
     pub read: Read,
+    /// Whether that stream is a changelog.
+    pub changelog: bool,
     /// The connector's name.
     pub connector: String,
     /// The connector's options, its format among them.

@@ -130,6 +130,8 @@ pub struct SourceRequest {
     pub name: String,
     /// Its options, checked against the connector's [`crate::options::OptionSpec`]s.
     pub options: crate::options::Options,
+    /// The format's name; `None` where the connector has none. A file connector frames records by it.
+    pub format: Option<String>,
     /// The columns that come from fields of the record, with their declared types; a self-typed connector may hand
     /// over only those of `wanted`.
     pub fields: SchemaRef,
