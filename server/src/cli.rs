@@ -1,0 +1,214 @@
+//! The command line: what can be written, and the manual page of each command.
+//!
+//! Everything here is text as the user gave it; [`crate::config`] turns it into checked values.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// SQL views over streams, kept up to date: telemetry, events and traces in; live views, Parquet and alerts out.
+#[derive(Parser, Debug)]
+#[command(
+    name = "thalweg",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  thalweg demo\n  thalweg run pipelines/orders.sql\n  thalweg sql 'SELECT * FROM orders_per_minute'\n\nExit codes: 0 done, 1 a mistake in what was given, 2 a fault.",
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run pipelines until they end or are stopped
+    ///
+    /// Starts the sources, keeps the views up to date, feeds the sinks, and answers SQL over the PostgreSQL protocol
+    /// and HTTP. A pipeline whose sources all end by themselves ('mode' = 'bounded', the default for files) closes its
+    /// windows, commits its sinks and exits with 0. Ctrl-C and SIGTERM stop the sources, finish what was taken in, and
+    /// exit with 0.
+    #[command(after_help = "Examples:\n  thalweg run pipeline.sql\n  thalweg run pipelines/ --workers 4 --data /var/lib/thalweg\n  thalweg run backfill.sql --pg off --http off\n\nEvery option is also an environment variable THALWEG_<NAME> and a key in thalweg.toml;\nthe command line wins over the environment, the environment over the file.")]
+    Run(RunArgs),
+
+    /// Check pipelines and report every error at once
+    ///
+    /// Parses, binds and plans without running anything. Each error names file, line and column, shows the line, and
+    /// says what to do. Exits with 1 if there is any.
+    #[command(after_help = "Example:\n  thalweg check pipelines/")]
+    Check(CheckArgs),
+
+    /// Show the dataflow of each view
+    ///
+    /// Prints the operators of a view with their keys, whether each stream is append-only or a changelog, and what
+    /// bounds its state.
+    #[command(after_help = "Examples:\n  thalweg explain pipeline.sql\n  thalweg explain pipeline.sql service_latency")]
+    Explain(ExplainArgs),
+
+    /// Query a running engine
+    ///
+    /// With a query: prints its result. Without one: a prompt (or, when the input is no terminal, the query is read
+    /// from it).
+    #[command(after_help = "Examples:\n  thalweg sql\n  thalweg sql 'SELECT * FROM service_latency LIMIT 5'\n  thalweg sql --format csv 'SELECT * FROM service_latency' > latency.csv\n  echo 'SHOW VIEWS' | thalweg sql --http 127.0.0.1:8433")]
+    Sql(SqlArgs),
+
+    /// Run the .test.sql files beside the pipelines, in virtual time
+    ///
+    /// Each test feeds rows to the sources by hand, moves the clock, and compares what views answer. Exits with 1 if
+    /// any differs.
+    #[command(after_help = "Example:\n  thalweg test pipelines/")]
+    Test(TestArgs),
+
+    /// Watch this machine: its own telemetry, live, nothing to set up
+    ///
+    /// Reads CPU, memory and processes of this machine, shows windows over them as they change, keeps their history in
+    /// Parquet under the data folder, and answers SQL over both.
+    #[command(after_help = "Examples:\n  thalweg demo\n  thalweg demo --for 30s")]
+    Demo(DemoArgs),
+}
+
+/// Options that every engine-running command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Folder for state and history [default: ./thalweg-data]
+    #[arg(long, env = "THALWEG_DATA", value_name = "DIR")]
+    pub data: Option<String>,
+
+    /// Worker threads [default: one for each core]
+    #[arg(long, env = "THALWEG_WORKERS", value_name = "N")]
+    pub workers: Option<String>,
+
+    /// Address for the PostgreSQL protocol, or 'off'; port 0 takes any free one [default: 127.0.0.1:5433]
+    #[arg(long, env = "THALWEG_PG", value_name = "ADDR")]
+    pub pg: Option<String>,
+
+    /// Address for HTTP, or 'off'; port 0 takes any free one [default: 127.0.0.1:8433]
+    #[arg(long, env = "THALWEG_HTTP", value_name = "ADDR")]
+    pub http: Option<String>,
+
+    /// Length of an epoch: how often results become visible [default: 50ms]
+    #[arg(long, env = "THALWEG_EPOCH", value_name = "TIME")]
+    pub epoch: Option<String>,
+
+    /// How logs on stderr look: text or json [default: text]
+    #[arg(long, env = "THALWEG_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// File with defaults for these options [default: thalweg.toml, if there is one]
+    #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `thalweg run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// A .sql file, or a folder of them
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<PathBuf>,
+
+    /// How the engine runs.
+    #[command(flatten)]
+    pub options: EngineOptions,
+}
+
+/// `thalweg check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// A .sql file, or a folder of them
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<PathBuf>,
+}
+
+/// `thalweg explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// A .sql file, or a folder of them
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+
+    /// One view; all of them otherwise
+    #[arg(value_name = "VIEW")]
+    pub view: Option<String>,
+}
+
+/// `thalweg sql`.
+#[derive(Args, Debug)]
+pub struct SqlArgs {
+    /// The query; a prompt without it
+    #[arg(value_name = "QUERY")]
+    pub query: Option<String>,
+
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+
+    /// The engine's HTTP address [default: 127.0.0.1:8433]
+    #[arg(long, env = "THALWEG_HTTP", value_name = "ADDR")]
+    pub http: Option<String>,
+}
+
+/// How `thalweg sql` prints rows.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Columns for people
+    Table,
+    /// One JSON object a row, one row a line
+    Json,
+    /// Comma-separated, with a header
+    Csv,
+    /// An Arrow IPC stream
+    Arrow,
+}
+
+/// `thalweg test`.
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// A .sql file, or a folder of them
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<PathBuf>,
+
+    /// Worker threads [default: 2]
+    #[arg(long, env = "THALWEG_WORKERS", value_name = "N")]
+    pub workers: Option<String>,
+}
+
+/// `thalweg demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Stop by itself after this long, such as 30s
+    #[arg(long = "for", value_name = "TIME")]
+    pub duration: Option<String>,
+
+    /// How the engine runs.
+    #[command(flatten)]
+    pub options: EngineOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.debug_assert_built();
+        for sub in command.get_subcommands_mut() {
+            let help = sub.render_long_help().to_string();
+            assert!(help.contains("Example"), "no example in the help of {}", sub.get_name());
+        }
+    }
+
+    trait Built {
+        fn debug_assert_built(&mut self);
+    }
+
+    impl Built for clap::Command {
+        fn debug_assert_built(&mut self) {
+            self.clone().debug_assert();
+            self.build();
+        }
+    }
+}

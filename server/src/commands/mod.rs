@@ -1,0 +1,8 @@
+//! The commands, one file each.
+
+pub mod check;
+pub mod demo;
+pub mod explain;
+pub mod run;
+pub mod sql;
+pub mod test;

@@ -1,0 +1,11 @@
+//! The `thalweg` binary: command line, configuration, PostgreSQL wire protocol, HTTP; it wires the other crates.
+//!
+//! A library only so that its integration tests can reach it.
+
+pub mod cli;
+pub mod commands;
+pub mod compile;
+pub mod config;
+pub mod failure;
+pub mod logging;
+pub mod pipeline_files;

@@ -1,0 +1,154 @@
+//! What SQL over a running engine can name: its views, the history of its sinks, and the system tables.
+
+use crate::system_tables;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use thalweg_engine::engine::Engine;
+use thalweg_engine::view::Snapshot;
+use thalweg_pipelines::query::{PUBLIC, Pinned, SYSTEM};
+use thalweg_pipelines::{Declaration, DeclarationKind, Program};
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Result;
+
+/// A running engine as SQL sees it. Shared by all sessions.
+pub struct Relations {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// What it runs.
+    pub program: Arc<Program>,
+    /// The name of what runs.
+    pub pipeline: String,
+}
+
+impl Relations {
+    /// What `name` in the public schema is, unless it is a source.
+    fn public(&self, name: &str) -> Option<&Declaration> {
+        self.program.declaration(name).filter(|declaration| match &declaration.kind {
+            DeclarationKind::View { .. } | DeclarationKind::MaterializedView => true,
+            DeclarationKind::Sink { history, .. } => history.is_some(),
+            DeclarationKind::Source { .. } => false,
+        })
+    }
+
+    /// The names of schema `schema`.
+    pub fn names(&self, schema: &str) -> Vec<String> {
+        match schema {
+            PUBLIC => {
+                let declared = self.program.declarations.iter().map(|declaration| declaration.name.clone());
+                declared.filter(|name| self.public(name).is_some()).collect()
+            }
+            SYSTEM => system_tables::names(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The columns of a relation.
+    pub fn schema_of(&self, schema: &str, table: &str) -> Option<SchemaRef> {
+        match schema {
+            PUBLIC => Some(self.public(table)?.schema.clone()),
+            SYSTEM => system_tables::schema_of(table),
+            _ => None,
+        }
+    }
+
+    /// Whether a relation is a plain view.
+    pub fn is_plain_view(&self, schema: &str, table: &str) -> bool {
+        schema == PUBLIC
+            && self.public(table).is_some_and(|declaration| matches!(declaration.kind, DeclarationKind::View { .. }))
+    }
+
+    /// Whether `table` is a view that the engine keeps.
+    pub fn is_materialized(&self, table: &str) -> bool {
+        self.public(table).is_some_and(|declaration| declaration.kind == DeclarationKind::MaterializedView)
+    }
+}
+
+/// The relations as one session reads them: pinned anew for every statement, so that all views in a statement answer
+/// as of one epoch, while plans made for an earlier statement stay usable.
+pub struct SessionRelations {
+    relations: Arc<Relations>,
+    pinned: Mutex<BTreeMap<String, Snapshot>>,
+}
+
+impl SessionRelations {
+    /// Relations with nothing pinned.
+    pub fn new(relations: Arc<Relations>) -> SessionRelations {
+        SessionRelations { relations, pinned: Mutex::default() }
+    }
+
+    /// Pins `views` as of one common epoch, which is the answer (the engine's, where none is named); lets go of what
+    /// was pinned before.
+    pub fn pin(&self, views: &[&str]) -> Result<Epoch> {
+        let names: Vec<&str> = views.iter().copied().filter(|view| self.relations.is_materialized(view)).collect();
+        let mut pinned = BTreeMap::new();
+        let mut epoch = None;
+        if !names.is_empty() {
+            for (name, snapshot) in names.iter().zip(self.relations.engine.snapshots(&names)?) {
+                epoch = Some(snapshot.epoch);
+                pinned.insert(name.to_string(), snapshot);
+            }
+        }
+        *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = pinned;
+        Ok(epoch.unwrap_or_else(|| self.relations.engine.epoch()))
+    }
+
+    /// Lets go of the rows that the last statement read.
+    pub fn unpin(&self) {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn snapshot(&self, view: &str) -> Result<Snapshot> {
+        if let Some(snapshot) = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(view) {
+            return Ok(snapshot.clone());
+        }
+        let mut snapshots = self.relations.engine.snapshots(&[view])?;
+        snapshots.pop().ok_or_else(|| thalweg_schemas::error::Error::bug(format!("view \"{view}\" has no snapshot")))
+    }
+}
+
+impl fmt::Debug for SessionRelations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRelations").field("pipeline", &self.relations.pipeline).finish_non_exhaustive()
+    }
+}
+
+impl Pinned for SessionRelations {
+    fn schemas(&self) -> Vec<String> {
+        vec![PUBLIC.to_string(), SYSTEM.to_string()]
+    }
+
+    fn tables(&self, schema: &str) -> Vec<String> {
+        self.relations.names(schema)
+    }
+
+    fn schema_of(&self, schema: &str, table: &str) -> Option<SchemaRef> {
+        self.relations.schema_of(schema, table)
+    }
+
+    fn scan(&self, schema: &str, table: &str) -> Result<Vec<RecordBatch>> {
+        if schema == SYSTEM {
+            let Relations { engine, program, pipeline } = &*self.relations;
+            let facts = system_tables::facts(table, pipeline, program, engine);
+            return Ok(system_tables::rows_of(table, &facts).into_iter().collect());
+        }
+        Ok(self.snapshot(table)?.batches)
+    }
+
+    fn history(&self, schema: &str, table: &str) -> Option<PathBuf> {
+        match &self.relations.public(table).filter(|_| schema == PUBLIC)?.kind {
+            DeclarationKind::Sink { history, .. } => history.as_ref().map(PathBuf::from),
+            _ => None,
+        }
+    }
+
+    fn query_of(&self, schema: &str, table: &str) -> Option<String> {
+        match &self.relations.public(table).filter(|_| schema == PUBLIC)?.kind {
+            DeclarationKind::View { query } => Some(query.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A started program: the engine, the servers around it, and waiting for the end.
+
+use crate::config::Config;
+use crate::serve;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_engine::clock::SystemClock;
+use thalweg_engine::engine::Engine;
+use thalweg_engine::settings::Settings;
+use thalweg_pipelines::Program;
+use thalweg_schemas::error::{Error, Result};
+use tokio::runtime::Runtime;
+
+/// An engine that runs, and what serves it.
+pub struct Running {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Where the PostgreSQL protocol is served.
+    pub pg: Option<SocketAddr>,
+    /// Where HTTP is served.
+    pub http: Option<SocketAddr>,
+    runtime: Runtime,
+}
+
+/// Starts the engine and the servers. Sockets are taken first: a second engine fails before it has touched anything.
+pub fn start(config: &Config, program: Program) -> Result<Running> {
+    let pg = serve::bind("pg", config.pg)?;
+    let http = serve::bind("http", config.http)?;
+    let addresses = (serve::address_of(&pg), serve::address_of(&http));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("serve")
+        .build()
+        .map_err(|error| Error::io("threads for serving", &error))?;
+    let settings = Settings { workers: config.workers, tick: config.epoch, ..Settings::default() };
+    let dataflow = program.dataflow.clone();
+    let engine = Engine::start(dataflow, thalweg_connectors::ALL, SystemClock::start(), settings)?;
+    let engine = Arc::new(engine);
+    serve::spawn(&runtime, engine.clone(), Arc::new(program), pg, http);
+    Ok(Running { engine, pg: addresses.0, http: addresses.1, runtime })
+}
+
+impl Running {
+    /// Waits until the run has ended by itself, or because Ctrl-C or SIGTERM stopped it; meanwhile calls `look` every
+    /// now and then. A second signal does not wait for the engine.
+    pub fn wait(&self, every: Duration, mut look: impl FnMut(&Engine)) -> Result<()> {
+        self.runtime.block_on(async {
+            let engine = self.engine.clone();
+            let mut ended = tokio::task::spawn_blocking(move || engine.wait());
+            let mut signals = Signals::listen()?;
+            let mut ticks = tokio::time::interval(every);
+            let mut stopping = false;
+            loop {
+                tokio::select! {
+                    outcome = &mut ended => {
+                        return outcome.unwrap_or_else(|error| Err(Error::bug(format!("waiting for the engine: {error}"))));
+                    }
+                    () = signals.next() => {
+                        if stopping {
+                            return Err(Error::outside("stopped by a second signal before the engine had finished"));
+                        }
+                        stopping = true;
+                        self.engine.stop();
+                    }
+                    _ = ticks.tick() => look(&self.engine),
+                }
+            }
+        })
+    }
+
+    /// Lets go of the servers without waiting for their clients.
+    pub fn leave(self) {
+        self.runtime.shutdown_background();
+    }
+
+    /// The addresses, for people.
+    pub fn addresses(&self) -> String {
+        let pg = self.pg.map(|address| format!("postgres://{address}/thalweg"));
+        let http = self.http.map(|address| format!("http://{address}"));
+        match (pg, http) {
+            (None, None) => "no address".to_string(),
+            (pg, http) => pg.into_iter().chain(http).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(|error| Error::io("signals", &error));
+        Ok(Signals { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The listening sockets, and the servers behind them.
+
+use std::net::{SocketAddr, TcpListener};
+use thalweg_schemas::error::{Error, Result};
+
+/// Takes `address` for `what`, before anything else starts, so that a second engine fails at once.
+pub fn bind(option: &str, address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let message = format!("address {address} for --{option} cannot be used: {error}");
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => Error::user(message).with_hint(format!(
+                "Another program, perhaps another thalweg, listens there: stop it, or take another with --{option} 127.0.0.1:0."
+            )),
+            _ => Error::user(message).with_hint(format!("Choose another address with --{option}, or --{option} off.")),
+        }
+    })?;
+    listener.set_nonblocking(true).map_err(|error| Error::io(address, &error))?;
+    Ok(Some(listener))
+}
+
+/// The address that a listener came to have.
+pub fn address_of(listener: &Option<TcpListener>) -> Option<SocketAddr> {
+    listener.as_ref().and_then(|listener| listener.local_addr().ok())
+}

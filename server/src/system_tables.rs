@@ -1,0 +1,285 @@
+//! The tables of schema `thalweg`: what the engine says about itself, as rows.
+//!
+//! Each table is a function from the facts to one batch; its schema is that of the batch made from no facts.
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::sync::Arc;
+use thalweg_engine::engine::Engine;
+use thalweg_engine::status::{DeadLetter, LateRow, Status};
+use thalweg_pipelines::{Declaration, DeclarationKind, Program};
+use thalweg_schemas::epoch::Watermark;
+
+/// What the tables are made from.
+#[derive(Default)]
+pub struct Facts {
+    /// The name of what runs.
+    pub pipeline: String,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// What was declared.
+    pub declarations: Vec<Declaration>,
+    /// The counters.
+    pub status: Status,
+    /// The dead letters that are kept.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The late rows that are kept.
+    pub late_rows: Vec<LateRow>,
+}
+
+/// Takes the facts that `table` is made from.
+pub fn facts(table: &str, pipeline: &str, program: &Program, engine: &Engine) -> Facts {
+    Facts {
+        pipeline: pipeline.to_string(),
+        ended: engine.ended(),
+        declarations: program.declarations.clone(),
+        status: engine.status(),
+        dead_letters: if table == "dead_letters" { engine.dead_letters() } else { Vec::new() },
+        late_rows: if table == "late_rows" { engine.late_rows() } else { Vec::new() },
+    }
+}
+
+type Build = fn(&Facts) -> Table;
+
+/// All system tables.
+const TABLES: &[(&str, Build)] = &[
+    ("dead_letters", dead_letters),
+    ("late_rows", late_rows),
+    ("latency", latency),
+    ("operators", operators),
+    ("pipelines", pipelines),
+    ("sinks", sinks),
+    ("sources", sources),
+    ("views", views),
+    ("watermarks", watermarks),
+];
+
+/// Their names, in order.
+pub fn names() -> Vec<String> {
+    TABLES.iter().map(|(name, _)| name.to_string()).collect()
+}
+
+/// The columns of a table.
+pub fn schema_of(table: &str) -> Option<SchemaRef> {
+    Some(rows_of(table, &Facts::default())?.schema())
+}
+
+/// The rows of a table.
+pub fn rows_of(table: &str, facts: &Facts) -> Option<RecordBatch> {
+    let (_, build) = TABLES.iter().find(|(name, _)| *name == table)?;
+    Some(build(facts).finish())
+}
+
+fn pipelines(facts: &Facts) -> Table {
+    // Without an engine there is no row: the facts of no run are those of the schema.
+    let rows: &[&Facts] = if facts.status.workers == 0 { &[] } else { &[facts] };
+    Table::default()
+        .text("name", rows, |f| Some(f.pipeline.clone()))
+        .text("state", rows, |f| Some(if f.ended { "ended" } else { "running" }.to_string()))
+        .count("workers", rows, |f| Some(f.status.workers as u64))
+        .count("sources", rows, |f| Some(f.status.sources.len() as u64))
+        .count("views", rows, |f| Some(f.status.views.len() as u64))
+        .count("sinks", rows, |f| Some(f.status.sinks.len() as u64))
+        .count("epoch", rows, |f| Some(f.status.epoch.0))
+        .time("epoch_start", rows, |f| Some(f.status.epoch_start_ns))
+}
+
+fn sources(facts: &Facts) -> Table {
+    let connector = |name: &str| {
+        facts.declarations.iter().find_map(|declaration| match &declaration.kind {
+            DeclarationKind::Source { connector, bounded } if declaration.name == name => {
+                Some((connector.clone(), *bounded))
+            }
+            _ => None,
+        })
+    };
+    let rows = &facts.status.sources;
+    Table::default()
+        .text("name", rows, |s| Some(s.name.clone()))
+        .text("connector", rows, |s| connector(&s.name).map(|(connector, _)| connector))
+        .flag("bounded", rows, |s| connector(&s.name).is_some_and(|(_, bounded)| bounded))
+        .text("state", rows, |s| Some(if s.ended { "ended" } else { "reading" }.to_string()))
+        .count("rows_in", rows, |s| Some(s.rows_in))
+        .count("rows_out", rows, |s| Some(s.rows_out))
+        .count("dead", rows, |s| Some(s.dead))
+        .count("bytes", rows, |s| Some(s.bytes))
+        .count("bytes_done", rows, |s| s.progress.map(|p| p.done))
+        .count("bytes_total", rows, |s| s.progress.map(|p| p.total))
+        .time("watermark", rows, |s| s.watermark.and_then(event_time))
+        .text("last_error", rows, |s| s.last_error.clone())
+}
+
+fn views(facts: &Facts) -> Table {
+    let status = |name: &str| facts.status.views.iter().find(|view| view.name == name);
+    let declared = |d: &&Declaration| {
+        matches!(d.kind, DeclarationKind::View { .. } | DeclarationKind::MaterializedView)
+    };
+    let rows: Vec<&Declaration> = facts.declarations.iter().filter(declared).collect();
+    Table::default()
+        .text("name", &rows, |d| Some(d.name.clone()))
+        .flag("materialized", &rows, |d| d.kind == DeclarationKind::MaterializedView)
+        .count("rows", &rows, |d| status(&d.name).map(|s| s.rows))
+        .count("bytes", &rows, |d| status(&d.name).map(|s| s.bytes))
+        .count("late", &rows, |d| status(&d.name).map(|s| s.late))
+        .count("dead", &rows, |d| status(&d.name).map(|s| s.dead))
+        .count("epoch", &rows, |d| status(&d.name).map(|s| s.epoch.0))
+        .text("definition", &rows, |d| Some(d.ddl.clone()))
+}
+
+fn sinks(facts: &Facts) -> Table {
+    let declared = |name: &str| {
+        facts.declarations.iter().find_map(|declaration| match &declaration.kind {
+            DeclarationKind::Sink { connector, history } if declaration.name == name => {
+                Some((connector.clone(), history.clone()))
+            }
+            _ => None,
+        })
+    };
+    let rows = &facts.status.sinks;
+    Table::default()
+        .text("name", rows, |s| Some(s.name.clone()))
+        .text("connector", rows, |s| declared(&s.name).map(|(connector, _)| connector))
+        .count("rows", rows, |s| Some(s.rows))
+        .count("queued_bytes", rows, |s| Some(s.queued_bytes))
+        .count("retries", rows, |s| Some(s.retries))
+        .text("last_error", rows, |s| s.last_error.clone())
+        .text("history", rows, |s| declared(&s.name).and_then(|(_, history)| history))
+}
+
+fn watermarks(facts: &Facts) -> Table {
+    let rows = &facts.status.watermarks;
+    Table::default()
+        .text("source", rows, |w| Some(w.source.clone()))
+        .text("partition", rows, |w| Some(w.partition.clone()))
+        .count("worker", rows, |w| Some(w.worker as u64))
+        .time("watermark", rows, |w| event_time(w.watermark))
+        .flag("ended", rows, |w| w.watermark == Watermark::MAX)
+        .flag("idle", rows, |w| w.idle)
+}
+
+fn operators(facts: &Facts) -> Table {
+    let rows = &facts.status.operators;
+    Table::default()
+        .text("view", rows, |o| Some(o.view.clone()))
+        .text("operator", rows, |o| Some(o.operator.clone()))
+        .count("worker", rows, |o| Some(o.worker as u64))
+        .count("rows_in", rows, |o| Some(o.rows_in))
+        .count("rows_out", rows, |o| Some(o.rows_out))
+        .count("state_rows", rows, |o| Some(o.state_rows))
+        .count("state_bytes", rows, |o| Some(o.state_bytes))
+        .milliseconds("busy_ms", rows, |o| o.busy_ns)
+}
+
+fn latency(facts: &Facts) -> Table {
+    let rows = &facts.status.latencies;
+    Table::default()
+        .text("name", rows, |l| Some(l.name.clone()))
+        .count("count", rows, |l| Some(l.count))
+        .milliseconds("p50_ms", rows, |l| l.p50_ns)
+        .milliseconds("p90_ms", rows, |l| l.p90_ns)
+        .milliseconds("p99_ms", rows, |l| l.p99_ns)
+        .milliseconds("max_ms", rows, |l| l.max_ns)
+}
+
+fn dead_letters(facts: &Facts) -> Table {
+    let rows = &facts.dead_letters;
+    Table::default()
+        .time("time", rows, |d| Some(d.time_ns))
+        .text("origin", rows, |d| Some(d.origin.clone()))
+        .text("partition", rows, |d| Some(d.partition.clone()))
+        .count("offset", rows, |d| d.offset)
+        .text("reason", rows, |d| Some(d.reason.clone()))
+        .text("text", rows, |d| Some(String::from_utf8_lossy(&d.raw).into_owned()))
+        .bytes("raw", rows, |d| &d.raw)
+}
+
+fn late_rows(facts: &Facts) -> Table {
+    let rows = &facts.late_rows;
+    Table::default()
+        .time("time", rows, |l| Some(l.time_ns))
+        .text("view", rows, |l| Some(l.view.clone()))
+        .text("row", rows, |l| Some(l.row.clone()))
+}
+
+/// A watermark as a timestamp; neither the first nor the last has one.
+fn event_time(watermark: Watermark) -> Option<i64> {
+    (watermark != Watermark::MIN && watermark != Watermark::MAX).then_some(watermark.0)
+}
+
+/// Columns being put together.
+#[derive(Default)]
+struct Table {
+    columns: Vec<(&'static str, ArrayRef)>,
+}
+
+impl Table {
+    fn with(mut self, name: &'static str, column: impl arrow::array::Array + 'static) -> Table {
+        self.columns.push((name, Arc::new(column)));
+        self
+    }
+
+    fn text<R>(self, name: &'static str, rows: &[R], value: impl Fn(&R) -> Option<String>) -> Table {
+        self.with(name, rows.iter().map(value).collect::<StringArray>())
+    }
+
+    fn count<R>(self, name: &'static str, rows: &[R], value: impl Fn(&R) -> Option<u64>) -> Table {
+        let signed = |row| value(row).map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        self.with(name, rows.iter().map(signed).collect::<Int64Array>())
+    }
+
+    fn milliseconds<R>(self, name: &'static str, rows: &[R], ns: impl Fn(&R) -> u64) -> Table {
+        self.with(name, rows.iter().map(|row| Some(ns(row) as f64 / 1e6)).collect::<Float64Array>())
+    }
+
+    fn flag<R>(self, name: &'static str, rows: &[R], value: impl Fn(&R) -> bool) -> Table {
+        self.with(name, rows.iter().map(|row| Some(value(row))).collect::<BooleanArray>())
+    }
+
+    fn time<R>(self, name: &'static str, rows: &[R], ns: impl Fn(&R) -> Option<i64>) -> Table {
+        self.with(name, rows.iter().map(ns).collect::<TimestampNanosecondArray>())
+    }
+
+    fn bytes<R>(self, name: &'static str, rows: &[R], value: impl for<'a> Fn(&'a R) -> &'a [u8]) -> Table {
+        self.with(name, rows.iter().map(|row| Some(value(row))).collect::<BinaryArray>())
+    }
+
+    fn finish(self) -> RecordBatch {
+        let fields = self.columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let columns = self.columns.into_iter().map(|(_, column)| column).collect();
+        RecordBatch::try_new(schema, columns).expect("every column was made from the same rows")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_has_its_columns_without_any_facts() {
+        for name in names() {
+            let schema = schema_of(&name).unwrap();
+            assert!(!schema.fields().is_empty(), "{name}");
+            assert_eq!(rows_of(&name, &Facts::default()).unwrap().num_rows(), 0, "{name}");
+        }
+        assert!(schema_of("nothing").is_none());
+    }
+
+    #[test]
+    fn dead_letters_keep_their_bytes() {
+        let letter = DeadLetter {
+            time_ns: 1,
+            origin: "clicks".into(),
+            partition: "a.json".into(),
+            offset: Some(7),
+            reason: "not JSON".into(),
+            raw: vec![0xff, b'x'],
+        };
+        let facts = Facts { dead_letters: vec![letter], ..Facts::default() };
+        let rows = rows_of("dead_letters", &facts).unwrap();
+        let raw = rows.column_by_name("raw").unwrap();
+        assert_eq!(arrow::array::AsArray::as_binary::<i32>(raw).value(0), [0xff, b'x']);
+    }
+}
