@@ -30,7 +30,9 @@ pub enum Command {
     /// and HTTP. A pipeline whose sources all end by themselves ('mode' = 'bounded', the default for files) closes its
     /// windows, commits its sinks and exits with 0. Ctrl-C and SIGTERM stop the sources, finish what was taken in, and
     /// exit with 0.
-    #[command(after_help = "Examples:\n  thalweg run pipeline.sql\n  thalweg run pipelines/ --workers 4 --data /var/lib/thalweg\n  thalweg run backfill.sql --pg off --http off\n\nEvery option is also an environment variable THALWEG_<NAME> and a key in thalweg.toml;\nthe command line wins over the environment, the environment over the file.")]
+    #[command(
+        after_help = "Examples:\n  thalweg run pipeline.sql\n  thalweg run pipelines/ --workers 4 --data /var/lib/thalweg\n  thalweg run backfill.sql --pg off --http off\n\nEvery option is also an environment variable THALWEG_<NAME> and a key in thalweg.toml;\nthe command line wins over the environment, the environment over the file."
+    )]
     Run(RunArgs),
 
     /// Check pipelines and report every error at once
@@ -51,7 +53,9 @@ pub enum Command {
     ///
     /// With a query: prints its result. Without one: a prompt (or, when the input is no terminal, the query is read
     /// from it).
-    #[command(after_help = "Examples:\n  thalweg sql\n  thalweg sql 'SELECT * FROM service_latency LIMIT 5'\n  thalweg sql --format csv 'SELECT * FROM service_latency' > latency.csv\n  echo 'SHOW VIEWS' | thalweg sql --http 127.0.0.1:8433")]
+    #[command(
+        after_help = "Examples:\n  thalweg sql\n  thalweg sql 'SELECT * FROM service_latency LIMIT 5'\n  thalweg sql --format csv 'SELECT * FROM service_latency' > latency.csv\n  echo 'SHOW VIEWS' | thalweg sql --http 127.0.0.1:8433"
+    )]
     Sql(SqlArgs),
 
     /// Run the .test.sql files beside the pipelines, in virtual time

@@ -36,7 +36,8 @@ pub fn read_tests(path: &Path) -> Result<Vec<SourceText>> {
         && let (Some(folder), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str()))
     {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let named = |file: &PathBuf| file.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(stem));
+        let named =
+            |file: &PathBuf| file.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(stem));
         files = entries(folder)?.into_iter().filter(|file| is_test(file) && named(file)).collect();
     }
     files.into_iter().filter(|file| is_test(file)).map(|file| read(&file)).collect()
@@ -81,9 +82,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 fn as_users(path: &Path, error: &std::io::Error) -> Error {
     let message = format!("pipeline \"{}\": {error}", path.display());
     match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::user(message).with_hint("Name a .sql file or a folder that holds some.")
-        }
+        std::io::ErrorKind::NotFound => Error::user(message).with_hint("Name a .sql file or a folder that holds some."),
         _ => Error::user(message),
     }
 }

@@ -1,6 +1,7 @@
 //! A started program: the engine, the servers around it, and waiting for the end.
 
 use crate::config::Config;
+use crate::relations::Relations;
 use crate::serve;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub struct Running {
 }
 
 /// Starts the engine and the servers. Sockets are taken first: a second engine fails before it has touched anything.
-pub fn start(config: &Config, program: Program) -> Result<Running> {
+pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Running> {
     let pg = serve::bind("pg", config.pg)?;
     let http = serve::bind("http", config.http)?;
     let addresses = (serve::address_of(&pg), serve::address_of(&http));
@@ -37,7 +38,8 @@ pub fn start(config: &Config, program: Program) -> Result<Running> {
     let dataflow = program.dataflow.clone();
     let engine = Engine::start(dataflow, thalweg_connectors::ALL, SystemClock::start(), settings)?;
     let engine = Arc::new(engine);
-    serve::spawn(&runtime, engine.clone(), Arc::new(program), pg, http);
+    let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline };
+    serve::spawn(&runtime, Arc::new(relations), pg, http);
     Ok(Running { engine, pg: addresses.0, http: addresses.1, runtime })
 }
 

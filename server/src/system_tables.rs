@@ -113,9 +113,8 @@ fn sources(facts: &Facts) -> Table {
 
 fn views(facts: &Facts) -> Table {
     let status = |name: &str| facts.status.views.iter().find(|view| view.name == name);
-    let declared = |d: &&Declaration| {
-        matches!(d.kind, DeclarationKind::View { .. } | DeclarationKind::MaterializedView)
-    };
+    let declared =
+        |d: &&Declaration| matches!(d.kind, DeclarationKind::View { .. } | DeclarationKind::MaterializedView);
     let rows: Vec<&Declaration> = facts.declarations.iter().filter(declared).collect();
     Table::default()
         .text("name", &rows, |d| Some(d.name.clone()))
@@ -197,10 +196,11 @@ fn dead_letters(facts: &Facts) -> Table {
 
 fn late_rows(facts: &Facts) -> Table {
     let rows = &facts.late_rows;
-    Table::default()
-        .time("time", rows, |l| Some(l.time_ns))
-        .text("view", rows, |l| Some(l.view.clone()))
-        .text("row", rows, |l| Some(l.row.clone()))
+    Table::default().time("time", rows, |l| Some(l.time_ns)).text("view", rows, |l| Some(l.view.clone())).text(
+        "row",
+        rows,
+        |l| Some(l.row.clone()),
+    )
 }
 
 /// A watermark as a timestamp; neither the first nor the last has one.

@@ -7,6 +7,7 @@ use crate::failure::Outcome;
 use crate::logging::{self, announce};
 use crate::progress::{ProgressLine, Totals};
 use crate::running;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thalweg_pipelines::render_warnings;
 
@@ -22,7 +23,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     eprint!("{}", render_warnings(&compiled.program.warnings, &compiled.texts));
     let views = compiled.program.dataflow.views.len();
     let started = Instant::now();
-    let running = running::start(&config, compiled.program)?;
+    let running = running::start(&config, names(&args.pipelines), compiled.program)?;
     announce(
         config.log_format,
         &format!(
@@ -41,4 +42,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     outcome?;
     announce(config.log_format, &totals.line(started.elapsed()));
     Ok(())
+}
+
+/// What runs, for people.
+fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }

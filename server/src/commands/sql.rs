@@ -3,6 +3,7 @@
 use crate::cli::{OutputFormat, SqlArgs};
 use crate::config::{DEFAULT_HTTP, parse_address};
 use crate::failure::{Failure, Outcome, USERS_MISTAKE, one_error};
+use crate::statements;
 use arrow::ipc::reader::StreamReader;
 use arrow::util::pretty::pretty_format_batches;
 use rustyline::error::ReadlineError;
@@ -18,8 +19,8 @@ pub fn sql(args: &SqlArgs) -> Outcome {
         None => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).map_err(|error| Error::io("stdin", &error))?;
-            for statement in thalweg_pipelines::query::split_statements(&text) {
-                client.print(&statement)?;
+            for statement in statements::split(&text) {
+                client.print(statement.text)?;
             }
             Ok(())
         }
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn errors_of_the_server_keep_their_parts() {
-        let body = br#"{"error":{"message":"m","hint":"h","detail":null,"position":{"line":1,"column":8},"code":"42703"}}"#;
+        let body =
+            br#"{"error":{"message":"m","hint":"h","detail":null,"position":{"line":1,"column":8},"code":"42703"}}"#;
         let error = error_of(body);
         assert_eq!(one_error(&error), "error: 1:8: m\n  hint: h");
     }
