@@ -1,72 +1,294 @@
 //! A run, from the outside: started from a plan, looked at while it runs, stopped or waited for.
 
 use crate::clock::Clock;
+use crate::delivery::QueuedBytes;
+use crate::ingest::Ingest;
+use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
-use crate::status::{DeadLetter, LateRow, Status};
+use crate::status::{DeadLetter, LateRow, LatencyStatus, OperatorStatus, Status, ViewStatus};
+use crate::turns::{Free, Turns};
+use crate::view::published::PublishedView;
 use crate::view::{Snapshot, Subscription};
-use std::sync::Arc;
-use thalweg_operators::plan::Dataflow;
-use thalweg_schemas::connector::ConnectorSpec;
-use thalweg_schemas::epoch::Epoch;
+use crate::worker::{Job, Share, run};
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use thalweg_operators::plan::{Dataflow, SourcePlan};
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::format::{DecodeRequest, Decoder};
+use thalweg_schemas::sink::{Sink, SinkRequest};
+use thalweg_schemas::source::{Source, SourceRequest};
+use thalweg_schemas::table::{Metadata, Origin, schema_of};
+use timely::communication::WorkerGuards;
 
-/// A running dataflow. Cheap to share behind an `Arc`; all methods may be called from any thread.
-pub struct Engine {}
+/// A running dataflow. All methods may be called from any thread. Dropping it stops the run and waits for its end.
+pub struct Engine {
+    job: Arc<Job>,
+    sources: Vec<Arc<dyn Source>>,
+    /// Joins the workers when dropped.
+    guards: Mutex<Option<WorkerGuards<()>>>,
+}
 
 impl Engine {
     /// Opens sources and sinks, builds the dataflow on every worker, and runs it.
     ///
     /// Returns as soon as the workers run. Errors are those of opening sources and sinks.
     pub fn start(
-        _dataflow: Dataflow,
-        _connectors: &[ConnectorSpec],
-        _clock: Arc<dyn Clock>,
-        _settings: Settings,
+        dataflow: Dataflow,
+        connectors: &[ConnectorSpec],
+        clock: Arc<dyn Clock>,
+        settings: Settings,
     ) -> Result<Engine> {
-        Err(Error::bug("not yet"))
+        Engine::start_in_turns(dataflow, connectors, clock, settings, Arc::new(Free))
+    }
+
+    /// As [`start`](Self::start), with the workers taking turns: for simulations.
+    pub fn start_in_turns(
+        dataflow: Dataflow,
+        connectors: &[ConnectorSpec],
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        turns: Arc<dyn Turns>,
+    ) -> Result<Engine> {
+        let sources: Vec<_> =
+            dataflow.sources.iter().map(|plan| open_source(plan, connectors)).collect::<Result<_>>()?;
+        let sinks: Vec<_> = dataflow.sinks.iter().map(|plan| open_sink(plan, connectors)).collect::<Result<_>>()?;
+        let workers = settings.workers.max(1);
+        let complete = Arc::new(AtomicU64::new(0));
+        let ledger = Arc::new(Ledger::new(
+            dataflow.sources.iter().map(|s| s.name.clone()).collect(),
+            dataflow.views.iter().map(|v| v.name.clone()).collect(),
+            dataflow.sinks.iter().map(|s| s.name.clone()).collect(),
+            settings.kept_rows_max,
+        ));
+        let views = dataflow.views.iter().map(|view| {
+            let published = PublishedView::new(view.name.clone(), view.plan.schema(), workers, complete.clone());
+            (view.name.clone(), Arc::new(published))
+        });
+        let job = Arc::new(Job {
+            views: views.collect(),
+            single_writers: sinks.iter().map(|s| s.single_writer()).collect(),
+            dataflow,
+            ledger,
+            clock,
+            turns,
+            settings,
+            complete,
+            stopping: Arc::new(AtomicBool::new(false)),
+            queued: QueuedBytes::default(),
+            latency: Mutex::new(new_histogram()?),
+            workers_done: (Mutex::new(0), Condvar::new()),
+        });
+        let shares: Vec<Mutex<Option<Share>>> = (0..workers)
+            .map(|index| Ok(Mutex::new(Some(share(&job, &sources, &sinks, WorkerId { index, peers: workers })?))))
+            .collect::<Result<_>>()?;
+        let worker_job = job.clone();
+        let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
+        let guards = timely::execute(config, move |worker| {
+            if let Some(share) = lock(&shares[worker.index()]).take() {
+                run(worker, &worker_job, share);
+            }
+        });
+        let guards = guards.map_err(|e| Error::outside(format!("the workers could not be started: {e}")))?;
+        Ok(Engine { job, sources, guards: Mutex::new(Some(guards)) })
     }
 
     /// The last epoch that is complete on all workers.
     pub fn epoch(&self) -> Epoch {
-        Epoch(0)
+        Epoch(self.job.complete.load(Ordering::Acquire))
     }
 
     /// Views as of one common epoch, the last complete one. Names that are no view are an error.
-    pub fn snapshots(&self, _views: &[&str]) -> Result<Vec<Snapshot>> {
-        Err(Error::bug("not yet"))
+    pub fn snapshots(&self, views: &[&str]) -> Result<Vec<Snapshot>> {
+        let epoch = self.epoch();
+        views.iter().map(|name| self.view(name)?.snapshot(epoch)).collect()
     }
 
     /// The changes of a view from now on; with `snapshot`, first its rows as insertions at the epoch they are as of.
-    pub fn subscribe(&self, _view: &str, _snapshot: bool) -> Result<Subscription> {
-        Err(Error::bug("not yet"))
+    pub fn subscribe(&self, view: &str, snapshot: bool) -> Result<Subscription> {
+        let view = self.view(view)?;
+        let subscription = view.subscribe(snapshot, self.job.settings.subscriber_rows_max)?;
+        if self.ended() {
+            view.progress(true);
+        }
+        Ok(subscription)
+    }
+
+    fn view(&self, name: &str) -> Result<&Arc<PublishedView>> {
+        self.job.views.get(name).ok_or_else(|| Error::user(format!("view \"{name}\" does not exist")))
     }
 
     /// A look at the engine.
     pub fn status(&self) -> Status {
-        Status::default()
+        let (job, epoch) = (&self.job, self.epoch());
+        let ledger = &job.ledger;
+        let workers = job.settings.workers.max(1);
+        let sources = ledger.sources.iter().zip(&self.sources).map(|(book, source)| {
+            let mut status = book.status(workers);
+            status.progress = source.progress();
+            status
+        });
+        let views = job.views.values().map(|view| {
+            let (rows, bytes) = view.size();
+            let book = &ledger.views[&view.name];
+            let (late, dead) = (book.late.load(Ordering::Acquire), book.dead.load(Ordering::Acquire));
+            ViewStatus { name: view.name.clone(), rows, bytes, late, dead, epoch }
+        });
+        let operators = lock(&ledger.operators);
+        let operators = operators.iter().map(|(view, operator, worker, meter)| OperatorStatus {
+            view: view.clone(),
+            operator: operator.clone(),
+            worker: *worker,
+            rows_in: meter.rows_in.load(Ordering::Relaxed),
+            rows_out: meter.rows_out.load(Ordering::Relaxed),
+            state_rows: meter.state_rows.load(Ordering::Relaxed),
+            state_bytes: meter.state_bytes.load(Ordering::Relaxed),
+            busy_ns: meter.busy_ns.load(Ordering::Relaxed),
+        });
+        Status {
+            epoch,
+            epoch_start_ns: (epoch.0 as i64).saturating_mul(job.settings.tick.as_nanos() as i64),
+            workers,
+            sources: sources.collect(),
+            watermarks: ledger.sources.iter().flat_map(|book| book.watermarks()).collect(),
+            views: views.collect(),
+            sinks: ledger.sinks.iter().map(|book| book.status()).collect(),
+            operators: operators.collect(),
+            latencies: vec![latency("epoch_to_view", &lock(&job.latency))],
+        }
     }
 
     /// The dead letters that are kept, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        Vec::new()
+        self.job.ledger.dead_letters()
     }
 
     /// The late rows that are kept, oldest first.
     pub fn late_rows(&self) -> Vec<LateRow> {
-        Vec::new()
+        self.job.ledger.late_rows()
     }
 
     /// Asks the run to end: sources stop, what was taken in is finished, sinks commit.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.job.stopping.store(true, Ordering::Release);
+    }
 
     /// Whether the run has ended (all sources ended, or after [`stop`](Self::stop), or by an error).
     pub fn ended(&self) -> bool {
-        true
+        *lock(&self.job.workers_done.0) == self.job.settings.workers.max(1)
     }
 
     /// Waits until the run has ended and all sinks have finished; the error that ended it, if one did.
     /// Snapshots can be read afterwards.
     pub fn wait(&self) -> Result<()> {
-        Ok(())
+        let workers = self.job.settings.workers.max(1);
+        let (done, changed) = &self.job.workers_done;
+        drop(changed.wait_while(lock(done), |done| *done < workers).unwrap_or_else(PoisonError::into_inner));
+        for view in self.job.views.values() {
+            view.progress(true);
+        }
+        match self.job.ledger.failure() {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(guards) = lock(&self.guards).take() {
+            // A worker that panicked has said so through the books.
+            guards.join().into_iter().for_each(drop);
+        }
+    }
+}
+
+fn new_histogram() -> Result<Histogram<u64>> {
+    // From a microsecond to an hour, three digits.
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).map_err(|e| Error::bug(format!("the latency histogram: {e}")))
+}
+
+fn latency(name: &str, histogram: &Histogram<u64>) -> LatencyStatus {
+    let at = |quantile| histogram.value_at_quantile(quantile) * 1_000;
+    LatencyStatus {
+        name: name.to_string(),
+        count: histogram.len(),
+        p50_ns: at(0.5),
+        p90_ns: at(0.9),
+        p99_ns: at(0.99),
+        max_ns: histogram.max() * 1_000,
+    }
+}
+
+fn connector<'a>(connectors: &'a [ConnectorSpec], name: &str) -> Result<&'a ConnectorSpec> {
+    let found = connectors.iter().find(|c| c.name == name);
+    found.ok_or_else(|| Error::bug(format!("the plan names the connector '{name}', which is not linked in")))
+}
+
+fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Result<Arc<dyn Source>> {
+    let spec: SourceSpec = connector(connectors, &plan.connector)?
+        .source
+        .ok_or_else(|| Error::bug(format!("connector '{}' is no source", plan.connector)))?;
+    let (fields, wanted) = fields_of(plan);
+    (spec.open)(SourceRequest {
+        name: plan.name.clone(),
+        options: plan.options.clone(),
+        format: plan.format.clone(),
+        fields,
+        wanted,
+    })
+}
+
+/// The columns that come from the record, and which of them are wanted.
+fn fields_of(plan: &SourcePlan) -> (arrow::datatypes::SchemaRef, Vec<bool>) {
+    let fields = plan.columns.iter().zip(&plan.wanted).filter(|(column, _)| column.origin == Origin::Field);
+    let (columns, wanted): (Vec<_>, Vec<_>) = fields.map(|(column, wanted)| (column.clone(), *wanted)).unzip();
+    (schema_of(&columns), wanted)
+}
+
+fn open_sink(plan: &thalweg_operators::plan::SinkPlan, connectors: &[ConnectorSpec]) -> Result<Arc<dyn Sink>> {
+    let spec: SinkSpec = connector(connectors, &plan.connector)?
+        .sink
+        .ok_or_else(|| Error::bug(format!("connector '{}' is no sink", plan.connector)))?;
+    (spec.open)(SinkRequest {
+        name: plan.name.clone(),
+        options: plan.options.clone(),
+        schema: plan.plan.schema(),
+        changelog: plan.changelog,
+    })
+}
+
+fn share(job: &Arc<Job>, sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>], worker: WorkerId) -> Result<Share> {
+    let ingests = job.dataflow.sources.iter().zip(sources).enumerate().map(|(position, (plan, source))| {
+        let decoder = decoder(plan)?;
+        let reader = source.reader(worker)?;
+        Ok(Ingest::new(position, worker, plan.clone(), reader, decoder, job.ledger.clone()))
+    });
+    let writers = sinks.iter().map(|sink| {
+        let writes = worker.index == 0 || !sink.single_writer();
+        writes.then(|| sink.writer(worker)).transpose()
+    });
+    Ok(Share { ingests: ingests.collect::<Result<_>>()?, writers: writers.collect::<Result<_>>()? })
+}
+
+fn decoder(plan: &SourcePlan) -> Result<Option<Box<dyn Decoder>>> {
+    let Some(format) = plan.format.as_deref().and_then(thalweg_schemas::format::by_name) else { return Ok(None) };
+    let Some(make) = format.decoder else { return Ok(None) };
+    let (fields, wanted) = fields_of(plan);
+    let is_offset = |origin: &Origin| *origin == Origin::Metadata(Metadata::Offset);
+    // Dead letters of generated columns name the record's offset too.
+    let offsets = !plan.generated.is_empty() || plan.columns.iter().any(|c| is_offset(&c.origin));
+    make(DecodeRequest { fields, wanted, offsets, options: plan.format_options.clone() }).map(Some)
+}
+
+/// The views of a run by name, for those who list them.
+impl Engine {
+    /// The schema of each view.
+    pub fn view_schemas(&self) -> BTreeMap<String, arrow::datatypes::SchemaRef> {
+        self.job.views.values().map(|view| (view.name.clone(), view.schema.clone())).collect()
     }
 }

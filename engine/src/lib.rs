@@ -2,8 +2,17 @@
 //!
 //! Knows no operator by name, no SQL and no outside system; is handed its clock, connectors and settings.
 
+pub mod baton;
 pub mod clock;
 pub mod engine;
 pub mod settings;
 pub mod status;
+pub mod turns;
 pub mod view;
+
+mod delivery;
+mod epochs;
+mod ingest;
+mod ledger;
+mod watcher;
+mod worker;

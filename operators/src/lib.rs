@@ -14,6 +14,7 @@ pub mod operator;
 pub mod plan;
 pub mod project;
 pub mod reduce;
+pub mod render;
 pub mod rows;
 pub mod watermark;
 pub mod window;

@@ -1,7 +1,11 @@
 //! Published views: what readers see of a view, as of one epoch, without stopping a worker.
 
+pub(crate) mod published;
+pub(crate) mod store;
+
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
@@ -13,7 +17,7 @@ pub struct Snapshot {
     pub epoch: Epoch,
     /// The schema.
     pub schema: SchemaRef,
-    /// The rows, each as often as it is in the view; shared, not copied.
+    /// The rows, each as often as it is in the view; shared, not copied, where nothing was retracted.
     pub batches: Vec<RecordBatch>,
 }
 
@@ -28,20 +32,16 @@ pub enum Event {
     Ended,
 }
 
-/// A reader of a view's changes. Blocking; a server polls it from a blocking task, or with a timeout.
+/// A reader of a view's changes. Blocking: a server asks it from a blocking task, or with a short timeout.
 pub struct Subscription {
     /// The view's schema.
     pub schema: SchemaRef,
-    pub(crate) receiver: crossbeam_channel::Receiver<Result<Event>>,
+    pub(crate) feed: Arc<published::Feed>,
 }
 
 impl Subscription {
     /// The next event; `None` when nothing came in time; an error when the subscriber fell too far behind.
     pub fn next(&self, timeout: std::time::Duration) -> Option<Result<Event>> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok(event) => Some(event),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => None,
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Some(Ok(Event::Ended)),
-        }
+        self.feed.next(timeout)
     }
 }

@@ -37,7 +37,12 @@ fn files_stay_about_one_thing() {
 #[test]
 fn nothing_is_left_half_done() {
     // Put together here so that this file does not find itself.
-    let words = [["to", "do!("].concat(), ["unimple", "mented!("].concat(), ["#[ign", "ore"].concat(), ["thread::", "sleep"].concat()];
+    let words = [
+        ["to", "do!("].concat(),
+        ["unimple", "mented!("].concat(),
+        ["#[ign", "ore"].concat(),
+        ["thread::", "sleep"].concat(),
+    ];
     let mut faults = Vec::new();
     for path in files(&[".rs"]) {
         let text = std::fs::read_to_string(&path).unwrap();

@@ -10,10 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("thalweg-connectors", &["thalweg-schemas"]),
     ("thalweg-engine", &["thalweg-schemas", "thalweg-operators"]),
     ("thalweg-pipelines", &["thalweg-schemas", "thalweg-operators"]),
-    (
-        "thalweg",
-        &["thalweg-schemas", "thalweg-operators", "thalweg-connectors", "thalweg-engine", "thalweg-pipelines"],
-    ),
+    ("thalweg", &["thalweg-schemas", "thalweg-operators", "thalweg-connectors", "thalweg-engine", "thalweg-pipelines"]),
     (
         "thalweg-bench",
         &["thalweg-schemas", "thalweg-operators", "thalweg-connectors", "thalweg-engine", "thalweg-pipelines"],
@@ -66,8 +63,21 @@ fn crates_depend_downwards_only_and_outside_crates_stay_at_home() {
 #[test]
 fn every_dependency_has_a_licence_that_can_be_shipped() {
     const ALLOWED: &[&str] = &[
-        "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "CC0-1.0", "0BSD", "MPL-2.0",
-        "BSL-1.0", "Unlicense", "CDLA-Permissive-2.0", "MIT-0", "LLVM-exception",
+        "MIT",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "Zlib",
+        "Unicode-3.0",
+        "CC0-1.0",
+        "0BSD",
+        "MPL-2.0",
+        "BSL-1.0",
+        "Unlicense",
+        "CDLA-Permissive-2.0",
+        "MIT-0",
+        "LLVM-exception",
     ];
     let metadata = metadata(true);
     let mut faults = BTreeSet::new();

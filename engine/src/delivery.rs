@@ -1,0 +1,175 @@
+//! Delivery to sinks: a thread and a queue for each worker's writer, so that no worker ever waits for a disk.
+//!
+//! What waits in the queues is counted in bytes; when it is too much, the workers stop asking the sources (see
+//! `worker.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
+
+use crate::ledger::{Ledger, lock};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::{Error, ErrorKind, Result};
+use thalweg_schemas::sink::Writer;
+
+/// Pauses between tries: the first, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// How often a writer that keeps failing is tried after the run was asked to stop.
+const TRIES_AFTER_STOP: u32 = 5;
+
+enum Order {
+    Write(Epoch, Batch),
+    Commit(Epoch),
+    Finish,
+}
+
+/// One worker's way to one sink.
+pub(crate) struct Delivery {
+    orders: Sender<Order>,
+    queue: Queue,
+}
+
+/// What waits for all writers of a run, in bytes.
+#[derive(Clone, Default)]
+pub(crate) struct QueuedBytes(Arc<AtomicUsize>);
+
+impl QueuedBytes {
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Clone)]
+struct Queue {
+    all: QueuedBytes,
+    ledger: Arc<Ledger>,
+    sink: usize,
+}
+
+impl Queue {
+    fn add(&self, bytes: usize) {
+        self.all.0.fetch_add(bytes, Ordering::AcqRel);
+        self.ledger.sinks[self.sink].queued_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.all.0.fetch_sub(bytes, Ordering::AcqRel);
+        self.ledger.sinks[self.sink].queued_bytes.fetch_sub(bytes as u64, Ordering::AcqRel);
+    }
+}
+
+impl Delivery {
+    /// Starts the writer's thread.
+    pub fn start(
+        writer: Box<dyn Writer>,
+        sink: usize,
+        ledger: Arc<Ledger>,
+        all: QueuedBytes,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<(Delivery, JoinHandle<()>)> {
+        let (orders, received) = unbounded();
+        let queue = Queue { all, ledger, sink };
+        let mut desk = Desk { writer, queue: queue.clone(), stopping };
+        let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
+        let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
+        Ok((Delivery { orders, queue }, thread))
+    }
+
+    /// Hands over rows of an epoch, then says that the epoch is whole.
+    pub fn deliver(&self, epoch: Epoch, batches: Vec<Batch>) {
+        for batch in batches.into_iter().filter(|b| !b.is_empty()) {
+            self.queue.add(batch.memory_size());
+            self.send(Order::Write(epoch, batch));
+        }
+        self.send(Order::Commit(epoch));
+    }
+
+    fn send(&self, order: Order) {
+        // The thread ends before its orders do only after the run has failed, which has been told already.
+        drop(self.orders.send(order));
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.send(Order::Finish);
+    }
+}
+
+/// What runs on the writer's thread.
+struct Desk {
+    writer: Box<dyn Writer>,
+    queue: Queue,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Desk {
+    fn serve(&mut self, orders: Receiver<Order>) {
+        for order in orders {
+            let last = matches!(order, Order::Finish);
+            let bytes = match &order {
+                Order::Write(_, batch) => batch.memory_size(),
+                _ => 0,
+            };
+            let rows = match &order {
+                Order::Write(_, batch) => batch.num_rows() as u64,
+                _ => 0,
+            };
+            let done = self.carry_out(&order);
+            self.queue.remove(bytes);
+            match done {
+                Ok(()) => drop(self.book().rows.fetch_add(rows, Ordering::AcqRel)),
+                Err(error) => {
+                    self.queue.ledger.fail(error.with_detail(format!("in sink \"{}\"", self.book().name)));
+                    return;
+                }
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    fn book(&self) -> &crate::ledger::SinkBook {
+        &self.queue.ledger.sinks[self.queue.sink]
+    }
+
+    /// Carries out one order, again and again while the fault may pass.
+    fn carry_out(&mut self, order: &Order) -> Result<()> {
+        let mut pause = PAUSE.0;
+        let mut tries_left = TRIES_AFTER_STOP;
+        loop {
+            let result = match order {
+                Order::Write(epoch, batch) => self.writer.write(*epoch, batch),
+                Order::Commit(epoch) => self.writer.commit(*epoch),
+                Order::Finish => self.writer.finish(),
+            };
+            let error = match result {
+                Ok(()) => {
+                    lock(&self.book().last_error).take();
+                    return Ok(());
+                }
+                Err(error) if error.kind == ErrorKind::Retry => error,
+                Err(error) => return Err(error),
+            };
+            if self.book().retries.fetch_add(1, Ordering::AcqRel) == 0 || pause == PAUSE.1 {
+                tracing::warn!(sink = %self.book().name, "{error}; trying again");
+            }
+            *lock(&self.book().last_error) = Some(error.to_string());
+            if self.stopping.load(Ordering::Acquire) || self.queue.ledger.has_failed() {
+                tries_left -= 1;
+                if tries_left == 0 {
+                    return Err(error.with_hint(
+                        "The run was asked to stop while the sink kept failing; these rows are not written.",
+                    ));
+                }
+            }
+            // Nothing is ever sent here: it is a pause that ends early when the channel does.
+            let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! From rows as they were decoded to rows as they were declared: columns in order and of the declared types, metadata
+//! and generated columns filled in, NULL where it is allowed and nowhere else.
+
+use super::raw_of;
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampNanosecondArray, UInt64Array, new_null_array,
+};
+use arrow::compute::{CastOptions, cast_with_options, concat, filter_record_batch};
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use thalweg_operators::evaluate::evaluate_rows;
+use thalweg_operators::plan::SourcePlan;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::format::BadRecord;
+use thalweg_schemas::source::Message;
+use thalweg_schemas::table::{Metadata, Origin, schema_of};
+
+/// What is known of a chunk besides its records.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub source: &'a str,
+    pub partition: &'a str,
+    /// Offset of its first record.
+    pub start: u64,
+    /// Beginning of the epoch.
+    pub now_ns: i64,
+}
+
+/// Brings rows into the declared form.
+pub(super) struct Conform {
+    plan: SourcePlan,
+    schema: SchemaRef,
+}
+
+/// What is known of each row besides its fields; empty lists where nothing is.
+#[derive(Default)]
+struct PerRow<'a> {
+    offsets: &'a [u64],
+    keys: Option<ArrayRef>,
+    headers: Option<ArrayRef>,
+}
+
+impl Conform {
+    pub fn new(plan: &SourcePlan) -> Conform {
+        Conform { schema: schema_of(&plan.columns), plan: plan.clone() }
+    }
+
+    /// Rows from a decoder: the fields in declared order, checked already.
+    pub fn decoded(
+        &self,
+        rows: RecordBatch,
+        offsets: &[u64],
+        facts: Facts<'_>,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<RecordBatch> {
+        self.complete(rows, PerRow { offsets, ..PerRow::default() }, facts, bad)
+    }
+
+    /// Rows from messages, each with its key and headers.
+    pub fn messages(
+        &self,
+        parts: Vec<(RecordBatch, Message)>,
+        facts: Facts<'_>,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<RecordBatch> {
+        let Some((first, _)) = parts.first() else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
+        let rows = arrow::compute::concat_batches(&first.schema(), parts.iter().map(|(rows, _)| rows))?;
+        let each = |f: &dyn Fn(&Message) -> ArrayRef| -> Result<ArrayRef> {
+            let repeated: Vec<ArrayRef> = parts
+                .iter()
+                .map(|(rows, message)| {
+                    let zeros = UInt64Array::from(vec![0; rows.num_rows()]);
+                    arrow::compute::take(&f(message), &zeros, None)
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(concat(&repeated.iter().map(|a| a.as_ref()).collect::<Vec<_>>())?)
+        };
+        let keys = each(&|m| Arc::new(BinaryArray::from_opt_vec(vec![m.key.as_deref()])))?;
+        let headers = each(&|m| Arc::new(StringArray::from(vec![headers_json(m)])))?;
+        let offsets: Vec<u64> =
+            parts.iter().flat_map(|(rows, m)| std::iter::repeat_n(m.offset, rows.num_rows())).collect();
+        self.complete(rows, PerRow { offsets: &offsets, keys: Some(keys), headers: Some(headers) }, facts, bad)
+    }
+
+    /// Rows that were typed outside: columns by name, cast to the declared types.
+    pub fn typed(&self, rows: RecordBatch, facts: Facts<'_>, bad: &mut Vec<BadRecord>) -> Result<RecordBatch> {
+        let mut good = vec![true; rows.num_rows()];
+        let mut columns = Vec::new();
+        let mut fields = Vec::new();
+        let lenient = CastOptions { safe: true, ..CastOptions::default() };
+        for (column, wanted) in self.plan.columns.iter().zip(&self.plan.wanted) {
+            if column.origin != Origin::Field {
+                continue;
+            }
+            fields.push(arrow::datatypes::Field::new(&column.name, column.data_type.clone(), true));
+            let given = rows.column_by_name(&column.name);
+            let array = match given {
+                Some(given) if given.data_type() == &column.data_type => given.clone(),
+                Some(given) => cast_with_options(given, &column.data_type, &lenient).map_err(|_| {
+                    Error::data(format!(
+                        "column \"{}\" has type {} in {}, which cannot become {}",
+                        column.name,
+                        given.data_type(),
+                        facts.partition,
+                        column.data_type,
+                    ))
+                    .with_hint(format!("Declare the column of source \"{}\" with that type.", facts.source))
+                })?,
+                None => new_null_array(&column.data_type, rows.num_rows()),
+            };
+            // A connector may leave out what nobody wants; then nothing is known of its NULLs.
+            let known = *wanted || given.is_some();
+            for (row, good) in good.iter_mut().enumerate() {
+                let reason = match given {
+                    Some(given) if array.is_null(row) && !given.is_null(row) => {
+                        let value = arrow::util::display::array_value_to_string(given, row).unwrap_or_default();
+                        format!("column \"{}\": '{value}' does not fit type {}", column.name, column.data_type)
+                    }
+                    _ if known && !column.nullable && array.is_null(row) => not_null(&column.name),
+                    _ => continue,
+                };
+                if std::mem::replace(good, false) {
+                    let offset = facts.start + row as u64;
+                    bad.push(BadRecord { offset, raw: raw_of(&rows, row), reason });
+                }
+            }
+            columns.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+        let typed = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        let offsets: Vec<u64> =
+            (0..typed.num_rows() as u64).filter(|&r| good[r as usize]).map(|r| facts.start + r).collect();
+        let typed = if good.contains(&false) { filter_record_batch(&typed, &BooleanArray::from(good))? } else { typed };
+        self.complete(typed, PerRow { offsets: &offsets, ..PerRow::default() }, facts, bad)
+    }
+
+    /// Puts metadata and generated columns beside the fields, which come in declared order.
+    fn complete(
+        &self,
+        fields: RecordBatch,
+        per_row: PerRow<'_>,
+        facts: Facts<'_>,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<RecordBatch> {
+        let rows = fields.num_rows();
+        let mut given = fields.columns().iter();
+        let columns = self.plan.columns.iter().map(|column| {
+            Ok(match column.origin {
+                Origin::Field => given.next().cloned().ok_or_else(|| Error::bug("a decoder left out a field"))?,
+                Origin::Metadata(metadata) => {
+                    let array = metadata_column(metadata, rows, &per_row, facts);
+                    cast_with_options(&array, &column.data_type, &CastOptions::default())?
+                }
+                Origin::Generated => new_null_array(&column.data_type, rows),
+            })
+        });
+        let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+        if self.plan.generated.is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            return Ok(lax_batch(&self.schema, columns, &options)?);
+        }
+        self.generate(columns, rows, &per_row, facts, bad)
+    }
+
+    /// Computes the generated columns; rows for which that fails, or that are NULL where they must not be, are bad.
+    fn generate(
+        &self,
+        columns: Vec<ArrayRef>,
+        rows: usize,
+        per_row: &PerRow<'_>,
+        facts: Facts<'_>,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let nullable = Arc::new(all_nullable(&self.schema));
+        let mut batch = RecordBatch::try_new_with_options(nullable.clone(), columns, &options)?;
+        let mut offsets = per_row.offsets.to_vec();
+        offsets.resize(rows, facts.start);
+        for (position, expr) in &self.plan.generated {
+            let (values, failed) = evaluate_rows(expr, &batch)?;
+            let column = &self.plan.columns[*position];
+            let mut columns = batch.columns().to_vec();
+            columns[*position] = cast_with_options(&values, &column.data_type, &CastOptions::default())?;
+            let computed = RecordBatch::try_new(nullable.clone(), columns)?;
+            let mut reasons: Vec<Option<String>> = vec![None; computed.num_rows()];
+            for (row, reason) in failed {
+                reasons[row] = Some(format!("column \"{}\": {reason}", column.name));
+            }
+            for (row, reason) in reasons.iter_mut().enumerate() {
+                if reason.is_none() && !column.nullable && computed.column(*position).is_null(row) {
+                    *reason = Some(not_null(&column.name));
+                }
+            }
+            for (row, reason) in reasons.iter().enumerate() {
+                if let Some(reason) = reason {
+                    bad.push(BadRecord { offset: offsets[row], raw: raw_of(&batch, row), reason: reason.clone() });
+                }
+            }
+            let keep = BooleanArray::from_iter(reasons.iter().map(|r| Some(r.is_none())));
+            let mut kept = reasons.iter().map(Option::is_none);
+            offsets.retain(|_| kept.next().unwrap_or(true));
+            batch = filter_record_batch(&computed, &keep)?;
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(lax_batch(&self.schema, batch.columns().to_vec(), &options)?)
+    }
+}
+
+/// A batch of the declared schema. Columns that nobody wants may be all NULL even where NULL is not allowed: their
+/// values were checked and not kept, so the schema says nullable for exactly those.
+fn lax_batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    options: &RecordBatchOptions,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let lax = schema.fields().iter().zip(&columns).any(|(f, c)| !f.is_nullable() && c.null_count() > 0);
+    let schema = if lax { Arc::new(all_nullable(schema)) } else { schema.clone() };
+    RecordBatch::try_new_with_options(schema, columns, options)
+}
+
+fn all_nullable(schema: &SchemaRef) -> arrow::datatypes::Schema {
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    arrow::datatypes::Schema::new(fields.collect::<Vec<_>>())
+}
+
+fn not_null(column: &str) -> String {
+    format!("column \"{column}\" is NULL but declared NOT NULL")
+}
+
+fn metadata_column(metadata: Metadata, rows: usize, per_row: &PerRow<'_>, facts: Facts<'_>) -> ArrayRef {
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))) };
+    match metadata {
+        Metadata::Source => text(facts.source),
+        Metadata::Partition => text(facts.partition),
+        Metadata::Offset => {
+            let known = per_row.offsets.iter().map(|&o| o as i64).chain(std::iter::repeat(facts.start as i64));
+            Arc::new(Int64Array::from_iter_values(known.take(rows)))
+        }
+        Metadata::IngestTime => Arc::new(TimestampNanosecondArray::from(vec![facts.now_ns; rows])),
+        Metadata::Key => {
+            per_row.keys.clone().unwrap_or_else(|| new_null_array(&arrow::datatypes::DataType::Binary, rows))
+        }
+        Metadata::Headers => {
+            per_row.headers.clone().unwrap_or_else(|| new_null_array(&arrow::datatypes::DataType::Utf8, rows))
+        }
+    }
+}
+
+/// A message's headers as a JSON object; a value that is not UTF-8 has its wrong bytes replaced.
+fn headers_json(message: &Message) -> Option<String> {
+    if message.headers.is_empty() {
+        return None;
+    }
+    let pairs = message.headers.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()));
+    Some(serde_json::Value::Object(pairs.collect()).to_string())
+}

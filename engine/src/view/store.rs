@@ -1,0 +1,335 @@
+//! The rows of one view on one worker: immutable Arrow chunks, and for each a bitmap of the rows that still count.
+//!
+//! An epoch's insertions become a chunk; its retractions clear bits. Chunks of similar size are merged, as in an LSM
+//! tree, so that a row is rewritten a logarithmic number of times and a scan meets few chunks. A published version
+//! shares the chunks; only bitmaps that changed are copied.
+
+use arrow::array::{Array, BooleanArray, RecordBatch, UInt64Array, make_comparator};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{SortOptions, concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashTable;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_operators::exchange::hash_rows;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::error::{Error, Result};
+
+/// A chunk is not merged any further once it has this many rows.
+const CHUNK_ROWS_MAX: usize = 1 << 16;
+
+/// The rows of a view on one worker.
+pub(crate) struct ViewStore {
+    schema: SchemaRef,
+    chunks: BTreeMap<u64, Chunk>,
+    next_chunk: u64,
+    /// Where the rows are, by hash; kept only from the first retraction on, since an append stream has none.
+    index: Option<HashTable<Place>>,
+}
+
+struct Chunk {
+    rows: RecordBatch,
+    hashes: Vec<u64>,
+    live: Vec<bool>,
+    live_rows: usize,
+    /// The bitmap as last published.
+    mask: Option<Arc<BooleanArray>>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    hash: u64,
+    chunk: u64,
+    row: u32,
+}
+
+/// The rows of a view on one worker as of one epoch; shared with the store, never changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Version {
+    /// Chunks, each with the rows that count; `None`: all.
+    chunks: Vec<(RecordBatch, Option<Arc<BooleanArray>>)>,
+    /// Rows that count.
+    pub rows: u64,
+    /// Bytes of the chunks.
+    pub bytes: u64,
+}
+
+impl Version {
+    /// The rows, each chunk filtered to those that count.
+    pub fn batches(&self) -> Result<Vec<RecordBatch>> {
+        let rows = self.chunks.iter().map(|(rows, mask)| match mask {
+            None => Ok(rows.clone()),
+            Some(mask) => filter_record_batch(rows, mask),
+        });
+        Ok(rows.collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+impl ViewStore {
+    pub fn new(schema: SchemaRef) -> ViewStore {
+        ViewStore { schema, chunks: BTreeMap::new(), next_chunk: 0, index: None }
+    }
+
+    /// Takes in the changes of one epoch, in any order.
+    pub fn apply(&mut self, batches: &[Batch]) -> Result<()> {
+        let mut inserted = Vec::new();
+        let mut retracted = Vec::new();
+        for batch in batches {
+            let Some(diffs) = &batch.diffs else {
+                inserted.push(batch.rows.clone());
+                continue;
+            };
+            let (mut plus, mut minus) = (Vec::new(), Vec::new());
+            for (row, &diff) in diffs.values().iter().enumerate() {
+                let target = if diff > 0 { &mut plus } else { &mut minus };
+                target.extend(std::iter::repeat_n(row as u64, diff.unsigned_abs() as usize));
+            }
+            inserted.push(take_record_batch(&batch.rows, &UInt64Array::from(plus))?);
+            retracted.push(take_record_batch(&batch.rows, &UInt64Array::from(minus))?);
+        }
+        inserted.retain(|rows| rows.num_rows() > 0);
+        retracted.retain(|rows| rows.num_rows() > 0);
+        if !retracted.is_empty() && self.index.is_none() {
+            self.index = Some(self.build_index());
+        }
+        if !inserted.is_empty() {
+            self.insert(concat_batches(&self.schema, &inserted)?)?;
+        }
+        for rows in &retracted {
+            self.retract(rows)?;
+        }
+        self.merge()
+    }
+
+    /// The rows as they are now.
+    pub fn version(&mut self) -> Version {
+        let mut version = Version::default();
+        for chunk in self.chunks.values_mut() {
+            version.rows += chunk.live_rows as u64;
+            version.bytes += chunk.rows.get_array_memory_size() as u64;
+            let mask = (chunk.live_rows < chunk.rows.num_rows()).then(|| {
+                let live = &chunk.live;
+                let mask = chunk.mask.get_or_insert_with(|| {
+                    Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(live.len(), |row| live[row]), None))
+                });
+                mask.clone()
+            });
+            version.chunks.push((chunk.rows.clone(), mask));
+        }
+        version
+    }
+
+    fn build_index(&self) -> HashTable<Place> {
+        let mut index = HashTable::with_capacity(self.chunks.values().map(|c| c.live_rows).sum());
+        for (&id, chunk) in &self.chunks {
+            add_places(&mut index, id, chunk);
+        }
+        index
+    }
+
+    fn insert(&mut self, rows: RecordBatch) -> Result<()> {
+        let hashes = hash_rows(rows.columns(), rows.num_rows()).map_err(|e| Error::bug(e.to_string()))?;
+        let live_rows = rows.num_rows();
+        self.add_chunk(Chunk { live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
+        Ok(())
+    }
+
+    fn add_chunk(&mut self, chunk: Chunk) {
+        let id = self.next_chunk;
+        self.next_chunk += 1;
+        if let Some(index) = &mut self.index {
+            add_places(index, id, &chunk);
+        }
+        self.chunks.insert(id, chunk);
+    }
+
+    fn retract(&mut self, rows: &RecordBatch) -> Result<()> {
+        let hashes = hash_rows(rows.columns(), rows.num_rows()).map_err(|e| Error::bug(e.to_string()))?;
+        for (row, &hash) in hashes.iter().enumerate() {
+            let place = self.find(rows, row, hash)?.ok_or_else(|| {
+                Error::bug("a view was told to retract a row that is not in it")
+                    .with_detail(format!("the row is {}", display_row(rows, row)))
+            })?;
+            if let Some(index) = &mut self.index
+                && let Ok(entry) =
+                    index.find_entry(hash, |p| p.hash == hash && p.chunk == place.chunk && p.row == place.row)
+            {
+                entry.remove();
+            }
+            if let Some(chunk) = self.chunks.get_mut(&place.chunk) {
+                chunk.live[place.row as usize] = false;
+                chunk.live_rows -= 1;
+                chunk.mask = None;
+            }
+        }
+        self.chunks.retain(|_, chunk| chunk.live_rows > 0);
+        Ok(())
+    }
+
+    /// Where row `row` of `rows` lies. The row is in the view, so a single place with its hash is the one; only when
+    /// several rows share the hash (copies of the row, or a collision) are they compared.
+    fn find(&self, rows: &RecordBatch, row: usize, hash: u64) -> Result<Option<Place>> {
+        let Some(index) = &self.index else { return Ok(None) };
+        let mut places: Vec<Place> = index.iter_hash(hash).filter(|p| p.hash == hash).copied().collect();
+        if places.len() <= 1 {
+            return Ok(places.pop());
+        }
+        // Which of several copies goes must not depend on the layout of the table.
+        places.sort_by_key(|p| (p.chunk, p.row));
+        for place in places {
+            let Some(chunk) = self.chunks.get(&place.chunk) else { continue };
+            if same_row(&chunk.rows, place.row as usize, rows, row)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Merges the youngest chunks while they are not much smaller than their elders, and rewrites half-empty ones.
+    fn merge(&mut self) -> Result<()> {
+        loop {
+            let mut last = self.chunks.iter().rev();
+            let (Some((&young, y)), Some((&old, o))) = (last.next(), last.next()) else { return Ok(()) };
+            let sparse = o.live_rows * 2 < o.rows.num_rows();
+            if !sparse && (y.live_rows * 2 < o.live_rows || y.live_rows + o.live_rows > CHUNK_ROWS_MAX) {
+                break;
+            }
+            self.merge_chunks(&[old, young])?;
+        }
+        // Retractions can empty chunks in the middle; one rewrite an epoch keeps the waste bounded.
+        let sparse = self.chunks.iter().find(|(_, c)| c.live_rows * 2 < c.rows.num_rows()).map(|(&id, _)| id);
+        match sparse {
+            Some(id) => self.merge_chunks(&[id]),
+            None => Ok(()),
+        }
+    }
+
+    fn merge_chunks(&mut self, ids: &[u64]) -> Result<()> {
+        let (mut rows, mut hashes) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(chunk) = self.chunks.remove(id) else { continue };
+            if let Some(index) = &mut self.index {
+                for (row, &hash) in chunk.hashes.iter().enumerate() {
+                    if chunk.live[row]
+                        && let Ok(entry) =
+                            index.find_entry(hash, |p| p.hash == hash && p.chunk == *id && p.row == row as u32)
+                    {
+                        entry.remove();
+                    }
+                }
+            }
+            rows.push(filter_record_batch(&chunk.rows, &BooleanArray::from(chunk.live.clone()))?);
+            hashes.extend(chunk.hashes.iter().zip(&chunk.live).filter(|(_, live)| **live).map(|(hash, _)| *hash));
+        }
+        let rows = concat_batches(&self.schema, &rows)?;
+        let live_rows = rows.num_rows();
+        self.add_chunk(Chunk { live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
+        Ok(())
+    }
+}
+
+fn add_places(index: &mut HashTable<Place>, id: u64, chunk: &Chunk) {
+    for (row, &hash) in chunk.hashes.iter().enumerate() {
+        if chunk.live[row] {
+            index.insert_unique(hash, Place { hash, chunk: id, row: row as u32 }, |p| p.hash);
+        }
+    }
+}
+
+fn same_row(left: &RecordBatch, left_row: usize, right: &RecordBatch, right_row: usize) -> Result<bool> {
+    for (l, r) in left.columns().iter().zip(right.columns()) {
+        let compare = make_comparator(l.as_ref(), r.as_ref(), SortOptions::default())?;
+        if compare(left_row, right_row) != Ordering::Equal {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn display_row(rows: &RecordBatch, row: usize) -> String {
+    let one = rows.slice(row, 1);
+    let cell = |c: &Arc<dyn Array>| arrow::util::display::array_value_to_string(c, 0).unwrap_or_default();
+    one.columns().iter().map(cell).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use proptest::prelude::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("k", DataType::Utf8, true), Field::new("v", DataType::Int64, false)]))
+    }
+
+    fn batch(changes: &[(Option<u8>, i64, i64)]) -> Batch {
+        let keys = StringArray::from_iter(changes.iter().map(|c| c.0.map(|k| format!("k{k}"))));
+        let values = Int64Array::from_iter_values(changes.iter().map(|c| c.1));
+        let rows = RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(values)]).unwrap();
+        Batch::changes(rows, Int64Array::from_iter_values(changes.iter().map(|c| c.2)))
+    }
+
+    fn contents(version: &Version) -> Vec<String> {
+        let mut rows: Vec<String> = Vec::new();
+        for batch in version.batches().unwrap() {
+            rows.extend((0..batch.num_rows()).map(|row| display_row(&batch, row)));
+        }
+        rows.sort();
+        rows
+    }
+
+    proptest! {
+        #[test]
+        fn a_version_is_the_sum_of_all_changes(
+            epochs in proptest::collection::vec(
+                proptest::collection::vec((proptest::option::of(0u8..4), 0i64..4, any::<bool>()), 0..30), 0..20),
+        ) {
+            let mut store = ViewStore::new(schema());
+            let mut model: Vec<(Option<u8>, i64)> = Vec::new();
+            let mut versions = Vec::new();
+            for epoch in epochs {
+                let mut changes = Vec::new();
+                for (k, v, insert) in epoch {
+                    if insert || model.is_empty() {
+                        model.push((k, v));
+                        changes.push((k, v, 1));
+                    } else {
+                        let (k, v) = model.swap_remove((v as usize * 7) % model.len());
+                        // Retractions first: the order within an epoch must not matter.
+                        changes.insert(0, (k, v, -1));
+                    }
+                }
+                store.apply(&[batch(&changes)]).unwrap();
+                let version = store.version();
+                let mut expected: Vec<String> =
+                    model.iter().map(|(k, v)| format!("{}, {v}", k.map_or(String::new(), |k| format!("k{k}")))).collect();
+                expected.sort();
+                prop_assert_eq!(contents(&version), expected.clone());
+                prop_assert_eq!(version.rows as usize, model.len());
+                versions.push((version, expected));
+            }
+            // Later changes leave earlier versions alone.
+            for (version, expected) in versions {
+                prop_assert_eq!(contents(&version), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn many_small_epochs_leave_few_chunks() {
+        let mut store = ViewStore::new(schema());
+        for i in 0..1000 {
+            store.apply(&[batch(&[(Some(1), i, 1)])]).unwrap();
+        }
+        assert!(store.chunks.len() < 16, "{} chunks", store.chunks.len());
+    }
+
+    #[test]
+    fn retracting_what_is_not_there_is_an_error_that_shows_the_row() {
+        let mut store = ViewStore::new(schema());
+        let error = store.apply(&[batch(&[(Some(1), 7, -1)])]).unwrap_err();
+        assert_eq!(error.detail.as_deref(), Some("the row is k1, 7"));
+    }
+}

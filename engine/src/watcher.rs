@@ -1,0 +1,79 @@
+//! The engine's ear in the dataflow: enters what operators report in the books of the run.
+
+use crate::ledger::lock;
+use crate::status::{DeadLetter, LateRow};
+use crate::worker::Job;
+use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use thalweg_operators::evaluate::row_to_json;
+use thalweg_operators::observer::{Observer, OperatorMeter};
+use thalweg_operators::operator::DeadRow;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Error;
+
+pub(crate) struct Watcher {
+    job: Arc<Job>,
+    worker: usize,
+    started: Instant,
+}
+
+impl Watcher {
+    #[allow(clippy::disallowed_methods, reason = "a stopwatch for meters; no result depends on it")]
+    pub fn new(job: Arc<Job>, worker: usize) -> Watcher {
+        Watcher { job, worker, started: Instant::now() }
+    }
+
+    fn time_of(&self, epoch: Epoch) -> i64 {
+        (epoch.0 as i64).saturating_mul(self.job.settings.tick.as_nanos() as i64)
+    }
+}
+
+impl Observer for Watcher {
+    fn operator(&self, view: &str, name: &str) -> Arc<OperatorMeter> {
+        let meter = Arc::new(OperatorMeter::default());
+        lock(&self.job.ledger.operators).push((view.to_string(), name.to_string(), self.worker, meter.clone()));
+        meter
+    }
+
+    fn late(&self, view: &str, epoch: Epoch, rows: RecordBatch) {
+        if let Some(book) = self.job.ledger.views.get(view) {
+            book.late.fetch_add(rows.num_rows() as u64, Ordering::AcqRel);
+        }
+        // Only as many are written out as can be kept.
+        let first = rows.num_rows().saturating_sub(self.job.settings.kept_rows_max);
+        for row in first..rows.num_rows() {
+            let row = row_to_json(&rows, row);
+            self.job.ledger.keep_late(LateRow { time_ns: self.time_of(epoch), view: view.to_string(), row });
+        }
+    }
+
+    fn dead(&self, view: &str, epoch: Epoch, row: DeadRow) {
+        if let Some(book) = self.job.ledger.views.get(view)
+            && book.dead.fetch_add(1, Ordering::AcqRel) == 0
+        {
+            tracing::warn!(
+                view,
+                "a row could not be computed: {} (further ones are counted in thalweg.views)",
+                row.reason
+            );
+        }
+        self.job.ledger.keep_dead(DeadLetter {
+            time_ns: self.time_of(epoch),
+            origin: view.to_string(),
+            partition: String::new(),
+            offset: None,
+            reason: row.reason,
+            raw: row.row.into_bytes(),
+        });
+    }
+
+    fn fail(&self, error: Error) {
+        self.job.ledger.fail(error);
+    }
+
+    fn nanos(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+}
