@@ -7,7 +7,7 @@ use crate::observer::Observer;
 use crate::plan::{Plan, Read};
 use crate::reduce::ReduceSpec;
 use crate::rows::Rows;
-use crate::watermark::{WatermarkTracker, WatermarkUpdate};
+use crate::watermark::WatermarkUpdate;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use thalweg_schemas::error::{Error, Result};

@@ -1,5 +1,8 @@
 //! What all aggregating operators share: groups, aggregate states as Arrow rows, and how they are merged.
 
+pub mod percentile;
+pub mod sketch;
+
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use std::sync::Arc;
