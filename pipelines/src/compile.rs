@@ -1,10 +1,123 @@
 //! `compile`: texts to a program, every error at once.
 
-use crate::program::{Environment, Program, SqlText};
+use crate::bind::RelationKind;
+use crate::bind::{Relation, Scope, order, sink, source, view};
+use crate::parse::ddl::{Ddl, Name, SinkInput};
+use crate::parse::{Parsed, parse_all};
+use crate::program::{Declaration, DeclarationKind, Environment, Program, SqlText};
+use crate::wanted;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use thalweg_schemas::error::Error;
 
 /// Compiles all statements of `texts`, whatever their order. Every error is reported, each with its position.
 pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, Vec<Error>> {
-    let _ = (texts, environment.connectors, environment.variables);
-    Ok(Program::default())
+    let (statements, mut errors) = parse_all(texts, environment);
+    let incomplete = !errors.is_empty();
+    let statements = without_duplicates(statements, &mut errors);
+    let (order, cyclic, cycles) = order::sort(&statements);
+    errors.extend(cycles);
+
+    let mut compiler = Compiler { environment, program: Program::default(), scope: Scope::default() };
+    compiler.scope.failed.extend(cyclic.iter().map(|at| statements[*at].ddl.name().value.clone()));
+    for at in order {
+        let statement = &statements[at];
+        if let Err(found) = compiler.declare(statement) {
+            let name = &statement.ddl.name().value;
+            let of_itself = found.into_iter().filter(|error| !compiler.is_cascade(error, incomplete));
+            errors.extend(of_itself);
+            compiler.scope.failed.insert(name.clone());
+        }
+    }
+    if !errors.is_empty() {
+        let file = |error: &Error| error.position.as_ref().map(|p| texts.iter().position(|t| t.file == p.file));
+        errors.sort_by_key(|error| (file(error), error.position.clone()));
+        errors.dedup();
+        return Err(errors);
+    }
+    wanted::mark(&mut compiler.program.dataflow);
+    compiler.program.warnings = crate::bound::warnings(&compiler.program, &statements);
+    Ok(compiler.program)
+}
+
+/// The statements with each name once. `IF NOT EXISTS` keeps the first silently.
+fn without_duplicates(statements: Vec<Parsed>, errors: &mut Vec<Error>) -> Vec<Parsed> {
+    let mut seen: BTreeMap<String, Name> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for statement in statements {
+        let name = statement.ddl.name().clone();
+        match seen.get(&name.value) {
+            None => {
+                seen.insert(name.value.clone(), name);
+                kept.push(statement);
+            }
+            Some(_) if statement.ddl.if_not_exists() => {}
+            Some(first) => errors.push(
+                Error::user(format!("\"{}\" is declared twice", name.value))
+                    .with_detail(format!("It is declared first at {}.", first.position))
+                    .at(name.position),
+            ),
+        }
+    }
+    kept
+}
+
+struct Compiler<'a> {
+    environment: &'a Environment<'a>,
+    program: Program,
+    scope: Scope,
+}
+
+impl Compiler<'_> {
+    fn declare(&mut self, statement: &Parsed) -> Result<(), Vec<Error>> {
+        let (scope, words, connectors) = (&self.scope, &statement.words, self.environment.connectors);
+        match &statement.ddl {
+            Ddl::Source(ddl) => {
+                let bound = source::bind(ddl, connectors, scope, words)?;
+                let kind = DeclarationKind::Source { connector: bound.plan.connector.clone(), bounded: bound.bounded };
+                self.program.dataflow.sources.push(bound.plan);
+                self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));
+            }
+            Ddl::View(ddl) => {
+                let bound = view::bind(ddl, scope, words)?;
+                let kind = match bound.plan {
+                    Some(_) => DeclarationKind::MaterializedView,
+                    None => DeclarationKind::View { query: ddl.query.to_string() },
+                };
+                self.program.dataflow.views.extend(bound.plan);
+                self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));
+            }
+            Ddl::Sink(ddl) => {
+                if let SinkInput::Relation(name) = &ddl.input
+                    && scope.failed.contains(&name.value)
+                {
+                    return Ok(());
+                }
+                let bound = sink::bind(ddl, connectors, scope, words)?;
+                let kind = DeclarationKind::Sink { connector: bound.plan.connector.clone(), history: bound.history };
+                let schema = bound.plan.plan.schema();
+                self.program.dataflow.sinks.push(bound.plan);
+                self.add(statement, kind, schema, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, statement: &Parsed, kind: DeclarationKind, schema: SchemaRef, relation: Option<Relation>) {
+        let name = statement.ddl.name().value.clone();
+        if let Some(relation) = relation {
+            debug_assert!(
+                !matches!(relation.kind, RelationKind::View(_)) || matches!(kind, DeclarationKind::View { .. })
+            );
+            self.scope.relations.insert(name.clone(), Arc::new(relation));
+        }
+        self.program.declarations.push(Declaration { name, kind, schema, ddl: statement.text.clone() });
+    }
+
+    /// Whether an error only says that something is missing which had an error of its own.
+    fn is_cascade(&self, error: &Error, incomplete: bool) -> bool {
+        let missing = error.message.strip_prefix("relation \"").and_then(|rest| rest.strip_suffix("\" does not exist"));
+        missing.is_some_and(|name| self.scope.failed.contains(name) || incomplete && !self.scope.failed.is_empty())
+    }
 }

@@ -6,6 +6,15 @@ pub mod query;
 mod report;
 mod statement;
 
+mod parse;
+
+mod bind;
+mod bound;
+mod lower;
+mod registry;
+mod types;
+mod wanted;
+
 pub use compile::compile;
 pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 pub use report::{render_errors, render_warnings};

@@ -1,0 +1,142 @@
+//! DataFusion's errors in our words, at their place in the statement.
+
+use super::Scope;
+use crate::parse::{Words, lower_first};
+use crate::registry;
+use datafusion::common::{DataFusionError, SchemaError};
+use thalweg_schemas::error::{Error, Position};
+use thalweg_schemas::suggest::closest;
+
+/// How the planner's errors about relations begin; the name follows.
+pub(crate) const NO_RELATION: &str = "no relation ";
+
+/// What `error` means for the statement made of `words`.
+pub(crate) fn translate(error: DataFusionError, scope: &Scope, words: &Words) -> Error {
+    let span =
+        error.diagnostic().and_then(|d| d.span).map(|span| words.at_location(span.start.line, span.start.column));
+    let root = first(&error);
+    match root {
+        DataFusionError::SchemaError(schema, _) => schema_error(schema, scope, words, span),
+        DataFusionError::Plan(message) if message.starts_with(NO_RELATION) => {
+            no_relation(message[NO_RELATION.len()..].trim(), scope, words)
+        }
+        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => plan_error(message, words, span),
+        DataFusionError::SQL(error, _) => crate::parse::syntax::syntax_error(error, words),
+        other => located(Error::user(one_line(&other.strip_backtrace())), span, words),
+    }
+}
+
+fn first(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => first(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or(error, first),
+        DataFusionError::Shared(inner) => first(inner),
+        other => other,
+    }
+}
+
+fn located(error: Error, span: Option<Position>, words: &Words) -> Error {
+    error.at(span.unwrap_or_else(|| words.start()))
+}
+
+/// The error of a name that no relation has, at the place where `words` say it.
+pub(crate) fn no_relation(name: &str, scope: &Scope, words: &Words) -> Error {
+    let error = Error::user(format!("relation \"{name}\" does not exist"));
+    let error = match closest(name, scope.relations.keys().map(String::as_str)) {
+        Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+        None if scope.relations.is_empty() => error.with_hint("Declare it with CREATE SOURCE or CREATE VIEW."),
+        None => {
+            let names: Vec<&str> = scope.relations.keys().take(8).map(String::as_str).collect();
+            error.with_hint(format!("There are: {}.", names.join(", ")))
+        }
+    };
+    let place = words.find(name.rsplit('.').next().unwrap_or(name));
+    located(error, place, words)
+}
+
+fn schema_error(error: &SchemaError, scope: &Scope, words: &Words, span: Option<Position>) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let relation = field.relation.as_ref().map(|r| r.table().to_string()).or_else(|| {
+                let mut owners: Vec<&str> =
+                    valid_fields.iter().filter_map(|f| Some(f.relation.as_ref()?.table())).collect();
+                owners.dedup();
+                (owners.len() == 1).then(|| owners[0].to_string())
+            });
+            let owner = relation.map(|name| match scope.relations.get(&name) {
+                Some(relation) => format!(" in {} \"{name}\"", relation.noun()),
+                None => format!(" in \"{name}\""),
+            });
+            let owner = owner.unwrap_or_default();
+            let error = Error::user(format!("column \"{}\" does not exist{owner}", field.name));
+            let error = match closest(&field.name, valid_fields.iter().map(|f| f.name.as_str())) {
+                Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+                None if valid_fields.is_empty() => error,
+                None => {
+                    let mut names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
+                    names.dedup();
+                    error.with_hint(format!("There are: {}.", names.join(", ")))
+                }
+            };
+            located(error, span.or_else(|| words.find(&field.name)), words)
+        }
+        SchemaError::AmbiguousReference { field } => {
+            let error = Error::user(format!("column \"{}\" is in more than one of the relations", field.name))
+                .with_hint("Write the relation's name before it.");
+            located(error, span.or_else(|| words.find(&field.name)), words)
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            let error = Error::user(format!("two columns of the result are named \"{name}\""))
+                .with_hint("Give one of them another name with AS.");
+            located(error, words.find(name), words)
+        }
+    }
+}
+
+fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
+    if let Some(name) = quoted_after(message, "Invalid function '") {
+        let functions = registry::base();
+        let names = functions
+            .scalar_functions()
+            .keys()
+            .chain(functions.aggregate_functions().keys())
+            .chain(functions.window_functions().keys());
+        let mut names: Vec<&str> = names.map(String::as_str).collect();
+        names.sort_unstable();
+        let error = Error::user(format!("function \"{name}\" does not exist"));
+        let error = match closest(name, names) {
+            Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+            None => error.with_hint("Functions are DataFusion's."),
+        };
+        return located(error, words.find(name).or(span), words);
+    }
+    if message.contains("must appear in the GROUP BY clause") || message.contains("must be part of GROUP BY") {
+        let error = match quoted_after(
+            message,
+            "Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, column \"",
+        ) {
+            Some(name) => Error::user(format!("column \"{name}\" is neither grouped by nor in an aggregate")),
+            None => Error::user(one_line(message)),
+        };
+        return located(error, span, words).with_hint("Add it to GROUP BY, or put it into an aggregate such as max().");
+    }
+    let function = message.split(|c: char| !(c.is_alphanumeric() || c == '_')).find(|word| {
+        registry::base().scalar_functions().contains_key(&word.to_lowercase()) && words.find(word).is_some()
+    });
+    let place = span.or_else(|| function.and_then(|name| words.find(name)));
+    located(Error::user(one_line(message)), place, words)
+}
+
+fn quoted_after<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = &message[message.find(prefix)? + prefix.len()..];
+    rest.split(['\'', '"']).next()
+}
+
+/// The first line of DataFusion's message, begun as ours are, without its own prefixes and full stop.
+fn one_line(message: &str) -> String {
+    let mut line = message.lines().next().unwrap_or_default().trim();
+    for prefix in ["Error during planning: ", "This feature is not implemented: ", "type_coercion", "caused by"] {
+        line = line.strip_prefix(prefix).unwrap_or(line).trim();
+    }
+    lower_first(line.trim_end_matches('.'))
+}

@@ -1,0 +1,114 @@
+//! What names mean: the relations declared so far, and the queries over them as logical plans.
+
+pub(crate) mod messages;
+pub(crate) mod order;
+pub(crate) mod query;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod view;
+pub(crate) mod windows;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thalweg_operators::plan::TimeOrigin;
+use thalweg_operators::window::Window;
+
+/// A relation that queries can read.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub name: String,
+    pub kind: RelationKind,
+    pub schema: SchemaRef,
+    pub mode: Mode,
+    /// For each column, whether it is an event time, and by which watermarks.
+    pub times: Vec<Option<TimeOrigin>>,
+    /// Columns that are unique together.
+    pub key: Option<Vec<usize>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum RelationKind {
+    Source,
+    /// A name for a query, planned.
+    View(Box<LogicalPlan>),
+    MaterializedView,
+}
+
+/// What the rows of a relation do over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Rows only come.
+    Append,
+    /// Rows of open windows are corrected; those of closed ones are final, and can be read as an append stream.
+    Windows,
+    /// Rows are corrected for ever.
+    Changelog,
+}
+
+impl Mode {
+    /// The mode of rows from both.
+    pub(crate) fn or(self, other: Mode) -> Mode {
+        match (self, other) {
+            (Mode::Changelog, _) | (_, Mode::Changelog) => Mode::Changelog,
+            (Mode::Windows, _) | (_, Mode::Windows) => Mode::Windows,
+            (Mode::Append, Mode::Append) => Mode::Append,
+        }
+    }
+}
+
+impl Relation {
+    /// The word for its kind in messages.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self.kind {
+            RelationKind::Source => "source",
+            RelationKind::View(_) | RelationKind::MaterializedView => "view",
+        }
+    }
+}
+
+/// The relations that are known, and the names of those that had errors of their own.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    pub relations: BTreeMap<String, Arc<Relation>>,
+    pub failed: BTreeSet<String>,
+}
+
+/// A relation as DataFusion's planner sees it.
+#[derive(Debug)]
+pub(crate) struct RelationSource(pub Arc<Relation>);
+
+impl TableSource for RelationSource {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema.clone()
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        match &self.0.kind {
+            RelationKind::View(plan) => Some(Cow::Borrowed(plan.as_ref())),
+            RelationKind::Source | RelationKind::MaterializedView => None,
+        }
+    }
+}
+
+/// A windowed relation (`TUMBLE(..)`) as DataFusion's planner sees it: the input's columns, then the window's.
+#[derive(Debug)]
+pub(crate) struct WindowSource {
+    pub input: LogicalPlan,
+    /// What the input is called in messages.
+    pub input_name: String,
+    /// The positions of the input's columns that are kept: its own `window_start` and `window_end` give way.
+    pub kept: Vec<usize>,
+    /// The event time among the input's columns.
+    pub time: usize,
+    pub window: Window,
+    pub schema: SchemaRef,
+}
+
+impl TableSource for WindowSource {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}

@@ -1,0 +1,166 @@
+//! Queries to logical plans: planned by DataFusion, coerced and simplified, over the relations in scope.
+
+use super::windows::WindowTables;
+use super::{RelationSource, Scope, messages, windows};
+use crate::parse::Words;
+use crate::registry;
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReference, plan_datafusion_err};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
+use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{self, Ident, Query, Statement, With};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::sync::Arc;
+use thalweg_schemas::error::{Error, Result};
+
+/// Plans `query` over the relations of `scope`.
+pub(crate) fn plan(mut query: Query, scope: &Scope, words: &Words) -> Result<LogicalPlan> {
+    let tables = windows::extract(&mut query, scope, words)?;
+    let provider = Provider { scope, tables: &tables };
+    let translate = |error| messages::translate(error, scope, words);
+    let planned = planner(&provider).sql_statement_to_plan(Statement::Query(Box::new(query))).map_err(translate)?;
+    analyze(planned).map_err(translate)
+}
+
+/// Settles types and simplifies. What only pays where plans are run by DataFusion itself is left out.
+pub(crate) fn analyze(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let options = registry::options();
+    let plan = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(plan, options, |_, _| {})?;
+    let optimizer = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(PushDownFilter::new())]);
+    // Without a start time now() is not replaced by the moment in which the view was planned.
+    let context =
+        OptimizerContext::new_with_config_options(Arc::new(options.clone())).without_query_execution_start_time();
+    optimizer.optimize(plan, &context, |_, _| {})
+}
+
+/// Plans `expr` over the columns of `schema`, without settling types yet.
+pub(crate) fn expression(
+    expr: ast::Expr,
+    schema: &DFSchema,
+    scope: &Scope,
+    words: &Words,
+) -> Result<datafusion::logical_expr::Expr> {
+    let provider = Provider { scope, tables: &WindowTables::new() };
+    planner(&provider)
+        .sql_to_expr(expr, schema, &mut PlannerContext::new())
+        .map_err(|error| messages::translate(error, scope, words))
+}
+
+/// The length of a constant interval in nanoseconds.
+pub(crate) fn interval_ns(expr: &ast::Expr, scope: &Scope, words: &Words) -> Result<i64> {
+    let schema = DFSchema::empty();
+    let wrong = || Error::user(format!("\"{expr}\" is not an interval")).with_hint("Write INTERVAL '10 seconds'.");
+    let planned = match expr {
+        // A bare text is taken for an interval, as in `TUMBLE(t, ts, '10 seconds')`.
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) => {
+            let length = thalweg_schemas::options::parse_duration(text).ok_or_else(wrong)?;
+            return i64::try_from(length.as_nanos()).map_err(|_| wrong());
+        }
+        other => expression(other.clone(), &schema, scope, words)?,
+    };
+    let context = datafusion::logical_expr::simplify::SimplifyContext::default();
+    let simplifier = ExprSimplifier::new(context);
+    let simple = simplifier.coerce(planned, &schema).and_then(|e| simplifier.simplify(e)).map_err(|_| wrong())?;
+    let datafusion::logical_expr::Expr::Literal(value, _) = simple else { return Err(wrong()) };
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let overflow = || Error::user(format!("interval \"{expr}\" is too long"));
+    match value {
+        ScalarValue::IntervalMonthDayNano(Some(length)) if length.months != 0 => {
+            Err(Error::user(format!("interval \"{expr}\" has no fixed length"))
+                .with_hint("Months and years differ in length: write it in days, hours, minutes or seconds."))
+        }
+        ScalarValue::IntervalMonthDayNano(Some(length)) => i64::from(length.days)
+            .checked_mul(DAY_NS)
+            .and_then(|days| days.checked_add(length.nanoseconds))
+            .ok_or_else(overflow),
+        ScalarValue::IntervalDayTime(Some(length)) => i64::from(length.days)
+            .checked_mul(DAY_NS)
+            .and_then(|days| days.checked_add(i64::from(length.milliseconds) * 1_000_000))
+            .ok_or_else(overflow),
+        _ => Err(wrong()),
+    }
+}
+
+/// `[WITH ..] SELECT * FROM name`
+pub(crate) fn select_all(name: &str, with: Option<With>) -> Result<Query> {
+    let text = format!("SELECT * FROM {}", Ident::with_quote('"', name));
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query());
+    let query = parsed.map_err(|error| Error::bug(format!("{text}: {error}")))?;
+    Ok(Query { with, ..*query })
+}
+
+fn planner<'a>(provider: &'a Provider<'a>) -> SqlToRel<'a, Provider<'a>> {
+    SqlToRel::new_with_options(provider, ParserOptions::from(&registry::options().sql_parser))
+}
+
+struct Provider<'a> {
+    scope: &'a Scope,
+    tables: &'a WindowTables,
+}
+
+impl ContextProvider for Provider<'_> {
+    fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        if let Some(table) = self.tables.get(name.table()) {
+            return Ok(table.clone());
+        }
+        if name.schema().is_some_and(|schema| schema != crate::query::PUBLIC) {
+            return Err(plan_datafusion_err!("{}{name}", messages::NO_RELATION));
+        }
+        match self.scope.relations.get(name.table()) {
+            Some(relation) => Ok(Arc::new(RelationSource(relation.clone()))),
+            None => Err(plan_datafusion_err!("{}{}", messages::NO_RELATION, name.table())),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        registry::base().expr_planners()
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        registry::base().scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        registry::base().higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        registry::base().aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        registry::base().window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        registry::options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        registry::base().scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        registry::base().higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        registry::base().aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        registry::base().window_functions().keys().cloned().collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! `CREATE SINK`: its connector and options, checked, and which of a relation's streams it takes.
+
+use super::source::{connector, format_of};
+use super::{Mode, Scope, messages, query};
+use crate::lower::{self, LateRows, Lowered};
+use crate::parse::Words;
+use crate::parse::ddl::{CreateSink, SinkInput};
+use thalweg_operators::plan::{Read, SinkPlan};
+use thalweg_operators::window_aggregate::OnLate;
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
+
+/// What a sink came to.
+pub(crate) struct BoundSink {
+    pub plan: SinkPlan,
+    pub history: Option<String>,
+}
+
+pub(crate) fn bind(
+    sink: &CreateSink,
+    connectors: &[ConnectorSpec],
+    scope: &Scope,
+    words: &Words,
+) -> Result<BoundSink, Vec<Error>> {
+    let name = &sink.name;
+    let owner = format!("sink \"{}\"", name.value);
+    let mut errors = Vec::new();
+    let configured = match connector(&sink.options, connectors, |c| c.sink.is_some(), &owner, name) {
+        Ok(connector) => match connector.sink {
+            Some(side) => configure(sink, connector, &side).map_err(|mut found| errors.append(&mut found)).ok(),
+            None => None,
+        },
+        Err(error) => {
+            errors.push(error);
+            None
+        }
+    };
+    let input = input(sink, scope, words).map_err(|error| errors.push(error.at(words.start()))).ok();
+    let (Some((connector, side, options)), Some(input)) = (configured, input) else { return Err(errors) };
+    let read = match (input.mode, side.takes_changelog) {
+        (Mode::Append | Mode::Windows, _) => Read::Finals,
+        (Mode::Changelog, true) => Read::Changes,
+        (Mode::Changelog, false) => {
+            let position = match &sink.input {
+                SinkInput::Relation(relation) => relation.position.clone(),
+                SinkInput::Query(_) => name.position.clone(),
+            };
+            return Err(vec![changelog_into(connector.name, sink).at(position)]);
+        }
+    };
+    let history = side.history.map(|folder| folder(&options));
+    let plan =
+        SinkPlan { name: name.value.clone(), plan: input.plan, read, connector: connector.name.to_string(), options };
+    Ok(BoundSink { plan, history })
+}
+
+fn changelog_into(connector: &str, sink: &CreateSink) -> Error {
+    let what = match &sink.input {
+        SinkInput::Relation(relation) => format!("view \"{}\" is a changelog", relation.value),
+        SinkInput::Query(_) => format!("the query of sink \"{}\" is a changelog", sink.name.value),
+    };
+    Error::user(format!("{what}, and connector '{connector}' only appends"))
+        .with_detail("Its rows are corrected after they were first shown, and what is written cannot be.")
+        .with_hint("Group by a window, so that results become final when it closes.")
+}
+
+fn input(sink: &CreateSink, scope: &Scope, words: &Words) -> Result<Lowered> {
+    let query = match &sink.input {
+        SinkInput::Query(query) => (**query).clone(),
+        SinkInput::Relation(name) => {
+            if !scope.relations.contains_key(&name.value) {
+                return Err(Error { position: None, ..messages::no_relation(&name.value, scope, words) }
+                    .at(name.position.clone()));
+            }
+            query::select_all(&name.value, None)?
+        }
+    };
+    let planned = query::plan(query, scope, words)?;
+    let late = LateRows { lateness_ns: 0, on_late: OnLate::Drop };
+    lower::lower(&planned, &late, scope, words)
+}
+
+type Configured<'a> = (&'a ConnectorSpec, SinkSpec, Options);
+
+fn configure<'a>(
+    sink: &CreateSink,
+    connector: &'a ConnectorSpec,
+    side: &SinkSpec,
+) -> Result<Configured<'a>, Vec<Error>> {
+    let format = format_of(&sink.options, side.formats, connector.name).map_err(|error| vec![error])?;
+    let mut specs: Vec<OptionSpec> = side.options.to_vec();
+    if let Some(format) = format {
+        specs.extend(format.options);
+        specs.push(OptionSpec {
+            name: "format",
+            kind: OptionKind::OneOf(side.formats),
+            default: Some(format.name),
+            required: false,
+            doc: "How rows are written.",
+        });
+    }
+    let given: Vec<GivenOption> = sink.options.iter().filter(|o| o.name != "connector").cloned().collect();
+    let options = Options::check(&specs, &given, &format!("connector '{}'", connector.name))
+        .map_err(|errors| errors.into_iter().map(|e| e.at(sink.name.position.clone())).collect::<Vec<_>>())?;
+    Ok((connector, *side, options))
+}

@@ -1,0 +1,243 @@
+//! `TUMBLE(..)` and `HOP(..)` in FROM: taken out of the query, planned by themselves, put back as tables.
+
+use super::{Scope, WindowSource, query};
+use crate::parse::Words;
+use crate::parse::syntax::fold;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
+    TableAlias, TableFactor, VisitMut, VisitorMut, With,
+};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use thalweg_operators::window::Window;
+use thalweg_schemas::error::{Error, Result};
+
+pub(crate) const WINDOW_START: &str = "window_start";
+pub(crate) const WINDOW_END: &str = "window_end";
+
+/// The tables that stand for the windowed relations of one query, by the names put into it.
+pub(crate) type WindowTables = BTreeMap<String, Arc<WindowSource>>;
+
+/// Replaces the windowed relations of `query` by tables.
+pub(crate) fn extract(query: &mut Query, scope: &Scope, words: &Words) -> Result<WindowTables> {
+    let mut extractor = Extractor { scope, words, withs: Vec::new(), tables: WindowTables::new() };
+    match query.visit(&mut extractor) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(extractor.tables),
+    }
+}
+
+struct Extractor<'a> {
+    scope: &'a Scope,
+    words: &'a Words,
+    /// The WITH clauses around the place that is visited, outermost first.
+    withs: Vec<Option<With>>,
+    tables: WindowTables,
+}
+
+impl VisitorMut for Extractor<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        self.withs.push(query.with.clone());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Error> {
+        self.withs.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        match self.replace(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+impl Extractor<'_> {
+    fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(()) };
+        let Some(arguments) = args.as_ref().map(|a| &a.args) else { return Ok(()) };
+        let [ObjectNamePart::Identifier(function)] = name.0.as_slice() else { return Ok(()) };
+        let place = self.words.at(function.span);
+        let located = |error: Error| place.clone().into_iter().fold(error, Error::at);
+        let word = function.value.to_uppercase();
+        if !matches!(word.as_str(), "TUMBLE" | "HOP") {
+            return Err(located(no_such_function(&word, &function.value)));
+        }
+        let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
+        let shape = Arguments::of(&word, &arguments).map_err(located)?;
+        let input = Input::of(shape.input, &self.withs).map_err(located)?;
+        let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
+        let plan = query::plan(input.query, self.scope, self.words)?;
+        let window = shape.window(self.scope, self.words).map_err(located)?;
+        let source = window_source(plan, shown, shape.time, window, self.words).map_err(located)?;
+
+        let synthetic = format!("__window_{}", self.tables.len());
+        self.tables.insert(synthetic.clone(), Arc::new(source));
+        if alias.is_none() {
+            let shown = Ident::with_quote('"', table.unwrap_or_else(|| word.to_lowercase()));
+            *alias = Some(TableAlias { explicit: true, name: shown, columns: vec![], at: None });
+        }
+        *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', synthetic))]);
+        *args = None;
+        Ok(())
+    }
+}
+
+fn no_such_function(word: &str, written: &str) -> Error {
+    match word {
+        "CUMULATE" | "SESSION" => Error::user(format!("{word} windows are not supported yet"))
+            .with_hint("There are TUMBLE(t, time, size) and HOP(t, time, slide, size)."),
+        _ => Error::user(format!("table function \"{written}\" does not exist"))
+            .with_hint("There are TUMBLE(t, time, size) and HOP(t, time, slide, size)."),
+    }
+}
+
+fn positional(argument: &FunctionArg) -> Result<&Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
+        other => Err(Error::user(format!("argument \"{other}\" of a window is not understood"))
+            .with_hint("Arguments go by position: TUMBLE(t, time, size), HOP(t, time, slide, size).")),
+    }
+}
+
+/// The arguments of a window by their meaning.
+struct Arguments<'a> {
+    input: &'a Expr,
+    time: &'a Expr,
+    slide: Option<&'a Expr>,
+    size: &'a Expr,
+    offset: Option<&'a Expr>,
+}
+
+impl<'a> Arguments<'a> {
+    fn of(word: &str, arguments: &[&'a Expr]) -> Result<Arguments<'a>> {
+        match (word, arguments) {
+            ("TUMBLE", [input, time, size]) => Ok(Arguments { input, time, slide: None, size, offset: None }),
+            ("TUMBLE", [input, time, size, offset]) => {
+                Ok(Arguments { input, time, slide: None, size, offset: Some(offset) })
+            }
+            ("HOP", [input, time, slide, size]) => {
+                Ok(Arguments { input, time, slide: Some(slide), size, offset: None })
+            }
+            ("HOP", [input, time, slide, size, offset]) => {
+                Ok(Arguments { input, time, slide: Some(slide), size, offset: Some(offset) })
+            }
+            ("TUMBLE", _) => Err(Error::user(format!("TUMBLE takes 3 or 4 arguments, not {}", arguments.len()))
+                .with_hint("Write TUMBLE(t, time, INTERVAL '10 seconds' [, offset]).")),
+            _ => Err(Error::user(format!("HOP takes 4 or 5 arguments, not {}", arguments.len())).with_hint(
+                "Write HOP(t, time, INTERVAL '1 second', INTERVAL '1 minute' [, offset]): slide, then size.",
+            )),
+        }
+    }
+
+    fn window(&self, scope: &Scope, words: &Words) -> Result<Window> {
+        let length = |expr: &Expr| {
+            let ns = query::interval_ns(expr, scope, words)?;
+            if ns > 0 { Ok(ns) } else { Err(Error::user(format!("window length {expr} is not above zero"))) }
+        };
+        let size_ns = length(self.size)?;
+        let offset_ns = self.offset.map_or(Ok(0), |expr| query::interval_ns(expr, scope, words))?;
+        match self.slide.map(length).transpose()? {
+            None => Ok(Window::Tumble { size_ns, offset_ns }),
+            Some(slide_ns) if slide_ns > size_ns => Err(Error::user("the slide of HOP is longer than its windows")
+                .with_detail("Rows in between would be in no window.")
+                .with_hint("The order is HOP(t, time, slide, size).")),
+            Some(slide_ns) => Ok(Window::Hop { slide_ns, size_ns, offset_ns }),
+        }
+    }
+}
+
+/// What is cut into windows, as a query of its own.
+struct Input {
+    name: Option<String>,
+    query: Query,
+}
+
+impl Input {
+    fn of(expr: &Expr, withs: &[Option<With>]) -> Result<Input> {
+        let ident = match expr {
+            Expr::Subquery(query) => {
+                let mut query = (**query).clone();
+                if query.with.is_none() {
+                    query.with = withs.iter().rev().find_map(Clone::clone);
+                }
+                return Ok(Input { name: None, query });
+            }
+            Expr::Identifier(ident) => ident,
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [schema, ident] if fold(schema) == crate::query::PUBLIC => ident,
+                _ => return Err(Error::user(format!("relation \"{expr}\" does not exist"))),
+            },
+            other => {
+                return Err(Error::user(format!("\"{other}\" cannot be cut into windows"))
+                    .with_hint("The first argument is a source, a view, or a subquery in parentheses."));
+            }
+        };
+        let name = fold(ident);
+        let defines = |with: &&With| with.cte_tables.iter().any(|cte| fold(&cte.alias.name) == name);
+        let with = withs.iter().rev().flatten().find(defines).cloned();
+        Ok(Input { query: query::select_all(&name, with)?, name: Some(name) })
+    }
+}
+
+fn window_source(
+    input: datafusion::logical_expr::LogicalPlan,
+    input_name: String,
+    time: &Expr,
+    window: Window,
+    words: &Words,
+) -> Result<WindowSource> {
+    let ident = match time {
+        Expr::Identifier(ident) => ident,
+        Expr::CompoundIdentifier(parts) if !parts.is_empty() => &parts[parts.len() - 1],
+        // Flink's DESCRIPTOR(ts)
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("descriptor") => {
+            match descriptor(&function.args) {
+                Some(ident) => ident,
+                None => return Err(Error::user("DESCRIPTOR takes the name of one column")),
+            }
+        }
+        other => {
+            return Err(Error::user(format!("the time of a window is a column, not \"{other}\""))
+                .with_hint("Compute it in a subquery or as a generated column of the source, and name it here."));
+        }
+    };
+    let located = |error: Error| words.at(time.span()).into_iter().fold(error, Error::at);
+    let name = fold(ident);
+    let fields = input.schema().fields();
+    let Some(at) = fields.iter().position(|f| *f.name() == name) else {
+        let error = Error::user(format!("column \"{name}\" does not exist in \"{input_name}\""));
+        let near = thalweg_schemas::suggest::closest(&name, fields.iter().map(|f| f.name().as_str()));
+        return Err(located(match near {
+            Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+            None => error,
+        }));
+    };
+    let data_type = fields[at].data_type().clone();
+    if !matches!(data_type, DataType::Timestamp(_, _)) {
+        return Err(located(
+            Error::user(format!("column \"{name}\" is of type {data_type}, and windows are over a TIMESTAMP"))
+                .with_hint("Declare it as TIMESTAMP in the source."),
+        ));
+    }
+    let kept: Vec<usize> =
+        (0..fields.len()).filter(|i| !matches!(fields[*i].name().as_str(), WINDOW_START | WINDOW_END)).collect();
+    let bound = |name: &str| Arc::new(Field::new(name, data_type.clone(), false));
+    let own = kept.iter().map(|i| fields[*i].clone());
+    let schema = Arc::new(Schema::new(own.chain([bound(WINDOW_START), bound(WINDOW_END)]).collect::<Vec<_>>()));
+    Ok(WindowSource { input, input_name, kept, time: at, window, schema })
+}
+
+fn descriptor(arguments: &FunctionArguments) -> Option<&Ident> {
+    let FunctionArguments::List(list) = arguments else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))] => Some(ident),
+        _ => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! The SELECT list.
+
+use super::{Bounds, Lowered, Lowering, Place};
+use arrow::datatypes::{Field, FieldRef, Schema};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::logical_expr::{Expr, Projection};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use std::sync::Arc;
+use thalweg_operators::plan::{Plan, TimeOrigin};
+use thalweg_operators::project::ProjectSpec;
+use thalweg_schemas::error::{Error, Result};
+
+impl Lowering<'_> {
+    pub(super) fn projection(&self, projection: &Projection) -> Result<Lowered> {
+        let logical = projection.input.schema();
+        let mut input = self.lower(&projection.input)?;
+        let passed = |input: &Lowered, expr: &Expr| match bare(expr) {
+            Expr::Column(column) => input.place_of(column, logical),
+            _ => None,
+        };
+        let computes_bounds =
+            |expr: &Expr| passed(&input, expr).is_none() && input.bounds_in(expr, logical) != Bounds::None;
+        if projection.expr.iter().any(computes_bounds) {
+            input = input.with_windows_assigned()?;
+        }
+        let schema = input.schema(logical)?;
+        let (mut exprs, mut fields, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+        for (expr, field) in projection.expr.iter().zip(projection.schema.fields()) {
+            match passed(&input, expr) {
+                Some(bound @ Place::Bound(_)) => columns.push(bound),
+                _ => {
+                    columns.push(Place::Base(exprs.len()));
+                    exprs.push(self.physical(bare(expr), &schema)?);
+                    fields.push(field.clone());
+                }
+            }
+        }
+        // Open windows still need their time, whether or not it is selected.
+        if let Some(open) = &mut input.window {
+            let field = input.plan.schema().field(open.time).clone();
+            let selected = exprs.iter().position(|e| position(e) == Some(open.time));
+            let time = selected.unwrap_or(exprs.len());
+            if selected.is_none() {
+                exprs.push(Arc::new(Column::new(field.name(), open.time)));
+                fields.push(Arc::new(field));
+            }
+            open.time = time;
+        }
+        let mut lowered = project(input, exprs, fields)?;
+        lowered.columns = columns;
+        Ok(lowered)
+    }
+}
+
+/// An expression without the name that it was given.
+pub(super) fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => bare(&alias.expr),
+        other => other,
+    }
+}
+
+/// Other columns over the plan of `input`; what is known of columns that are only passed on stays known.
+/// The places of logical columns are left as if the new columns were just them.
+fn project(input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, fields: Vec<FieldRef>) -> Result<Lowered> {
+    let source: Vec<Option<usize>> = exprs.iter().map(position).collect();
+    let times: Vec<Option<TimeOrigin>> = source.iter().map(|at| input.times[(*at)?].clone()).collect();
+    let key = input.key.as_ref().and_then(|key| {
+        key.iter().map(|column| source.iter().position(|at| *at == Some(*column))).collect::<Option<Vec<_>>>()
+    });
+    let columns = (0..exprs.len()).map(Place::Base).collect();
+    let fields = fields.iter().map(|f| Arc::new(Field::new(f.name(), f.data_type().clone(), f.is_nullable())));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let plan = over(input.plan, exprs, schema)?;
+    Ok(Lowered { plan, mode: input.mode, times, key, window: input.window, columns })
+}
+
+/// The columns at `positions` under other names.
+pub(super) fn pick(input: Lowered, positions: &[usize], fields: impl Iterator<Item = FieldRef>) -> Lowered {
+    let schema = input.plan.schema();
+    let exprs = positions.iter().map(|at| Arc::new(Column::new(schema.field(*at).name(), *at)) as _).collect();
+    let fields = fields
+        .zip(positions)
+        .map(|(f, at)| Arc::new(schema.field(*at).clone().with_name(f.name()).with_metadata(Default::default())));
+    let fields = fields.collect();
+    let fallback = input.clone();
+    project(input, exprs, fields).unwrap_or(fallback)
+}
+
+/// A projection of a projection of mere columns is one projection; one that changes nothing is none.
+fn over(input: Plan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: arrow::datatypes::SchemaRef) -> Result<Plan> {
+    let identity = exprs.iter().enumerate().all(|(at, expr)| position(expr) == Some(at));
+    if identity && schema == input.schema() {
+        return Ok(input);
+    }
+    match input {
+        Plan::Project(inner)
+            if inner.exprs.iter().all(|e| position(e).is_some()) || exprs.iter().all(|e| position(e).is_some()) =>
+        {
+            let exprs = exprs.iter().map(|e| replaced(e, &inner.exprs)).collect::<Result<Vec<_>>>()?;
+            over(*inner.input, exprs, schema)
+        }
+        other => Ok(Plan::Project(ProjectSpec { input: Box::new(other), exprs, schema })),
+    }
+}
+
+/// The position of the column that `expr` is, if it is just one.
+pub(super) fn position(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    (expr.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(Column::index)
+}
+
+/// `expr` with each column replaced by the expression that computes it.
+fn replaced(expr: &Arc<dyn PhysicalExpr>, columns: &[Arc<dyn PhysicalExpr>]) -> Result<Arc<dyn PhysicalExpr>> {
+    let replace = |e: Arc<dyn PhysicalExpr>| match position(&e) {
+        Some(at) => {
+            Ok(Transformed::new(columns[at].clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+        }
+        None => Ok(Transformed::no(e)),
+    };
+    expr.clone().transform_down(replace).data().map_err(|e| Error::bug(e.to_string()))
+}
+
+/// `expr` over columns that stand `by` further to the right.
+pub(super) fn shifted(expr: &Arc<dyn PhysicalExpr>, by: usize) -> Result<Arc<dyn PhysicalExpr>> {
+    let shift = |e: Arc<dyn PhysicalExpr>| match (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>() {
+        Some(column) => {
+            let moved: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), column.index() + by));
+            Ok(Transformed::yes(moved))
+        }
+        None => Ok(Transformed::no(e)),
+    };
+    expr.clone().transform_up(shift).data().map_err(|e| Error::bug(e.to_string()))
+}
+
+/// The same columns under a schema that only differs in what may be NULL.
+pub(super) fn retyped(plan: Plan, schema: &arrow::datatypes::SchemaRef) -> Plan {
+    if plan.schema() == *schema {
+        return plan;
+    }
+    match plan {
+        Plan::Project(spec) => Plan::Project(ProjectSpec { schema: schema.clone(), ..spec }),
+        other => {
+            let names = other.schema();
+            let columns = names.fields().iter().enumerate();
+            let exprs = columns.map(|(at, f)| Arc::new(Column::new(f.name(), at)) as _).collect();
+            Plan::Project(ProjectSpec { input: Box::new(other), exprs, schema: schema.clone() })
+        }
+    }
+}

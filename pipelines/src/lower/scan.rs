@@ -1,0 +1,72 @@
+//! FROM: a relation, or one cut into windows.
+
+use super::{Lowered, Lowering, OpenWindow, Place};
+use crate::bind::windows::WINDOW_START;
+use crate::bind::{Relation, RelationKind, RelationSource, WindowSource};
+use datafusion::logical_expr::TableScan;
+use thalweg_operators::plan::Plan;
+use thalweg_schemas::error::{Error, Result};
+
+impl Lowering<'_> {
+    pub(super) fn scan(&self, scan: &TableScan) -> Result<Lowered> {
+        let source = scan.source.as_ref();
+        let mut lowered = if let Some(RelationSource(relation)) = source.downcast_ref::<RelationSource>() {
+            self.relation(relation)?
+        } else if let Some(window) = source.downcast_ref::<WindowSource>() {
+            self.windowed(window)?
+        } else {
+            return Err(Error::bug(format!("table \"{}\" is of no known kind", scan.table_name)));
+        };
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(Error::bug("a scan with filters, though none are pushed into it"));
+        }
+        if let Some(projection) = &scan.projection {
+            lowered.columns = projection.iter().map(|at| lowered.columns[*at]).collect();
+        }
+        Ok(lowered)
+    }
+
+    fn relation(&self, relation: &Relation) -> Result<Lowered> {
+        let (name, schema) = (relation.name.clone(), relation.schema.clone());
+        let plan = match relation.kind {
+            RelationKind::Source => Plan::Source { name, schema },
+            RelationKind::MaterializedView => Plan::View { name, schema },
+            RelationKind::View(_) => return Err(Error::bug(format!("view \"{name}\" was not put in place"))),
+        };
+        Ok(Lowered::straight(plan, relation.mode, relation.times.clone(), relation.key.clone()))
+    }
+
+    fn windowed(&self, source: &WindowSource) -> Result<Lowered> {
+        let input = self.lower(&source.input)?.with_windows_assigned()?;
+        let time = input.columns[source.time].base()?;
+        if input.times[time].is_none() {
+            return Err(self.not_an_event_time(source, &input, time));
+        }
+        let width = source.kept.len();
+        let mut columns: Vec<Place> = source.kept.iter().map(|at| input.columns[*at]).collect();
+        columns.extend([Place::Bound(0), Place::Bound(1)]);
+        let fields = source.schema.fields();
+        let bounds = [fields[width].clone(), fields[width + 1].clone()];
+        debug_assert_eq!(bounds[0].name(), WINDOW_START);
+        let window = Some(OpenWindow { window: source.window, time, filters: Vec::new(), bounds });
+        Ok(Lowered { key: None, window, columns, ..input })
+    }
+
+    fn not_an_event_time(&self, source: &WindowSource, input: &Lowered, time: usize) -> Error {
+        let name = source.input.schema().field(source.time).name();
+        let schema = input.plan.schema();
+        let event_times: Vec<&str> = (0..input.times.len())
+            .filter(|at| *at != time && input.times[*at].is_some())
+            .map(|at| schema.field(at).name().as_str())
+            .collect();
+        let error = Error::user(format!("column \"{name}\" of \"{}\" is not an event time", source.input_name))
+            .with_detail("Without a watermark no window over it would ever close.");
+        let error = match event_times.as_slice() {
+            [] => error.with_hint(format!(
+                "Declare in the source how late its rows can be: WATERMARK FOR {name} AS {name} - INTERVAL '5 seconds'"
+            )),
+            names => error.with_hint(format!("Its event time is \"{}\".", names.join("\" or \""))),
+        };
+        self.words.find(name).into_iter().fold(error, Error::at)
+    }
+}

@@ -1,0 +1,390 @@
+//! The grammar of our statements; expressions, types and queries are sqlparser's.
+
+use super::ddl::{CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredWatermark, Name, SinkInput};
+use super::{Words, lower_first};
+use datafusion::sql::sqlparser::ast::{Ident, Query};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+use thalweg_operators::plan::Emit;
+use thalweg_schemas::error::{Error, Position, Result};
+use thalweg_schemas::options::GivenOption;
+
+const STATEMENTS: [&str; 4] = ["CREATE SOURCE", "CREATE VIEW", "CREATE MATERIALIZED VIEW", "CREATE SINK"];
+/// What the language has and this version does not.
+const LATER: [&str; 7] = ["ALERT", "NOTIFIER", "TABLE", "FUNCTION", "SILENCE", "INHIBITION", "INDEX"];
+
+/// Parses one statement; `words` are its tokens as the user wrote them.
+pub(super) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl> {
+    let (tokens, emit) = strip_emit(tokens, words);
+    let dialect = GenericDialect {};
+    let tokens = options_first(without_table_keyword(tokens));
+    let parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let mut grammar = Grammar { parser, words };
+    let ddl = grammar.statement(emit)?;
+    match grammar.parser.peek_token().token {
+        Token::EOF => Ok(ddl),
+        _ => Err(grammar.expected("the end of the statement")),
+    }
+}
+
+/// Takes `EMIT CHANGES` or `EMIT ON WINDOW CLOSE` off the end.
+fn strip_emit(mut tokens: Vec<TokenWithSpan>, words: &Words) -> (Vec<TokenWithSpan>, Option<(Emit, Position)>) {
+    for (phrase, emit) in
+        [(&["EMIT", "CHANGES"][..], Emit::Changes), (&["EMIT", "ON", "WINDOW", "CLOSE"][..], Emit::OnWindowClose)]
+    {
+        let Some(at) = tokens.len().checked_sub(phrase.len()) else { continue };
+        if tokens[at..].iter().zip(phrase).all(|(token, word)| is_word(&token.token, word)) {
+            let span = Span::new(tokens[at].span.start, tokens[tokens.len() - 1].span.end);
+            tokens.truncate(at);
+            return (tokens, words.at(span).map(|position| (emit, position)));
+        }
+    }
+    (tokens, None)
+}
+
+/// `TUMBLE(TABLE t, ..)` says the same as `TUMBLE(t, ..)`.
+fn without_table_keyword(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_window = |t: &Token| ["TUMBLE", "HOP", "CUMULATE", "SESSION"].iter().any(|name| is_word(t, name));
+    let superfluous = |at: usize| {
+        at >= 2
+            && is_word(&tokens[at].token, "TABLE")
+            && tokens[at - 1].token == Token::LParen
+            && is_window(&tokens[at - 2].token)
+            && matches!(tokens.get(at + 1).map(|t| &t.token), Some(Token::Word(_)))
+    };
+    let kept: Vec<bool> = (0..tokens.len()).map(|at| !superfluous(at)).collect();
+    tokens.into_iter().zip(kept).filter_map(|(token, keep)| keep.then_some(token)).collect()
+}
+
+/// `CREATE SINK s AS query WITH (..)` with the options before `AS`: behind a table they would be read as its hints.
+fn options_first(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_sink = tokens.len() > 2 && is_word(&tokens[1].token, "SINK");
+    if !is_sink || tokens.last().is_none_or(|t| t.token != Token::RParen) {
+        return tokens;
+    }
+    let mut depth = 0;
+    let open = tokens.iter().rposition(|t| {
+        depth += i32::from(t.token == Token::RParen) - i32::from(t.token == Token::LParen);
+        depth == 0
+    });
+    let with = open.and_then(|open| open.checked_sub(1)).filter(|at| is_word(&tokens[*at].token, "WITH"));
+    let body = tokens.iter().position(|t| is_word(&t.token, "AS"));
+    match (with, body) {
+        (Some(with), Some(body)) if body < with => {
+            let options = tokens.split_off(with);
+            tokens.splice(body..body, options);
+        }
+        _ => {}
+    }
+    tokens
+}
+
+pub(super) fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+struct Grammar<'a> {
+    parser: Parser<'a>,
+    words: &'a Words,
+}
+
+impl<'a> Grammar<'a> {
+    fn statement(&mut self, emit: Option<(Emit, Position)>) -> Result<Ddl> {
+        if !self.accept("CREATE") {
+            return Err(self.no_such_statement());
+        }
+        let is_view = self.peek("VIEW") || self.peek("MATERIALIZED");
+        if let Some((_, position)) = emit.as_ref().filter(|_| !is_view) {
+            return Err(Error::user("EMIT belongs to CREATE MATERIALIZED VIEW").at(position.clone()));
+        }
+        if self.peek("OR") {
+            return Err(self
+                .here(Error::user("CREATE OR REPLACE is not supported"))
+                .with_hint("Change the statement itself: a pipeline is deployed as a whole."));
+        }
+        if self.accept("SOURCE") {
+            Ok(Ddl::Source(self.source()?))
+        } else if self.accept("SINK") {
+            Ok(Ddl::Sink(self.sink()?))
+        } else if self.accept("VIEW") {
+            if let Some((_, position)) = emit {
+                return Err(Error::user("EMIT belongs to CREATE MATERIALIZED VIEW").at(position));
+            }
+            Ok(Ddl::View(self.view(false, None)?))
+        } else if self.accept("MATERIALIZED") {
+            self.expect("VIEW")?;
+            Ok(Ddl::View(self.view(true, emit)?))
+        } else if let Some(word) = LATER.iter().find(|word| self.peek(word)) {
+            Err(self.here(Error::user(format!("CREATE {word} is not supported yet"))).with_hint(known_statements()))
+        } else {
+            Err(self.no_such_statement())
+        }
+    }
+
+    fn source(&mut self) -> Result<CreateSource> {
+        let if_not_exists = self.if_not_exists()?;
+        let name = self.name()?;
+        let mut source =
+            CreateSource { name, if_not_exists, columns: Vec::new(), watermark: None, options: Vec::new() };
+        if self.parser.consume_token(&Token::LParen) {
+            loop {
+                self.source_item(&mut source)?;
+                if self.parser.consume_token(&Token::RParen) {
+                    break;
+                }
+                if !self.parser.consume_token(&Token::Comma) {
+                    return Err(self.expected("\",\" or \")\""));
+                }
+                if self.parser.consume_token(&Token::RParen) {
+                    break;
+                }
+            }
+        }
+        source.options = self.options()?;
+        Ok(source)
+    }
+
+    fn source_item(&mut self, source: &mut CreateSource) -> Result<()> {
+        if self.peek("PRIMARY") || self.peek("UNIQUE") || self.peek("CONSTRAINT") || self.peek("FOREIGN") {
+            let error = Error::user("PRIMARY KEY of a source is not supported yet");
+            return Err(self.here(error).with_hint("Without it every record is an insertion; leave the clause out."));
+        }
+        if self.peek("WATERMARK") && is_word(&self.parser.peek_nth_token(1).token, "FOR") {
+            let at = self.position();
+            self.expect("WATERMARK")?;
+            self.expect("FOR")?;
+            let column = self.name()?;
+            self.expect("AS")?;
+            let promise_position = self.position();
+            let promise = self.sql(Parser::parse_expr)?;
+            if source.watermark.is_some() {
+                return Err(Error::user(format!("source \"{}\" has two watermarks", source.name.value)).at(at));
+            }
+            source.watermark = Some(DeclaredWatermark { column, promise, promise_position });
+            return Ok(());
+        }
+        let name = self.name()?;
+        let type_position = self.position();
+        let data_type = self.sql(Parser::parse_data_type)?;
+        let mut column = DeclaredColumn { name, data_type, type_position, not_null: false, generated: None };
+        loop {
+            if self.accept("NOT") {
+                self.expect("NULL")?;
+                column.not_null = true;
+            } else if self.accept("NULL") {
+                column.not_null = false;
+            } else if self.peek("AS") || self.peek("GENERATED") {
+                column.generated = Some(self.generated()?);
+            } else if self.peek("PRIMARY") {
+                let error = Error::user("PRIMARY KEY of a source is not supported yet");
+                return Err(self.here(error).with_hint("Without it every record is an insertion; leave it out."));
+            } else {
+                break;
+            }
+        }
+        source.columns.push(column);
+        Ok(())
+    }
+
+    /// `AS (expr)` or `GENERATED ALWAYS AS (expr) [STORED]`
+    fn generated(&mut self) -> Result<datafusion::sql::sqlparser::ast::Expr> {
+        if self.accept("GENERATED") {
+            self.expect("ALWAYS")?;
+        }
+        self.expect("AS")?;
+        self.expect_token(Token::LParen, "\"(\"")?;
+        let expr = self.sql(Parser::parse_expr)?;
+        self.expect_token(Token::RParen, "\")\"")?;
+        self.accept("STORED");
+        Ok(expr)
+    }
+
+    fn view(&mut self, materialized: bool, emit: Option<(Emit, Position)>) -> Result<CreateView> {
+        let if_not_exists = self.if_not_exists()?;
+        let name = self.name()?;
+        let options = if self.peek("WITH") { self.options()? } else { Vec::new() };
+        self.expect("AS")?;
+        let query = self.query()?;
+        Ok(CreateView { name, if_not_exists, materialized, options, query, emit })
+    }
+
+    fn sink(&mut self) -> Result<CreateSink> {
+        let if_not_exists = self.if_not_exists()?;
+        let name = self.name()?;
+        let mut options = if self.peek("WITH") { self.options()? } else { Vec::new() };
+        let input = if self.accept("FROM") {
+            SinkInput::Relation(self.name()?)
+        } else if self.accept("AS") {
+            SinkInput::Query(self.query()?)
+        } else {
+            return Err(self.expected("FROM or AS"));
+        };
+        self.no_envelope()?;
+        if self.peek("WITH") {
+            options.extend(self.options()?);
+        }
+        self.no_envelope()?;
+        Ok(CreateSink { name, if_not_exists, input, options })
+    }
+
+    fn no_envelope(&mut self) -> Result<()> {
+        if !self.peek("ENVELOPE") {
+            return Ok(());
+        }
+        let error = Error::user("ENVELOPE is not supported yet");
+        Err(self.here(error).with_hint("Write final results: sink a windowed view, or one with EMIT ON WINDOW CLOSE."))
+    }
+
+    fn query(&mut self) -> Result<Box<Query>> {
+        self.sql(Parser::parse_query)
+    }
+
+    /// `WITH (name = 'value', ...)`, or nothing.
+    fn options(&mut self) -> Result<Vec<GivenOption>> {
+        let mut options = Vec::new();
+        if !self.accept("WITH") {
+            return Ok(options);
+        }
+        self.expect_token(Token::LParen, "\"(\"")?;
+        while !self.parser.consume_token(&Token::RParen) {
+            options.push(self.option()?);
+            if !self.parser.consume_token(&Token::Comma) {
+                self.expect_token(Token::RParen, "\",\" or \")\"")?;
+                break;
+            }
+        }
+        Ok(options)
+    }
+
+    fn option(&mut self) -> Result<GivenOption> {
+        let position = self.position();
+        let mut name = String::new();
+        loop {
+            let token = self.parser.next_token();
+            match token.token {
+                Token::Word(word) => name.push_str(&word.value),
+                Token::SingleQuotedString(text) => name.push_str(&text),
+                _ => {
+                    self.parser.prev_token();
+                    return Err(self.expected("the name of an option"));
+                }
+            }
+            if !self.parser.consume_token(&Token::Period) {
+                break;
+            }
+            name.push('.');
+        }
+        self.expect_token(Token::Eq, "\"=\"")?;
+        let token = self.parser.next_token();
+        let value = match token.token {
+            Token::SingleQuotedString(text) => text,
+            Token::Number(number, _) => number,
+            Token::Word(word) => word.value,
+            _ => {
+                self.parser.prev_token();
+                return Err(self.expected("a value in single quotes"));
+            }
+        };
+        Ok(GivenOption { name: name.to_lowercase(), value, position: Some(position) })
+    }
+
+    fn if_not_exists(&mut self) -> Result<bool> {
+        if !(self.peek("IF") && is_word(&self.parser.peek_nth_token(1).token, "NOT")) {
+            return Ok(false);
+        }
+        self.expect("IF")?;
+        self.expect("NOT")?;
+        self.expect("EXISTS")?;
+        Ok(true)
+    }
+
+    fn name(&mut self) -> Result<Name> {
+        let position = self.position();
+        if !matches!(self.parser.peek_token().token, Token::Word(_)) {
+            return Err(self.expected("a name"));
+        }
+        let ident = self.sql(Parser::parse_identifier)?;
+        if self.parser.peek_token().token == Token::Period {
+            return Err(self.here(Error::user("a name with a schema cannot be declared")).with_hint("Leave it out."));
+        }
+        Ok(Name { value: fold(&ident), position })
+    }
+
+    /// Runs one of sqlparser's own rules, and words its error in our way.
+    fn sql<T>(&mut self, rule: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>) -> Result<T> {
+        rule(&mut self.parser).map_err(|error| syntax_error(&error, self.words))
+    }
+
+    fn peek(&self, word: &str) -> bool {
+        is_word(&self.parser.peek_token().token, word)
+    }
+
+    fn accept(&mut self, word: &str) -> bool {
+        let found = self.peek(word);
+        if found {
+            self.parser.next_token();
+        }
+        found
+    }
+
+    fn expect(&mut self, word: &str) -> Result<()> {
+        if self.accept(word) { Ok(()) } else { Err(self.expected(word)) }
+    }
+
+    fn expect_token(&mut self, token: Token, shown: &str) -> Result<()> {
+        if self.parser.consume_token(&token) { Ok(()) } else { Err(self.expected(shown)) }
+    }
+
+    fn position(&self) -> Position {
+        self.words.at(self.parser.peek_token().span).unwrap_or_else(|| self.words.end())
+    }
+
+    fn here(&self, error: Error) -> Error {
+        error.at(self.position())
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        let found = match self.parser.peek_token().token {
+            Token::EOF => "the end of the statement".to_string(),
+            token => format!("\"{token}\""),
+        };
+        self.here(Error::user(format!("expected {what}, found {found}")))
+    }
+
+    fn no_such_statement(&self) -> Error {
+        let written = self.parser.peek_token().token;
+        self.here(Error::user(format!("no statement of a pipeline begins here with \"{written}\"")))
+            .with_hint(known_statements())
+    }
+}
+
+fn known_statements() -> String {
+    format!("A pipeline is made of {}.", STATEMENTS.join(", "))
+}
+
+/// An identifier as SQL compares it: in lower case unless it was quoted.
+pub(crate) fn fold(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// sqlparser's `Expected: x, found: y at Line: 1, Column: 2` in our words, at its place.
+pub(crate) fn syntax_error(error: &ParserError, words: &Words) -> Error {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.as_str(),
+        ParserError::RecursionLimitExceeded => return Error::user("the statement is nested too deeply"),
+    };
+    let (message, place) = match message.rsplit_once(" at Line: ") {
+        Some((message, place)) => (message, place.split_once(", Column: ")),
+        None => (message, None),
+    };
+    let message = match message.strip_prefix("Expected: ").and_then(|m| m.split_once(", found: ")) {
+        Some((expected, "EOF")) => format!("expected {}, found the end of the statement", lower_first(expected)),
+        Some((expected, found)) => format!("expected {}, found \"{found}\"", lower_first(expected)),
+        None => lower_first(message),
+    };
+    let position = place
+        .and_then(|(line, column)| Some(words.at_location(line.trim().parse().ok()?, column.trim().parse().ok()?)))
+        .unwrap_or_else(|| words.end());
+    Error::user(message).at(position)
+}

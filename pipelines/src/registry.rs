@@ -1,0 +1,30 @@
+//! DataFusion's functions and ours, set up once: the same for views and for ad-hoc queries.
+
+use datafusion::config::ConfigOptions;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+use std::sync::OnceLock;
+
+/// The state that every session is a cheap copy of.
+pub(crate) fn base() -> &'static SessionState {
+    static BASE: OnceLock<SessionState> = OnceLock::new();
+    BASE.get_or_init(|| SessionStateBuilder::new().with_config(config()).with_default_features().build())
+}
+
+/// The settings of all planning.
+pub(crate) fn options() -> &'static ConfigOptions {
+    base().config_options()
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(crate::query::CATALOG, crate::query::PUBLIC)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true);
+    let options = config.options_mut();
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    // What is read is small or cut into files already; more partitions than that only cost planning time.
+    options.execution.parquet.schema_force_view_types = false;
+    config
+}

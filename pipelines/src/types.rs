@@ -1,0 +1,74 @@
+//! SQL's types as Arrow's: the one place that decides.
+//!
+//! Text is `Utf8`: decoders write it faster than views, and what is short (hosts, services) gains nothing from them.
+//! Timestamps count nanoseconds whatever precision is asked for, so that event times compare without casts.
+
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType as Arrow, Field, Fields, TimeUnit};
+use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as Sql, ExactNumberInfo, StructField, TimezoneInfo};
+use std::sync::Arc;
+use thalweg_schemas::error::{Error, Result};
+
+/// The Arrow type of a declared column.
+pub(crate) fn arrow_type(sql: &Sql) -> Result<Arrow> {
+    Ok(match sql {
+        Sql::Text | Sql::String(_) | Sql::Varchar(_) | Sql::Char(_) | Sql::Character(_) | Sql::CharacterVarying(_) => {
+            Arrow::Utf8
+        }
+        Sql::CharVarying(_) | Sql::Nvarchar(_) | Sql::Uuid | Sql::JSON | Sql::JSONB => Arrow::Utf8,
+        Sql::TinyInt(_) => Arrow::Int8,
+        Sql::SmallInt(_) | Sql::Int2(_) | Sql::Int16 => Arrow::Int16,
+        Sql::Int(_) | Sql::Integer(_) | Sql::Int4(_) | Sql::Int32 | Sql::MediumInt(_) => Arrow::Int32,
+        Sql::BigInt(_) | Sql::Int8(_) | Sql::Int64 => Arrow::Int64,
+        Sql::TinyIntUnsigned(_) | Sql::UInt8 | Sql::UTinyInt => Arrow::UInt8,
+        Sql::SmallIntUnsigned(_) | Sql::Int2Unsigned(_) | Sql::UInt16 | Sql::USmallInt => Arrow::UInt16,
+        Sql::IntUnsigned(_) | Sql::IntegerUnsigned(_) | Sql::Int4Unsigned(_) | Sql::UInt32 => Arrow::UInt32,
+        Sql::BigIntUnsigned(_) | Sql::Int8Unsigned(_) | Sql::UInt64 | Sql::UBigInt => Arrow::UInt64,
+        Sql::Float(_) | Sql::Real | Sql::Float4 | Sql::Float32 => Arrow::Float32,
+        Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 | Sql::Float64 => Arrow::Float64,
+        Sql::Decimal(info) | Sql::Numeric(info) | Sql::Dec(info) => decimal(info)?,
+        Sql::Bool | Sql::Boolean => Arrow::Boolean,
+        Sql::Date | Sql::Date32 => Arrow::Date32,
+        Sql::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => Arrow::Time64(TimeUnit::Nanosecond),
+        Sql::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+        | Sql::TimestampNtz(_)
+        | Sql::Datetime(_) => Arrow::Timestamp(TimeUnit::Nanosecond, None),
+        Sql::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            Arrow::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into()))
+        }
+        Sql::Bytea | Sql::Binary(_) | Sql::Varbinary(_) | Sql::Blob(_) | Sql::Bytes(_) => Arrow::Binary,
+        Sql::Array(
+            ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::SquareBracket(item, _)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => Arrow::List(Arc::new(Field::new_list_field(arrow_type(item)?, true))),
+        Sql::Struct(fields, _) => Arrow::Struct(struct_fields(fields)?),
+        other => {
+            return Err(Error::user(format!("type \"{other}\" is not supported for a column")).with_hint(
+                "There are TEXT, BOOLEAN, TINYINT to BIGINT, REAL, DOUBLE, DECIMAL(p, s), DATE, TIME, TIMESTAMP, \
+                 TIMESTAMPTZ, BYTEA, arrays (INT[]) and STRUCT<a INT, b TEXT>.",
+            ));
+        }
+    })
+}
+
+fn decimal(info: &ExactNumberInfo) -> Result<Arrow> {
+    let (precision, scale) = match info {
+        ExactNumberInfo::None => (u64::from(DECIMAL128_MAX_PRECISION), 10),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(p @ 1..=DECIMAL128_MAX_PRECISION), Ok(s)) if s >= 0 && s.unsigned_abs() <= p => Ok(Arrow::Decimal128(p, s)),
+        _ => Err(Error::user(format!("DECIMAL({precision}, {scale}) is out of range"))
+            .with_hint("The precision is 1 to 38, the scale at most the precision.")),
+    }
+}
+
+fn struct_fields(fields: &[StructField]) -> Result<Fields> {
+    let field = |f: &StructField| {
+        let name = f.field_name.as_ref().map(crate::parse::syntax::fold);
+        let name = name.ok_or_else(|| Error::user("a field of a STRUCT has no name"))?;
+        Ok(Field::new(name, arrow_type(&f.field_type)?, true))
+    };
+    fields.iter().map(field).collect()
+}

@@ -1,0 +1,78 @@
+//! Which columns of a source anybody looks at, so that decoders need not keep the others.
+
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::plan::{Dataflow, Plan};
+
+/// Marks the wanted columns of all sources, and takes out the sources that nothing reads.
+pub(crate) fn mark(dataflow: &mut Dataflow) {
+    let mut wanted: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    let plans = dataflow.views.iter().map(|v| &v.plan).chain(dataflow.sinks.iter().map(|s| &s.plan));
+    for plan in plans {
+        need(plan, (0..plan.schema().fields().len()).collect(), &mut wanted);
+    }
+    dataflow.sources.retain(|source| wanted.contains_key(&source.name));
+    for source in &mut dataflow.sources {
+        let mut columns = wanted.remove(&source.name).unwrap_or_default();
+        // The watermark is made from its column, and generated columns from theirs.
+        columns.extend(source.watermark.iter().map(|w| w.column));
+        let inputs: Vec<usize> = source
+            .generated
+            .iter()
+            .filter(|(at, _)| columns.contains(at))
+            .flat_map(|(_, expr)| columns_of(expr))
+            .collect();
+        columns.extend(inputs);
+        source.wanted = (0..source.columns.len()).map(|at| columns.contains(&at)).collect();
+    }
+}
+
+/// Notes that `columns` of `plan` are needed.
+fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTreeSet<usize>>) {
+    match plan {
+        Plan::Source { name, .. } => wanted.entry(name.clone()).or_default().extend(columns),
+        // A view's own columns are all wanted: whoever queries it may look at any.
+        Plan::View { .. } => {}
+        Plan::Filter(spec) => {
+            let columns = columns.into_iter().chain(columns_of(&spec.predicate)).collect();
+            need(&spec.input, columns, wanted);
+        }
+        Plan::Project(spec) => {
+            let columns = columns.into_iter().flat_map(|at| columns_of(&spec.exprs[at])).collect();
+            need(&spec.input, columns, wanted);
+        }
+        Plan::Union { inputs } => inputs.iter().for_each(|input| need(input, columns.clone(), wanted)),
+        Plan::AssignWindows(spec) => {
+            let width = spec.input.schema().fields().len();
+            let columns = columns.into_iter().filter(|at| *at < width).chain([spec.time]).collect();
+            need(&spec.input, columns, wanted);
+        }
+        Plan::WindowAggregate(spec) => {
+            let read = spec.keys.iter().chain([&spec.time]).flat_map(columns_of);
+            need(&spec.input, read.chain(spec.aggregates.iter().flat_map(read_by)).collect(), wanted);
+        }
+        // A changelog's retractions must be whole: a row is looked up as it was inserted.
+        Plan::Reduce(spec) if spec.retracts => {
+            need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted);
+        }
+        Plan::Reduce(spec) => {
+            let read = spec.keys.iter().flat_map(columns_of);
+            need(&spec.input, read.chain(spec.aggregates.iter().flat_map(read_by)).collect(), wanted);
+        }
+    }
+}
+
+fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    let mut columns: Vec<usize> = collect_columns(expr).into_iter().map(|column| column.index()).collect();
+    columns.sort_unstable();
+    columns
+}
+
+fn read_by(aggregate: &Aggregate) -> Vec<usize> {
+    let arguments = aggregate.function.expressions();
+    let order = aggregate.function.order_bys().iter().map(|sort| sort.expr.clone());
+    arguments.into_iter().chain(order).chain(aggregate.filter.clone()).flat_map(|expr| columns_of(&expr)).collect()
+}

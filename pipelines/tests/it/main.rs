@@ -1,0 +1,4 @@
+//! The crate's tests over files: plans, errors, documents.
+
+mod plans;
+mod surroundings;

@@ -1,0 +1,107 @@
+//! Connectors that exist only here, so that what is tested depends on no real one.
+
+use std::sync::Arc;
+use thalweg_pipelines::{Environment, Program, SqlText, compile};
+use thalweg_schemas::connector::{BuiltinColumns, ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
+use thalweg_schemas::sink::{Sink, SinkRequest};
+use thalweg_schemas::source::{Source, SourceRequest};
+use thalweg_schemas::table::{Column, Origin};
+
+const PATH: OptionSpec =
+    OptionSpec { name: "path", kind: OptionKind::Text, default: None, required: true, doc: "Where it lies." };
+const MODE: OptionSpec = OptionSpec {
+    name: "mode",
+    kind: OptionKind::OneOf(&["bounded", "tail"]),
+    default: Some("bounded"),
+    required: false,
+    doc: "Whether it ends.",
+};
+const PARTITION_BY: OptionSpec =
+    OptionSpec { name: "partition_by", kind: OptionKind::Text, default: None, required: false, doc: "Its folders." };
+const RATE: OptionSpec =
+    OptionSpec { name: "rate", kind: OptionKind::Count, default: None, required: false, doc: "Rows a second." };
+
+/// `feed` reads, `gauge` reads and brings its columns, `store` appends and can be queried, `screen` takes changelogs.
+pub const CONNECTORS: &[ConnectorSpec] = &[
+    ConnectorSpec {
+        name: "feed",
+        doc: "Reads.",
+        source: Some(SourceSpec {
+            options: &[PATH, MODE],
+            formats: &["json", "csv", "parquet"],
+            columns: None,
+            bounded: |options| options.get("mode") == Some("bounded"),
+            open: no_source,
+        }),
+        sink: None,
+    },
+    ConnectorSpec {
+        name: "gauge",
+        doc: "Measures.",
+        source: Some(SourceSpec {
+            options: &[RATE],
+            formats: &[],
+            columns: Some(gauge_columns),
+            bounded: |_| false,
+            open: no_source,
+        }),
+        sink: None,
+    },
+    ConnectorSpec {
+        name: "store",
+        doc: "Stores.",
+        source: None,
+        sink: Some(SinkSpec {
+            options: &[PATH, PARTITION_BY],
+            formats: &[],
+            takes_changelog: false,
+            history: Some(|options| options.get("path").unwrap_or_default().to_string()),
+            open: no_sink,
+        }),
+    },
+    ConnectorSpec {
+        name: "screen",
+        doc: "Shows.",
+        source: None,
+        sink: Some(SinkSpec {
+            options: &[],
+            formats: &["json", "csv"],
+            takes_changelog: true,
+            history: None,
+            open: no_sink,
+        }),
+    },
+];
+
+fn gauge_columns(_options: &Options) -> Result<BuiltinColumns> {
+    let column =
+        |name: &str, data_type, nullable| Column { name: name.into(), data_type, nullable, origin: Origin::Field };
+    use arrow::datatypes::{DataType, TimeUnit};
+    Ok(BuiltinColumns {
+        columns: vec![
+            column("ts", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+            column("host", DataType::Utf8, false),
+            column("value", DataType::Float64, true),
+        ],
+        watermark: Some(("ts".into(), 1_000_000_000)),
+    })
+}
+
+fn no_source(_request: SourceRequest) -> Result<Arc<dyn Source>> {
+    Err(Error::bug("nothing is opened here"))
+}
+
+fn no_sink(_request: SinkRequest) -> Result<Arc<dyn Sink>> {
+    Err(Error::bug("nothing is opened here"))
+}
+
+pub fn text(file: &str, text: &str) -> SqlText {
+    SqlText { file: file.into(), text: text.into() }
+}
+
+pub fn compiled(texts: &[SqlText]) -> Result<Program, Vec<Error>> {
+    let variables = |name: &str| (name == "DATA").then(|| "/data".to_string());
+    compile(texts, &Environment { connectors: CONNECTORS, variables: &variables })
+}
