@@ -179,12 +179,19 @@ fn build_views<'scope>(
     }
     for view in job.dataflow.views.iter().rev() {
         let demand = demanded.entry(view.name.clone()).or_default();
-        *demand = demand.and(Demand::of(published(view.emit)));
+        *demand = match view.emit {
+            Emit::Changes => demand.and(Demand::of(Read::Changes)),
+            // Whoever reads such a view reads what is final, downstream views included.
+            Emit::OnWindowClose => Demand::of(Read::Finals),
+        };
         let demand = *demand;
         demands(&view.plan, demand, &mut demanded);
     }
     for view in &job.dataflow.views {
-        let rendered = renderer.render(&view.name, &view.plan, demanded[&view.name])?;
+        let mut rendered = renderer.render(&view.name, &view.plan, demanded[&view.name])?;
+        if view.emit == Emit::OnWindowClose {
+            rendered = rendered.only_finals();
+        }
         let stream = match published(view.emit) {
             Read::Changes => rendered.changes.clone(),
             Read::Finals => rendered.finals.clone(),

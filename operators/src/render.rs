@@ -30,6 +30,11 @@ impl<'scope> Rendered<'scope> {
     pub fn append(stream: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
         Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true }
     }
+
+    /// A relation of which nothing is seen before it is final.
+    pub fn only_finals(self) -> Rendered<'scope> {
+        Rendered { changes: self.finals.clone(), append: self.finals.is_some(), finals: self.finals }
+    }
 }
 
 /// Which streams of a relation are read.

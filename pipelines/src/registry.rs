@@ -1,14 +1,23 @@
 //! DataFusion's functions and ours, set up once: the same for views and for ad-hoc queries.
 
 use datafusion::config::ConfigOptions;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use std::sync::OnceLock;
+use thalweg_operators::aggregate::percentile::aggregate_functions;
 
 /// The state that every session is a cheap copy of.
 pub(crate) fn base() -> &'static SessionState {
     static BASE: OnceLock<SessionState> = OnceLock::new();
-    BASE.get_or_init(|| SessionStateBuilder::new().with_config(config()).with_default_features().build())
+    BASE.get_or_init(|| {
+        let mut state = SessionStateBuilder::new().with_config(config()).with_default_features().build();
+        for function in aggregate_functions() {
+            // Registering over a function of the same name takes its place; that never fails.
+            let _ = state.register_udaf(function);
+        }
+        state
+    })
 }
 
 /// The settings of all planning.

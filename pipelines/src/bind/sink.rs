@@ -50,8 +50,14 @@ pub(crate) fn bind(
         }
     };
     let history = side.history.map(|folder| folder(&options));
-    let plan =
-        SinkPlan { name: name.value.clone(), plan: input.plan, read, connector: connector.name.to_string(), options };
+    let plan = SinkPlan {
+        name: name.value.clone(),
+        plan: input.plan,
+        read,
+        changelog: read == Read::Changes,
+        connector: connector.name.to_string(),
+        options,
+    };
     Ok(BoundSink { plan, history })
 }
 

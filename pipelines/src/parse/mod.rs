@@ -74,11 +74,6 @@ pub(crate) fn split(text: &SqlText, errors: &mut Vec<Error>) -> Vec<Vec<TokenWit
 }
 
 impl Words {
-    /// The words of a text that is one statement.
-    pub(crate) fn of(text: &SqlText, tokens: &[TokenWithSpan]) -> Words {
-        Words { file: text.file.clone(), tokens: tokens.to_vec().into() }
-    }
-
     /// Where the statement starts.
     pub(crate) fn start(&self) -> Position {
         match self.tokens.first() {
@@ -122,10 +117,6 @@ impl Words {
         let first = found.next()?;
         let used = found.next().filter(|_| self.tokens.iter().take(5).any(|t| t == first));
         Some(position(&self.file, used.unwrap_or(first).span))
-    }
-
-    pub(crate) fn file(&self) -> &Arc<str> {
-        &self.file
     }
 
     fn text_in(&self, text: &str) -> String {
