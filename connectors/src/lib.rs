@@ -1,6 +1,22 @@
-//! The connectors: one folder per outside system, one list.
+//! The connectors: one folder per outside system, one list. Each describes itself as data; who opens one knows it only
+//! by the contracts in `thalweg_schemas`.
+
+mod blackhole;
+mod file;
+mod generator;
+
+mod stdout;
+mod text;
 
 use thalweg_schemas::connector::ConnectorSpec;
 
 /// All connectors.
-pub const ALL: &[ConnectorSpec] = &[];
+pub const ALL: &[ConnectorSpec] = &[blackhole::SPEC, file::SPEC, generator::SPEC, stdout::SPEC];
+
+/// The connector named `name`.
+pub fn by_name(name: &str) -> Option<&'static ConnectorSpec> {
+    ALL.iter().find(|c| c.name == name)
+}
+
+#[cfg(test)]
+mod tests;

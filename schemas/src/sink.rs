@@ -47,6 +47,8 @@ pub struct SinkRequest {
     pub name: String,
     /// Its options, checked against the connector's [`crate::options::OptionSpec`]s.
     pub options: crate::options::Options,
+    /// The format's name; `None` where the statement names none or the connector has a form of its own.
+    pub format: Option<String>,
     /// The rows' schema.
     pub schema: SchemaRef,
     /// Whether the rows come with differences.

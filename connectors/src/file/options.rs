@@ -1,0 +1,108 @@
+//! What a statement says about the files to read.
+
+use std::sync::Arc;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::{OptionKind, OptionSpec};
+use thalweg_schemas::source::SourceRequest;
+
+/// The options of the source.
+pub(super) const SOURCE: &[OptionSpec] = &[
+    OptionSpec {
+        name: "path",
+        kind: OptionKind::Text,
+        default: None,
+        required: true,
+        doc: "A file, a folder (all files in it, at any depth), a pattern such as 'logs/**/*.ndjson', or several of \
+              these with commas between; relative to the current directory. Names that begin with '.' or '_' are left \
+              out unless they are written. Files that end in .gz or .zst are decompressed.",
+    },
+    OptionSpec {
+        name: "mode",
+        kind: OptionKind::OneOf(&["bounded", "tail"]),
+        default: Some("bounded"),
+        required: false,
+        doc: "'bounded' reads what is there, in the order of the names, and ends; 'tail' goes on with what is \
+              appended, with new files, and through rotation (json and csv only).",
+    },
+    OptionSpec {
+        name: "start",
+        kind: OptionKind::OneOf(&["beginning", "end"]),
+        default: Some("beginning"),
+        required: false,
+        doc: "Where 'tail' begins in the files that are there at first; later ones are read from their beginning.",
+    },
+];
+
+/// Whether reading ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Bounded,
+    Tail,
+}
+
+/// How records lie in the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// One record a line.
+    Lines,
+    /// The same, and the first line of each file names the columns.
+    LinesAfterHeader,
+    /// Parquet; the columns to read.
+    Parquet(Arc<[String]>),
+    /// Arrow IPC, file or stream; the columns to read.
+    Arrow(Arc<[String]>),
+}
+
+/// The options, read.
+#[derive(Clone, Debug)]
+pub(super) struct FileOptions {
+    pub paths: Vec<String>,
+    pub mode: Mode,
+    pub from_end: bool,
+    pub layout: Layout,
+}
+
+impl FileOptions {
+    pub(super) fn read(request: &SourceRequest) -> Result<FileOptions> {
+        let path = request.options.get("path").unwrap_or_default();
+        let paths: Vec<String> = path.split(',').map(|p| p.trim().to_string()).filter(|p| !p.is_empty()).collect();
+        if paths.is_empty() {
+            return Err(Error::user(format!("option \"path\" of source \"{}\" names no file", request.name))
+                .with_hint("Name a file, a folder or a pattern such as 'logs/*.ndjson'."));
+        }
+        if let Some(remote) = paths.iter().find(|p| p.contains("://")) {
+            return Err(Error::user(format!("connector 'file' reads local files only, not '{remote}'"))
+                .with_hint("Copy the files to this machine, or mount the store as a folder."));
+        }
+        let layout = match request.format.as_deref() {
+            None | Some("json") => Layout::Lines,
+            Some("csv") => Layout::LinesAfterHeader,
+            Some("parquet") => Layout::Parquet(wanted(request)),
+            Some("arrow") => Layout::Arrow(wanted(request)),
+            Some(other) => {
+                return Err(Error::user(format!("connector 'file' does not read format '{other}'"))
+                    .with_hint("Formats: json, csv, parquet, arrow."));
+            }
+        };
+        let mode = match request.options.get("mode") {
+            Some("tail") => Mode::Tail,
+            _ => Mode::Bounded,
+        };
+        let from_end = request.options.get("start") == Some("end");
+        if mode == Mode::Bounded && from_end {
+            return Err(Error::user("option \"start\" = 'end' needs \"mode\" = 'tail'")
+                .with_detail("A bounded source that begins at the end has nothing to read."));
+        }
+        if mode == Mode::Tail && !matches!(layout, Layout::Lines | Layout::LinesAfterHeader) {
+            let format = request.format.as_deref().unwrap_or_default();
+            return Err(Error::user(format!("files of format '{format}' cannot be followed as they grow"))
+                .with_hint("\"mode\" = 'tail' takes the formats json and csv; use \"mode\" = 'bounded' for others."));
+        }
+        Ok(FileOptions { paths, mode, from_end, layout })
+    }
+}
+
+fn wanted(request: &SourceRequest) -> Arc<[String]> {
+    let fields = request.fields.fields().iter().zip(&request.wanted);
+    fields.filter(|(_, wanted)| **wanted).map(|(field, _)| field.name().clone()).collect()
+}

@@ -1,0 +1,3 @@
+//! The file source and sink against real files.
+
+mod bounded;

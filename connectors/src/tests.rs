@@ -1,0 +1,51 @@
+//! The list of connectors: it agrees with the folders and with the manual; and what the connectors' tests share.
+
+use super::{ALL, by_name};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use thalweg_schemas::options::{GivenOption, OptionSpec, Options};
+
+/// Checked options, as the planner would make them.
+pub(crate) fn options(specs: &[OptionSpec], given: &[(&str, &str)]) -> Options {
+    let given: Vec<GivenOption> = given
+        .iter()
+        .map(|(name, value)| GivenOption { name: name.to_string(), value: value.to_string(), position: None })
+        .collect();
+    Options::check(specs, &given, "connector under test").unwrap()
+}
+
+fn crate_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+#[test]
+fn folders_and_list_agree() {
+    let folders: BTreeSet<String> = std::fs::read_dir(crate_folder().join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let listed: BTreeSet<String> = ALL.iter().map(|c| c.name.to_string()).collect();
+    assert_eq!(folders, listed);
+    assert_eq!(listed.len(), ALL.len(), "a name is listed twice");
+}
+
+#[test]
+fn defaults_are_values_that_the_option_takes() {
+    for connector in ALL {
+        let sides = [connector.source.map(|s| s.options), connector.sink.map(|s| s.options)];
+        for spec in sides.into_iter().flatten().flatten() {
+            let Some(default) = spec.default else { continue };
+            let given = GivenOption { name: spec.name.into(), value: default.into(), position: None };
+            let relaxed = OptionSpec { required: false, ..*spec };
+            Options::check(&[relaxed], &[given], connector.name).unwrap();
+        }
+    }
+}
+
+#[test]
+fn connectors_are_found_by_name() {
+    assert_eq!(by_name("file").unwrap().name, "file");
+    assert!(by_name("carrier_pigeon").is_none());
+}
