@@ -45,10 +45,9 @@ pub trait Writer: Send {
 pub struct SinkRequest {
     /// The sink's name.
     pub name: String,
-    /// Its options, checked against the connector's [`crate::options::OptionSpec`]s.
+    /// Its options, checked against the connector's [`crate::options::OptionSpec`]s; `format` among them where the
+    /// connector takes several.
     pub options: crate::options::Options,
-    /// The format's name; `None` where the statement names none or the connector has a form of its own.
-    pub format: Option<String>,
     /// The rows' schema.
     pub schema: SchemaRef,
     /// Whether the rows come with differences.

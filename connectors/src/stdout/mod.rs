@@ -19,7 +19,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
 };
 
 fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
-    let format = TextFormat::from_name(request.format.as_deref())?;
+    let format = TextFormat::from_name(request.options.get("format"))?;
     Ok(Arc::new(Stdout { format, schema: request.schema, changelog: request.changelog }))
 }
 
