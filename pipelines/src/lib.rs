@@ -1,6 +1,7 @@
 //! From what the user wrote to a plan: parse, bind, check, lower, explain; and ad-hoc queries over snapshots.
 
 mod compile;
+mod explain;
 mod program;
 pub mod query;
 mod report;
@@ -16,6 +17,7 @@ mod types;
 mod wanted;
 
 pub use compile::compile;
+pub use explain::explain;
 pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 pub use report::{render_errors, render_warnings};
 pub use statement::{Shown, Statement, Subscribe, parse_statement};

@@ -2,16 +2,21 @@
 
 use datafusion::config::ConfigOptions;
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use thalweg_operators::aggregate::percentile::aggregate_functions;
 
 /// The state that every session is a cheap copy of.
 pub(crate) fn base() -> &'static SessionState {
     static BASE: OnceLock<SessionState> = OnceLock::new();
     BASE.get_or_init(|| {
-        let mut state = SessionStateBuilder::new().with_config(config()).with_default_features().build();
+        let mut state = SessionStateBuilder::new()
+            .with_config(config())
+            .with_runtime_env(runtime())
+            .with_default_features()
+            .build();
         for function in aggregate_functions() {
             // Registering over a function of the same name takes its place; that never fails.
             let _ = state.register_udaf(function);
@@ -25,6 +30,12 @@ pub(crate) fn options() -> &'static ConfigOptions {
     base().config_options()
 }
 
+/// Shared by all sessions. Listings of folders are not kept: history grows while it is read.
+fn runtime() -> Arc<RuntimeEnv> {
+    let built = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc();
+    built.unwrap_or_else(|_| Arc::new(RuntimeEnv::default()))
+}
+
 fn config() -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(crate::query::CATALOG, crate::query::PUBLIC)
@@ -33,7 +44,6 @@ fn config() -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
-    // What is read is small or cut into files already; more partitions than that only cost planning time.
     options.execution.parquet.schema_force_view_types = false;
     config
 }

@@ -1,6 +1,12 @@
 //! What a reader may say over the wire: queries, and the few statements about views that are ours.
 
-use thalweg_schemas::error::Result;
+use crate::parse::syntax::{fold, is_word, syntax_error};
+use crate::parse::{Words, split};
+use crate::program::SqlText;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use thalweg_schemas::error::{Error, Result};
 
 /// A statement of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +47,128 @@ pub enum Shown {
     Alerts,
 }
 
-/// Reads one statement.
+/// Reads one statement. What is not ours is a query, whose mistakes DataFusion will find.
 pub fn parse_statement(text: &str) -> Result<Statement> {
-    Ok(Statement::Query(text.to_string()))
+    let query = || Statement::Query(text.to_string());
+    let whole = SqlText { file: "".into(), text: text.into() };
+    let mut pieces = split(&whole, &mut Vec::new());
+    if pieces.len() != 1 {
+        return Ok(query());
+    }
+    let tokens = pieces.remove(0);
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
+    if is(0, "SUBSCRIBE") {
+        return subscribe(&whole, tokens).map(Statement::Subscribe);
+    }
+    if is(0, "SHOW") && tokens.len() == 2 {
+        let shown =
+            [("SOURCES", Shown::Sources), ("VIEWS", Shown::Views), ("SINKS", Shown::Sinks), ("ALERTS", Shown::Alerts)];
+        return Ok(shown.into_iter().find(|(word, _)| is(1, word)).map_or_else(query, |(_, s)| Statement::Show(s)));
+    }
+    // EXPLAIN of a name; EXPLAIN of a query is DataFusion's.
+    let names: Vec<String> = tokens.iter().skip(1).step_by(2).filter_map(name).collect();
+    let dotted = tokens.iter().skip(2).step_by(2).all(|t| t.token == Token::Period);
+    if is(0, "EXPLAIN") && dotted && !names.is_empty() && 2 * names.len() == tokens.len() {
+        return Ok(names.into_iter().last().map_or_else(query, Statement::ExplainView));
+    }
+    Ok(query())
+}
+
+fn name(token: &TokenWithSpan) -> Option<String> {
+    match &token.token {
+        Token::Word(word) => Some(fold(&word.to_ident(token.span))),
+        _ => None,
+    }
+}
+
+fn subscribe(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Subscribe> {
+    let words = Words::of(text, &tokens);
+    let dialect = GenericDialect {};
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let accept = |parser: &mut Parser, word: &str| {
+        let found = is_word(&parser.peek_token().token, word);
+        if found {
+            parser.next_token();
+        }
+        found
+    };
+    let expected = |parser: &Parser, what: &str| {
+        let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
+        Error::user(format!("expected {what}"))
+            .with_hint("Write SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true)].")
+            .at(at)
+    };
+    parser.next_token();
+    if !accept(&mut parser, "TO") {
+        return Err(expected(&parser, "TO"));
+    }
+    let object = parser.parse_object_name(false).map_err(|e| syntax_error(&e, &words))?;
+    let Some(view) = object.0.last().and_then(|part| part.as_ident()).map(fold) else {
+        return Err(expected(&parser, "the name of a view"));
+    };
+    let mut out = Subscribe { view, filter: None, as_of: None, snapshot: false };
+    if accept(&mut parser, "WHERE") {
+        out.filter = Some(parser.parse_expr().map_err(|e| syntax_error(&e, &words))?.to_string());
+    }
+    if accept(&mut parser, "AS") {
+        let epoch = accept(&mut parser, "OF").then(|| parser.next_token().token);
+        let Some(Token::Number(epoch, _)) = epoch else { return Err(expected(&parser, "OF and an epoch")) };
+        out.as_of = Some(epoch.parse().map_err(|_| expected(&parser, "an epoch, a whole number"))?);
+    }
+    if accept(&mut parser, "WITH") {
+        let tokens: Vec<Token> = (0..5).map(|_| parser.next_token().token).collect();
+        out.snapshot = match tokens.as_slice() {
+            [Token::LParen, option, Token::Eq, value, Token::RParen] if is_word(option, "SNAPSHOT") => {
+                let text = value.to_string();
+                match text.trim_matches('\'').to_lowercase().as_str() {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err(expected(&parser, "snapshot = true or false")),
+                }
+            }
+            _ => return Err(expected(&parser, "(snapshot = true)")),
+        };
+    }
+    if parser.peek_token().token != Token::EOF {
+        return Err(expected(&parser, "the end of the statement"));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_are_told_from_queries() {
+        let parse = |text: &str| parse_statement(text).unwrap();
+        assert_eq!(parse("show sources;"), Statement::Show(Shown::Sources));
+        assert_eq!(parse("SHOW TABLES"), Statement::Query("SHOW TABLES".into()));
+        assert_eq!(parse("EXPLAIN latency"), Statement::ExplainView("latency".into()));
+        assert_eq!(parse("explain public.\"Latency\""), Statement::ExplainView("Latency".into()));
+        assert!(matches!(parse("EXPLAIN SELECT 1"), Statement::Query(_)));
+        assert!(matches!(parse("SELECT 1; SELECT 2"), Statement::Query(_)));
+        assert!(matches!(parse("SELECT 'open"), Statement::Query(_)));
+        assert!(matches!(parse(""), Statement::Query(_)));
+    }
+
+    #[test]
+    fn a_subscription_has_four_parts() {
+        let all = "SUBSCRIBE TO public.latency WHERE region = 'eu' AND p99 > 5 AS OF 42 WITH (snapshot = true);";
+        assert_eq!(
+            parse_statement(all).unwrap(),
+            Statement::Subscribe(Subscribe {
+                view: "latency".into(),
+                filter: Some("region = 'eu' AND p99 > 5".into()),
+                as_of: Some(42),
+                snapshot: true,
+            })
+        );
+        let plain = Subscribe { view: "v".into(), filter: None, as_of: None, snapshot: false };
+        assert_eq!(parse_statement("subscribe to V").unwrap(), Statement::Subscribe(plain));
+        for wrong in ["SUBSCRIBE v", "SUBSCRIBE TO v AS OF then", "SUBSCRIBE TO v WITH (x = 1)", "SUBSCRIBE TO v v"] {
+            let error = parse_statement(wrong).unwrap_err();
+            assert!(error.position.is_some() && error.hint.is_some(), "{wrong}: {error}");
+        }
+    }
 }

@@ -74,6 +74,11 @@ pub(crate) fn split(text: &SqlText, errors: &mut Vec<Error>) -> Vec<Vec<TokenWit
 }
 
 impl Words {
+    /// The words of a text that is one statement.
+    pub(crate) fn of(text: &SqlText, tokens: &[TokenWithSpan]) -> Words {
+        Words { file: text.file.clone(), tokens: tokens.to_vec().into() }
+    }
+
     /// Where the statement starts.
     pub(crate) fn start(&self) -> Position {
         match self.tokens.first() {

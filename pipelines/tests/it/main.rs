@@ -1,4 +1,5 @@
 //! The crate's tests over files: plans, errors, documents.
 
+mod errors;
 mod plans;
 mod surroundings;

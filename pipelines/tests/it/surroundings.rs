@@ -105,3 +105,26 @@ pub fn compiled(texts: &[SqlText]) -> Result<Program, Vec<Error>> {
     let variables = |name: &str| (name == "DATA").then(|| "/data".to_string());
     compile(texts, &Environment { connectors: CONNECTORS, variables: &variables })
 }
+
+/// Compares what `render` makes of each `tests/FOLDER/x.sql` with `x.EXTENSION` beside it; `UPDATE=1` rewrites those.
+pub fn golden(folder: &str, extension: &str, render: impl Fn(&str, &str) -> String) {
+    let folder = std::path::Path::new("tests").join(folder);
+    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "sql"));
+    paths.sort();
+    assert!(!paths.is_empty());
+    let mut different = Vec::new();
+    for path in paths {
+        let file = path.file_name().unwrap().to_str().unwrap().to_string();
+        let found = render(&file, &std::fs::read_to_string(&path).unwrap());
+        let beside = path.with_extension(extension);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&beside, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+        if found != expected {
+            different.push(format!("{file}\n--- expected\n{expected}\n--- found\n{found}"));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}

@@ -1,11 +1,18 @@
-//! Ad-hoc SQL over snapshots.
+//! Ad-hoc SQL over snapshots: a DataFusion session whose tables are the relations of a running engine.
 
+mod history;
+mod table;
+
+use crate::registry;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::catalog::CatalogProviderList;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
 use datafusion::prelude::SessionContext;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
+use table::PinnedSchema;
 use thalweg_schemas::error::Result;
 
 /// The catalog that sessions see.
@@ -15,13 +22,7 @@ pub const PUBLIC: &str = "public";
 /// The schema of the system tables.
 pub const SYSTEM: &str = "thalweg";
 
-/// All relations of a running engine.
-pub trait Tables: Send + Sync {
-    /// The relations as of one epoch.
-    fn pin(&self) -> Arc<dyn Pinned>;
-}
-
-/// All relations as of one epoch.
+/// All relations as of one epoch. Rows are asked for when a statement is carried out, not when it is planned.
 pub trait Pinned: Send + Sync + Debug {
     /// The names of the schemas.
     fn schemas(&self) -> Vec<String>;
@@ -39,6 +40,15 @@ pub trait Pinned: Send + Sync + Debug {
 
 /// A DataFusion context over `pinned`. Cheap: what does not depend on the tables is shared by all sessions.
 pub fn session(pinned: Arc<dyn Pinned>) -> SessionContext {
-    let _ = pinned;
-    SessionContext::new()
+    let catalog = MemoryCatalogProvider::new();
+    for name in pinned.schemas() {
+        let schema = Arc::new(PinnedSchema { name: name.clone(), pinned: pinned.clone() });
+        // Names are distinct, and a catalog in memory takes any schema.
+        let _ = catalog.register_schema(&name, schema);
+    }
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.to_string(), Arc::new(catalog));
+    let mut state = registry::base().clone();
+    state.register_catalog_list(Arc::new(catalogs));
+    SessionContext::new_with_state(state)
 }

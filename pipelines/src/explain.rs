@@ -1,0 +1,223 @@
+//! `explain`: the dataflow of each view as a tree: operators, keys, append or changelog, what bounds the state.
+
+use crate::bind::Mode;
+use crate::program::{DeclarationKind, Program};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_common::physical_expr::fmt_sql;
+use std::fmt::Write;
+use std::sync::Arc;
+use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
+use thalweg_operators::reduce::ReduceSpec;
+use thalweg_operators::window::Nanos;
+use thalweg_operators::window_aggregate::{OnLate, WindowAggregateSpec};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::suggest::closest;
+
+/// The dataflow of `view`, or of everything: each view with its operators, the last one on top.
+pub fn explain(program: &Program, view: Option<&str>) -> Result<String> {
+    let flow = &program.dataflow;
+    let mut out = String::new();
+    match view {
+        None => {
+            flow.sources.iter().for_each(|source| explain_source(&mut out, source));
+            flow.views.iter().for_each(|view| explain_view(&mut out, view, flow));
+            flow.sinks.iter().for_each(|sink| explain_sink(&mut out, sink, flow));
+        }
+        Some(name) => explain_one(&mut out, program, name)?,
+    }
+    Ok(out)
+}
+
+fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
+    let flow = &program.dataflow;
+    let Some(declaration) = program.declaration(name) else {
+        let error = Error::user(format!("relation \"{name}\" does not exist"));
+        return Err(match closest(name, program.declarations.iter().map(|d| d.name.as_str())) {
+            Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+            None => error,
+        });
+    };
+    match &declaration.kind {
+        DeclarationKind::Source { .. } => match flow.sources.iter().find(|s| s.name == name) {
+            Some(source) => explain_source(out, source),
+            None => line(out, 0, &format!("source {name}: nothing reads it")),
+        },
+        DeclarationKind::View { query } => {
+            line(out, 0, &format!("view {name}: a name for a query, put in place where it is read"));
+            line(out, 1, query);
+        }
+        DeclarationKind::MaterializedView => {
+            flow.views.iter().filter(|v| v.name == name).for_each(|v| explain_view(out, v, flow));
+        }
+        DeclarationKind::Sink { .. } => {
+            flow.sinks.iter().filter(|s| s.name == name).for_each(|s| explain_sink(out, s, flow));
+        }
+    }
+    Ok(())
+}
+
+fn explain_source(out: &mut String, source: &SourcePlan) {
+    let format = source.format.as_ref().map_or(String::new(), |f| format!(", {f}"));
+    line(out, 0, &format!("source {}: {}{format}: append", source.name, source.connector));
+    let wanted = source.columns.iter().zip(&source.wanted).filter_map(|(c, wanted)| wanted.then_some(c.name.as_str()));
+    line(out, 1, &format!("reads: {}", wanted.collect::<Vec<_>>().join(", ")));
+    for (at, expr) in &source.generated {
+        line(out, 1, &format!("computes: {} = {}", source.columns[*at].name, sql(expr)));
+    }
+    match &source.watermark {
+        Some(w) => {
+            let name = &source.columns[w.column].name;
+            line(out, 1, &format!("watermark: {name} - {}", Nanos(w.lateness_ns)));
+        }
+        None => line(out, 1, "watermark: none"),
+    }
+}
+
+fn explain_view(out: &mut String, view: &ViewPlan, flow: &Dataflow) {
+    let shows = match (mode(&view.plan, flow), view.emit) {
+        (Mode::Append, _) => "append",
+        (Mode::Windows, Emit::OnWindowClose) => "append: each window once, when it has closed",
+        (Mode::Windows, Emit::Changes) => "changelog: windows live, final when they have closed",
+        (Mode::Changelog, _) => "changelog",
+    };
+    let schema = view.plan.schema();
+    line(out, 0, &format!("materialized view {}: {shows}", view.name));
+    match view.key.as_deref() {
+        Some([]) => line(out, 1, "key: none, there is one row"),
+        Some(key) => line(out, 1, &format!("key: {}", names(key.iter().map(|at| schema.field(*at).name().as_str())))),
+        None => {}
+    }
+    explain_plan(out, &view.plan, 1, flow);
+}
+
+fn explain_sink(out: &mut String, sink: &SinkPlan, flow: &Dataflow) {
+    let takes = match (sink.read, mode(&sink.plan, flow)) {
+        (Read::Changes, _) => "changelog: every change",
+        (Read::Finals, Mode::Append) => "append",
+        (Read::Finals, Mode::Windows | Mode::Changelog) => "append: windows once they have closed",
+    };
+    line(out, 0, &format!("sink {}: {}: {takes}", sink.name, sink.connector));
+    explain_plan(out, &sink.plan, 1, flow);
+}
+
+fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
+    match plan {
+        Plan::Source { name, .. } => line(out, depth, &format!("Source {name}")),
+        Plan::View { name, .. } => line(out, depth, &format!("View {name}")),
+        Plan::Filter(spec) => line(out, depth, &format!("Filter: {}", sql(&spec.predicate))),
+        Plan::Project(spec) => {
+            let columns = spec.exprs.iter().zip(spec.schema.fields()).map(|(expr, field)| match sql(expr) {
+                text if text == *field.name() => text,
+                text => format!("{text} AS {}", field.name()),
+            });
+            line(out, depth, &format!("Project: {}", columns.collect::<Vec<_>>().join(", ")));
+        }
+        Plan::Union { inputs } => line(out, depth, &format!("Union of {}", inputs.len())),
+        Plan::AssignWindows(spec) => {
+            let time = spec.input.schema().field(spec.time).name().clone();
+            line(out, depth, &format!("AssignWindows: {} over {time}", spec.window));
+        }
+        Plan::WindowAggregate(spec) => explain_window_aggregate(out, spec, depth, flow),
+        Plan::Reduce(spec) => explain_reduce(out, spec, depth),
+    }
+    plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
+}
+
+fn explain_window_aggregate(out: &mut String, spec: &WindowAggregateSpec, depth: usize, flow: &Dataflow) {
+    line(out, depth, &format!("WindowAggregate: {} over {}", spec.window, sql(&spec.time)));
+    keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
+    let closes = closes_at(&spec.time_origin, flow);
+    let kept = match spec.on_late {
+        OnLate::Drop => "dropped".to_string(),
+        OnLate::Revise { until_ns } => format!("kept {} longer for late rows, then dropped", Nanos(until_ns)),
+    };
+    let window = &spec.window;
+    let slices = match window.slice_ns() {
+        slice if slice == window.size_ns() => String::new(),
+        slice => format!(" in slices of {}", Nanos(slice)),
+    };
+    line(
+        out,
+        depth + 1,
+        &format!("state: windows of {}{slices}, {kept} at watermark {closes}", Nanos(window.size_ns())),
+    );
+}
+
+/// `telemetry.ts - 5s`, the least of them where there are several sources.
+fn closes_at(origin: &TimeOrigin, flow: &Dataflow) -> String {
+    let of = |(name, delay): &(String, i64)| {
+        let watermark = flow.sources.iter().find(|s| s.name == *name).and_then(|s| {
+            let watermark = s.watermark.as_ref()?;
+            Some((s.columns[watermark.column].name.as_str(), watermark.lateness_ns))
+        });
+        let (column, lateness) = watermark.unwrap_or(("time", 0));
+        format!("{name}.{column} - {}", Nanos(lateness.saturating_add(*delay)))
+    };
+    match origin.sources.as_slice() {
+        [one] => of(one),
+        several => format!("least of ({})", several.iter().map(of).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
+    let input = if spec.retracts { "changelog" } else { "append" };
+    line(out, depth, &format!("Reduce over {input}"));
+    keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
+    let rows = if spec.retracts { " with their rows" } else { "" };
+    match spec.keys.as_slice() {
+        [] => line(out, depth + 1, &format!("state: one group{rows}")),
+        keys => line(
+            out,
+            depth + 1,
+            &format!(
+                "state: groups of ({}){rows}: nothing bounds it",
+                keys.iter().map(sql).collect::<Vec<_>>().join(", ")
+            ),
+        ),
+    }
+}
+
+fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], depth: usize) {
+    if !keys.is_empty() {
+        line(out, depth, &format!("keys: {}", keys.iter().map(sql).collect::<Vec<_>>().join(", ")));
+    }
+    let shown = aggregates.iter().map(|a| match a.function.human_display() {
+        Some(text) => text.to_string(),
+        None => a.function.name().to_string(),
+    });
+    let shown: Vec<String> = shown.collect();
+    if !shown.is_empty() {
+        line(out, depth, &format!("aggregates: {}", shown.join(", ")));
+    }
+}
+
+/// What the rows of `plan` do over time, before the view says when it shows them.
+fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
+    match plan {
+        Plan::Source { .. } => Mode::Append,
+        Plan::View { name, .. } => match flow.views.iter().find(|view| view.name == *name) {
+            Some(view) if view.emit == Emit::OnWindowClose => Mode::Append,
+            Some(view) => mode(&view.plan, flow),
+            None => Mode::Append,
+        },
+        Plan::WindowAggregate(_) => Mode::Windows,
+        Plan::Reduce(_) => Mode::Changelog,
+        Plan::Filter(_) | Plan::Project(_) | Plan::AssignWindows(_) | Plan::Union { .. } => {
+            plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or)
+        }
+    }
+}
+
+fn sql(expr: &Arc<dyn PhysicalExpr>) -> String {
+    fmt_sql(expr.as_ref()).to_string()
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "{:indent$}{text}", "", indent = depth * 2);
+}

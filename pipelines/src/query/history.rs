@@ -1,0 +1,76 @@
+//! The history of a sink: a folder of Parquet files, partitioned as Hive does it, as one table.
+//!
+//! Which columns are folders is seen from the folders. Their values are text in paths, and become what the sink
+//! declared; folders that are no column of the sink (`day=2026-11-21`) come after its columns, as text.
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::functions::core::expr_fn::nullif;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, ident, lit};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How Hive writes NULL into a path.
+const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
+/// The name of the listing inside the view that is the table.
+const LISTING: &str = "files";
+
+/// The table of the files in `folder`, with the columns of the sink. No files yet: no rows.
+pub(super) fn table(folder: &Path, columns: &SchemaRef) -> Result<Arc<dyn TableProvider>> {
+    let folders = partition_folders(folder);
+    let in_files: Vec<_> = columns.fields().iter().filter(|f| !folders.contains(f.name())).cloned().collect();
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
+        .with_file_extension(".parquet")
+        .with_table_partition_cols(folders.iter().map(|name| (name.clone(), DataType::Utf8)).collect());
+    let nullable = in_files.iter().map(|f: &Arc<Field>| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+    let config = ListingTableConfig::new(url(folder)?)
+        .with_listing_options(options)
+        .with_schema(Arc::new(Schema::new(nullable)));
+    let listing = ListingTable::try_new(config)?;
+    if folders.is_empty() {
+        return Ok(Arc::new(listing));
+    }
+    let declared = columns.fields().iter().map(|field| match folders.contains(field.name()) {
+        true => cast(from_folder(field.name()), field.data_type().clone()).alias(field.name()),
+        false => column(field.name()),
+    });
+    let extra = folders.iter().filter(|name| columns.field_with_name(name).is_err());
+    let exprs: Vec<Expr> = declared.chain(extra.map(|name| from_folder(name).alias(name))).collect();
+    let scan = LogicalPlanBuilder::scan(LISTING, provider_as_source(Arc::new(listing)), None)?;
+    Ok(Arc::new(ViewTable::new(scan.project(exprs)?.build()?, None)))
+}
+
+fn column(name: &str) -> Expr {
+    ident(name)
+}
+
+fn from_folder(name: &str) -> Expr {
+    nullif(ident(name), lit(ScalarValue::Utf8(Some(NULL_FOLDER.to_string()))))
+}
+
+/// The names of the partition folders, outermost first, as the first file's path shows them.
+fn partition_folders(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut here = folder.to_path_buf();
+    loop {
+        let entries = std::fs::read_dir(&here).into_iter().flatten().flatten();
+        let mut folders: Vec<_> =
+            entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
+        folders.sort();
+        let found = folders.iter().find_map(|f| Some((f, f.to_str()?.split_once('=')?.0.to_string())));
+        let Some((folder, name)) = found else { return names };
+        here.push(folder);
+        names.push(name);
+    }
+}
+
+/// The folder as a URL; a folder that is not there yet is an empty one.
+fn url(folder: &Path) -> Result<ListingTableUrl> {
+    let absolute = std::path::absolute(folder).map_err(DataFusionError::IoError)?;
+    // With the slash at its end it is a folder whether or not it is there.
+    ListingTableUrl::parse(format!("{}/", absolute.display()))
+}
