@@ -198,21 +198,10 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         let mut command = Cli::command();
-        command.debug_assert_built();
+        command.clone().debug_assert();
         for sub in command.get_subcommands_mut() {
             let help = sub.render_long_help().to_string();
             assert!(help.contains("Example"), "no example in the help of {}", sub.get_name());
-        }
-    }
-
-    trait Built {
-        fn debug_assert_built(&mut self);
-    }
-
-    impl Built for clap::Command {
-        fn debug_assert_built(&mut self) {
-            self.clone().debug_assert();
-            self.build();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The listening sockets, and the servers behind them.
 
 use crate::relations::Relations;
+use crate::session::Sessions;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
@@ -29,5 +30,22 @@ pub fn address_of(listener: &Option<TcpListener>) -> Option<SocketAddr> {
 
 /// Serves `relations` on the sockets that there are.
 pub fn spawn(runtime: &Runtime, relations: Arc<Relations>, pg: Option<TcpListener>, http: Option<TcpListener>) {
-    let _ = (runtime, relations, pg, http);
+    let sessions = Sessions::new(relations);
+    if let Some(listener) = pg {
+        let sessions = sessions.clone();
+        runtime.spawn(async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => crate::pgwire::serve(listener, sessions).await,
+                Err(error) => tracing::error!(%error, "the PostgreSQL protocol is not served"),
+            }
+        });
+    }
+    if let Some(listener) = http {
+        runtime.spawn(async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => crate::http::serve(listener, sessions).await,
+                Err(error) => tracing::error!(%error, "HTTP is not served"),
+            }
+        });
+    }
 }

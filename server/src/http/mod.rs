@@ -1,0 +1,56 @@
+//! HTTP: SQL, subscriptions as server-sent events, health, metrics, and a console for people.
+
+mod format;
+mod metrics;
+mod problem;
+mod sql;
+mod subscribe;
+
+use crate::session::Sessions;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// How many bytes a posted query may have.
+const BODY_MAX: usize = 4 << 20;
+
+/// Serves requests until the process ends.
+pub async fn serve(listener: TcpListener, sessions: Arc<Sessions>) {
+    if let Err(error) = axum::serve(listener, router(sessions)).await {
+        tracing::error!(%error, "HTTP is no longer served");
+    }
+}
+
+/// All addresses.
+fn router(sessions: Arc<Sessions>) -> Router {
+    Router::new()
+        .route("/", get(console))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/sql", post(sql::post))
+        .route("/api/v1/subscribe", get(subscribe::get))
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+        .with_state(sessions)
+}
+
+async fn console() -> Html<&'static str> {
+    Html(include_str!("console.html"))
+}
+
+async fn ready(State(sessions): State<Arc<Sessions>>) -> Response {
+    if sessions.relations().engine.ended() {
+        (StatusCode::SERVICE_UNAVAILABLE, "ended\n").into_response()
+    } else {
+        "ready\n".into_response()
+    }
+}
+
+async fn metrics(State(sessions): State<Arc<Sessions>>) -> Response {
+    let text = metrics::render(&sessions.relations().engine.status());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

@@ -1,0 +1,220 @@
+//! PostgreSQL's own catalog over the relations of a running engine, so that its clients can look around.
+//!
+//! Built once and shared by all sessions: object ids must stay the same from one statement to the next.
+
+use crate::relations::Relations;
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use datafusion::datasource::TableType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+use datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
+use datafusion_pg_catalog::pg_catalog::context::{PgCatalogContextProvider, Role};
+use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
+use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use thalweg_pipelines::query::{CATALOG, PUBLIC, SYSTEM};
+
+/// The release whose catalog this is; clients choose their queries by it.
+pub const SERVER_VERSION: &str = "15.8";
+const PG_CATALOG: &str = "pg_catalog";
+
+/// The catalog's tables and functions.
+pub struct PgCatalog {
+    tables: Arc<dyn SchemaProvider>,
+    functions: Vec<Arc<ScalarUDF>>,
+}
+
+impl PgCatalog {
+    /// The catalog over `relations`. Takes some tens of milliseconds: the fixed tables are unpacked.
+    pub fn new(relations: Arc<Relations>) -> Result<PgCatalog> {
+        // What the library registers is found by comparing a context before and after.
+        let scratch = SessionContext::new_with_config(
+            datafusion::prelude::SessionConfig::new().with_default_catalog_and_schema(CATALOG, PUBLIC),
+        );
+        let before: BTreeSet<String> = scratch.state().scalar_functions().keys().cloned().collect();
+        datafusion_pg_catalog::setup_pg_catalog(&scratch, CATALOG, Users).map_err(|error| *error)?;
+        let registered = scratch.state();
+        let mut functions: Vec<Arc<ScalarUDF>> = registered
+            .scalar_functions()
+            .iter()
+            .filter(|(name, _)| !before.contains(*name))
+            .map(|(_, function)| function.clone())
+            .collect();
+        functions.extend(fixed_functions());
+        let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
+        let tables = PgCatalogSchemaProvider::try_new(Names(relations), fixed, Users)?;
+        Ok(PgCatalog { tables: Arc::new(tables), functions })
+    }
+
+    /// Adds the catalog to a context.
+    pub fn add_to(&self, context: &SessionContext) {
+        let inner = context.catalog(CATALOG);
+        let catalog = WithPgCatalog { inner, tables: self.tables.clone() };
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        for function in &self.functions {
+            context.register_udf(function.as_ref().clone());
+        }
+        let state = context.state_ref();
+        let with_types = SessionStateBuilder::new_from_existing(state.read().clone())
+            .with_type_planner(Arc::new(PgOidTypePlanner))
+            .build();
+        *state.write() = with_types;
+    }
+}
+
+/// A session's own schemas, and `pg_catalog` beside them.
+#[derive(Debug)]
+struct WithPgCatalog {
+    inner: Option<Arc<dyn CatalogProvider>>,
+    tables: Arc<dyn SchemaProvider>,
+}
+
+impl CatalogProvider for WithPgCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let mut names = self.inner.as_ref().map(|inner| inner.schema_names()).unwrap_or_default();
+        names.push(PG_CATALOG.to_string());
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == PG_CATALOG {
+            return Some(self.tables.clone());
+        }
+        self.inner.as_ref()?.schema(name)
+    }
+}
+
+/// The names of all relations, for the tables of the catalog.
+#[derive(Clone)]
+struct Names(Arc<Relations>);
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Names").field(&self.0.pipeline).finish()
+    }
+}
+
+#[async_trait]
+impl CatalogInfo for Names {
+    async fn catalog_names(&self) -> Result<Vec<String>, DataFusionError> {
+        Ok(vec![CATALOG.to_string()])
+    }
+
+    async fn schema_names(&self, _catalog: &str) -> Result<Option<Vec<String>>, DataFusionError> {
+        Ok(Some([PUBLIC, SYSTEM, PG_CATALOG, "information_schema"].map(str::to_string).to_vec()))
+    }
+
+    async fn table_names(&self, _catalog: &str, schema: &str) -> Result<Option<Vec<String>>, DataFusionError> {
+        Ok(Some(self.0.names(schema)))
+    }
+
+    async fn table_schema(
+        &self,
+        _catalog: &str,
+        schema: &str,
+        table: &str,
+    ) -> Result<Option<SchemaRef>, DataFusionError> {
+        Ok(self.0.schema_of(schema, table))
+    }
+
+    async fn table_type(
+        &self,
+        _catalog: &str,
+        schema: &str,
+        table: &str,
+    ) -> Result<Option<TableType>, DataFusionError> {
+        let kind = if self.0.is_plain_view(schema, table) { TableType::View } else { TableType::Base };
+        Ok(self.0.schema_of(schema, table).map(|_| kind))
+    }
+}
+
+/// The only user there is.
+#[derive(Clone, Debug)]
+struct Users;
+
+#[async_trait]
+impl PgCatalogContextProvider for Users {
+    async fn roles(&self) -> Vec<String> {
+        vec![CATALOG.to_string()]
+    }
+
+    async fn role(&self, name: &str) -> Option<Role> {
+        (name == CATALOG).then(|| Role {
+            name: name.to_string(),
+            is_superuser: true,
+            can_login: true,
+            can_create_db: false,
+            can_create_role: false,
+            can_create_user: false,
+            can_replication: false,
+            grants: vec![],
+            inherited_roles: vec![],
+        })
+    }
+}
+
+/// Functions whose answer is the same whatever they are asked.
+fn fixed_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
+    let text = |value: &str| ScalarValue::Utf8(Some(value.to_string()));
+    let none = ScalarValue::Utf8(None);
+    let version = format!("PostgreSQL {SERVER_VERSION} (Thalweg {})", env!("CARGO_PKG_VERSION"));
+    [
+        ("version", text(&version)),
+        ("obj_description", none.clone()),
+        ("col_description", none.clone()),
+        ("shobj_description", none.clone()),
+        ("pg_get_viewdef", none.clone()),
+        ("pg_get_indexdef", none.clone()),
+        ("pg_get_serial_sequence", none.clone()),
+        ("pg_get_functiondef", none.clone()),
+        ("pg_tablespace_location", none.clone()),
+        ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
+        ("pg_function_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_type_is_visible", ScalarValue::Boolean(Some(true))),
+        ("txid_current", ScalarValue::Int64(Some(1))),
+        ("pg_indexes_size", ScalarValue::Int64(Some(0))),
+    ]
+    .into_iter()
+    .map(|(name, value)| Arc::new(ScalarUDF::from(Fixed::new(name, value))))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Fixed {
+    name: &'static str,
+    value: ScalarValue,
+    signature: Signature,
+}
+
+impl Fixed {
+    fn new(name: &'static str, value: ScalarValue) -> Fixed {
+        let any = TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny]);
+        Fixed { name, value, signature: Signature::new(any, Volatility::Stable) }
+    }
+}
+
+impl ScalarUDFImpl for Fixed {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.value.data_type())
+    }
+
+    fn invoke_with_args(&self, _arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(self.value.clone()))
+    }
+}

@@ -1,0 +1,72 @@
+//! The PostgreSQL wire protocol: psql, drivers and dashboards read the engine as if it were a PostgreSQL.
+
+mod answer;
+mod cancel;
+mod connection;
+mod copy;
+mod cursor;
+mod errors;
+mod extended;
+mod settings;
+mod simple;
+mod startup;
+mod statement;
+
+use crate::session::Sessions;
+use cancel::Cancels;
+use pgwire::api::PgWireServerHandlers;
+use pgwire::tokio::process_socket;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Serves connections until the process ends.
+pub async fn serve(listener: TcpListener, sessions: Arc<Sessions>) {
+    let handlers = Arc::new(Handlers {
+        startup: Arc::new(startup::Startup { sessions, cancels: Cancels::default() }),
+        queries: Arc::new(Queries),
+    });
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let handlers = handlers.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = process_socket(socket, None, handlers).await {
+                        tracing::debug!(%peer, %error, "a connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: others may close theirs.
+                tracing::warn!(%error, "a PostgreSQL client could not connect");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Answers statements; all state is in the connection.
+#[derive(Debug)]
+struct Queries;
+
+struct Handlers {
+    startup: Arc<startup::Startup>,
+    queries: Arc<Queries>,
+}
+
+impl PgWireServerHandlers for Handlers {
+    fn simple_query_handler(&self) -> Arc<impl pgwire::api::query::SimpleQueryHandler> {
+        self.queries.clone()
+    }
+
+    fn extended_query_handler(&self) -> Arc<impl pgwire::api::query::ExtendedQueryHandler> {
+        self.queries.clone()
+    }
+
+    fn startup_handler(&self) -> Arc<impl pgwire::api::auth::StartupHandler> {
+        self.startup.clone()
+    }
+
+    fn cancel_handler(&self) -> Arc<impl pgwire::api::cancel::CancelHandler> {
+        self.startup.clone()
+    }
+}

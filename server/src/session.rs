@@ -1,0 +1,308 @@
+//! A session of a reader: plans statements, keeps the plans, and runs each over views pinned as of one epoch.
+
+use crate::pg_catalog::PgCatalog;
+use crate::relations::{Relations, SessionRelations};
+use crate::sql_error::{self, NOT_SUPPORTED, SqlError, SqlResult};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use thalweg_pipelines::query::{PUBLIC, SYSTEM, session};
+use thalweg_pipelines::{Shown, Statement, Subscribe, parse_statement};
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Error;
+
+/// How many plans a session keeps; when there are more, it begins anew.
+const PLANS_MAX: usize = 256;
+
+/// What all sessions share.
+pub struct Sessions {
+    relations: Arc<Relations>,
+    pg_catalog: OnceLock<Result<PgCatalog, String>>,
+    compatibility: OnceLock<PostgresCompatibilityParser>,
+    idle: Mutex<Vec<Session>>,
+}
+
+/// How many idle sessions are kept for HTTP, whose requests have none of their own.
+const IDLE_MAX: usize = 16;
+
+impl Sessions {
+    /// Sessions over `relations`.
+    pub fn new(relations: Arc<Relations>) -> Arc<Sessions> {
+        Arc::new(Sessions {
+            relations,
+            pg_catalog: OnceLock::new(),
+            compatibility: OnceLock::new(),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// What can be read.
+    pub fn relations(&self) -> &Arc<Relations> {
+        &self.relations
+    }
+
+    /// A new session.
+    pub fn open(self: &Arc<Sessions>) -> SqlResult<Session> {
+        let build = || PgCatalog::new(self.relations.clone()).map_err(|error| error.to_string());
+        let catalog = match self.pg_catalog.get_or_init(build) {
+            Ok(catalog) => catalog,
+            Err(error) => return Err(Error::bug(error.clone()).into()),
+        };
+        let relations = Arc::new(SessionRelations::new(self.relations.clone()));
+        let context = session(relations.clone());
+        catalog.add_to(&context);
+        {
+            let state = context.state_ref();
+            let mut state = state.write();
+            let options = state.config_mut().options_mut();
+            options.catalog.information_schema = true;
+            options.sql_parser.collect_spans = true;
+            // Readers share the machine with the engine: one query takes one core at most.
+            options.execution.target_partitions = 1;
+        }
+        Ok(Session { sessions: self.clone(), relations, context, plans: Mutex::default() })
+    }
+
+    /// A session that somebody has used before, or a new one.
+    pub fn borrow(self: &Arc<Sessions>) -> SqlResult<Session> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| self.open(), Ok)
+    }
+
+    /// Takes a borrowed session back.
+    pub fn give_back(&self, session: Session) {
+        session.relations.unpin();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(session);
+        }
+    }
+
+    /// The names to suggest when one is not there.
+    fn names(&self) -> Vec<String> {
+        let system = self.relations.names(SYSTEM).into_iter().map(|name| format!("{SYSTEM}.{name}"));
+        self.relations.names(PUBLIC).into_iter().chain(system).collect()
+    }
+}
+
+/// One reader's session. Statements run one after the other.
+pub struct Session {
+    sessions: Arc<Sessions>,
+    relations: Arc<SessionRelations>,
+    context: SessionContext,
+    plans: Mutex<BTreeMap<String, Arc<Prepared>>>,
+}
+
+/// A planned query.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its text.
+    pub text: String,
+    /// Its plan, with parameters still open.
+    pub plan: LogicalPlan,
+    /// The views that it reads.
+    pub views: Vec<String>,
+    /// The types of `$1`, `$2` ..., where they follow from the query.
+    pub parameters: Vec<Option<DataType>>,
+    /// The columns of the answer.
+    pub schema: SchemaRef,
+}
+
+/// The answer to a query.
+pub struct Answer {
+    /// The epoch that it is as of.
+    pub epoch: Epoch,
+    /// The rows.
+    pub rows: SendableRecordBatchStream,
+}
+
+/// What a reader asked for.
+pub enum Request {
+    /// Rows.
+    Query(Arc<Prepared>),
+    /// Changes.
+    Subscribe(Subscribe),
+}
+
+impl Session {
+    /// Reads one statement: a query, or one of the statements about views that come down to one, or a subscription.
+    pub async fn request(&self, text: &str) -> SqlResult<Request> {
+        match parse_statement(text)? {
+            Statement::Query(_) => Ok(Request::Query(self.prepare(text).await?)),
+            Statement::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
+            Statement::Show(shown) => Ok(Request::Query(self.prepare(listing(shown)).await?)),
+            Statement::ExplainView(view) => Ok(Request::Query(self.explain_view(&view)?)),
+        }
+    }
+
+    /// What DataFusion needs to plan.
+    pub fn state(&self) -> SessionState {
+        self.context.state()
+    }
+
+    /// The names to suggest when one is not there.
+    pub fn names(&self) -> Vec<String> {
+        self.sessions.names()
+    }
+
+    /// What can be read.
+    pub fn relations(&self) -> &Arc<Relations> {
+        &self.sessions.relations
+    }
+
+    /// Plans a query, or finds the plan made before.
+    pub async fn prepare(&self, text: &str) -> SqlResult<Arc<Prepared>> {
+        if let Some(prepared) = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
+            return Ok(prepared.clone());
+        }
+        let plan = self.plan(text).await.map_err(|error| self.explain(&error, text))?;
+        refuse_writing(&plan)?;
+        let prepared = Arc::new(Prepared {
+            text: text.to_string(),
+            views: views_of(&plan),
+            parameters: parameters_of(&plan).map_err(|error| self.explain(&error, text))?,
+            schema: Arc::new(plan.schema().as_arrow().clone()),
+            plan,
+        });
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
+        plans.insert(text.to_string(), prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Runs a planned query over the views as they are now.
+    pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> SqlResult<Answer> {
+        let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
+        let epoch = self.relations.pin(&views)?;
+        let rows = self.start(prepared, parameters).await;
+        // The plan holds on to the rows that it reads.
+        self.relations.unpin();
+        Ok(Answer { epoch, rows: rows.map_err(|error| self.explain(&error, &prepared.text))? })
+    }
+
+    async fn start(
+        &self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let plan = if prepared.parameters.is_empty() {
+            prepared.plan.clone()
+        } else {
+            prepared.plan.clone().replace_params_with_values(&ParamValues::from(parameters))?
+        };
+        let state = self.context.state();
+        let physical = state.create_physical_plan(&plan).await?;
+        execute_stream(physical, state.task_ctx())
+    }
+
+    /// The dataflow of a view, a line a row.
+    fn explain_view(&self, view: &str) -> SqlResult<Arc<Prepared>> {
+        let text = self.relations().program.declaration(view).map(|found| found.ddl.clone()).unwrap_or_default();
+        let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
+        let batch = RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?;
+        let plan = self.context.read_batch(batch).map_err(|error| self.explain(&error, view))?.into_unoptimized_plan();
+        let schema = Arc::new(plan.schema().as_arrow().clone());
+        Ok(Arc::new(Prepared { text: view.to_string(), plan, views: vec![], parameters: vec![], schema }))
+    }
+
+    /// What an error means for whoever wrote `text`.
+    pub fn explain(&self, error: &DataFusionError, text: &str) -> SqlError {
+        sql_error::explain(error, text, &self.sessions.names())
+    }
+
+    /// Plans as DataFusion reads it; what only PostgreSQL's clients write is rewritten first.
+    async fn plan(&self, text: &str) -> Result<LogicalPlan, DataFusionError> {
+        let state = self.context.state();
+        if mentions_catalog(text) {
+            return self.plan_rewritten(&state, text).await;
+        }
+        match state.create_logical_plan(text).await {
+            Ok(plan) => Ok(plan),
+            // The first error is about what the user wrote, the second about what became of it.
+            Err(error) => self.plan_rewritten(&state, text).await.map_err(|_| error),
+        }
+    }
+
+    async fn plan_rewritten(&self, state: &SessionState, text: &str) -> Result<LogicalPlan, DataFusionError> {
+        let parser = self.sessions.compatibility.get_or_init(PostgresCompatibilityParser::new);
+        let mut statements = parser.parse(text).map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
+        if statements.len() != 1 {
+            return Err(DataFusionError::Plan("one statement is expected".to_string()));
+        }
+        state.statement_to_plan(SqlStatement::Statement(Box::new(statements.remove(0)))).await
+    }
+}
+
+/// `SHOW` as a query over the system tables.
+fn listing(shown: Shown) -> &'static str {
+    match shown {
+        Shown::Sources => "SELECT name, connector, state, rows_in, dead, watermark FROM thalweg.sources ORDER BY name",
+        Shown::Views => "SELECT name, materialized, rows, late FROM thalweg.views ORDER BY name",
+        Shown::Sinks => "SELECT name, connector, rows, last_error FROM thalweg.sinks ORDER BY name",
+        Shown::Alerts => "SELECT name FROM thalweg.views WHERE false",
+    }
+}
+
+fn mentions_catalog(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["pg_", "::reg", "current_schema", "current_user", "information_schema"].iter().any(|word| text.contains(word))
+}
+
+/// Only reading is possible: views change with their sources.
+fn refuse_writing(plan: &LogicalPlan) -> SqlResult<()> {
+    let what = match plan {
+        LogicalPlan::Ddl(_) => "CREATE, ALTER and DROP are",
+        LogicalPlan::Dml(_) => "INSERT, UPDATE and DELETE are",
+        LogicalPlan::Copy(_) => "COPY to files is",
+        LogicalPlan::Statement(_) => "this statement is",
+        _ => return Ok(()),
+    };
+    Err(SqlError::user(NOT_SUPPORTED, format!("{what} not supported on a running engine"))
+        .with_hint("Change the pipeline's files and run it again; a sink writes results elsewhere."))
+}
+
+/// The relations of the public schema that a plan reads.
+fn views_of(plan: &LogicalPlan) -> Vec<String> {
+    let mut views = Vec::new();
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && scan.table_name.schema().is_none_or(|schema| schema == PUBLIC)
+        {
+            let name = scan.table_name.table().to_string();
+            if !views.contains(&name) {
+                views.push(name);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "the walk itself has no errors");
+    views
+}
+
+/// The types of the parameters, in order.
+fn parameters_of(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, DataFusionError> {
+    let mut types = Vec::new();
+    for (name, data_type) in plan.get_parameter_types()? {
+        let Some(number @ 1..) = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()) else {
+            return Err(DataFusionError::Plan(format!("parameter \"{name}\" is not one of $1, $2, ...")));
+        };
+        if number > types.len() {
+            types.resize(number, None);
+        }
+        types[number - 1] = data_type;
+    }
+    Ok(types)
+}

@@ -1,0 +1,167 @@
+//! A subscription as readers get it: the changes of a view as rows with `_epoch` and `_diff` in front.
+
+use crate::session::Session;
+use crate::sql_error::{BAD_PARAMETER, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::physical_plan::PhysicalExpr;
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_engine::view::{Event, Subscription};
+use thalweg_pipelines::Subscribe;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::suggest::closest;
+use tokio::sync::mpsc;
+
+/// How many batches may wait for a slow reader here; behind that the engine's own limit counts.
+const WAITING_MAX: usize = 64;
+/// How often a subscription without news looks whether its reader is still there.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// What a reader hears.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// Changes of one epoch, `_epoch` and `_diff` first.
+    Changes(RecordBatch),
+    /// Everything up to this epoch has been heard.
+    Progress(Epoch),
+}
+
+/// A running subscription. Dropping it ends it.
+pub struct Changes {
+    /// The columns, `_epoch` and `_diff` first.
+    pub schema: SchemaRef,
+    heard: mpsc::Receiver<Result<Heard>>,
+}
+
+impl Changes {
+    /// What comes next; `None` once the run has ended.
+    pub async fn next(&mut self) -> Option<Result<Heard>> {
+        self.heard.recv().await
+    }
+
+    /// What has come already.
+    pub fn try_next(&mut self) -> Option<Result<Heard>> {
+        self.heard.try_recv().ok()
+    }
+}
+
+/// The columns of a subscription to `view`.
+pub fn schema_of(session: &Session, view: &str) -> SqlResult<SchemaRef> {
+    let relations = session.relations();
+    if !relations.is_materialized(view) {
+        if relations.schema_of("public", view).is_some() {
+            return Err(SqlError::user(NOT_SUPPORTED, format!("\"{view}\" is no materialized view"))
+                .with_hint("Only materialized views tell their changes: CREATE MATERIALIZED VIEW."));
+        }
+        let names = relations.names("public");
+        let error = SqlError::user(NO_TABLE, format!("view \"{view}\" does not exist"));
+        return Err(match closest(view, names.iter().map(String::as_str)) {
+            Some(name) => error.with_hint(format!("Did you mean \"{name}\"?")),
+            None => error.with_hint("SHOW VIEWS lists what there is."),
+        });
+    }
+    let columns = relations.schema_of("public", view).unwrap_or_else(|| Arc::new(Schema::empty()));
+    Ok(with_change(&columns))
+}
+
+fn with_change(columns: &Schema) -> SchemaRef {
+    let change = ["_epoch", "_diff"].map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
+    Arc::new(Schema::new(change.into_iter().chain(columns.fields().iter().cloned()).collect::<Vec<_>>()))
+}
+
+/// Begins to listen.
+pub fn subscribe(session: &Session, request: &Subscribe) -> SqlResult<Changes> {
+    let schema = schema_of(session, &request.view)?;
+    let engine = &session.relations().engine;
+    if let Some(epoch) = request.as_of
+        && epoch < engine.epoch().0
+    {
+        return Err(SqlError::user(
+            BAD_PARAMETER,
+            format!("epoch {epoch} of view \"{}\" is no longer kept", request.view),
+        )
+        .with_hint("Subscribe WITH (snapshot = true): it begins with the view as it is."));
+    }
+    let filter = request.filter.as_deref().map(|filter| condition(session, &request.view, filter)).transpose()?;
+    let subscription = engine.subscribe(&request.view, request.snapshot)?;
+    let (tx, heard) = mpsc::channel(WAITING_MAX);
+    let listener = Listener { filter, after: request.as_of, schema: schema.clone() };
+    tokio::task::spawn_blocking(move || listener.listen(&subscription, &tx));
+    Ok(Changes { schema, heard })
+}
+
+/// The text of a condition over a view's columns as an expression.
+fn condition(session: &Session, view: &str, text: &str) -> SqlResult<Arc<dyn PhysicalExpr>> {
+    let columns = session.relations().schema_of("public", view).unwrap_or_else(|| Arc::new(Schema::empty()));
+    let compile = || {
+        let columns = DFSchema::try_from(columns.as_ref().clone())?;
+        let state = session.state();
+        let logical = state.create_logical_expr(text, &columns)?;
+        state.create_physical_expr(logical, &columns)
+    };
+    let expression = compile().map_err(|error| session.explain(&error, text))?;
+    match expression.data_type(&columns) {
+        Ok(DataType::Boolean) => Ok(expression),
+        _ => Err(SqlError::user("42804", format!("condition \"{text}\" is not true or false"))),
+    }
+}
+
+/// Turns the engine's events into what readers hear, on a thread that may wait.
+struct Listener {
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    after: Option<u64>,
+    schema: SchemaRef,
+}
+
+impl Listener {
+    fn listen(&self, subscription: &Subscription, tx: &mpsc::Sender<Result<Heard>>) {
+        while !tx.is_closed() {
+            let Some(event) = subscription.next(LOOK_UP) else { continue };
+            let heard = match event {
+                Ok(Event::Ended) => return,
+                Ok(Event::Progress(epoch)) => Ok(Some(Heard::Progress(epoch))),
+                Ok(Event::Changes(epoch, batch)) => self.changes(epoch, &batch),
+                Err(error) => Err(error),
+            };
+            let failed = heard.is_err();
+            if let Some(heard) = heard.transpose()
+                && tx.blocking_send(heard).is_err()
+            {
+                return;
+            }
+            if failed {
+                return;
+            }
+        }
+    }
+
+    fn changes(&self, epoch: Epoch, batch: &Batch) -> Result<Option<Heard>> {
+        if self.after.is_some_and(|after| epoch.0 <= after) {
+            return Ok(None);
+        }
+        let kept = match &self.filter {
+            None => batch.clone(),
+            Some(filter) => {
+                let outcome = filter.evaluate(&batch.rows).and_then(|value| value.into_array(batch.num_rows()));
+                let keep = outcome.map_err(|error| Error::data(format!("condition: {error}")))?;
+                batch.filter(keep.as_boolean())?
+            }
+        };
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let rows = kept.num_rows();
+        let epochs: ArrayRef = Arc::new(Int64Array::from_value(epoch.0 as i64, rows));
+        let diffs: ArrayRef = match &kept.diffs {
+            Some(diffs) => Arc::new(diffs.clone()),
+            None => Arc::new(Int64Array::from_value(1, rows)),
+        };
+        debug_assert_eq!(diffs.len(), rows);
+        let columns = [epochs, diffs].into_iter().chain(kept.rows.columns().iter().cloned()).collect();
+        Ok(Some(Heard::Changes(RecordBatch::try_new(self.schema.clone(), columns)?)))
+    }
+}
