@@ -117,6 +117,8 @@ pub struct Prepared {
     pub parameters: Vec<Option<DataType>>,
     /// The columns of the answer.
     pub schema: SchemaRef,
+    /// Whether it reads files of a sink, which come to be while the plan is kept: it is planned anew for every run.
+    pub reads_history: bool,
 }
 
 /// The answer to a query.
@@ -168,9 +170,11 @@ impl Session {
         }
         let plan = self.plan(text).await.map_err(|error| self.explain(&error, text))?;
         refuse_writing(&plan)?;
+        let views = views_of(&plan);
         let prepared = Arc::new(Prepared {
             text: text.to_string(),
-            views: views_of(&plan),
+            reads_history: views.iter().any(|name| !self.relations().is_materialized(name)),
+            views,
             parameters: parameters_of(&plan).map_err(|error| self.explain(&error, text))?,
             schema: Arc::new(plan.schema().as_arrow().clone()),
             plan,
@@ -198,11 +202,10 @@ impl Session {
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let plan = if prepared.parameters.is_empty() {
-            prepared.plan.clone()
-        } else {
-            prepared.plan.clone().replace_params_with_values(&ParamValues::from(parameters))?
-        };
+        let mut plan = if prepared.reads_history { self.plan(&prepared.text).await? } else { prepared.plan.clone() };
+        if !prepared.parameters.is_empty() {
+            plan = plan.replace_params_with_values(&ParamValues::from(parameters))?;
+        }
         let state = self.context.state();
         let physical = state.create_physical_plan(&plan).await?;
         execute_stream(physical, state.task_ctx())
@@ -215,7 +218,14 @@ impl Session {
         let batch = RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?;
         let plan = self.context.read_batch(batch).map_err(|error| self.explain(&error, view))?.into_unoptimized_plan();
         let schema = Arc::new(plan.schema().as_arrow().clone());
-        Ok(Arc::new(Prepared { text: view.to_string(), plan, views: vec![], parameters: vec![], schema }))
+        Ok(Arc::new(Prepared {
+            text: view.to_string(),
+            plan,
+            views: vec![],
+            parameters: vec![],
+            schema,
+            reads_history: false,
+        }))
     }
 
     /// What an error means for whoever wrote `text`.
