@@ -1,0 +1,34 @@
+//! `parquet`: history in a folder of Parquet files, in Hive's layout, that any reader can open at any time.
+
+mod options;
+mod partition;
+mod sink;
+mod store;
+
+use options::{OPTIONS, ParquetOptions};
+use sink::ParquetSink;
+use std::sync::Arc;
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::error::Result;
+use thalweg_schemas::sink::{Sink, SinkRequest};
+
+/// The connector's description.
+pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
+    name: "parquet",
+    doc: "Writes rows to a folder of Parquet files, partitioned as Hive does it; the sink can be queried by its name.",
+    source: None,
+    sink: Some(SinkSpec {
+        options: OPTIONS,
+        formats: &[],
+        takes_changelog: false,
+        history: Some(|options| options.get("path").unwrap_or_default().to_string()),
+        open,
+    }),
+};
+
+fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
+    Ok(Arc::new(ParquetSink::open(ParquetOptions::read(&request)?)?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! Rows on their way into files.
+//!
+//! ```text
+//!   rows -> split by folder -> wait as rows -> sorted and encoded as a row group -> put in place as a file
+//!                              RAW_BYTES_MAX                        target_file_size or commit_interval
+//! ```
+//!
+//! A file is encoded in memory, compressed as it will be, and written in one go. So a full disk never costs more than
+//! the attempt: the bytes are still here, and the same call can be made again.
+
+use super::options::ParquetOptions;
+use super::partition::{files_columns, split};
+use super::store::{Disk, Store, remove_leftovers};
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::WriterProperties;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::sink::{Sink, Writer};
+
+/// Rows that wait to be encoded, of all folders of a worker: more, and those of the largest folder are.
+const RAW_BYTES_MAX: usize = 32 << 20;
+
+/// The sink.
+pub(super) struct ParquetSink {
+    layout: Arc<Layout>,
+    store: Arc<dyn Store>,
+}
+
+/// What all writers of a run have in common.
+struct Layout {
+    options: ParquetOptions,
+    /// The columns in the files, by their position in the rows.
+    schema: SchemaRef,
+    sort: Vec<(usize, SortOptions)>,
+    properties: WriterProperties,
+    /// What the names of this run's files begin with: unique, and in the order of runs.
+    run: String,
+}
+
+impl ParquetSink {
+    pub(super) fn open(options: ParquetOptions) -> Result<ParquetSink> {
+        let folder = options.folder.clone();
+        let failed = |error: std::io::Error| {
+            Error::io(format!("folder '{}' of sink \"{}\"", folder.display(), options.name), &error)
+        };
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let sink = ParquetSink::with_store(options.clone(), Arc::new(Disk { root: folder.clone() }));
+        let prefix = prefix(&options.name);
+        remove_leftovers(&folder, &prefix, &sink.layout.run).map_err(failed)?;
+        Ok(sink)
+    }
+
+    pub(super) fn with_store(options: ParquetOptions, store: Arc<dyn Store>) -> ParquetSink {
+        let columns = files_columns(&options.partitions, options.schema.fields().len());
+        let fields: Vec<_> = columns.iter().map(|column| options.schema.fields()[*column].clone()).collect();
+        let order = |descending| SortOptions { descending, nulls_first: false };
+        // A column that is in no file is the same throughout a folder: nothing to sort by.
+        let sort: Vec<(usize, SortOptions)> = options
+            .sort
+            .iter()
+            .filter_map(|s| Some((columns.iter().position(|c| *c == s.index)?, order(s.descending))))
+            .collect();
+        let sorting = sort.iter().map(|(column, order)| SortingColumn {
+            column_idx: *column as i32,
+            descending: order.descending,
+            nulls_first: order.nulls_first,
+        });
+        // Nested columns have several Parquet columns each, so that positions would name the wrong ones.
+        let flat = fields.iter().all(|field| !field.data_type().is_nested());
+        let properties = WriterProperties::builder()
+            .set_compression(options.compression)
+            .set_created_by(concat!("thalweg ", env!("CARGO_PKG_VERSION")).to_string())
+            .set_sorting_columns((flat && !sort.is_empty()).then(|| sorting.collect()))
+            .build();
+        let run = format!("{}{:014x}", prefix(&options.name), micros());
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+        ParquetSink { layout: Arc::new(Layout { options, schema, sort, properties, run }), store }
+    }
+}
+
+/// What the names of all files of a sink begin with.
+fn prefix(sink: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("part-{}-", sink.chars().map(plain).collect::<String>())
+}
+
+fn micros() -> u128 {
+    #[expect(clippy::disallowed_methods, reason = "names of files must differ from run to run")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros()
+}
+
+impl Sink for ParquetSink {
+    fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(FolderWriter {
+            layout: self.layout.clone(),
+            store: self.store.clone(),
+            worker: worker.index,
+            folders: BTreeMap::new(),
+            raw_bytes: 0,
+            oldest: None,
+            files: 0,
+        }))
+    }
+}
+
+struct FolderWriter {
+    layout: Arc<Layout>,
+    store: Arc<dyn Store>,
+    worker: usize,
+    folders: BTreeMap<String, Folder>,
+    /// Rows that wait to be encoded, in bytes.
+    raw_bytes: usize,
+    /// When the first of the rows came that are in no file yet.
+    oldest: Option<Instant>,
+    /// How many files this writer has made.
+    files: u64,
+}
+
+/// Rows of one folder that are in no file yet.
+#[derive(Default)]
+struct Folder {
+    raw: Vec<RecordBatch>,
+    raw_bytes: usize,
+    encoder: Option<ArrowWriter<Vec<u8>>>,
+    /// A whole file that could not be put in place.
+    file: Option<Vec<u8>>,
+}
+
+impl Writer for FolderWriter {
+    fn write(&mut self, _epoch: Epoch, batch: &Batch) -> Result<()> {
+        // Room first: what fails here has taken nothing of the new rows.
+        self.make_room()?;
+        for (name, parts) in split(&self.layout.options.partitions, &batch.rows)? {
+            let folder = self.folders.entry(name).or_default();
+            let bytes = parts.iter().map(row_bytes).sum::<usize>();
+            folder.raw.extend(parts);
+            folder.raw_bytes += bytes;
+            self.raw_bytes += bytes;
+        }
+        #[expect(clippy::disallowed_methods, reason = "`commit_interval` is a promise in real time")]
+        self.oldest.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    fn commit(&mut self, _epoch: Epoch) -> Result<()> {
+        if self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.layout.options.commit_interval) {
+            return self.put_all();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.put_all()
+    }
+}
+
+impl FolderWriter {
+    /// Encodes rows until few enough wait, and completes files that are large enough.
+    fn make_room(&mut self) -> Result<()> {
+        // Small files are cut from small pieces.
+        let raw_max = self.layout.options.file_bytes.clamp(RAW_BYTES_MAX / 32, RAW_BYTES_MAX);
+        while self.raw_bytes > raw_max {
+            let Some((name, folder)) = self.folders.iter_mut().max_by_key(|(_, folder)| folder.raw_bytes) else {
+                break;
+            };
+            self.raw_bytes -= folder.raw_bytes;
+            folder.encode(&self.layout)?;
+            if folder.encoded_bytes() >= self.layout.options.file_bytes {
+                let name = name.clone();
+                self.put(&name)?;
+            }
+        }
+        // Many folders with a little each are as much memory as one with a lot.
+        while self.folders.values().map(Folder::encoded_bytes).sum::<usize>() > self.layout.options.file_bytes {
+            let Some((name, _)) = self.folders.iter().max_by_key(|(_, folder)| folder.encoded_bytes()) else { break };
+            let name = name.clone();
+            self.put(&name)?;
+        }
+        Ok(())
+    }
+
+    fn put_all(&mut self) -> Result<()> {
+        while let Some(name) = self.folders.keys().next().cloned() {
+            self.put(&name)?;
+        }
+        self.oldest = None;
+        Ok(())
+    }
+
+    /// Makes what waits for a folder a file in it. After an error it still waits.
+    fn put(&mut self, name: &str) -> Result<()> {
+        let Some(folder) = self.folders.get_mut(name) else { return Ok(()) };
+        if folder.file.is_none() {
+            self.raw_bytes -= folder.raw_bytes;
+            folder.encode(&self.layout)?;
+            folder.file = folder.encoder.take().map(ArrowWriter::into_inner).transpose().map_err(encoding)?;
+        }
+        if let Some(bytes) = &folder.file {
+            let file = format!("{}-{}-{}.parquet", self.layout.run, self.worker, self.files);
+            self.store.put(name, &file, bytes).map_err(|error| {
+                let path = self.layout.options.folder.join(name).join(&file);
+                Error::io(format!("file '{}' of sink \"{}\"", path.display(), self.layout.options.name), &error)
+            })?;
+            self.files += 1;
+            folder.file = None;
+        }
+        if folder.raw.is_empty() && folder.encoder.is_none() {
+            self.folders.remove(name);
+        }
+        Ok(())
+    }
+}
+
+impl Folder {
+    fn encoded_bytes(&self) -> usize {
+        let encoder = self.encoder.as_ref().map_or(0, |encoder| encoder.bytes_written() + encoder.in_progress_size());
+        encoder + self.file.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Makes the rows that wait a row group, sorted.
+    fn encode(&mut self, layout: &Layout) -> Result<()> {
+        self.raw_bytes = 0;
+        let raw = std::mem::take(&mut self.raw);
+        if raw.is_empty() {
+            return Ok(());
+        }
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            None => {
+                let encoder = ArrowWriter::try_new(Vec::new(), layout.schema.clone(), Some(layout.properties.clone()));
+                self.encoder.insert(encoder.map_err(encoding)?)
+            }
+        };
+        for batch in sorted(layout, raw)? {
+            encoder.write(&batch).map_err(encoding)?;
+        }
+        encoder.flush().map_err(encoding)
+    }
+}
+
+fn sorted(layout: &Layout, raw: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    if layout.sort.is_empty() {
+        return Ok(raw);
+    }
+    let rows = concat_batches(&layout.schema, &raw)?;
+    let columns = layout
+        .sort
+        .iter()
+        .map(|(column, order)| SortColumn { values: rows.column(*column).clone(), options: Some(*order) });
+    let indices = lexsort_to_indices(&columns.collect::<Vec<_>>(), None)?;
+    Ok(vec![take_record_batch(&rows, &indices)?])
+}
+
+fn encoding(error: parquet::errors::ParquetError) -> Error {
+    Error::bug(format!("rows could not be encoded as Parquet: {error}"))
+}
+
+/// The bytes that the rows themselves take, however large the buffers are that they are a part of.
+fn row_bytes(rows: &RecordBatch) -> usize {
+    let sizes = rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0));
+    sizes.sum::<usize>() + rows.num_rows()
+}

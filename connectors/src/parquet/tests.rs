@@ -1,0 +1,304 @@
+//! The `parquet` sink against folders, read back; and against a disk that fails.
+
+use super::options::{OPTIONS, ParquetOptions};
+use super::sink::ParquetSink;
+use super::store::{Disk, Store};
+use crate::tests::options;
+use arrow::array::{Array, AsArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::error::ErrorKind;
+use thalweg_schemas::sink::{Sink, SinkRequest};
+
+const ALONE: WorkerId = WorkerId { index: 0, peers: 1 };
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("window_start", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+        Field::new("region", DataType::Utf8, true),
+        Field::new("p99", DataType::Float64, true),
+    ]))
+}
+
+/// Rows by hour of 2026-01-01, region and p99.
+fn rows(rows: &[(i64, &str, f64)]) -> Batch {
+    let starts = rows.iter().map(|(hour, ..)| 1_767_225_600_000_000_000 + hour * 3_600_000_000_000);
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(TimestampNanosecondArray::from_iter_values(starts)),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, region, _)| region))),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|(.., p99)| *p99))),
+    ];
+    Batch::append(RecordBatch::try_new(schema(), columns).unwrap())
+}
+
+fn request(folder: &Path, more: &[(&str, &str)]) -> SinkRequest {
+    let mut given = vec![("path", folder.to_str().unwrap())];
+    given.extend(more);
+    SinkRequest { name: "latency".into(), options: options(OPTIONS, &given), schema: schema(), changelog: false }
+}
+
+fn sink(folder: &Path, more: &[(&str, &str)]) -> Arc<dyn Sink> {
+    super::open(request(folder, more)).unwrap()
+}
+
+/// The files below `folder`, by their path in it, hidden ones too.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        if entry.is_dir() { found.extend(files(&entry)) } else { found.push(entry) }
+    }
+    found.sort();
+    found
+}
+
+fn read_back(path: &Path) -> RecordBatch {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    let schema = builder.schema().clone();
+    let batches: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
+    concat_batches(&schema, &batches).unwrap()
+}
+
+fn p99s(path: &Path) -> Vec<f64> {
+    read_back(path).column_by_name("p99").unwrap().as_primitive::<Float64Type>().values().to_vec()
+}
+
+#[test]
+fn rows_come_back_as_they_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = rows(&[(0, "eu", 1.5), (1, "us", 2.5)]);
+    let mut writer = sink(folder.path(), &[]).writer(ALONE).unwrap();
+    writer.write(Epoch(1), &batch).unwrap();
+    writer.commit(Epoch(1)).unwrap();
+    assert!(files(folder.path()).is_empty(), "nothing is due yet");
+    writer.finish().unwrap();
+    let files = files(folder.path());
+    assert_eq!(files.len(), 1);
+    assert_eq!(read_back(&files[0]), batch.rows);
+}
+
+#[test]
+fn files_are_compressed_sorted_and_have_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = sink(folder.path(), &[("sort_by", "region, P99 desc")]).writer(ALONE).unwrap();
+    writer.write(Epoch(1), &rows(&[(0, "us", 1.0), (0, "eu", 2.0)])).unwrap();
+    writer.write(Epoch(2), &rows(&[(0, "eu", 9.0), (0, "us", 5.0)])).unwrap();
+    writer.finish().unwrap();
+    let file = &files(folder.path())[0];
+    assert_eq!(p99s(file), [9.0, 2.0, 5.0, 1.0]);
+    let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
+    let group = reader.metadata().row_group(0);
+    let order: Vec<_> = group.sorting_columns().unwrap().iter().map(|s| (s.column_idx, s.descending)).collect();
+    assert_eq!(order, [(1, false), (2, true)]);
+    assert!(matches!(group.column(1).compression(), parquet::basic::Compression::ZSTD(_)));
+    assert_eq!(group.column(1).statistics().unwrap().min_bytes_opt(), Some(&b"eu"[..]));
+}
+
+#[test]
+fn partitions_are_folders_and_plain_columns_leave_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = sink(folder.path(), &[("partition_by", "day(window_start), region")]).writer(ALONE).unwrap();
+    writer.write(Epoch(1), &rows(&[(0, "eu", 1.0), (23, "eu", 2.0), (24, "eu", 3.0), (24, "us", 4.0)])).unwrap();
+    writer.finish().unwrap();
+    let found: Vec<(String, Vec<f64>)> = files(folder.path())
+        .iter()
+        .map(|path| (path.parent().unwrap().strip_prefix(folder.path()).unwrap().display().to_string(), p99s(path)))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("window_start_day=2026-01-01/region=eu".to_string(), vec![1.0, 2.0]),
+            ("window_start_day=2026-01-02/region=eu".to_string(), vec![3.0]),
+            ("window_start_day=2026-01-02/region=us".to_string(), vec![4.0]),
+        ]
+    );
+    let schema = read_back(&files(folder.path())[0]).schema();
+    assert!(schema.index_of("region").is_err() && schema.index_of("window_start").is_ok());
+}
+
+#[test]
+fn rows_are_visible_after_the_commit_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = sink(folder.path(), &[("commit_interval", "0s")]).writer(ALONE).unwrap();
+    for epoch in 1..=3 {
+        writer.write(Epoch(epoch), &rows(&[(0, "eu", epoch as f64)])).unwrap();
+        writer.commit(Epoch(epoch)).unwrap();
+        assert_eq!(files(folder.path()).len() as u64, epoch);
+    }
+    writer.finish().unwrap();
+    assert_eq!(files(folder.path()).len(), 3, "no file without rows");
+}
+
+#[test]
+fn large_amounts_become_several_files_of_about_the_target_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = [("target_file_size", "1MB"), ("compression", "none"), ("partition_by", "region")];
+    let mut writer = sink(folder.path(), &given).writer(ALONE).unwrap();
+    let (batches, batch_rows) = (40, 50_000);
+    for batch in 0..batches {
+        let values: Vec<_> =
+            (0..batch_rows).map(|i| (i, ["eu", "us"][(i % 2) as usize], (batch * batch_rows + i) as f64)).collect();
+        writer.write(Epoch(batch as u64), &rows(&values)).unwrap();
+    }
+    writer.finish().unwrap();
+    let files = files(folder.path());
+    assert!(files.len() > 2, "{} files", files.len());
+    let mut all: Vec<f64> = files.iter().flat_map(|file| p99s(file)).collect();
+    all.sort_by(f64::total_cmp);
+    assert!(all.into_iter().eq((0..batches * batch_rows).map(|n| n as f64)));
+}
+
+#[test]
+fn runs_and_workers_never_write_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for _run in 0..2 {
+        let sink = sink(folder.path(), &[]);
+        for index in 0..2 {
+            let mut writer = sink.writer(WorkerId { index, peers: 2 }).unwrap();
+            writer.write(Epoch(1), &rows(&[(0, "eu", 1.0)])).unwrap();
+            writer.finish().unwrap();
+        }
+    }
+    assert_eq!(files(folder.path()).len(), 4);
+}
+
+#[test]
+fn what_a_dead_run_left_is_removed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("region=eu");
+    std::fs::create_dir_all(&deep).unwrap();
+    let dead = deep.join(".tmp-part-latency-0000000000001-0-0.parquet");
+    let others = [
+        ".tmp-part-latency-ffffffffffffff-0-0.parquet",
+        ".tmp-part-other-0000000000001-0-0.parquet",
+        "part-latency-0000000000001-0-0.parquet",
+        ".tmp-notes",
+    ];
+    std::fs::write(&dead, b"PAR1").unwrap();
+    for name in others {
+        std::fs::write(deep.join(name), b"PAR1").unwrap();
+    }
+    drop(sink(folder.path(), &[]));
+    assert!(!dead.exists());
+    assert_eq!(files(folder.path()).len(), others.len());
+}
+
+/// A disk with room for a number of files.
+struct Full {
+    disk: Disk,
+    room: AtomicUsize,
+    attempts: Mutex<Vec<String>>,
+}
+
+impl Store for Full {
+    fn put(&self, folder: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        self.attempts.lock().unwrap().push(name.to_string());
+        if self.room.load(Ordering::Relaxed) == 0 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.room.fetch_sub(1, Ordering::Relaxed);
+        self.disk.put(folder, name, bytes)
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_reason_to_try_again_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk { root: folder.path().to_path_buf() };
+    let store = Arc::new(Full { disk, room: AtomicUsize::new(1), attempts: Mutex::default() });
+    let given = [("partition_by", "region"), ("commit_interval", "0s")];
+    let options = ParquetOptions::read(&request(folder.path(), &given)).unwrap();
+    let mut writer = ParquetSink::with_store(options, store.clone()).writer(ALONE).unwrap();
+    writer.write(Epoch(1), &rows(&[(0, "eu", 1.0), (0, "us", 2.0), (0, "za", 3.0)])).unwrap();
+    let error = writer.commit(Epoch(1)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Retry);
+    assert!(error.message.contains("sink \"latency\"") && error.message.contains("region=us"), "{}", error.message);
+    assert!(error.hint.unwrap().contains("Free some space"));
+    // The same call again fails the same way, and rows that come meanwhile wait behind.
+    assert_eq!(writer.commit(Epoch(1)).unwrap_err().kind, ErrorKind::Retry);
+    writer.write(Epoch(2), &rows(&[(1, "us", 4.0)])).unwrap();
+    store.room.store(100, Ordering::Relaxed);
+    writer.commit(Epoch(2)).unwrap();
+    writer.finish().unwrap();
+    let mut all: Vec<f64> = files(folder.path()).iter().flat_map(|file| p99s(file)).collect();
+    all.sort_by(f64::total_cmp);
+    assert_eq!(all, [1.0, 2.0, 3.0, 4.0]);
+}
+
+#[test]
+fn a_file_that_cannot_be_put_in_place_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk { root: folder.path().to_path_buf() };
+    std::fs::create_dir_all(folder.path().join("a/taken.parquet/by-a-folder")).unwrap();
+    assert!(disk.put("a", "taken.parquet", b"bytes").is_err());
+    assert!(files(folder.path()).is_empty(), "{:?}", files(folder.path()));
+    disk.put("b/c", "free.parquet", b"bytes").unwrap();
+    assert_eq!(files(folder.path()), [folder.path().join("b/c/free.parquet")]);
+}
+
+#[test]
+fn a_path_that_is_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("taken");
+    std::fs::write(&path, b"").unwrap();
+    let error = super::open(request(&path, &[])).err().unwrap();
+    assert!(error.message.contains("taken") && error.message.contains("sink \"latency\""), "{}", error.message);
+}
+
+#[test]
+fn mistakes_in_options_are_explained() {
+    let refused = |given: &[(&str, &str)]| {
+        let error = ParquetOptions::read(&request(Path::new("out"), given)).unwrap_err();
+        format!("{} / {}", error.message, error.hint.or(error.detail).unwrap_or_default())
+    };
+    assert_eq!(
+        refused(&[("partition_by", "regoin")]),
+        "column \"regoin\" in option \"partition_by\" does not exist in the rows of sink \"latency\" / Did you mean \"region\"?"
+    );
+    assert_eq!(
+        refused(&[("partition_by", "week(window_start)")]),
+        "option \"partition_by\" of sink \"latency\" does not take 'week(window_start)' / Use a column, or year(c), \
+         month(c), day(c), hour(c) of a time column."
+    );
+    assert_eq!(
+        refused(&[("partition_by", "day(p99)")]),
+        "day() of column \"p99\" needs a time / Partition by the column itself, or by day() of a timestamp or date."
+    );
+    assert_eq!(
+        refused(&[("sort_by", "wat desc")]),
+        "column \"wat\" in option \"sort_by\" does not exist in the rows of sink \"latency\" / Columns: window_start, \
+         region, p99."
+    );
+    assert!(refused(&[("partition_by", "window_start,region,p99")]).starts_with("option \"partition_by\" of sink"));
+}
+
+#[test]
+fn nested_and_null_values_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>(vec![
+        Some(vec![Some(1), None]),
+        None,
+    ]);
+    let fields = vec![Field::new("tags", list.data_type().clone(), true), Field::new("n", DataType::Int64, true)];
+    let schema = Arc::new(Schema::new(fields));
+    let batch =
+        RecordBatch::try_new(schema.clone(), vec![Arc::new(list), Arc::new(Int64Array::from(vec![Some(2), None]))])
+            .unwrap();
+    let request = SinkRequest { schema, ..request(folder.path(), &[]) };
+    let request = SinkRequest {
+        options: options(OPTIONS, &[("path", folder.path().to_str().unwrap()), ("sort_by", "n")]),
+        ..request
+    };
+    let mut writer = super::open(request).unwrap().writer(ALONE).unwrap();
+    writer.write(Epoch(1), &Batch::append(batch.clone())).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(read_back(&files(folder.path())[0]), batch);
+}
