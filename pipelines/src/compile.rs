@@ -3,7 +3,7 @@
 use crate::bind::RelationKind;
 use crate::bind::{Relation, Scope, order, sink, source, view};
 use crate::parse::ddl::{Ddl, Name, SinkInput};
-use crate::parse::{Parsed, parse_all};
+use crate::parse::{Outcome, Parsed, parse_all};
 use crate::program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 use crate::wanted;
 use arrow::datatypes::SchemaRef;
@@ -13,19 +13,19 @@ use thalweg_schemas::error::Error;
 
 /// Compiles all statements of `texts`, whatever their order. Every error is reported, each with its position.
 pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, Vec<Error>> {
-    let (statements, mut errors) = parse_all(texts, environment);
-    let incomplete = !errors.is_empty();
+    let Outcome { statements, mut errors, unparsed } = parse_all(texts, environment);
     let statements = without_duplicates(statements, &mut errors);
     let (order, cyclic, cycles) = order::sort(&statements);
     errors.extend(cycles);
 
     let mut compiler = Compiler { environment, program: Program::default(), scope: Scope::default() };
+    compiler.scope.failed.extend(unparsed);
     compiler.scope.failed.extend(cyclic.iter().map(|at| statements[*at].ddl.name().value.clone()));
     for at in order {
         let statement = &statements[at];
         if let Err(found) = compiler.declare(statement) {
             let name = &statement.ddl.name().value;
-            let of_itself = found.into_iter().filter(|error| !compiler.is_cascade(error, incomplete));
+            let of_itself = found.into_iter().filter(|error| !compiler.is_cascade(error));
             errors.extend(of_itself);
             compiler.scope.failed.insert(name.clone());
         }
@@ -116,8 +116,8 @@ impl Compiler<'_> {
     }
 
     /// Whether an error only says that something is missing which had an error of its own.
-    fn is_cascade(&self, error: &Error, incomplete: bool) -> bool {
+    fn is_cascade(&self, error: &Error) -> bool {
         let missing = error.message.strip_prefix("relation \"").and_then(|rest| rest.strip_suffix("\" does not exist"));
-        missing.is_some_and(|name| self.scope.failed.contains(name) || incomplete && !self.scope.failed.is_empty())
+        missing.is_some_and(|name| self.scope.failed.contains(name))
     }
 }

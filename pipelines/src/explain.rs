@@ -166,7 +166,8 @@ fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
     let rows = if spec.retracts { " with their rows" } else { "" };
     match spec.keys.as_slice() {
-        [] => line(out, depth + 1, &format!("state: one group{rows}")),
+        [] if spec.retracts => line(out, depth + 1, "state: one group with its rows: nothing bounds it"),
+        [] => line(out, depth + 1, "state: one group"),
         keys => line(
             out,
             depth + 1,

@@ -22,7 +22,10 @@ pub(crate) fn translate(error: DataFusionError, scope: &Scope, words: &Words) ->
         }
         DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => plan_error(message, words, span),
         DataFusionError::SQL(error, _) => crate::parse::syntax::syntax_error(error, words),
-        other => located(Error::user(one_line(&other.strip_backtrace())), span, words),
+        other => {
+            let message = other.strip_backtrace();
+            wrong_arguments(&message, words).unwrap_or_else(|| located(Error::user(one_line(&message)), span, words))
+        }
     }
 }
 
@@ -73,12 +76,16 @@ fn schema_error(error: &SchemaError, scope: &Scope, words: &Words, span: Option<
                 Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
                 None if valid_fields.is_empty() => error,
                 None => {
-                    let mut names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
-                    names.dedup();
+                    let mut names: Vec<&str> = Vec::new();
+                    for field in valid_fields {
+                        if !names.contains(&field.name.as_str()) {
+                            names.push(&field.name);
+                        }
+                    }
                     error.with_hint(format!("There are: {}.", names.join(", ")))
                 }
             };
-            located(error, span.or_else(|| words.find(&field.name)), words)
+            located(error, words.find_from(&field.name, span.as_ref()).or(span), words)
         }
         SchemaError::AmbiguousReference { field } => {
             let error = Error::user(format!("column \"{}\" is in more than one of the relations", field.name))
@@ -86,11 +93,26 @@ fn schema_error(error: &SchemaError, scope: &Scope, words: &Words, span: Option<
             located(error, span.or_else(|| words.find(&field.name)), words)
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            let error = Error::user(format!("two columns of the result are named \"{name}\""))
-                .with_hint("Give one of them another name with AS.");
-            located(error, words.find(name), words)
+            two_columns(name, words)
         }
     }
+}
+
+fn two_columns(name: &str, words: &Words) -> Error {
+    let error = Error::user(format!("two columns of the result are named \"{name}\""))
+        .with_hint("Give one of them another name with AS.");
+    located(error, words.find(name), words)
+}
+
+/// `Function 'sum' failed to match any signature, errors: .. but received String (DataType: Utf8)`
+fn wrong_arguments(message: &str, words: &Words) -> Option<Error> {
+    let name = quoted_after(message, "Function '").or_else(|| quoted_after(message, "for function '"))?;
+    let received = message.split("(DataType: ").nth(1).and_then(|rest| rest.split(')').next());
+    let error = match received {
+        Some(received) => Error::user(format!("function \"{name}\" does not take an argument of type {received}")),
+        None => Error::user(format!("function \"{name}\" does not take these arguments")),
+    };
+    Some(located(error.with_hint("Cast the argument, or take another column."), words.find(name), words))
 }
 
 fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
@@ -119,6 +141,13 @@ fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
             None => Error::user(one_line(message)),
         };
         return located(error, span, words).with_hint("Add it to GROUP BY, or put it into an aggregate such as max().");
+    }
+    if let Some(name) = quoted_after(message, "Projections require unique expression names but the expression \"") {
+        return two_columns(name.rsplit('.').next().unwrap_or(name), words);
+    }
+    if message.contains("failed to match any signature") || message.contains("No function matches") {
+        let error = wrong_arguments(message, words);
+        return error.unwrap_or_else(|| located(Error::user(one_line(message)), span, words));
     }
     let function = message.split(|c: char| !(c.is_alphanumeric() || c == '_')).find(|word| {
         registry::base().scalar_functions().contains_key(&word.to_lowercase()) && words.find(word).is_some()

@@ -92,7 +92,10 @@ impl Lowering<'_> {
     }
 
     fn unsupported(&self, plan: &LogicalPlan) -> Error {
+        let says = |word: &str| self.words.find(word).is_some();
         let (what, keyword) = match plan {
+            LogicalPlan::Join(_) if says("EXCEPT") => ("EXCEPT", "EXCEPT"),
+            LogicalPlan::Join(_) if says("INTERSECT") => ("INTERSECT", "INTERSECT"),
             LogicalPlan::Join(_) => ("a join", "JOIN"),
             LogicalPlan::Window(_) => ("a window function (OVER)", "OVER"),
             LogicalPlan::Sort(_) => ("ORDER BY", "ORDER"),

@@ -27,18 +27,31 @@ pub(crate) struct Words {
     tokens: Arc<[TokenWithSpan]>,
 }
 
+/// What became of all texts.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub statements: Vec<Parsed>,
+    pub errors: Vec<Error>,
+    /// The names that statements declare which could not be parsed.
+    pub unparsed: Vec<String>,
+}
+
 /// Parses all statements of all texts; those that cannot be parsed become errors, the others are still returned.
-pub(crate) fn parse_all(texts: &[SqlText], environment: &Environment) -> (Vec<Parsed>, Vec<Error>) {
-    let (mut statements, mut errors) = (Vec::new(), Vec::new());
+pub(crate) fn parse_all(texts: &[SqlText], environment: &Environment) -> Outcome {
+    let mut outcome = Outcome::default();
     for text in texts {
-        for piece in split(text, &mut errors) {
+        for piece in split(text, &mut outcome.errors) {
+            let name = syntax::declared_name(&piece);
             match parse_one(text, piece, environment) {
-                Ok(parsed) => statements.push(parsed),
-                Err(mut found) => errors.append(&mut found),
+                Ok(parsed) => outcome.statements.push(parsed),
+                Err(mut found) => {
+                    outcome.errors.append(&mut found);
+                    outcome.unparsed.extend(name);
+                }
             }
         }
     }
-    (statements, errors)
+    outcome
 }
 
 fn parse_one(text: &SqlText, tokens: Vec<TokenWithSpan>, environment: &Environment) -> Result<Parsed, Vec<Error>> {
@@ -111,17 +124,25 @@ impl Words {
 
     /// The first place where the statement says `name`: the last part of a dotted name, quoted or not.
     pub(crate) fn find(&self, name: &str) -> Option<Position> {
-        let says = |t: &&TokenWithSpan| match &t.token {
-            Token::Word(word) => {
-                word.value == name || word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name)
-            }
-            _ => false,
-        };
+        let says = Self::says(name);
         // The statement's own name comes third or so (CREATE VIEW name): a name is meant where it is used.
-        let mut found = self.tokens.iter().filter(says);
+        let mut found = self.tokens.iter().filter(|t| says(t));
         let first = found.next()?;
         let used = found.next().filter(|_| self.tokens.iter().take(5).any(|t| t == first));
         Some(position(&self.file, used.unwrap_or(first).span))
+    }
+
+    /// The first place at or behind `from` where the statement says `name`.
+    pub(crate) fn find_from(&self, name: &str, from: Option<&Position>) -> Option<Position> {
+        let Some(from) = from else { return self.find(name) };
+        let from = Location { line: from.line, column: from.column };
+        let says = Self::says(name);
+        let token = self.tokens.iter().find(|t| t.span.start >= from && says(t))?;
+        Some(position(&self.file, token.span))
+    }
+
+    fn says(name: &str) -> impl Fn(&TokenWithSpan) -> bool + '_ {
+        move |t: &TokenWithSpan| matches!(&t.token, Token::Word(w) if w.value == name || w.quote_style.is_none() && w.value.eq_ignore_ascii_case(name))
     }
 
     fn text_in(&self, text: &str) -> String {

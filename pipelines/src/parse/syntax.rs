@@ -28,6 +28,16 @@ pub(super) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
     }
 }
 
+/// The name that a statement declares, as far as can be seen without parsing it.
+pub(super) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
+    const BEFORE: [&str; 7] = ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "IF"];
+    let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&["NOT", "EXISTS"]).any(|word| is_word(&t.token, word));
+    match &tokens.iter().find(|t| !before(t))?.token {
+        Token::Word(word) => Some(fold(&word.to_ident(Span::empty()))),
+        _ => None,
+    }
+}
+
 /// Takes `EMIT CHANGES` or `EMIT ON WINDOW CLOSE` off the end.
 fn strip_emit(mut tokens: Vec<TokenWithSpan>, words: &Words) -> (Vec<TokenWithSpan>, Option<(Emit, Position)>) {
     for (phrase, emit) in

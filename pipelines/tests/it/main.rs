@@ -2,4 +2,5 @@
 
 mod errors;
 mod plans;
+mod queries;
 mod surroundings;
