@@ -8,6 +8,7 @@ pub mod compile;
 pub mod config;
 pub mod failure;
 pub mod http;
+pub mod information_schema;
 pub mod logging;
 pub mod pg_catalog;
 pub mod pgwire;

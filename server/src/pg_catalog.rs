@@ -2,8 +2,10 @@
 //!
 //! Built once and shared by all sessions: object ids must stay the same from one statement to the next.
 
+use crate::information_schema;
 use crate::relations::Relations;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::datasource::TableType;
@@ -26,10 +28,12 @@ use thalweg_pipelines::query::{CATALOG, PUBLIC, SYSTEM};
 /// The release whose catalog this is; clients choose their queries by it.
 pub const SERVER_VERSION: &str = "15.8";
 const PG_CATALOG: &str = "pg_catalog";
+const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// The catalog's tables and functions.
 pub struct PgCatalog {
     tables: Arc<dyn SchemaProvider>,
+    information: Arc<dyn SchemaProvider>,
     functions: Vec<Arc<ScalarUDF>>,
 }
 
@@ -51,14 +55,17 @@ impl PgCatalog {
             .collect();
         functions.extend(fixed_functions());
         let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
-        let tables = PgCatalogSchemaProvider::try_new(Names(relations), fixed, Users)?;
-        Ok(PgCatalog { tables: Arc::new(tables), functions })
+        let tables: Arc<dyn SchemaProvider> =
+            Arc::new(PgCatalogSchemaProvider::try_new(Names(relations.clone()), fixed, Users)?);
+        let information = information_schema::schema(&relations)?;
+        functions.push(Arc::new(ScalarUDF::from(IsVisible::new(&tables)?)));
+        Ok(PgCatalog { tables, information, functions })
     }
 
     /// Adds the catalog to a context.
     pub fn add_to(&self, context: &SessionContext) {
         let inner = context.catalog(CATALOG);
-        let catalog = WithPgCatalog { inner, tables: self.tables.clone() };
+        let catalog = WithPgCatalog { inner, tables: self.tables.clone(), information: self.information.clone() };
         context.register_catalog(CATALOG, Arc::new(catalog));
         for function in &self.functions {
             context.register_udf(function.as_ref().clone());
@@ -71,25 +78,27 @@ impl PgCatalog {
     }
 }
 
-/// A session's own schemas, and `pg_catalog` beside them.
+/// A session's own schemas, and those about schemas beside them.
 #[derive(Debug)]
 struct WithPgCatalog {
     inner: Option<Arc<dyn CatalogProvider>>,
     tables: Arc<dyn SchemaProvider>,
+    information: Arc<dyn SchemaProvider>,
 }
 
 impl CatalogProvider for WithPgCatalog {
     fn schema_names(&self) -> Vec<String> {
         let mut names = self.inner.as_ref().map(|inner| inner.schema_names()).unwrap_or_default();
-        names.push(PG_CATALOG.to_string());
+        names.extend([PG_CATALOG, INFORMATION_SCHEMA].map(str::to_string));
         names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == PG_CATALOG {
-            return Some(self.tables.clone());
+        match name {
+            PG_CATALOG => Some(self.tables.clone()),
+            INFORMATION_SCHEMA => Some(self.information.clone()),
+            name => self.inner.as_ref()?.schema(name),
         }
-        self.inner.as_ref()?.schema(name)
     }
 }
 
@@ -110,7 +119,7 @@ impl CatalogInfo for Names {
     }
 
     async fn schema_names(&self, _catalog: &str) -> Result<Option<Vec<String>>, DataFusionError> {
-        Ok(Some([PUBLIC, SYSTEM, PG_CATALOG, "information_schema"].map(str::to_string).to_vec()))
+        Ok(Some([PUBLIC, SYSTEM, PG_CATALOG, INFORMATION_SCHEMA].map(str::to_string).to_vec()))
     }
 
     async fn table_names(&self, _catalog: &str, schema: &str) -> Result<Option<Vec<String>>, DataFusionError> {
@@ -185,6 +194,55 @@ fn fixed_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
     ]
     .into_iter()
     .map(|(name, value)| Arc::new(ScalarUDF::from(Fixed::new(name, value))))
+}
+
+/// `pg_table_is_visible`: whether a relation can be named without its schema. Relations stay the same during a run.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct IsVisible {
+    oids: Vec<i64>,
+    signature: Signature,
+}
+
+impl IsVisible {
+    fn new(tables: &Arc<dyn SchemaProvider>) -> Result<IsVisible> {
+        let find = async {
+            let context = SessionContext::new();
+            for name in ["pg_class", "pg_namespace"] {
+                if let Some(table) = tables.table(name).await? {
+                    context.register_table(name, table)?;
+                }
+            }
+            let query = "SELECT CAST(c.oid AS BIGINT) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                         WHERE n.nspname IN ('public', 'pg_catalog')";
+            context.sql(query).await?.collect().await
+        };
+        // Everything is in memory: nothing is waited for.
+        let batches = futures::executor::block_on(find)?;
+        let column = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let oids = batches.iter().flat_map(column).collect();
+        Ok(IsVisible { oids, signature: Signature::any(1, Volatility::Stable) })
+    }
+}
+
+impl ScalarUDFImpl for IsVisible {
+    fn name(&self) -> &str {
+        "pg_table_is_visible"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let oids = arrow::compute::cast(&arrays[0], &DataType::Int64)?;
+        let visible = oids.as_primitive::<Int64Type>().iter().map(|oid| Some(self.oids.contains(&oid?)));
+        Ok(ColumnarValue::Array(Arc::new(visible.collect::<BooleanArray>())))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

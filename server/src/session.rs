@@ -66,7 +66,7 @@ impl Sessions {
             let state = context.state_ref();
             let mut state = state.write();
             let options = state.config_mut().options_mut();
-            options.catalog.information_schema = true;
+            options.catalog.information_schema = false;
             options.sql_parser.collect_spans = true;
             // Readers share the machine with the engine: one query takes one core at most.
             options.execution.target_partitions = 1;
@@ -168,8 +168,9 @@ impl Session {
         if let Some(prepared) = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
             return Ok(prepared.clone());
         }
+        refuse_writing(text)?;
         let plan = self.plan(text).await.map_err(|error| self.explain(&error, text))?;
-        refuse_writing(&plan)?;
+        refuse_other_than_queries(&plan)?;
         let views = views_of(&plan);
         let prepared = Arc::new(Prepared {
             text: text.to_string(),
@@ -213,7 +214,7 @@ impl Session {
 
     /// The dataflow of a view, a line a row.
     fn explain_view(&self, view: &str) -> SqlResult<Arc<Prepared>> {
-        let text = self.relations().program.declaration(view).map(|found| found.ddl.clone()).unwrap_or_default();
+        let text = thalweg_pipelines::explain(&self.relations().program, Some(view))?;
         let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
         let batch = RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?;
         let plan = self.context.read_batch(batch).map_err(|error| self.explain(&error, view))?.into_unoptimized_plan();
@@ -248,7 +249,8 @@ impl Session {
 
     async fn plan_rewritten(&self, state: &SessionState, text: &str) -> Result<LogicalPlan, DataFusionError> {
         let parser = self.sessions.compatibility.get_or_init(PostgresCompatibilityParser::new);
-        let mut statements = parser.parse(text).map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
+        let mut statements =
+            parser.parse(&without_array_queries(text)).map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
         if statements.len() != 1 {
             return Err(DataFusionError::Plan("one statement is expected".to_string()));
         }
@@ -271,17 +273,48 @@ fn mentions_catalog(text: &str) -> bool {
     ["pg_", "::reg", "current_schema", "current_user", "information_schema"].iter().any(|word| text.contains(word))
 }
 
+/// `ARRAY(SELECT ..)` is not planned by DataFusion; in the catalogs it asks for memberships, of which there are none.
+fn without_array_queries(text: &str) -> String {
+    let mut out = text.to_string();
+    while let Some(start) = out.to_ascii_uppercase().find("ARRAY(SELECT") {
+        let mut depth = 0;
+        let mut end = out.len();
+        for (at, c) in out[start..].char_indices() {
+            match c {
+                '(' => depth += 1,
+                ')' if depth == 1 => {
+                    end = start + at + 1;
+                    break;
+                }
+                ')' => depth -= 1,
+                _ => {}
+            }
+        }
+        out.replace_range(start..end, "'{}'");
+    }
+    out
+}
+
 /// Only reading is possible: views change with their sources.
-fn refuse_writing(plan: &LogicalPlan) -> SqlResult<()> {
-    let what = match plan {
-        LogicalPlan::Ddl(_) => "CREATE, ALTER and DROP are",
-        LogicalPlan::Dml(_) => "INSERT, UPDATE and DELETE are",
-        LogicalPlan::Copy(_) => "COPY to files is",
-        LogicalPlan::Statement(_) => "this statement is",
-        _ => return Ok(()),
-    };
-    Err(SqlError::user(NOT_SUPPORTED, format!("{what} not supported on a running engine"))
-        .with_hint("Change the pipeline's files and run it again; a sink writes results elsewhere."))
+fn refuse_writing(text: &str) -> SqlResult<()> {
+    const WRITING: &[&str] =
+        &["CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "REPLAY", "GRANT", "REVOKE"];
+    let word = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
+    if WRITING.contains(&word.as_str()) {
+        return Err(SqlError::user(NOT_SUPPORTED, format!("{word} is not supported on a running engine"))
+            .with_hint("Change the pipeline's files and run it again; a sink writes results elsewhere."));
+    }
+    Ok(())
+}
+
+/// What is left besides queries once [`refuse_writing`] has looked at the text.
+fn refuse_other_than_queries(plan: &LogicalPlan) -> SqlResult<()> {
+    match plan {
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => {
+            Err(SqlError::user(NOT_SUPPORTED, "this statement is not supported on a running engine"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The relations of the public schema that a plan reads.

@@ -12,13 +12,14 @@ use datafusion::common::ParamValues;
 use datafusion::scalar::ScalarValue;
 use futures::Sink;
 use pgwire::api::portal::{Format, Portal};
-use pgwire::api::query::ExtendedQueryHandler;
+use pgwire::api::query::{ExtendedQueryHandler, send_describe_response};
 use pgwire::api::results::{DescribePortalResponse, DescribeStatementResponse, FieldInfo, Response};
 use pgwire::api::stmt::{QueryParser, StoredStatement};
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore, Type};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::extendedquery::{Describe, TARGET_TYPE_BYTE_PORTAL};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -72,6 +73,26 @@ impl ExtendedQueryHandler for Queries {
         let parameters = parameters(portal)?;
         let work = run(client, &connection, statement, parameters, &portal.result_column_format);
         cancellable(&mut asked, work).await
+    }
+
+    /// Cursors are portals to clients, and are described as such.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or_default();
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none() {
+            let connection = connection::of(client)?;
+            let schema = connection.cursors.lock().await.get(name).map(|cursor| cursor.schema.clone());
+            if let Some(schema) = schema {
+                let fields = answer::fields(client, &schema, &Format::UnifiedText)?.as_ref().clone();
+                return send_describe_response(client, &DescribePortalResponse::new(fields)).await;
+            }
+        }
+        self._on_describe(client, message).await
     }
 
     async fn do_describe_statement<C>(
