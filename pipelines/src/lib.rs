@@ -6,6 +6,7 @@ mod program;
 pub mod query;
 mod report;
 mod statement;
+pub mod testfile;
 
 mod parse;
 

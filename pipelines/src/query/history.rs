@@ -3,16 +3,18 @@
 //! Which columns are folders is seen from the folders. Their values are text in paths, and become what the sink
 //! declared; folders that are no column of the sink (`day=2026-11-21`) come after its columns, as text.
 
+use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::functions::core::expr_fn::nullif;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, ident, lit};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, LogicalPlanBuilder, ScalarUDF, Volatility, cast, create_udf, ident,
+};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How Hive writes NULL into a path.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -36,7 +38,7 @@ pub(super) fn table(folder: &Path, columns: &SchemaRef) -> Result<Arc<dyn TableP
     }
     let declared = columns.fields().iter().map(|field| match folders.contains(field.name()) {
         true => cast(from_folder(field.name()), field.data_type().clone()).alias(field.name()),
-        false => column(field.name()),
+        false => ident(field.name()),
     });
     let extra = folders.iter().filter(|name| columns.field_with_name(name).is_err());
     let exprs: Vec<Expr> = declared.chain(extra.map(|name| from_folder(name).alias(name))).collect();
@@ -44,12 +46,40 @@ pub(super) fn table(folder: &Path, columns: &SchemaRef) -> Result<Arc<dyn TableP
     Ok(Arc::new(ViewTable::new(scan.project(exprs)?.build()?, None)))
 }
 
-fn column(name: &str) -> Expr {
-    ident(name)
+/// What a folder's name says: percent-decoded, and NULL where it says so.
+fn from_folder(name: &str) -> Expr {
+    static DECODE: OnceLock<ScalarUDF> = OnceLock::new();
+    let decode = DECODE.get_or_init(|| {
+        let decoded = |values: &StringArray| values.iter().map(|v| v.and_then(decode)).collect::<StringArray>();
+        let function = move |arguments: &[ColumnarValue]| {
+            let arrays = ColumnarValue::values_to_arrays(arguments)?;
+            Ok(ColumnarValue::Array(Arc::new(decoded(arrays[0].as_string()))))
+        };
+        let text = DataType::Utf8;
+        create_udf("from_folder", vec![text.clone()], text, Volatility::Immutable, Arc::new(function))
+    });
+    decode.call(vec![ident(name)])
 }
 
-fn from_folder(name: &str) -> Expr {
-    nullif(ident(name), lit(ScalarValue::Utf8(Some(NULL_FOLDER.to_string()))))
+fn decode(value: &str) -> Option<String> {
+    if value == NULL_FOLDER {
+        return None;
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value.as_bytes());
+    while let Some((first, tail)) = rest.split_first() {
+        let code = (*first == b'%').then(|| std::str::from_utf8(tail.get(..2)?).ok()).flatten();
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The names of the partition folders, outermost first, as the first file's path shows them.

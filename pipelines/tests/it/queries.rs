@@ -89,7 +89,7 @@ fn history_is_read_with_its_folders_as_columns() {
     let folder = tempfile::tempdir().unwrap();
     let none = answer(&context(folder.path()), "SELECT count(*) AS n FROM history");
     assert!(none.contains("| 0 |"), "{none}");
-    for (host, n) in [("a", 1), ("__HIVE_DEFAULT_PARTITION__", 2)] {
+    for (host, n) in [("a", 1), ("__HIVE_DEFAULT_PARTITION__", 2), ("a%2Fb%20%C3%BC", 3)] {
         let into = folder.path().join("day=2026-11-21").join(format!("host={host}"));
         std::fs::create_dir_all(&into).unwrap();
         let rows = rows(&[host], &[n]).project(&[1]).unwrap();
@@ -101,7 +101,7 @@ fn history_is_read_with_its_folders_as_columns() {
     let found = answer(&context(folder.path()), "SELECT * FROM history WHERE day = '2026-11-21' ORDER BY n");
     assert_eq!(
         found,
-        "+------+---+------------+\n| host | n | day        |\n+------+---+------------+\n| a    | 1 | 2026-11-21 |\n|      | 2 | 2026-11-21 |\n+------+---+------------+"
+        "+-------+---+------------+\n| host  | n | day        |\n+-------+---+------------+\n| a     | 1 | 2026-11-21 |\n|       | 2 | 2026-11-21 |\n| a/b ü | 3 | 2026-11-21 |\n+-------+---+------------+"
     );
     let joined = answer(
         &context(folder.path()),
