@@ -1,17 +1,22 @@
 //! `file`: rows from files, read once or followed as they grow; rows to one file of lines.
 
 mod bounded;
+mod follow;
 mod lines;
 mod listing;
 mod options;
 mod piece;
 mod rows;
+mod sink;
 mod stream;
+mod tail;
 
-use crate::file::bounded::Bounded;
+use bounded::Bounded;
 use options::{FileOptions, Mode, SOURCE};
+use sink::SINK;
 use std::sync::Arc;
-use thalweg_schemas::connector::{ConnectorSpec, SourceSpec};
+use tail::Tail;
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::error::Result;
 use thalweg_schemas::source::{Source, SourceRequest};
 
@@ -26,14 +31,20 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         bounded: |options| options.get("mode") != Some("tail"),
         open,
     }),
-    sink: None,
+    sink: Some(SinkSpec {
+        options: SINK,
+        formats: crate::text::FORMATS,
+        takes_changelog: true,
+        history: None,
+        open: sink::open,
+    }),
 };
 
 fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
     let options = FileOptions::read(&request)?;
     match options.mode {
         Mode::Bounded => Ok(Arc::new(Bounded::open(options)?)),
-        Mode::Tail => Err(thalweg_schemas::error::Error::bug("tail")),
+        Mode::Tail => Ok(Arc::new(Tail::open(options)?)),
     }
 }
 

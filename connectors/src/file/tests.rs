@@ -1,3 +1,6 @@
 //! The file source and sink against real files.
 
 mod bounded;
+mod columns;
+mod sink;
+mod tail;

@@ -1,0 +1,124 @@
+//! Parquet and Arrow files: the wanted columns of every row group and batch, once, and faults for what is broken.
+
+use super::bounded::{Read, read, request};
+use crate::file::open;
+use arrow::array::{Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::writer::{FileWriter, StreamWriter};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("text", DataType::Utf8, true)]))
+}
+
+fn batch(from: i64, to: i64) -> RecordBatch {
+    let text = StringArray::from_iter_values((from..to).map(|n| format!("t{n}")));
+    RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from_iter_values(from..to)), Arc::new(text)]).unwrap()
+}
+
+/// A Parquet file with row groups of 1,000 rows.
+fn write_parquet(path: &Path, from: i64, to: i64) {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(1_000)).build();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), schema(), Some(properties)).unwrap();
+    writer.write(&batch(from, to)).unwrap();
+    writer.close().unwrap();
+}
+
+fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+fn read_columns(path: &Path, format: &str, columns: &[&str], peers: usize) -> Read {
+    let source = open(request(path.to_str().unwrap(), format, &[], columns)).unwrap();
+    read(source.as_ref(), peers, 1 << 20)
+}
+
+fn expected(file: u32, rows: std::ops::Range<u64>) -> Vec<(u32, u64, String)> {
+    rows.clone().map(|n| (file, n - rows.start, format!("{{\"n\":{n}}}"))).collect()
+}
+
+#[test]
+fn row_groups_are_dealt_out_and_only_wanted_columns_come() {
+    let folder = tempfile::tempdir().unwrap();
+    write_parquet(&folder.path().join("a.parquet"), 0, 3_500);
+    write_parquet(&folder.path().join("b.parquet"), 3_500, 3_600);
+    for peers in [1, 3] {
+        let read = read_columns(folder.path(), "parquet", &["n", "not_in_the_file"], peers);
+        assert_eq!(read.rows, [expected(0, 0..3_500), expected(1, 3_500..3_600)].concat());
+        assert!(read.faults.is_empty());
+    }
+}
+
+#[test]
+fn rows_are_counted_even_if_no_column_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    write_parquet(&folder.path().join("a.parquet"), 0, 2_500);
+    let source = open(request(folder.path().to_str().unwrap(), "parquet", &[], &["other"])).unwrap();
+    let mut reader = source.reader(thalweg_schemas::epoch::WorkerId { index: 0, peers: 1 }).unwrap();
+    let mut rows = 0;
+    while let thalweg_schemas::source::Polled::Ready(chunk) = reader.poll(1).unwrap() {
+        let thalweg_schemas::source::Payload::Rows(batch) = chunk.payload else { panic!() };
+        assert_eq!(batch.num_columns(), 0);
+        rows += batch.num_rows();
+    }
+    assert_eq!(rows, 2_500);
+}
+
+#[test]
+fn damaged_parquet_files_are_faults_and_the_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("d.parquet");
+    write_parquet(&good, 0, 2_000);
+    let bytes = std::fs::read(&good).unwrap();
+    std::fs::write(folder.path().join("a.parquet"), "not parquet at all").unwrap();
+    std::fs::write(folder.path().join("b.parquet"), &bytes[..bytes.len() / 2]).unwrap();
+    let mut holed = bytes.clone();
+    holed[4..400].fill(0xff);
+    std::fs::write(folder.path().join("c.parquet"), &holed).unwrap();
+    let read = read_columns(folder.path(), "parquet", &["n"], 2);
+    let faults: Vec<_> = read.faults.iter().map(|f| f.reason.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        faults,
+        [
+            "this is not a Parquet file that can be read",
+            "this is not a Parquet file that can be read",
+            "row group 0 cannot be read from here on"
+        ]
+    );
+    let whole: Vec<_> = read.rows.iter().filter(|(file, ..)| *file == 3).cloned().collect();
+    assert_eq!(whole, expected(3, 0..2_000));
+    assert_eq!(
+        read.rows.iter().filter(|(file, ..)| *file == 2).count(),
+        1_000,
+        "the other row group of the damaged file"
+    );
+}
+
+#[test]
+fn arrow_files_and_streams_are_read_compressed_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let batches = [batch(0, 700), batch(700, 1_000)];
+    let mut writer = FileWriter::try_new(Vec::new(), &schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    let stream = arrow_stream(&batches);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&stream).unwrap();
+    std::fs::write(folder.path().join("a.arrow"), writer.into_inner().unwrap()).unwrap();
+    std::fs::write(folder.path().join("b.arrows"), &stream).unwrap();
+    std::fs::write(folder.path().join("c.arrows.gz"), gz.finish().unwrap()).unwrap();
+    std::fs::write(folder.path().join("d.arrow"), "not arrow at all").unwrap();
+    std::fs::write(folder.path().join("e.arrows"), &stream[..stream.len() / 2]).unwrap();
+    for peers in [1, 2] {
+        let read = read_columns(folder.path(), "arrow", &["n"], peers);
+        assert_eq!(read.rows, (0..3).flat_map(|file| expected(file, 0..1_000)).collect::<Vec<_>>());
+        assert_eq!(read.faults.len(), 2, "{:?}", read.faults);
+        assert!(read.faults[0].reason.starts_with("this is not an Arrow file that can be read: "), "{:?}", read.faults);
+    }
+}
