@@ -4,6 +4,7 @@
 mod blackhole;
 mod file;
 mod generator;
+mod host;
 mod parquet;
 
 mod stdout;
@@ -12,7 +13,8 @@ mod text;
 use thalweg_schemas::connector::ConnectorSpec;
 
 /// All connectors.
-pub const ALL: &[ConnectorSpec] = &[blackhole::SPEC, file::SPEC, generator::SPEC, parquet::SPEC, stdout::SPEC];
+pub const ALL: &[ConnectorSpec] =
+    &[blackhole::SPEC, file::SPEC, generator::SPEC, host::SPEC, parquet::SPEC, stdout::SPEC];
 
 /// The connector named `name`.
 pub fn by_name(name: &str) -> Option<&'static ConnectorSpec> {
