@@ -1,5 +1,6 @@
 //! The crate's tests over files: plans, errors, documents.
 
+mod breadth;
 mod errors;
 mod plans;
 mod queries;
