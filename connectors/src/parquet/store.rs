@@ -1,10 +1,10 @@
 //! Putting a file where readers find it: whole, or not at all.
 //!
 //! ```text
-//!   write  folder/.tmp-NAME    readers leave out names that begin with a dot
-//!   fsync  folder/.tmp-NAME    its bytes are on the disk
-//!   rename folder/.tmp-NAME -> folder/NAME
-//!   fsync  folder              and so is its name
+//!   write  folder/.tmp-part-1         readers leave out names that begin with a dot, or do not end in .parquet
+//!   fsync  folder/.tmp-part-1         its bytes are on the disk
+//!   rename folder/.tmp-part-1 -> folder/part-1.parquet
+//!   fsync  folder                     and so is its name
 //! ```
 
 use std::fs::File;
@@ -30,7 +30,7 @@ impl Store for Disk {
     fn put(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let folder = self.root.join(folder);
         self.make(&folder)?;
-        let temporary = folder.join(format!("{TEMPORARY}{name}"));
+        let temporary = folder.join(temporary(name));
         let written = write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, folder.join(name)));
         if let Err(error) = written {
             // What is left of it takes room that may be missing; if it cannot go now, the next run removes it.
@@ -39,6 +39,11 @@ impl Store for Disk {
         }
         sync(&folder)
     }
+}
+
+/// What a file is called in the making. DuckDB's `*` takes hidden files too, but then asks for `.parquet`.
+fn temporary(name: &str) -> String {
+    format!("{TEMPORARY}{}", name.trim_end_matches(".parquet"))
 }
 
 impl Disk {
@@ -80,4 +85,14 @@ pub(super) fn remove_leftovers(folder: &Path, prefix: &str, own: &str) -> io::Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::temporary;
+
+    #[test]
+    fn no_pattern_for_parquet_files_finds_one_in_the_making() {
+        assert_eq!(temporary("part-latency-0-1.parquet"), ".tmp-part-latency-0-1");
+    }
 }

@@ -175,10 +175,10 @@ fn what_a_dead_run_left_is_removed_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("region=eu");
     std::fs::create_dir_all(&deep).unwrap();
-    let dead = deep.join(".tmp-part-latency-0000000000001-0-0.parquet");
+    let dead = deep.join(".tmp-part-latency-0000000000001-0-0");
     let others = [
-        ".tmp-part-latency-ffffffffffffff-0-0.parquet",
-        ".tmp-part-other-0000000000001-0-0.parquet",
+        ".tmp-part-latency-ffffffffffffff-0-0",
+        ".tmp-part-other-0000000000001-0-0",
         "part-latency-0000000000001-0-0.parquet",
         ".tmp-notes",
     ];
