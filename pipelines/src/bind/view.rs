@@ -96,9 +96,10 @@ fn materialized(
         (Some((Emit::OnWindowClose, _)), Mode::Windows) => (Emit::OnWindowClose, Mode::Append),
     };
     let schema = lowered.plan.schema();
-    let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: lowered.key.clone() };
+    let key = lowered.simple_key();
+    let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: key.clone() };
     let kind = RelationKind::MaterializedView;
-    let relation = Relation { name, kind, schema, mode, times: lowered.times, key: lowered.key };
+    let relation = Relation { name, kind, schema, mode, times: lowered.times, key };
     Ok(BoundView { relation, plan: Some(plan) })
 }
 

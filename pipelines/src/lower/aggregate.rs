@@ -77,7 +77,7 @@ impl Lowering<'_> {
             schema: Arc::new(Schema::new(fields)),
         };
         let times = vec![None; output.fields().len()];
-        let key = (0..keys.len()).collect();
+        let key = (0..keys.len()).map(|column| vec![column]).collect();
         Ok(Lowered::straight(Plan::Reduce(Box::new(spec)), Mode::Changelog, times, Some(key)))
     }
 
@@ -163,11 +163,9 @@ impl Lowering<'_> {
         let positions: Vec<Option<usize>> = picked.iter().map(project::position).collect();
         let times = positions.iter().map(|at| times[(*at)?].clone()).collect();
         let at = |column: usize| positions.iter().position(|p| *p == Some(column));
-        // Either bound tells the window.
-        let key = at(0).or_else(|| at(1)).and_then(|window| {
-            let keys = (2..2 + keys).map(at).collect::<Option<Vec<_>>>()?;
-            Some([window].into_iter().chain(keys).collect())
-        });
+        let window = [at(0), at(1)].into_iter().flatten().collect::<Vec<_>>();
+        let keys = (2..2 + keys).map(|column| Some(vec![at(column)?])).collect::<Option<Vec<_>>>();
+        let key = keys.filter(|_| !window.is_empty()).map(|keys| [window].into_iter().chain(keys).collect());
         let inner = plan.schema();
         let fields: Vec<FieldRef> = output
             .fields()

@@ -37,12 +37,15 @@ pub(crate) struct Lowered {
     /// For each column of `plan`, whether it is an event time, and by which watermarks.
     pub times: Vec<Option<TimeOrigin>>,
     /// Columns of `plan` that are unique together.
-    pub key: Option<Vec<usize>>,
+    pub key: Option<Key>,
     /// Windows that no operator has made yet: a grouping by them may follow, which does it better.
     window: Option<OpenWindow>,
     /// Where each column of the logical plan is.
     columns: Vec<Place>,
 }
+
+/// Columns that are unique together. Of each part any of its columns will do: both bounds of a window name it.
+pub(crate) type Key = Vec<Vec<usize>>;
 
 #[derive(Clone, Debug)]
 struct OpenWindow {
@@ -194,8 +197,13 @@ impl Place {
 }
 
 impl Lowered {
+    /// A key of one column a part.
+    pub(crate) fn simple_key(&self) -> Option<Vec<usize>> {
+        Some(self.key.as_ref()?.iter().map(|part| part[0]).collect())
+    }
+
     /// Rows whose columns are those of the logical plan.
-    fn straight(plan: Plan, mode: Mode, times: Vec<Option<TimeOrigin>>, key: Option<Vec<usize>>) -> Lowered {
+    fn straight(plan: Plan, mode: Mode, times: Vec<Option<TimeOrigin>>, key: Option<Key>) -> Lowered {
         let columns = (0..plan.schema().fields().len()).map(Place::Base).collect();
         Lowered { plan, mode, times, key, window: None, columns }
     }

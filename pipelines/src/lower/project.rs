@@ -67,7 +67,11 @@ fn project(input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, fields: Vec<FieldR
     let source: Vec<Option<usize>> = exprs.iter().map(position).collect();
     let times: Vec<Option<TimeOrigin>> = source.iter().map(|at| input.times[(*at)?].clone()).collect();
     let key = input.key.as_ref().and_then(|key| {
-        key.iter().map(|column| source.iter().position(|at| *at == Some(*column))).collect::<Option<Vec<_>>>()
+        let passed = |part: &Vec<usize>| {
+            let columns = (0..source.len()).filter(|at| source[*at].is_some_and(|column| part.contains(&column)));
+            Some(columns.collect::<Vec<_>>()).filter(|columns| !columns.is_empty())
+        };
+        key.iter().map(passed).collect::<Option<Vec<_>>>()
     });
     let columns = (0..exprs.len()).map(Place::Base).collect();
     let fields = fields.iter().map(|f| Arc::new(Field::new(f.name(), f.data_type().clone(), f.is_nullable())));

@@ -33,7 +33,8 @@ impl Lowering<'_> {
             RelationKind::MaterializedView => Plan::View { name, schema },
             RelationKind::View(_) => return Err(Error::bug(format!("view \"{name}\" was not put in place"))),
         };
-        Ok(Lowered::straight(plan, relation.mode, relation.times.clone(), relation.key.clone()))
+        let key = relation.key.as_ref().map(|key| key.iter().map(|column| vec![*column]).collect());
+        Ok(Lowered::straight(plan, relation.mode, relation.times.clone(), key))
     }
 
     fn windowed(&self, source: &WindowSource) -> Result<Lowered> {

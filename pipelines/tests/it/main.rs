@@ -1,6 +1,7 @@
 //! The crate's tests over files: plans, errors, documents.
 
 mod breadth;
+mod documents;
 mod errors;
 mod plans;
 mod queries;

@@ -23,7 +23,8 @@ const PARTITION_BY: OptionSpec =
 const RATE: OptionSpec =
     OptionSpec { name: "rate", kind: OptionKind::Count, default: None, required: false, doc: "Rows a second." };
 
-/// `feed` reads, `gauge` reads and brings its columns, `store` appends and can be queried, `screen` takes changelogs.
+/// `feed` reads, `gauge` reads and brings its columns, `store` appends and can be queried, `page` appends with a
+/// format, `screen` takes changelogs.
 pub const CONNECTORS: &[ConnectorSpec] = &[
     ConnectorSpec {
         name: "feed",
@@ -58,6 +59,18 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             formats: &[],
             takes_changelog: false,
             history: Some(|options| options.get("path").unwrap_or_default().to_string()),
+            open: no_sink,
+        }),
+    },
+    ConnectorSpec {
+        name: "page",
+        doc: "Appends to a file.",
+        source: None,
+        sink: Some(SinkSpec {
+            options: &[PATH],
+            formats: &["json", "csv"],
+            takes_changelog: false,
+            history: None,
             open: no_sink,
         }),
     },
@@ -102,8 +115,12 @@ pub fn text(file: &str, text: &str) -> SqlText {
 }
 
 pub fn compiled(texts: &[SqlText]) -> Result<Program, Vec<Error>> {
+    compiled_with(texts, CONNECTORS)
+}
+
+pub fn compiled_with(texts: &[SqlText], connectors: &[ConnectorSpec]) -> Result<Program, Vec<Error>> {
     let variables = |name: &str| (name == "DATA").then(|| "/data".to_string());
-    compile(texts, &Environment { connectors: CONNECTORS, variables: &variables })
+    compile(texts, &Environment { connectors, variables: &variables })
 }
 
 /// Compares what `render` makes of each `tests/FOLDER/x.sql` with `x.EXTENSION` beside it; `UPDATE=1` rewrites those.

@@ -1,0 +1,69 @@
+//! Documents: every example in `docs/` is compiled, and what they say of it is so.
+
+use crate::surroundings::{CONNECTORS, compiled_with, text};
+use std::path::Path;
+use thalweg_pipelines::{Statement, explain, parse_statement, render_errors, testfile};
+use thalweg_schemas::connector::ConnectorSpec;
+
+/// The connectors that documents speak of, with the options that they show.
+fn connectors() -> Vec<ConnectorSpec> {
+    let like = |name: &'static str, like: &str| {
+        let spec = CONNECTORS.iter().find(|c| c.name == like).unwrap();
+        ConnectorSpec { name, ..*spec }
+    };
+    let file = ConnectorSpec { sink: like("file", "page").sink, ..like("file", "feed") };
+    vec![file, like("parquet", "store"), like("stdout", "screen")]
+}
+
+/// The blocks of a document in the language `language`.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        if line.strip_prefix("```") == Some(language) {
+            found.push(lines.by_ref().take_while(|line| *line != "```").fold(String::new(), |b, l| b + l + "\n"));
+        } else if line.starts_with("```") {
+            lines.by_ref().take_while(|line| *line != "```").for_each(drop);
+        }
+    }
+    found
+}
+
+fn pages() -> Vec<(String, String)> {
+    let folder = Path::new("../docs/sql");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|p| (p.display().to_string(), std::fs::read_to_string(&p).unwrap())).collect()
+}
+
+#[test]
+fn every_example_compiles() {
+    let mut compiled_pages = 0;
+    for (page, document) in pages() {
+        let (queries, ddl): (Vec<_>, Vec<_>) =
+            blocks(&document, "sql").into_iter().partition(|block| block.starts_with("SELECT"));
+        for query in queries {
+            assert!(matches!(parse_statement(&query), Ok(Statement::Query(_))), "{page}: {query}");
+        }
+        if ddl.is_empty() {
+            continue;
+        }
+        let texts = [text(&page, &ddl.join("\n"))];
+        let program = compiled_with(&texts, &connectors())
+            .unwrap_or_else(|errors| panic!("{page}\n{}", render_errors(&errors, &texts)));
+        for shown in blocks(&document, "explain") {
+            assert_eq!(explain(&program, None).unwrap(), shown, "{page}");
+        }
+        compiled_pages += 1;
+    }
+    assert!(compiled_pages >= 7);
+}
+
+#[test]
+fn the_example_of_a_test_can_be_read() {
+    let document = std::fs::read_to_string("../docs/testing.md").unwrap();
+    for test in blocks(&document, "test") {
+        let steps = testfile::parse(&text("docs/testing.md", &test)).unwrap();
+        assert_eq!(steps.len(), 6);
+    }
+}
