@@ -4,7 +4,7 @@
 //! `worker.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
 
 use crate::ledger::{Ledger, lock};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +18,9 @@ use thalweg_schemas::sink::Writer;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How often a writer that keeps failing is tried after the run was asked to stop.
 const TRIES_AFTER_STOP: u32 = 5;
+
+/// After so long without an order, the last commit is repeated.
+const QUIET: Duration = Duration::from_secs(1);
 
 enum Order {
     Write(Epoch, Batch),
@@ -108,7 +111,19 @@ struct Desk {
 
 impl Desk {
     fn serve(&mut self, orders: Receiver<Order>) {
-        for order in orders {
+        let mut committed = None;
+        loop {
+            let order = match (orders.recv_timeout(QUIET), committed) {
+                (Ok(order), _) => order,
+                // Time passes for a writer too that gets no more rows: what it holds back may be due.
+                (Err(RecvTimeoutError::Timeout), Some(epoch)) => Order::Commit(epoch),
+                (Err(RecvTimeoutError::Timeout), None) => continue,
+                (Err(RecvTimeoutError::Disconnected), _) => return,
+            };
+            committed = match order {
+                Order::Commit(epoch) => Some(epoch),
+                Order::Write(..) | Order::Finish => None,
+            };
             let last = matches!(order, Order::Finish);
             let bytes = match &order {
                 Order::Write(_, batch) => batch.memory_size(),

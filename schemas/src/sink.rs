@@ -25,7 +25,8 @@ pub trait Sink: Send + Sync {
 /// ```
 ///
 /// Epochs never go back, `commit(e)` comes after the last `write` of an epoch `<= e` (epochs without rows may be
-/// skipped), `finish` comes last, once, on every orderly end.
+/// skipped), `finish` comes last, once, on every orderly end. While nothing comes, the last `commit` is repeated about
+/// every second, for writers that hold rows back for a time.
 /// An error of kind `Retry` means that nothing of the call took effect: the engine makes the same call again, with
 /// growing pauses, for as long as it takes, and holds the sources back meanwhile. Any other error ends the run.
 /// Rows are visible to readers of the outside system whole or not at all.
