@@ -22,7 +22,8 @@ pub(crate) fn sort(statements: &[Parsed]) -> (Vec<usize>, Vec<usize>, Vec<Error>
     let mut search = Search { statements, reads: &reads, done: BTreeSet::new(), path: Vec::new(), order: Vec::new() };
     let (mut cyclic, mut errors) = (Vec::new(), Vec::new());
     for statement in 0..statements.len() {
-        if let Err((members, error)) = search.visit(statement) {
+        if let Err(cycle) = search.visit(statement) {
+            let Cycle { members, error } = *cycle;
             search.path.clear();
             search.done.extend(members.iter().copied());
             search.order.retain(|i| !members.contains(i));
@@ -31,6 +32,12 @@ pub(crate) fn sort(statements: &[Parsed]) -> (Vec<usize>, Vec<usize>, Vec<Error>
         }
     }
     (search.order, cyclic, errors)
+}
+
+/// Statements that read each other, and what to say of it.
+struct Cycle {
+    members: Vec<usize>,
+    error: Error,
 }
 
 struct Search<'a> {
@@ -42,7 +49,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn visit(&mut self, statement: usize) -> Result<(), (Vec<usize>, Error)> {
+    fn visit(&mut self, statement: usize) -> Result<(), Box<Cycle>> {
         if self.done.contains(&statement) {
             return Ok(());
         }
@@ -54,7 +61,7 @@ impl Search<'_> {
                 .with_detail(format!("The cycle is {}.", around.join(" -> ")))
                 .with_hint("A view can only read sources and views that do not read it.")
                 .at(self.statements[statement].ddl.name().position.clone());
-            return Err((members, error));
+            return Err(Box::new(Cycle { members, error }));
         }
         self.path.push(statement);
         for read in &self.reads[statement] {

@@ -15,7 +15,7 @@ pub(crate) struct Name {
 /// A statement of a pipeline.
 #[derive(Clone, Debug)]
 pub(crate) enum Ddl {
-    Source(CreateSource),
+    Source(Box<CreateSource>),
     View(CreateView),
     Sink(CreateSink),
 }

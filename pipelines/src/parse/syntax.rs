@@ -114,7 +114,7 @@ impl<'a> Grammar<'a> {
                 .with_hint("Change the statement itself: a pipeline is deployed as a whole."));
         }
         if self.accept("SOURCE") {
-            Ok(Ddl::Source(self.source()?))
+            Ok(Ddl::Source(Box::new(self.source()?)))
         } else if self.accept("SINK") {
             Ok(Ddl::Sink(self.sink()?))
         } else if self.accept("VIEW") {

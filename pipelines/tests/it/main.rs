@@ -1,4 +1,5 @@
 //! The crate's tests over files: plans, errors, documents.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failure with a message")]
 
 mod breadth;
 mod documents;
