@@ -1,4 +1,4 @@
-//! Evaluating an expression over a batch such that one bad row spoils nothing but itself.
+//! Evaluating expressions over a batch such that one bad row spoils nothing but itself.
 
 use crate::operator::DeadRow;
 use arrow::array::{ArrayRef, UInt64Array, new_empty_array};
@@ -6,17 +6,44 @@ use arrow::compute::{concat, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
+
+/// The values of all `exprs` for those rows of `batch` for which each can be computed, and these rows.
+///
+/// The other rows go to `dead`, with the first reason.
+pub(crate) fn evaluate(
+    exprs: &[Arc<dyn PhysicalExpr>],
+    batch: Batch,
+    dead: &mut Vec<DeadRow>,
+) -> Result<(Batch, Vec<ArrayRef>)> {
+    let mut columns = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        let (values, failed) = evaluate_rows(expr, &batch.rows)?;
+        if !failed.is_empty() {
+            dead.extend(dead_rows(&batch.rows, &failed));
+            let rest = batch.take(&others(batch.num_rows(), &failed))?;
+            return evaluate(exprs, rest, dead);
+        }
+        columns.push(values);
+    }
+    Ok((batch, columns))
+}
+
+/// A fault of DataFusion's kernels on values that were checked: a bug, not a bad row.
+pub(crate) fn fault(error: datafusion_common::DataFusionError) -> Error {
+    Error::bug(error.strip_backtrace().to_string())
+}
 
 /// The values of `expr` for the rows of `rows`, and the rows for which it failed, with the reason.
 ///
 /// The values have one entry for every row; those of failed rows are NULL. Only when the batch as a whole fails is it
 /// halved until the failing rows stand alone, so the usual case costs one evaluation.
 pub fn evaluate_rows(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<(ArrayRef, Vec<(usize, String)>)> {
-    match evaluate(expr, rows) {
+    match values_of(expr, rows) {
         Ok(values) => Ok((values, Vec::new())),
         Err(_) => {
-            let data_type = expr.data_type(rows.schema_ref()).map_err(|e| Error::bug(e.to_string()))?;
+            let data_type = expr.data_type(rows.schema_ref()).map_err(fault)?;
             let mut failed = Vec::new();
             let mut parts = Vec::new();
             halve(expr, rows, 0, &data_type, &mut parts, &mut failed);
@@ -36,7 +63,7 @@ fn halve(
     parts: &mut Vec<ArrayRef>,
     failed: &mut Vec<(usize, String)>,
 ) {
-    match evaluate(expr, rows) {
+    match values_of(expr, rows) {
         Ok(values) => parts.push(values),
         Err(reason) if rows.num_rows() <= 1 => {
             failed.push((first, reason));
@@ -50,7 +77,7 @@ fn halve(
     }
 }
 
-fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef, String> {
+fn values_of(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef, String> {
     let value = expr.evaluate(rows).and_then(|value| value.into_array(rows.num_rows()));
     value.map_err(|error| error.strip_backtrace().to_string())
 }
@@ -99,7 +126,9 @@ mod tests {
         assert_eq!(values, [Some(100), None, None, Some(25), None]);
         assert_eq!(failed.iter().map(|f| f.0).collect::<Vec<_>>(), [1, 4]);
         assert_eq!(others(5, &failed).values(), &[0, 2, 3]);
-        let dead = dead_rows(&rows, &failed);
+        let mut dead = Vec::new();
+        let (batch, columns) = evaluate(&[expr], Batch::append(rows), &mut dead).unwrap();
+        assert_eq!((batch.num_rows(), columns[0].len(), dead.len()), (3, 3, 2));
         assert_eq!(dead[0].row, r#"{"a":0}"#);
         assert!(dead[0].reason.contains("Divide by zero"), "{}", dead[0].reason);
     }

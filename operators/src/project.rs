@@ -1,9 +1,16 @@
 //! Project: computes other columns from each row. Keeps no state; a retraction is computed as its insertion was.
 
+use crate::evaluate::evaluate;
+use crate::operator::{Operator, Output, Times};
 use crate::plan::Plan;
+use crate::rows::Rows;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
+use std::fmt;
 use std::sync::Arc;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Result;
 
 /// One expression a column.
 #[derive(Clone, Debug)]
@@ -14,4 +21,45 @@ pub struct ProjectSpec {
     pub exprs: Vec<Arc<dyn PhysicalExpr>>,
     /// The new schema.
     pub schema: SchemaRef,
+}
+
+impl fmt::Display for ProjectSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Project")?;
+        for (i, (expr, field)) in self.exprs.iter().zip(self.schema.fields()).enumerate() {
+            write!(f, "{} {expr} AS {}", if i == 0 { "" } else { "," }, field.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// Carries out a [`ProjectSpec`].
+pub struct Project {
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+}
+
+impl Project {
+    /// The operator that `spec` asks for.
+    pub fn new(spec: &ProjectSpec) -> Result<Project> {
+        Ok(Project { exprs: spec.exprs.clone(), schema: spec.schema.clone() })
+    }
+}
+
+impl Operator for Project {
+    const EAGER: bool = true;
+
+    fn process(&mut self, _epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()> {
+        let bound = rows.late_bound();
+        let Some(batch) = rows.into_batch() else { return Ok(()) };
+        let (batch, columns) = evaluate(&self.exprs, batch, &mut output.dead)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let projected = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        output.send(0, Rows::new(batch.with_rows(projected), bound));
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, _output: &mut Output) -> Result<()> {
+        Ok(())
+    }
 }

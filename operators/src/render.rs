@@ -3,14 +3,22 @@
 //! A relation has up to two streams: its *changes*, from the first row on, and its *finals*, which only ever append.
 //! A source's rows are both at once. Only what somebody reads is built.
 
+use crate::assign_windows::AssignWindows;
+use crate::exchange::by_key;
+use crate::filter::Filter;
+use crate::host::{Inputs, host};
 use crate::observer::Observer;
-use crate::plan::{Plan, Read};
-use crate::reduce::ReduceSpec;
+use crate::operator::Operator;
+use crate::plan::{Plan, Read, TimeOrigin};
+use crate::project::Project;
+use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::rows::Rows;
-use crate::watermark::WatermarkUpdate;
+use crate::watermark::{WatermarkTracker, WatermarkUpdate};
+use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use thalweg_schemas::error::{Error, Result};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{Scope, Stream, StreamVec};
 
@@ -106,17 +114,24 @@ impl<'scope> Renderer<'scope> {
                 Rendered::append(stream)
             }
             Plan::View { name, .. } => self.views.get(name).ok_or_else(|| missing("view", name))?.clone(),
+            Plan::Filter(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Filter", input, demand, || Filter::new(spec))?
+            }
+            Plan::Project(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Project", input, demand, || Project::new(spec))?
+            }
+            Plan::AssignWindows(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "AssignWindows", input, demand, || AssignWindows::new(spec))?
+            }
             Plan::Union { inputs } => {
                 let inputs: Vec<_> = inputs.iter().map(|i| self.render(view, i, demand)).collect::<Result<_>>()?;
                 self.union(inputs)
             }
-            Plan::Filter(_)
-            | Plan::Project(_)
-            | Plan::AssignWindows(_)
-            | Plan::WindowAggregate(_)
-            | Plan::Reduce(_) => {
-                return Err(Error::bug(format!("view \"{view}\" needs an operator that is not built yet")));
-            }
+            Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
+            Plan::Reduce(spec) => self.reduce(view, spec)?,
         })
     }
 
@@ -131,8 +146,97 @@ impl<'scope> Renderer<'scope> {
             }
         }
     }
+
+    /// An operator without state, over each of the streams that is asked for; one over both where they are the same.
+    fn each<O: Operator>(
+        &self,
+        view: &str,
+        name: &str,
+        input: Rendered<'scope>,
+        demand: Demand,
+        new: impl Fn() -> Result<O>,
+    ) -> Result<Rendered<'scope>> {
+        let run = |stream: Stream<'scope, u64, Rows>| -> Result<Stream<'scope, u64, Rows>> {
+            Ok(self.host(view, name, new()?, stream, Pipeline, 1, &TimeOrigin::default()).swap_remove(0))
+        };
+        if input.append {
+            let stream = input.finals.map(run).transpose()?.ok_or_else(lost)?;
+            return Ok(Rendered::append(stream));
+        }
+        let changes = input.changes.filter(|_| demand.changes).map(run).transpose()?;
+        let finals = input.finals.filter(|_| demand.finals).map(run).transpose()?;
+        Ok(Rendered { changes, finals, append: false })
+    }
+
+    fn window_aggregate(&self, view: &str, spec: &WindowAggregateSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let input = self.input(view, &spec.input, Read::Finals)?;
+        let local = LocalAggregate::new(spec)?;
+        let partials = self.host(view, "LocalAggregate", local, input, Pipeline, 1, &spec.time_origin).swap_remove(0);
+        let merge = MergeAggregate::new(spec, demand.changes, demand.finals)?;
+        // The partial rows begin with the slice, then come the keys.
+        let pact = by_key((1..=spec.keys.len()).collect());
+        let mut outputs =
+            self.host(view, "MergeAggregate", merge, partials, pact, 2, &spec.time_origin).into_iter().map(Some);
+        let (changes, finals) = (outputs.next().flatten(), outputs.next().flatten());
+        // A result that may still be corrected is not final: with `revise` there is no append stream.
+        let finals = finals.filter(|_| demand.finals);
+        Ok(Rendered { changes: changes.filter(|_| demand.changes), finals, append: false })
+    }
+
+    fn reduce(&self, view: &str, spec: &ReduceSpec) -> Result<Rendered<'scope>> {
+        let input = self.input(view, &spec.input, read_of(spec))?;
+        // A group without keys is there before the first row: it is told when the time first moves.
+        let all = self.source_ids.keys().map(|name| (name.clone(), 0)).collect();
+        let time = TimeOrigin { sources: if spec.keys.is_empty() { all } else { Vec::new() } };
+        let owns = self.scope.index() == 0;
+        let key = (0..spec.keys.len()).collect();
+        let none = TimeOrigin::default();
+        let changes = if spec.retracts {
+            let keyed = self.host(view, "KeyRows", KeyRows::new(spec)?, input, Pipeline, 1, &none).swap_remove(0);
+            self.host(view, "ReduceRows", ReduceRows::new(spec, owns)?, keyed, by_key(key), 1, &time).swap_remove(0)
+        } else {
+            let local = LocalReduce::new(spec)?;
+            let partials = self.host(view, "LocalReduce", local, input, Pipeline, 1, &none).swap_remove(0);
+            let merge = MergeReduce::new(spec, owns)?;
+            self.host(view, "MergeReduce", merge, partials, by_key(key), 1, &time).swap_remove(0)
+        };
+        Ok(Rendered { changes: Some(changes), finals: None, append: false })
+    }
+
+    fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {
+        let rendered = self.render(view, plan, Demand::of(read))?;
+        let stream = match read {
+            Read::Changes => rendered.changes,
+            Read::Finals => rendered.finals,
+        };
+        stream.ok_or_else(|| Error::bug(format!("view \"{view}\" reads a stream that its input does not have")))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the host's own inputs, with those of this dataflow filled in")]
+    fn host<O, P>(
+        &self,
+        view: &str,
+        name: &str,
+        operator: O,
+        rows: Stream<'scope, u64, Rows>,
+        pact: P,
+        ports: usize,
+        origin: &TimeOrigin,
+    ) -> Vec<Stream<'scope, u64, Rows>>
+    where
+        O: Operator,
+        P: timely::dataflow::channels::pact::ParallelizationContract<u64, Rows>,
+    {
+        let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers);
+        let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
+        host(self.scope, (view, name), operator, inputs, pact, ports, self.observer.clone())
+    }
 }
 
 fn missing(kind: &str, name: &str) -> Error {
     Error::bug(format!("the plan reads {kind} \"{name}\" before it is built"))
+}
+
+fn lost() -> Error {
+    Error::bug("an operator was hosted without an output")
 }

@@ -1,10 +1,21 @@
 //! Aggregation over windows of event time, in two phases over shared slices.
+//!
+//! [`LocalAggregate`] combines the rows of an epoch into one partial state a slice and key, on the worker that read them.
+//! [`MergeAggregate`], on the worker that owns the key, keeps one state a slice and key, and makes windows of slices.
+//! State goes with the last window that needs it. A change in a window retracts the result last sent and sends the new one.
+
+mod local;
+mod merge;
+
+pub use local::LocalAggregate;
+pub use merge::MergeAggregate;
 
 use crate::aggregate::Aggregate;
 use crate::plan::{Plan, TimeOrigin};
 use crate::window::Window;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
+use std::fmt;
 use std::sync::Arc;
 
 /// `GROUP BY window_start, window_end, keys..`.
@@ -38,4 +49,29 @@ pub enum OnLate {
         /// How long a closed window can still be corrected, in event time.
         until_ns: i64,
     },
+}
+
+impl OnLate {
+    /// How long after its end a window is kept, in nanoseconds.
+    pub(crate) fn kept_ns(self) -> i64 {
+        match self {
+            OnLate::Drop => 0,
+            OnLate::Revise { until_ns } => until_ns,
+        }
+    }
+}
+
+impl fmt::Display for WindowAggregateSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WindowAggregate {} over {}", self.window, self.time)?;
+        let list = |items: Vec<String>| items.join(", ");
+        if !self.keys.is_empty() {
+            write!(f, ", by {}", list(self.keys.iter().map(|key| key.to_string()).collect()))?;
+        }
+        write!(f, ": {}", list(self.aggregates.iter().map(|a| a.to_string()).collect()))?;
+        if let OnLate::Revise { until_ns } = self.on_late {
+            write!(f, ", revised for {}", crate::window::Nanos(until_ns))?;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,122 @@
+//! A table of groups under construction: rows in, one partial state a group out.
+
+use super::{Aggregate, States};
+use crate::evaluate::fault;
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_expr::{EmitTo, GroupsAccumulator};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion_physical_plan::aggregates::order::GroupOrdering;
+use std::sync::Arc;
+use thalweg_schemas::error::Result;
+
+/// What rows are grouped by and what is computed from each group.
+#[derive(Clone)]
+pub(crate) struct Grouping {
+    /// The types of the keys.
+    pub key_schema: SchemaRef,
+    pub aggregates: Vec<Aggregate>,
+    /// All expressions to compute from a row: the keys, then those of each aggregate.
+    pub exprs: Vec<Arc<dyn PhysicalExpr>>,
+    pub states: States,
+}
+
+impl Grouping {
+    /// Groups rows of `input` by `keys`.
+    pub fn new(keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], input: &SchemaRef) -> Result<Grouping> {
+        let fields = keys
+            .iter()
+            .enumerate()
+            .map(|(i, key)| Ok(Field::new(format!("key{i}"), key.data_type(input).map_err(fault)?, true)));
+        let key_schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?));
+        let mut exprs = keys.to_vec();
+        aggregates.iter().for_each(|aggregate| exprs.extend(aggregate.exprs()));
+        Ok(Grouping { key_schema, aggregates: aggregates.to_vec(), exprs, states: States::new(aggregates)? })
+    }
+
+    pub fn keys(&self) -> usize {
+        self.key_schema.fields().len()
+    }
+
+    /// A hash table of keys; `None` where there is one group only.
+    pub fn key_table(&self) -> Result<Option<Box<dyn GroupValues>>> {
+        if self.keys() == 0 {
+            return Ok(None);
+        }
+        new_group_values(self.key_schema.clone(), &GroupOrdering::None).map(Some).map_err(fault)
+    }
+}
+
+/// Groups under construction.
+pub(crate) struct GroupTable {
+    keys: Option<Box<dyn GroupValues>>,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    groups: Vec<usize>,
+}
+
+impl GroupTable {
+    pub fn new(grouping: &Grouping) -> Result<GroupTable> {
+        let accumulators = grouping.aggregates.iter().map(Aggregate::accumulator).collect::<Result<_>>()?;
+        Ok(GroupTable { keys: grouping.key_table()?, accumulators, groups: Vec::new() })
+    }
+
+    /// Takes in rows, given as the values of the grouping's expressions.
+    pub fn add(&mut self, grouping: &Grouping, values: &[ArrayRef], rows: usize) -> Result<()> {
+        let (keys, values) = values.split_at(grouping.keys());
+        let total = match &mut self.keys {
+            Some(table) => {
+                table.intern(keys, &mut self.groups).map_err(fault)?;
+                table.len()
+            }
+            None => {
+                self.groups.clear();
+                self.groups.resize(rows, 0);
+                1
+            }
+        };
+        let groups = std::mem::take(&mut self.groups);
+        self.add_to_groups(grouping, values, &groups, total)?;
+        self.groups = groups;
+        Ok(())
+    }
+
+    /// Takes in rows whose groups are known: `values` are those of the aggregates' expressions.
+    pub fn add_to_groups(
+        &mut self,
+        grouping: &Grouping,
+        mut values: &[ArrayRef],
+        groups: &[usize],
+        total: usize,
+    ) -> Result<()> {
+        for (aggregate, accumulator) in grouping.aggregates.iter().zip(&mut self.accumulators) {
+            let width = aggregate.exprs().len();
+            let (own, rest) = values.split_at(width);
+            aggregate.update(accumulator, own, groups, total)?;
+            values = rest;
+        }
+        Ok(())
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.keys.as_ref().map_or(1, |table| table.len())
+    }
+
+    /// The results, one row a group.
+    pub fn results(mut self) -> Result<Vec<ArrayRef>> {
+        self.accumulators.iter_mut().map(|a| a.evaluate(EmitTo::All).map_err(fault)).collect()
+    }
+
+    /// The keys and the partial states, one row a group.
+    pub fn finish(mut self) -> Result<Vec<ArrayRef>> {
+        let mut columns = match &mut self.keys {
+            Some(table) => table.emit(EmitTo::All).map_err(fault)?,
+            None => Vec::new(),
+        };
+        for accumulator in &mut self.accumulators {
+            columns.extend(accumulator.state(EmitTo::All).map_err(fault)?);
+        }
+        Ok(columns)
+    }
+}

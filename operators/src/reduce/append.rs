@@ -1,0 +1,143 @@
+//! Groups over an append stream, in two phases.
+
+use super::ReduceSpec;
+use crate::aggregate::emitted::Emitted;
+use crate::aggregate::keyed::{KeyedRows, Keys};
+use crate::aggregate::table::{GroupTable, Grouping};
+use crate::aggregate::{States, merge_states};
+use crate::evaluate::evaluate;
+use crate::operator::{Operator, Output, StateSize, Times};
+use crate::rows::Rows;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::{Error, Result};
+
+/// Combines the rows of an epoch. Port 0: the keys, then the states of all aggregates.
+pub struct LocalReduce {
+    grouping: Grouping,
+    partial_schema: SchemaRef,
+    open: BTreeMap<Epoch, GroupTable>,
+}
+
+impl LocalReduce {
+    /// The first phase of what `spec` asks for.
+    pub fn new(spec: &ReduceSpec) -> Result<LocalReduce> {
+        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &spec.input.schema())?;
+        let mut fields: Vec<_> = grouping.key_schema.fields().iter().cloned().collect();
+        for (i, data_type) in grouping.states.types()?.into_iter().enumerate() {
+            fields.push(Arc::new(Field::new(format!("state{i}"), data_type, true)));
+        }
+        Ok(LocalReduce { grouping, partial_schema: Arc::new(Schema::new(fields)), open: BTreeMap::new() })
+    }
+}
+
+impl Operator for LocalReduce {
+    const EAGER: bool = true;
+
+    fn process(&mut self, epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()> {
+        let Some(batch) = rows.into_batch() else { return Ok(()) };
+        if batch.diffs.is_some() {
+            return Err(Error::bug("states cannot be combined over a changelog"));
+        }
+        let (batch, values) = evaluate(&self.grouping.exprs, batch, &mut output.dead)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let table = match self.open.entry(epoch) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(GroupTable::new(&self.grouping)?),
+        };
+        table.add(&self.grouping, &values, batch.num_rows())
+    }
+
+    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        if let Some(table) = self.open.remove(&epoch) {
+            let groups = table.groups();
+            let options = RecordBatchOptions::new().with_row_count(Some(groups));
+            let partial = RecordBatch::try_new_with_options(self.partial_schema.clone(), table.finish()?, &options)?;
+            output.send(0, Rows::unbounded(Batch::append(partial)));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a state for each group. Port 0: every change.
+pub struct MergeReduce {
+    schema: SchemaRef,
+    states: States,
+    keys: Keys,
+    key_columns: usize,
+    held: KeyedRows,
+    emitted: Emitted,
+    arrived: Vec<RecordBatch>,
+    /// Whether the one group without keys, which is there before the first row, has still to be told.
+    owes_first: bool,
+}
+
+impl MergeReduce {
+    /// The second phase of what `spec` asks for. Of a group without keys only the worker that `owns` it speaks.
+    pub fn new(spec: &ReduceSpec, owns: bool) -> Result<MergeReduce> {
+        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &spec.input.schema())?;
+        let key_columns = grouping.keys();
+        let types: Vec<DataType> = spec.schema.fields()[key_columns..].iter().map(|f| f.data_type().clone()).collect();
+        Ok(MergeReduce {
+            schema: spec.schema.clone(),
+            states: grouping.states.clone(),
+            held: KeyedRows::new(grouping.states.types()?),
+            emitted: Emitted::new(types),
+            keys: Keys::new(grouping)?,
+            key_columns,
+            arrived: Vec::new(),
+            owes_first: key_columns == 0 && owns,
+        })
+    }
+
+    fn merge(&mut self) -> Result<Vec<u32>> {
+        let Some(first) = self.arrived.first() else { return Ok(Vec::new()) };
+        let partials = concat_batches(&first.schema(), &self.arrived)?;
+        self.arrived.clear();
+        let (keys, states) = partials.columns().split_at(self.key_columns);
+        let numbers = self.keys.number(keys, partials.num_rows())?;
+        merge_states(&mut self.held, &self.states, &numbers, states, |_| {})
+    }
+}
+
+impl Operator for MergeReduce {
+    fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived.extend(rows.into_batch().map(|batch| batch.rows));
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        let mut changed = self.merge()?;
+        if changed.is_empty() && self.owes_first {
+            changed = self.keys.number(&[], 1)?;
+        }
+        self.owes_first = false;
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let there: Vec<u32> = changed.iter().copied().filter(|n| self.held.contains(*n)).collect();
+        let results = if there.is_empty() {
+            // The group without keys before its first row: what the aggregates say of nothing.
+            self.states.of_nothing()?
+        } else {
+            self.states.evaluate(&self.held.get(&there)?, there.len())?
+        };
+        let change = self.emitted.replace(changed, results)?;
+        if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
+            output.send(0, Rows::unbounded(batch));
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> StateSize {
+        let bytes = self.held.size() + self.emitted.rows().size() + self.keys.size();
+        StateSize { rows: self.held.numbers().len() as u64, bytes: bytes as u64 }
+    }
+}

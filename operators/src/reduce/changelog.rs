@@ -1,0 +1,174 @@
+//! Groups over a changelog: the rows of each group are kept, and changed groups computed anew.
+
+use super::ReduceSpec;
+use crate::aggregate::emitted::Emitted;
+use crate::aggregate::keyed::Keys;
+use crate::aggregate::number_groups;
+use crate::aggregate::table::{GroupTable, Grouping};
+use crate::evaluate::evaluate;
+use crate::operator::{Operator, Output, StateSize, Times};
+use crate::rows::Rows;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion_physical_expr::PhysicalExpr;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::{Error, Result};
+
+/// Computes keys and arguments from each row, with its difference, so that rows can go to the key's owner.
+pub struct KeyRows {
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+}
+
+impl KeyRows {
+    /// The first phase of what `spec` asks for.
+    pub fn new(spec: &ReduceSpec) -> Result<KeyRows> {
+        let input = spec.input.schema();
+        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &input)?;
+        let fields = grouping.exprs.iter().enumerate().map(|(i, expr)| {
+            let data_type = expr.data_type(&input).map_err(crate::evaluate::fault)?;
+            Ok(Field::new(format!("value{i}"), data_type, true))
+        });
+        Ok(KeyRows { schema: Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)), exprs: grouping.exprs })
+    }
+}
+
+impl Operator for KeyRows {
+    const EAGER: bool = true;
+
+    fn process(&mut self, _epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()> {
+        let bound = rows.late_bound();
+        let Some(batch) = rows.into_batch() else { return Ok(()) };
+        let (batch, values) = evaluate(&self.exprs, batch, &mut output.dead)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let keyed = RecordBatch::try_new_with_options(self.schema.clone(), values, &options)?;
+        output.send(0, Rows::new(batch.with_rows(keyed), bound));
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, _output: &mut Output) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the rows of each group. Port 0: every change.
+pub struct ReduceRows {
+    schema: SchemaRef,
+    grouping: Grouping,
+    keys: Keys,
+    arguments: RowConverter,
+    /// The rows of each group as their encoded arguments, with how often each is there.
+    groups: BTreeMap<u32, BTreeMap<OwnedRow, i64>>,
+    emitted: Emitted,
+    arrived: Vec<Batch>,
+    owes_first: bool,
+}
+
+impl ReduceRows {
+    /// The second phase of what `spec` asks for. Of a group without keys only the worker that `owns` it speaks.
+    pub fn new(spec: &ReduceSpec, owns: bool) -> Result<ReduceRows> {
+        let input = spec.input.schema();
+        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &input)?;
+        let key_columns = grouping.keys();
+        let types: Vec<DataType> = spec.schema.fields()[key_columns..].iter().map(|f| f.data_type().clone()).collect();
+        let fields = grouping.exprs[key_columns..]
+            .iter()
+            .map(|expr| Ok(SortField::new(expr.data_type(&input).map_err(crate::evaluate::fault)?)));
+        let mut fields = fields.collect::<Result<Vec<_>>>()?;
+        if fields.is_empty() {
+            fields.push(SortField::new(DataType::Boolean));
+        }
+        Ok(ReduceRows {
+            schema: spec.schema.clone(),
+            arguments: RowConverter::new(fields)?,
+            emitted: Emitted::new(types),
+            keys: Keys::new(grouping.clone())?,
+            owes_first: key_columns == 0 && owns,
+            grouping,
+            groups: BTreeMap::new(),
+            arrived: Vec::new(),
+        })
+    }
+
+    /// Takes in the changes of one batch; gives the groups that they concern.
+    fn take_in(&mut self, batch: &Batch) -> Result<Vec<u32>> {
+        let (keys, arguments) = batch.rows.columns().split_at(self.grouping.keys());
+        // Without aggregates (DISTINCT) all rows of a group are alike.
+        let alike = [new_null_array(&DataType::Boolean, batch.num_rows())];
+        let arguments = if arguments.is_empty() { alike.as_slice() } else { arguments };
+        let numbers = self.keys.number(keys, batch.num_rows())?;
+        let rows = self.arguments.convert_columns(arguments)?;
+        for (row, number) in numbers.iter().enumerate() {
+            let key = rows.row(row).owned();
+            let group = self.groups.entry(*number).or_default();
+            let times = group.entry(key.clone()).or_default();
+            *times += batch.diff(row);
+            if *times == 0 {
+                group.remove(&key);
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// The results of `numbers` from their rows.
+    fn results(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut table = GroupTable::new(&self.grouping)?;
+        let (mut rows, mut owners) = (Vec::new(), Vec::new());
+        for (position, number) in numbers.iter().enumerate() {
+            for (row, times) in self.groups.get(number).into_iter().flatten() {
+                let times = usize::try_from(*times)
+                    .map_err(|_| Error::bug("a group was told to retract a row that is not in it"))?;
+                rows.extend(std::iter::repeat_n(row.row(), times));
+                owners.extend(std::iter::repeat_n(position, times));
+            }
+        }
+        if rows.is_empty() && self.grouping.keys() == 0 {
+            return self.grouping.states.of_nothing();
+        }
+        let values = self.arguments.convert_rows(rows)?;
+        table.add_to_groups(&self.grouping, &values, &owners, numbers.len())?;
+        table.results()
+    }
+}
+
+impl Operator for ReduceRows {
+    fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived.extend(rows.into_batch());
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        let mut touched = Vec::new();
+        for batch in std::mem::take(&mut self.arrived) {
+            touched.extend(self.take_in(&batch)?);
+        }
+        if touched.is_empty() && self.owes_first {
+            touched = self.keys.number(&[], 1)?;
+        }
+        self.owes_first = false;
+        let touched = number_groups(&touched).0;
+        self.groups.retain(|_, rows| !rows.is_empty());
+        let keyless = self.grouping.keys() == 0;
+        let (there, gone): (Vec<u32>, Vec<u32>) =
+            touched.into_iter().partition(|number| keyless || self.groups.contains_key(number));
+        let withdrawn = self.emitted.withdraw(&gone)?;
+        let results = self.results(&there)?;
+        let replaced = self.emitted.replace(there, results)?;
+        for change in [withdrawn, replaced] {
+            if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
+                output.send(0, Rows::unbounded(batch));
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> StateSize {
+        let rows = self.groups.values().map(BTreeMap::len).sum::<usize>() as u64;
+        let bytes = self.groups.values().flatten().map(|(row, _)| row.as_ref().len() + 64).sum::<usize>();
+        StateSize { rows, bytes: (bytes + self.emitted.rows().size() + self.keys.size()) as u64 }
+    }
+}

@@ -1,0 +1,107 @@
+//! The queries, each in one text: `{tumble 10}` and `{hop 5 20}` (slide and size in seconds) stand for the window's
+//! table function in the pipeline and for a subquery that assigns windows by `date_bin` in batch. `{hop ..}` needs a
+//! size that is a multiple of the slide.
+
+pub const QUERIES: &[&str] = &[
+    // Rows as they are.
+    "SELECT ts, k, v FROM events",
+    "SELECT ts, k, v FROM events WHERE v > 0",
+    "SELECT ts, v + g AS s, f * 2 AS t, upper(k) AS u FROM events WHERE k IS NOT NULL AND b",
+    "SELECT ts, CASE WHEN v > 500 THEN 'high' WHEN v IS NULL THEN 'none' ELSE 'low' END AS level FROM events",
+    "SELECT ts, coalesce(k, 'nobody') AS k, abs(v) AS v FROM events WHERE g IN (1, 2)",
+    "SELECT ts, k FROM events WHERE k LIKE 'key-%' AND k BETWEEN 'key-1' AND 'key-3'",
+    "SELECT ts, v FROM events WHERE v > 900 UNION ALL SELECT ts, v FROM events WHERE v < -900",
+    "SELECT date_trunc('minute', ts) AS minute, d FROM events WHERE d > 0",
+    "SELECT x.ts, x.w FROM (SELECT ts, v * 2 AS w FROM events) x WHERE x.w > 100",
+    "SELECT window_start, window_end, ts, v FROM {tumble 10} WHERE v > 0",
+    "SELECT window_start, ts, k FROM {hop 5 20} WHERE k = 'key-1'",
+    // Tumbling windows.
+    "SELECT window_start, window_end, count(*) AS n FROM {tumble 10} GROUP BY window_start, window_end",
+    "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, avg(f) AS a, min(v) AS lo, max(f) AS hi FROM {tumble 10} GROUP BY window_start, window_end, k",
+    "SELECT window_start, window_end, k, g, count(v) AS n FROM {tumble 7} GROUP BY window_start, window_end, k, g",
+    "SELECT window_start, k, sum(d) AS s, avg(d) AS a FROM {tumble 30} GROUP BY window_start, window_end, k",
+    "SELECT window_end, g, max(k) AS hi, min(k) AS lo FROM {tumble 30} GROUP BY window_start, window_end, g",
+    "SELECT window_start, k, approx_percentile_cont(f, 0.5) AS p50, approx_percentile_cont(f, 0.99) AS p99 FROM {tumble 60} GROUP BY window_start, window_end, k",
+    "SELECT window_start, approx_median(v) AS m FROM {tumble 60} GROUP BY window_start, window_end",
+    "SELECT window_start, k, median(v) AS m FROM {tumble 60} GROUP BY window_start, window_end, k",
+    "SELECT window_start, k, count(DISTINCT g) AS n, count(DISTINCT v) AS m FROM {tumble 20} GROUP BY window_start, window_end, k",
+    "SELECT window_start, sum(DISTINCT g) AS s, avg(v) AS a FROM {tumble 20} GROUP BY window_start, window_end",
+    "SELECT window_start, k, count(*) FILTER (WHERE v > 0) AS n, sum(v) FILTER (WHERE b) AS s FROM {tumble 20} GROUP BY window_start, window_end, k",
+    "SELECT window_start, k, count(*) AS n FROM {tumble 20} GROUP BY window_start, window_end, k HAVING count(*) > 5",
+    "SELECT window_start, k, stddev(f) AS s, var_pop(f) AS v FROM {tumble 30} GROUP BY window_start, window_end, k",
+    "SELECT window_start, corr(v, f) AS c, covar_samp(v, f) AS s FROM {tumble 30} GROUP BY window_start, window_end",
+    "SELECT window_start, k, bool_and(b) AS a, bool_or(b) AS o FROM {tumble 30} GROUP BY window_start, window_end, k",
+    "SELECT window_start, bit_and(g) AS a, bit_or(g) AS o, bit_xor(g) AS x FROM {tumble 30} GROUP BY window_start, window_end",
+    "SELECT window_start, k, approx_distinct(v) AS n FROM {tumble 60} GROUP BY window_start, window_end, k",
+    "SELECT window_start, g, first_value(v ORDER BY ts, v, f) AS first, last_value(v ORDER BY ts, v, f) AS last FROM {tumble 30} GROUP BY window_start, window_end, g",
+    "SELECT window_start, array_length(array_agg(v)) AS n FROM {tumble 30} GROUP BY window_start, window_end",
+    "SELECT window_start, string_agg(k, ',' ORDER BY ts, k, v) AS s FROM {tumble 10} GROUP BY window_start, window_end",
+    "SELECT window_start, b, count(*) AS n FROM {tumble 30} GROUP BY window_start, window_end, b",
+    "SELECT window_start, g % 2 AS parity, sum(v) AS s FROM {tumble 30} GROUP BY window_start, window_end, g % 2",
+    "SELECT window_start, upper(k) AS u, sum(v * 2) AS s FROM {tumble 30} WHERE v > -500 GROUP BY window_start, window_end, upper(k)",
+    "SELECT window_start, k, sum(v) / count(*) AS mean, sum(v) + 1 AS more FROM {tumble 30} GROUP BY window_start, window_end, k",
+    "SELECT window_start, d, count(*) AS n FROM {tumble 60} WHERE d > 400 GROUP BY window_start, window_end, d",
+    "SELECT window_start, f > 0 AS up, count(*) AS n, max(ts) AS latest FROM {tumble 30} GROUP BY window_start, window_end, f > 0",
+    "SELECT count(*) AS n, window_start FROM {tumble 1} GROUP BY window_start, window_end",
+    "SELECT window_start, k, max(v) - min(v) AS spread FROM {tumble 45} GROUP BY window_start, window_end, k HAVING max(v) > 100 AND min(v) < 0",
+    "SELECT window_start, regr_slope(f, v) AS slope FROM {tumble 60} GROUP BY window_start, window_end",
+    // Hopping windows.
+    "SELECT window_start, window_end, count(*) AS n FROM {hop 5 20} GROUP BY window_start, window_end",
+    "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, avg(f) AS a, min(v) AS lo, max(v) AS hi FROM {hop 10 30} GROUP BY window_start, window_end, k",
+    "SELECT window_start, k, approx_percentile_cont(f, 0.9) AS p90 FROM {hop 10 60} GROUP BY window_start, window_end, k",
+    "SELECT window_start, k, count(DISTINCT v) AS n FROM {hop 10 40} GROUP BY window_start, window_end, k",
+    "SELECT window_start, g, sum(d) AS s FROM {hop 15 30} WHERE b GROUP BY window_start, window_end, g",
+    "SELECT window_start, count(*) FILTER (WHERE v > 0) AS up FROM {hop 4 12} GROUP BY window_start, window_end",
+    "SELECT window_start, k, stddev(v) AS s FROM {hop 20 60} GROUP BY window_start, window_end, k HAVING count(*) > 10",
+    "SELECT window_start, median(f) AS m FROM {hop 20 60} GROUP BY window_start, window_end",
+    "SELECT window_start, string_agg(k, ',' ORDER BY ts, k, v) AS s FROM {hop 5 10} GROUP BY window_start, window_end",
+    // Without windows.
+    "SELECT count(*) AS n FROM events",
+    "SELECT count(*) AS n, sum(v) AS s, avg(f) AS a, min(d) AS lo, max(k) AS hi FROM events WHERE v > 0",
+    "SELECT k, count(*) AS n, sum(v) AS s FROM events GROUP BY k",
+    "SELECT k, g, avg(f) AS a, max(v) AS hi FROM events GROUP BY k, g",
+    "SELECT g, approx_percentile_cont(f, 0.95) AS p95, count(DISTINCT k) AS n FROM events GROUP BY g",
+    "SELECT k, count(*) AS n FROM events GROUP BY k HAVING count(*) > 60",
+    "SELECT DISTINCT k, g FROM events",
+    "SELECT sum(v) FILTER (WHERE b) AS yes, sum(v) FILTER (WHERE NOT b) AS no FROM events",
+    "SELECT date_trunc('minute', ts) AS minute, median(v) AS m FROM events GROUP BY date_trunc('minute', ts)",
+    "SELECT g, var_samp(f) AS v, bool_or(b) AS b FROM events WHERE k IS NOT NULL GROUP BY g",
+    "SELECT count(*) AS n FROM events WHERE v > 100000",
+    // Over the results of others.
+    "SELECT k, sum(n) AS total FROM (SELECT window_start, k, count(*) AS n FROM {tumble 10} GROUP BY window_start, window_end, k) w GROUP BY k",
+    "SELECT n, count(*) AS keys FROM (SELECT k, count(*) AS n FROM events GROUP BY k) w GROUP BY n",
+    "SELECT max(n) AS hi, min(n) AS lo, count(*) AS c FROM (SELECT g, count(*) AS n FROM events GROUP BY g) w",
+    "SELECT window_start, n * 10 AS n FROM (SELECT window_start, count(*) AS n FROM {hop 10 20} GROUP BY window_start, window_end) w WHERE n > 20",
+];
+
+/// The query as a pipeline has it.
+pub fn streaming(query: &str) -> String {
+    replace(query, |slide, size| match slide {
+        None => format!("TUMBLE(events, ts, INTERVAL '{size} seconds')"),
+        Some(slide) => format!("HOP(events, ts, INTERVAL '{slide} seconds', INTERVAL '{size} seconds')"),
+    })
+}
+
+/// The query over the whole table.
+pub fn batch(query: &str) -> String {
+    replace(query, |slide, size| {
+        let step = slide.unwrap_or(size);
+        let windows = (0..size / step).map(|back| {
+            let start = format!("date_bin(INTERVAL '{step} seconds', ts) - INTERVAL '{} seconds'", back * step);
+            format!("SELECT *, {start} AS window_start, {start} + INTERVAL '{size} seconds' AS window_end FROM events")
+        });
+        format!("({})", windows.collect::<Vec<_>>().join(" UNION ALL "))
+    })
+}
+
+fn replace(query: &str, window: impl Fn(Option<u64>, u64) -> String) -> String {
+    let Some((before, rest)) = query.split_once('{') else { return query.to_string() };
+    let (inside, after) = rest.split_once('}').unwrap();
+    let words: Vec<&str> = inside.split(' ').collect();
+    let text = match words[..] {
+        ["tumble", size] => window(None, size.parse().unwrap()),
+        ["hop", slide, size] => window(Some(slide.parse().unwrap()), size.parse().unwrap()),
+        _ => panic!("{inside} is no window"),
+    };
+    format!("{before}{text}{}", replace(after, window))
+}
