@@ -71,7 +71,7 @@ impl Aggregate {
             Some(_) => values.split_at(values.len() - 1),
             None => (values, [].as_slice()),
         };
-        let filter = filter.first().map(|filter| as_filter(filter)).transpose()?;
+        let filter = filter.first().map(as_filter).transpose()?;
         if !self.function.order_sensitivity().hard_requires() {
             return accumulator.update_batch(values, groups, filter.as_ref(), total).map_err(fault);
         }
