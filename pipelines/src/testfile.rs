@@ -6,6 +6,7 @@ use crate::bind::{Scope, query};
 use crate::parse::syntax::{fold, is_word, syntax_error};
 use crate::parse::{Words, split};
 use crate::program::SqlText;
+use crate::types::sql_names;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -194,9 +195,9 @@ impl Insert {
         let simplifier = ExprSimplifier::new(SimplifyContext::default());
         let simple = simplifier.coerce(planned, &schema).and_then(|e| simplifier.simplify(e));
         match simple {
-            Ok(Expr::Literal(value, _)) => {
-                value.cast_to(data_type).map_err(|_| Error::user(format!("{expr} cannot be read as {data_type}")))
-            }
+            Ok(Expr::Literal(value, _)) => value
+                .cast_to(data_type)
+                .map_err(|_| Error::user(format!("{expr} cannot be read as {}", sql_names(&data_type.to_string())))),
             _ => Err(Error::user(format!("{expr} is not a constant"))),
         }
     }

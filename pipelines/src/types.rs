@@ -51,6 +51,28 @@ pub(crate) fn arrow_type(sql: &Sql) -> Result<Arrow> {
     })
 }
 
+/// Arrow's names of types in a message as SQL's.
+pub(crate) fn sql_names(message: &str) -> String {
+    const NAMES: [(&str, &str); 15] = [
+        ("Utf8View", "TEXT"),
+        ("LargeUtf8", "TEXT"),
+        ("Utf8", "TEXT"),
+        ("UInt8", "TINYINT UNSIGNED"),
+        ("UInt16", "SMALLINT UNSIGNED"),
+        ("UInt32", "INT UNSIGNED"),
+        ("UInt64", "BIGINT UNSIGNED"),
+        ("Int8", "TINYINT"),
+        ("Int16", "SMALLINT"),
+        ("Int32", "INT"),
+        ("Int64", "BIGINT"),
+        ("Float32", "REAL"),
+        ("Float64", "DOUBLE"),
+        ("Timestamp(ns)", "TIMESTAMP"),
+        ("Interval(MonthDayNano)", "INTERVAL"),
+    ];
+    NAMES.iter().fold(message.to_string(), |text, (arrow, sql)| text.replace(arrow, sql))
+}
+
 fn decimal(info: &ExactNumberInfo) -> Result<Arrow> {
     let (precision, scale) = match info {
         ExactNumberInfo::None => (u64::from(DECIMAL128_MAX_PRECISION), 10),

@@ -3,6 +3,7 @@
 use super::Scope;
 use crate::parse::{Words, lower_first};
 use crate::registry;
+use crate::types::sql_names;
 use datafusion::common::{DataFusionError, SchemaError};
 use thalweg_schemas::error::{Error, Position};
 use thalweg_schemas::suggest::closest;
@@ -109,7 +110,9 @@ fn wrong_arguments(message: &str, words: &Words) -> Option<Error> {
     let name = quoted_after(message, "Function '").or_else(|| quoted_after(message, "for function '"))?;
     let received = message.split("(DataType: ").nth(1).and_then(|rest| rest.split(')').next());
     let error = match received {
-        Some(received) => Error::user(format!("function \"{name}\" does not take an argument of type {received}")),
+        Some(received) => {
+            Error::user(format!("function \"{name}\" does not take an argument of type {}", sql_names(received)))
+        }
         None => Error::user(format!("function \"{name}\" does not take these arguments")),
     };
     Some(located(error.with_hint("Cast the argument, or take another column."), words.find(name), words))
@@ -167,5 +170,5 @@ fn one_line(message: &str) -> String {
     for prefix in ["Error during planning: ", "This feature is not implemented: ", "type_coercion", "caused by"] {
         line = line.strip_prefix(prefix).unwrap_or(line).trim();
     }
-    lower_first(line.trim_end_matches('.'))
+    lower_first(&sql_names(line.trim_end_matches('.')))
 }

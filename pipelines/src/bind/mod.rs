@@ -1,5 +1,6 @@
 //! What names mean: the relations declared so far, and the queries over them as logical plans.
 
+mod connector;
 pub(crate) mod messages;
 pub(crate) mod order;
 pub(crate) mod query;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_operators::plan::TimeOrigin;
 use thalweg_operators::window::Window;
+use thalweg_schemas::error::Error;
 
 /// A relation that queries can read.
 #[derive(Clone, Debug)]
@@ -74,6 +76,14 @@ impl Relation {
 pub(crate) struct Scope {
     pub relations: BTreeMap<String, Arc<Relation>>,
     pub failed: BTreeSet<String>,
+}
+
+/// Both results, or the errors of both.
+pub(crate) fn both<A, B>(a: Result<A, Vec<Error>>, b: Result<B, Vec<Error>>) -> Result<(A, B), Vec<Error>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (a, b) => Err(a.err().into_iter().chain(b.err()).flatten().collect()),
+    }
 }
 
 /// A relation as DataFusion's planner sees it.

@@ -1,7 +1,7 @@
 //! `CREATE SINK`: its connector and options, checked, and which of a relation's streams it takes.
 
-use super::source::{connector, format_of};
-use super::{Mode, Scope, messages, query};
+use super::connector::{connector, format_of};
+use super::{Mode, Scope, both, messages, query};
 use crate::lower::{self, LateRows, Lowered};
 use crate::parse::Words;
 use crate::parse::ddl::{CreateSink, SinkInput};
@@ -25,19 +25,8 @@ pub(crate) fn bind(
 ) -> Result<BoundSink, Vec<Error>> {
     let name = &sink.name;
     let owner = format!("sink \"{}\"", name.value);
-    let mut errors = Vec::new();
-    let configured = match connector(&sink.options, connectors, |c| c.sink.is_some(), &owner, name) {
-        Ok(connector) => match connector.sink {
-            Some(side) => configure(sink, connector, &side).map_err(|mut found| errors.append(&mut found)).ok(),
-            None => None,
-        },
-        Err(error) => {
-            errors.push(error);
-            None
-        }
-    };
-    let input = input(sink, scope, words).map_err(|error| errors.push(error.at(words.start()))).ok();
-    let (Some((connector, side, options)), Some(input)) = (configured, input) else { return Err(errors) };
+    let input = input(sink, scope, words).map_err(|error| vec![error.at(words.start())]);
+    let ((connector, side, options), input) = both(configure(sink, connectors, &owner), input)?;
     let read = match (input.mode, side.takes_changelog) {
         (Mode::Append | Mode::Windows, _) => Read::Finals,
         (Mode::Changelog, true) => Read::Changes,
@@ -91,9 +80,11 @@ type Configured<'a> = (&'a ConnectorSpec, SinkSpec, Options);
 
 fn configure<'a>(
     sink: &CreateSink,
-    connector: &'a ConnectorSpec,
-    side: &SinkSpec,
+    connectors: &'a [ConnectorSpec],
+    owner: &str,
 ) -> Result<Configured<'a>, Vec<Error>> {
+    let found = connector(&sink.options, connectors, |c| c.sink, owner, &sink.name);
+    let (connector, side) = found.map_err(|error| vec![error])?;
     let format = format_of(&sink.options, side.formats, connector.name).map_err(|error| vec![error])?;
     let mut specs: Vec<OptionSpec> = side.options.to_vec();
     if let Some(format) = format {
@@ -109,5 +100,5 @@ fn configure<'a>(
     let given: Vec<GivenOption> = sink.options.iter().filter(|o| o.name != "connector").cloned().collect();
     let options = Options::check(&specs, &given, &format!("connector '{}'", connector.name))
         .map_err(|errors| errors.into_iter().map(|e| e.at(sink.name.position.clone())).collect::<Vec<_>>())?;
-    Ok((connector, *side, options))
+    Ok((connector, side, options))
 }

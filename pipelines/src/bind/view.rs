@@ -1,6 +1,6 @@
 //! `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.
 
-use super::{Mode, Relation, RelationKind, Scope, query};
+use super::{Mode, Relation, RelationKind, Scope, both, query};
 use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::CreateView;
@@ -59,10 +59,7 @@ pub(crate) fn bind(view: &CreateView, scope: &Scope, words: &Words) -> Result<Bo
     let options = Options::check(OPTIONS, &view.options, &format!("view \"{name}\""))
         .map_err(|errors| errors.into_iter().map(|e| e.at(view.name.position.clone())).collect::<Vec<_>>());
     let planned = query::plan((*view.query).clone(), scope, words).map_err(|error| vec![error]);
-    let (options, planned) = match (options, planned) {
-        (Ok(options), Ok(planned)) => (options, planned),
-        (options, planned) => return Err(options.err().into_iter().chain(planned.err()).flatten().collect()),
-    };
+    let (options, planned) = both(options, planned)?;
     materialized(view, &late_rows(&options), planned, scope, words).map_err(|error| vec![error.at(words.start())])
 }
 

@@ -3,6 +3,7 @@
 use super::{Scope, WindowSource, query};
 use crate::parse::Words;
 use crate::parse::syntax::fold;
+use crate::types::sql_names;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
@@ -222,8 +223,11 @@ fn window_source(
     let data_type = fields[at].data_type().clone();
     if !matches!(data_type, DataType::Timestamp(_, _)) {
         return Err(located(
-            Error::user(format!("column \"{name}\" is of type {data_type}, and windows are over a TIMESTAMP"))
-                .with_hint("Declare it as TIMESTAMP in the source."),
+            Error::user(format!(
+                "column \"{name}\" is of type {}, and windows are over a TIMESTAMP",
+                sql_names(&data_type.to_string())
+            ))
+            .with_hint("Declare it as TIMESTAMP in the source."),
         ));
     }
     let kept: Vec<usize> =

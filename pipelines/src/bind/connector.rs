@@ -1,0 +1,194 @@
+//! `WITH (..)`: the connector that a statement names, its format, and the options of both, checked.
+
+use crate::parse::ddl::{CreateSource, Name};
+use thalweg_operators::plan::{OnBad, WatermarkPlan};
+use thalweg_schemas::connector::{ConnectorSpec, SourceSpec};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::format::{self, FormatSpec};
+use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
+use thalweg_schemas::suggest::closest;
+use thalweg_schemas::table::Column;
+
+/// The options that every source has, whatever its connector.
+const ENGINE: &[OptionSpec] = &[
+    OptionSpec {
+        name: "on_bad",
+        kind: OptionKind::OneOf(&["dead_letter", "fail"]),
+        default: Some("dead_letter"),
+        required: false,
+        doc: "What happens to a record that is not a row: it is kept with the dead letters, or it ends the run.",
+    },
+    OptionSpec {
+        name: "idle_timeout",
+        kind: OptionKind::Duration,
+        default: Some("30s"),
+        required: false,
+        doc: "After how long without a row a partition no longer holds the watermark back.",
+    },
+    OptionSpec {
+        name: "future_max",
+        kind: OptionKind::Duration,
+        default: Some("10 minutes"),
+        required: false,
+        doc: "How far ahead of the clock an event time may be; beyond it the row is a dead letter.",
+    },
+];
+
+/// The connector that the options name, with the side of it that is needed.
+pub(super) fn connector<'a, S>(
+    given: &[GivenOption],
+    connectors: &'a [ConnectorSpec],
+    side: impl Fn(&ConnectorSpec) -> Option<S>,
+    owner: &str,
+    name: &Name,
+) -> Result<(&'a ConnectorSpec, S)> {
+    let names = || connectors.iter().filter(|c| side(c).is_some()).map(|c| c.name);
+    let known = || format!("There are: {}.", names().collect::<Vec<_>>().join(", "));
+    let Some(option) = given.iter().find(|o| o.name == "connector") else {
+        return Err(Error::user(format!("{owner} names no connector"))
+            .with_hint(format!("Write WITH (connector = '...', ...). {}", known()))
+            .at(name.position.clone()));
+    };
+    let located = |error: Error| option.position.clone().into_iter().fold(error, Error::at);
+    match connectors.iter().find(|c| c.name == option.value).map(|c| (c, side(c))) {
+        Some((connector, Some(side))) => Ok((connector, side)),
+        Some((connector, None)) => {
+            let kind = owner.split(' ').next().unwrap_or_default();
+            Err(located(Error::user(format!("connector '{}' is not a {kind}", connector.name)).with_hint(known())))
+        }
+        None => {
+            let error = Error::user(format!("connector '{}' does not exist", option.value));
+            Err(located(match closest(&option.value, names()) {
+                Some(near) => error.with_hint(format!("Did you mean '{near}'?")),
+                None => error.with_hint(known()),
+            }))
+        }
+    }
+}
+
+/// The format that the options name, or the first that the connector takes.
+pub(super) fn format_of(
+    given: &[GivenOption],
+    formats: &[&'static str],
+    connector: &str,
+) -> Result<Option<&'static FormatSpec>> {
+    let option = given.iter().find(|o| o.name == "format");
+    let located = |error: Error| option.and_then(|o| o.position.clone()).into_iter().fold(error, Error::at);
+    let written = match (option, formats) {
+        (None, []) => return Ok(None),
+        (Some(option), []) => {
+            return Err(located(
+                Error::user(format!("connector '{connector}' takes no format, and '{}' is given", option.value))
+                    .with_hint("Leave the option out: the rows have types of their own."),
+            ));
+        }
+        (None, [first, ..]) => by_suffix(given).filter(|name| formats.contains(name)).unwrap_or(first),
+        (Some(option), _) => option.value.as_str(),
+    };
+    match format::by_name(written).filter(|f| formats.contains(&f.name)) {
+        Some(format) => Ok(Some(format)),
+        None => {
+            let error = Error::user(format!("connector '{connector}' has no format '{written}'"));
+            Err(located(match closest(written, formats.iter().copied()) {
+                Some(near) => error.with_hint(format!("Did you mean '{near}'?")),
+                None => error.with_hint(format!("It has: {}.", formats.join(", "))),
+            }))
+        }
+    }
+}
+
+/// The format that the end of the path tells, compressed or not.
+fn by_suffix(given: &[GivenOption]) -> Option<&'static str> {
+    let path = given.iter().find(|o| o.name == "path")?.value.to_lowercase();
+    let path = [".gz", ".zst"].iter().find_map(|suffix| path.strip_suffix(suffix)).unwrap_or(&path);
+    match path.rsplit_once('.')?.1 {
+        "json" | "ndjson" | "jsonl" => Some("json"),
+        suffix => format::ALL.iter().map(|f| f.name).find(|name| *name == suffix),
+    }
+}
+
+/// A source's options, each with whom it belongs to.
+pub(super) struct Configured {
+    pub connector: &'static str,
+    pub options: Options,
+    pub format: Option<&'static FormatSpec>,
+    pub format_options: Options,
+    pub bounded: bool,
+    side: SourceSpec,
+    engine: Options,
+}
+
+/// Checks the options of a source.
+pub(super) fn configure(
+    source: &CreateSource,
+    connectors: &[ConnectorSpec],
+    owner: &str,
+) -> Result<Configured, Vec<Error>> {
+    let found = connector(&source.options, connectors, |c| c.source, owner, &source.name);
+    let (connector, side) = found.map_err(|error| vec![error])?;
+    let format = format_of(&source.options, side.formats, connector.name).map_err(|error| vec![error])?;
+    let of_format = format.map_or(&[][..], |f| f.options);
+    let given: Vec<GivenOption> =
+        source.options.iter().filter(|o| o.name != "connector" && o.name != "format").cloned().collect();
+    let all: Vec<OptionSpec> = side.options.iter().chain(of_format).chain(ENGINE).copied().collect();
+    let owner = format!("connector '{}'", connector.name);
+    let check = |specs: &[OptionSpec], given: &[GivenOption]| {
+        let located = |error: Error| error.at(source.name.position.clone());
+        Options::check(specs, given, &owner).map_err(|errors| errors.into_iter().map(located).collect::<Vec<_>>())
+    };
+    check(&all, &given)?;
+    let part = |specs: &[OptionSpec]| {
+        let is = |spec: &OptionSpec, name: &str| {
+            spec.name == name || spec.name.ends_with('.') && name.starts_with(spec.name)
+        };
+        let belongs = |o: &&GivenOption| specs.iter().any(|spec| is(spec, &o.name));
+        check(specs, &given.iter().filter(belongs).cloned().collect::<Vec<_>>())
+    };
+    let options = part(side.options)?;
+    let bounded = (side.bounded)(&options);
+    let (format_options, engine) = (part(of_format)?, part(ENGINE)?);
+    Ok(Configured { connector: connector.name, options, format, format_options, bounded, side, engine })
+}
+
+/// Columns, and the event time among them with how late rows may be, in nanoseconds.
+type Builtin = (Vec<Column>, Option<(String, i64)>);
+
+impl Configured {
+    /// What happens to a record that is not a row.
+    pub(super) fn on_bad(&self) -> OnBad {
+        if self.engine.get("on_bad") == Some("fail") { OnBad::Fail } else { OnBad::DeadLetter }
+    }
+
+    /// The columns that the connector brings along.
+    pub(super) fn builtin(&self, owner: &str) -> Result<Builtin> {
+        match self.side.columns {
+            Some(columns) => columns(&self.options).map(|c| (c.columns, c.watermark)),
+            None => Err(Error::user(format!("{owner} declares no columns"))
+                .with_hint("Write them after its name: (ts TIMESTAMP NOT NULL, host TEXT, ...).")),
+        }
+    }
+
+    /// The promise about event time.
+    pub(super) fn watermark(&self, column: usize, lateness_ns: i64) -> WatermarkPlan {
+        let ns = |name: &str| {
+            let length = self.engine.duration(name).unwrap_or_default();
+            i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)
+        };
+        WatermarkPlan { column, lateness_ns, idle_timeout_ns: ns("idle_timeout"), future_max_ns: ns("future_max") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_tells_the_format() {
+        let of = |path: &str| by_suffix(&[GivenOption { name: "path".into(), value: path.into(), position: None }]);
+        assert_eq!(of("a/b.*/x.CSV.gz"), Some("csv"));
+        assert_eq!(of("a/*.ndjson"), Some("json"));
+        assert_eq!(of("a/*.parquet"), Some("parquet"));
+        assert_eq!(of("a/*.txt"), None);
+        assert_eq!(of("folder"), None);
+    }
+}
