@@ -1,5 +1,6 @@
 //! What was said of groups, so that it can be taken back exactly when it changes.
 
+use super::Part;
 use super::keyed::KeyedRows;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::buffer::BooleanBuffer;
@@ -38,10 +39,9 @@ impl Emitted {
     /// The results of `numbers` are now `new`; what that changes.
     pub fn replace(&mut self, numbers: Vec<u32>, new: Vec<ArrayRef>) -> Result<Change> {
         let known: Vec<bool> = numbers.iter().map(|n| self.rows.contains(*n)).collect();
-        let retracted: Vec<u32> = numbers.iter().zip(&known).filter(|(_, known)| **known).map(|(n, _)| *n).collect();
-        let old = self.rows.get(&retracted)?;
+        let Part { numbers: retracted, states: old } = self.rows.part_of(&numbers)?;
         if retracted.is_empty() {
-            self.rows.put(numbers.clone(), new.clone())?;
+            self.rows.put(Part { numbers: numbers.clone(), states: new.clone() })?;
             return Ok(Change { retracted, old, inserted: numbers, new });
         }
         // A result that came out the same is not worth a retraction.
@@ -60,16 +60,15 @@ impl Emitted {
             new: new.clone(),
         };
         if !inserted.is_empty() {
-            self.rows.put(inserted, new)?;
+            self.rows.put(Part { numbers: inserted, states: new })?;
         }
         Ok(change)
     }
 
     /// The groups `numbers` have no result any more.
     pub fn withdraw(&mut self, numbers: &[u32]) -> Result<Change> {
-        let known: Vec<u32> = numbers.iter().copied().filter(|n| self.rows.contains(*n)).collect();
-        let old = self.rows.get(&known)?;
-        let new = self.rows.get(&[])?;
+        let Part { numbers: known, states: old } = self.rows.part_of(numbers)?;
+        let new = self.rows.part_of(&[])?.states;
         self.rows.remove(&known);
         Ok(Change { retracted: known, old, inserted: Vec::new(), new })
     }

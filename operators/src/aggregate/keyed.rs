@@ -1,17 +1,15 @@
 //! Keys with numbers, and Arrow rows that are found by such a number.
 
+use super::Part;
 use super::table::Grouping;
 use crate::evaluate::fault;
-use arrow::array::{ArrayRef, UInt64Array, new_empty_array};
-use arrow::compute::{interleave, take};
+use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array, new_empty_array};
+use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_expr::EmitTo;
 use datafusion_physical_plan::aggregates::group_values::GroupValues;
 use hashbrown::HashMap;
 use thalweg_schemas::error::Result;
-
-/// How often the rows of a [`KeyedRows`] may lie in separate chunks before they are put together.
-const CHUNKS_MAX: usize = 64;
 
 /// The keys that are in use, each with a number.
 ///
@@ -20,7 +18,7 @@ pub(crate) struct Keys {
     grouping: Grouping,
     table: Option<Box<dyn GroupValues>>,
     /// The keys' values, by number.
-    values: KeyedRows,
+    values: KeyValues,
     /// How many holders each number has.
     holders: Vec<u32>,
     unheld: usize,
@@ -28,9 +26,8 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub fn new(grouping: Grouping) -> Result<Keys> {
-        let types = grouping.key_schema.fields().iter().map(|f| f.data_type().clone()).collect();
         let table = grouping.key_table()?;
-        Ok(Keys { grouping, table, values: KeyedRows::new(types), holders: Vec::new(), unheld: 0 })
+        Ok(Keys { grouping, table, values: KeyValues::default(), holders: Vec::new(), unheld: 0 })
     }
 
     /// The numbers of the keys in `columns`, new ones where they are new. A new key has no holder yet.
@@ -54,7 +51,7 @@ impl Keys {
             }
             let first = UInt64Array::from(first);
             let new = columns.iter().map(|c| take(c, &first, None)).collect::<Result<Vec<_>, _>>()?;
-            self.values.put((known as u32..table.len() as u32).collect(), new)?;
+            self.values.append(new)?;
             self.unheld += table.len() - known;
             self.holders.resize(table.len(), 0);
         }
@@ -65,6 +62,9 @@ impl Keys {
     pub fn values(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
         if self.table.is_none() {
             return Ok(Vec::new());
+        }
+        if numbers.is_empty() {
+            return Ok(self.grouping.key_schema.fields().iter().map(|f| new_empty_array(f.data_type())).collect());
         }
         self.values.get(numbers)
     }
@@ -95,14 +95,14 @@ impl Keys {
             return Ok(None);
         }
         let kept: Vec<u32> = (0..self.holders.len() as u32).filter(|n| self.holders[*n as usize] > 0).collect();
-        let columns = self.values.get(&kept)?;
+        let columns = self.values(&kept)?;
         let mut renamed = vec![None; self.holders.len()];
         for (new, &old) in kept.iter().enumerate() {
             renamed[old as usize] = Some(new as u32);
         }
         let holders: Vec<u32> = kept.iter().map(|&old| self.holders[old as usize]).collect();
         self.table = self.grouping.key_table()?;
-        self.values = KeyedRows::new(self.values.types.clone());
+        self.values = KeyValues::default();
         (self.holders, self.unheld) = (Vec::new(), 0);
         self.number(&columns, kept.len())?;
         self.holders = holders;
@@ -125,101 +125,196 @@ impl Drop for Keys {
     }
 }
 
-/// Arrow rows found by number; rows are replaced by adding a chunk, and put together now and then.
+/// Rows by dense numbers, which only grow in number: each chunk twice as long as the next, so that there are few.
+#[derive(Default)]
+struct KeyValues {
+    /// The first number of each chunk, and its columns.
+    chunks: Vec<(u32, Vec<ArrayRef>)>,
+    len: u32,
+}
+
+impl KeyValues {
+    fn append(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let rows = columns[0].len() as u32;
+        self.chunks.push((self.len, columns));
+        self.len += rows;
+        let mut from = self.chunks.len() - 1;
+        while from > 0 && self.chunks[from].0 - self.chunks[from - 1].0 < 2 * (self.len - self.chunks[from].0) {
+            from -= 1;
+        }
+        let together = self.chunks.split_off(from);
+        let columns = (0..together[0].1.len())
+            .map(|column| concat(&together.iter().map(|(_, c)| c[column].as_ref()).collect::<Vec<_>>()))
+            .collect::<Result<_, _>>()?;
+        self.chunks.push((together[0].0, columns));
+        Ok(())
+    }
+
+    fn get(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        if let [(_, columns)] = self.chunks.as_slice() {
+            let rows = UInt32Array::from(numbers.to_vec());
+            return Ok(columns.iter().map(|column| take(column, &rows, None)).collect::<Result<_, _>>()?);
+        }
+        let place = |number: &u32| {
+            let chunk = self.chunks.partition_point(|(first, _)| first <= number) - 1;
+            (chunk, (number - self.chunks[chunk].0) as usize)
+        };
+        let places: Vec<(usize, usize)> = numbers.iter().map(place).collect();
+        let columns = self.chunks.first().map_or(0, |(_, columns)| columns.len());
+        let gather = |column: usize| {
+            let arrays: Vec<_> = self.chunks.iter().map(|(_, chunk)| chunk[column].as_ref()).collect();
+            interleave(&arrays, &places)
+        };
+        Ok((0..columns).map(gather).collect::<Result<_, _>>()?)
+    }
+
+    fn size(&self) -> usize {
+        self.chunks.iter().flat_map(|(_, columns)| columns).map(|column| column.get_array_memory_size()).sum()
+    }
+}
+
+/// Arrow rows found by number. A row is replaced by adding a chunk; chunks are put together so that each is at least
+/// twice as long as the next, and all of them when the replaced rows are the most. So a change costs by how much it
+/// changes, not by how much there is.
 pub(crate) struct KeyedRows {
     types: Vec<DataType>,
+    /// The chunk and the row where each number is; what lies elsewhere under its name was replaced.
     places: HashMap<u32, (u32, u32)>,
-    /// The numbers in the order in which they came.
-    numbers: Vec<u32>,
-    chunks: Vec<Vec<ArrayRef>>,
+    chunks: Vec<Part>,
     stored: usize,
 }
 
 impl KeyedRows {
     pub fn new(types: Vec<DataType>) -> KeyedRows {
-        KeyedRows { types, places: HashMap::new(), numbers: Vec::new(), chunks: Vec::new(), stored: 0 }
+        KeyedRows { types, places: HashMap::new(), chunks: Vec::new(), stored: 0 }
     }
 
     pub fn contains(&self, number: u32) -> bool {
         self.places.contains_key(&number)
     }
 
-    /// All numbers, in the order in which they came.
-    pub fn numbers(&self) -> &[u32] {
-        &self.numbers
+    pub fn len(&self) -> usize {
+        self.places.len()
     }
 
-    /// Puts one row for each of `numbers`, which are distinct, in place of what was there.
-    pub fn put(&mut self, numbers: Vec<u32>, columns: Vec<ArrayRef>) -> Result<()> {
+    /// Puts the rows of `part`, whose numbers are distinct, in place of what was there.
+    pub fn put(&mut self, part: Part) -> Result<()> {
         let chunk = self.chunks.len() as u32;
-        for (row, &number) in numbers.iter().enumerate() {
-            if self.places.insert(number, (chunk, row as u32)).is_none() {
-                self.numbers.push(number);
+        for (row, &number) in part.numbers.iter().enumerate() {
+            self.places.insert(number, (chunk, row as u32));
+        }
+        self.stored += part.numbers.len();
+        self.chunks.push(part);
+        let (mut from, mut rows) = (self.chunks.len(), 0);
+        while from > 0 && self.chunks[from - 1].numbers.len() < 2 * rows.max(1) {
+            from -= 1;
+            rows += self.chunks[from].numbers.len();
+        }
+        if self.stored > 2 * self.places.len() + 1_024 {
+            from = 0;
+        } else if from + 1 >= self.chunks.len() {
+            return Ok(());
+        }
+        self.put_together(from)
+    }
+
+    /// The rows of those of `numbers` that are there.
+    pub fn part_of(&self, numbers: &[u32]) -> Result<Part> {
+        let mut there = Vec::with_capacity(numbers.len());
+        let mut places = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            if let Some((chunk, row)) = self.places.get(number) {
+                there.push(*number);
+                places.push((*chunk as usize, *row as usize));
             }
         }
-        self.stored += numbers.len();
-        self.chunks.push(columns);
-        if self.chunks.len() > CHUNKS_MAX || self.stored > 2 * self.numbers.len() + 1_024 {
-            self.put_together()?;
-        }
-        Ok(())
+        Ok(Part { numbers: there, states: self.gather(0, &places)? })
     }
 
-    /// The rows of `numbers`, which must all be there.
-    pub fn get(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
-        let places: Vec<(usize, usize)> = numbers
-            .iter()
-            .map(|number| {
-                let (chunk, row) = self.places[number];
-                (chunk as usize, row as usize)
-            })
-            .collect();
+    /// All rows, in the order in which they lie.
+    pub fn all(&self) -> Result<Part> {
+        match self.chunks.as_slice() {
+            [chunk] if self.stored == self.places.len() => Ok(chunk.clone()),
+            _ => self.live(0),
+        }
+    }
+
+    /// All numbers, in the order in which their rows lie.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        let numbers = self.chunks.iter().enumerate().flat_map(|(chunk, part)| {
+            part.numbers.iter().enumerate().map(move |(row, number)| (*number, (chunk as u32, row as u32)))
+        });
+        numbers.filter(|(number, place)| self.places.get(number) == Some(place)).map(|(number, _)| number)
+    }
+
+    /// Takes rows out.
+    pub fn remove(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            self.places.remove(number);
+        }
+    }
+
+    /// Renames all numbers.
+    pub fn rename(&mut self, renamed: &[Option<u32>]) {
+        let places = std::mem::take(&mut self.places);
+        self.places = HashMap::with_capacity(places.len());
+        for (chunk, part) in self.chunks.iter_mut().enumerate() {
+            for (row, number) in part.numbers.iter_mut().enumerate() {
+                let place = (chunk as u32, row as u32);
+                let live = places.get(number) == Some(&place);
+                // A replaced row may have belonged to a key that is forgotten: its name is never asked for again.
+                *number = renamed[*number as usize].unwrap_or(u32::MAX);
+                if live {
+                    self.places.insert(*number, place);
+                }
+            }
+        }
+    }
+
+    fn gather(&self, from: usize, places: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
         (0..self.types.len())
             .map(|column| {
                 if places.is_empty() {
                     return Ok(new_empty_array(&self.types[column]));
                 }
-                let arrays: Vec<_> = self.chunks.iter().map(|chunk| chunk[column].as_ref()).collect();
-                Ok(interleave(&arrays, &places)?)
+                let arrays: Vec<_> = self.chunks[from..].iter().map(|chunk| chunk.states[column].as_ref()).collect();
+                Ok(interleave(&arrays, places)?)
             })
             .collect()
     }
 
-    /// Takes rows out.
-    pub fn remove(&mut self, numbers: &[u32]) {
-        if numbers.is_empty() {
-            return;
+    /// What was not replaced in the chunks from `from` on.
+    fn live(&self, from: usize) -> Result<Part> {
+        let (mut numbers, mut places) = (Vec::new(), Vec::new());
+        for (chunk, part) in self.chunks.iter().enumerate().skip(from) {
+            for (row, number) in part.numbers.iter().enumerate() {
+                if self.places.get(number) == Some(&(chunk as u32, row as u32)) {
+                    numbers.push(*number);
+                    places.push((chunk - from, row));
+                }
+            }
         }
-        for number in numbers {
-            self.places.remove(number);
-        }
-        let places = &self.places;
-        self.numbers.retain(|number| places.contains_key(number));
+        Ok(Part { states: self.gather(from, &places)?, numbers })
     }
 
-    /// Renames all numbers.
-    pub fn rename(&mut self, renamed: &[Option<u32>]) {
-        let mut places = HashMap::with_capacity(self.places.len());
-        for number in &mut self.numbers {
-            let new = renamed[*number as usize].expect("what is held is not forgotten");
-            places.insert(new, self.places[number]);
-            *number = new;
+    fn put_together(&mut self, from: usize) -> Result<()> {
+        let part = self.live(from)?;
+        self.chunks.truncate(from);
+        for (row, number) in part.numbers.iter().enumerate() {
+            self.places.insert(*number, (from as u32, row as u32));
         }
-        self.places = places;
-    }
-
-    fn put_together(&mut self) -> Result<()> {
-        let columns = self.get(&self.numbers)?;
-        self.chunks = vec![columns];
-        self.stored = self.numbers.len();
-        for (row, number) in self.numbers.iter().enumerate() {
-            self.places.insert(*number, (0, row as u32));
+        if !part.numbers.is_empty() {
+            self.chunks.push(part);
         }
+        self.stored = self.chunks.iter().map(|chunk| chunk.numbers.len()).sum();
         Ok(())
     }
 
     pub fn size(&self) -> usize {
-        let chunks = self.chunks.iter().flatten().map(|column| column.get_array_memory_size()).sum::<usize>();
-        chunks + self.places.capacity() * 13 + self.numbers.capacity() * size_of::<u32>()
+        let columns = self.chunks.iter().flat_map(|chunk| &chunk.states);
+        let chunks = columns.map(|column| column.get_array_memory_size()).sum::<usize>();
+        let numbers = self.chunks.iter().map(|chunk| chunk.numbers.capacity() * size_of::<u32>()).sum::<usize>();
+        // An entry and its byte of control, with the room that a table of 7/8 leaves.
+        chunks + numbers + self.places.capacity() * 8 / 7 * 13
     }
 }

@@ -10,14 +10,16 @@ pub mod percentile;
 pub mod sketch;
 pub(crate) mod table;
 
-use crate::aggregate::keyed::KeyedRows;
+#[cfg(test)]
+mod tests;
+
 use crate::evaluate::fault;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::{SortColumn, lexsort_to_indices, take};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
+use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
@@ -41,22 +43,51 @@ impl Aggregate {
     /// What must be computed from a row: the arguments, the ordering, the filter.
     pub(crate) fn exprs(&self) -> Vec<Arc<dyn PhysicalExpr>> {
         let mut exprs = self.function.expressions();
-        exprs.extend(self.function.order_bys().iter().map(|order| order.expr.clone()));
+        exprs.extend(self.order_bys().iter().map(|order| order.expr.clone()));
         exprs.extend(self.filter.clone());
         exprs
     }
 
+    /// The ordering, of the functions whose answer depends on it. Others (`median`) are not prepared to be handed one,
+    /// or have it for its direction only (`percentile_cont`).
+    fn order_bys(&self) -> &[PhysicalSortExpr] {
+        const HEEDING: [&str; 5] = ["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+        if HEEDING.contains(&self.function.fun().name()) { self.function.order_bys() } else { &[] }
+    }
+
     pub(crate) fn state_fields(&self) -> Result<Vec<FieldRef>> {
-        self.function.state_fields().map_err(fault)
+        let mut fields = self.function.state_fields().map_err(fault)?;
+        // Functions that do not mind the order (`max`) declare the columns of an ORDER BY, and keep none.
+        if let Ok(kept) = self.function.create_accumulator().and_then(|mut accumulator| accumulator.state()) {
+            fields.truncate(kept.len());
+        }
+        Ok(fields)
     }
 
     /// An accumulator for many groups; where the function has none, DataFusion's adapter around one for each.
     pub(crate) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {
-            return self.function.create_groups_accumulator().map_err(fault);
+            let accumulator = self.function.create_groups_accumulator().map_err(fault)?;
+            if !self.is_special() || self.keeps_its_states()? {
+                return Ok(accumulator);
+            }
         }
         let function = self.function.clone();
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+
+    fn is_special(&self) -> bool {
+        self.function.is_distinct() || !self.order_bys().is_empty()
+    }
+
+    /// Some functions offer a grouped form that leaves DISTINCT or ORDER BY unheeded (`bit_xor`, `string_agg`): its
+    /// states are not those that the function declares.
+    fn keeps_its_states(&self) -> Result<bool> {
+        let mut accumulator = self.function.create_groups_accumulator().map_err(fault)?;
+        // Those that cannot say the state of nothing (`first_value`) heed it.
+        let Ok(kept) = accumulator.state(EmitTo::All) else { return Ok(true) };
+        let declared = self.state_fields()?;
+        Ok(kept.iter().map(|state| state.data_type()).eq(declared.iter().map(|field| field.data_type())))
     }
 
     /// Takes rows into `accumulator`: `values` are those of [`exprs`](Self::exprs).
@@ -72,17 +103,20 @@ impl Aggregate {
             None => (values, [].as_slice()),
         };
         let filter = filter.first().map(as_filter).transpose()?;
-        if !self.function.order_sensitivity().hard_requires() {
+        if self.order_bys().is_empty() || !self.function.order_sensitivity().hard_requires() {
             return accumulator.update_batch(values, groups, filter.as_ref(), total).map_err(fault);
+        }
+        if groups.is_empty() {
+            return Ok(());
         }
         // Such a function trusts the order of its input. Each batch is sorted and accumulated for itself, since the
         // merging of states respects the order and appending to one does not.
         let arguments = self.function.expressions().len();
-        let columns = values[arguments..].iter().zip(self.function.order_bys());
+        let columns = values[arguments..].iter().zip(self.order_bys());
         let columns = columns.map(|(values, by)| SortColumn { values: values.clone(), options: Some(by.options) });
         let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None)?;
         let sorted: Vec<ArrayRef> = values.iter().map(|v| take(v, &order, None)).collect::<Result<_, _>>()?;
-        let groups_sorted: Vec<usize> = order.values().iter().map(|&row| groups[row as usize]).collect();
+        let groups_sorted: Vec<u32> = order.values().iter().map(|&row| groups[row as usize] as u32).collect();
         let filter = match filter {
             Some(filter) => Some(as_filter(&take(&filter, &order, None)?)?),
             None => None,
@@ -91,6 +125,7 @@ impl Aggregate {
         let (present, own_groups) = number_groups(&groups_sorted);
         once.update_batch(&sorted, &own_groups, filter.as_ref(), present.len()).map_err(fault)?;
         let state = once.state(EmitTo::All).map_err(fault)?;
+        let present: Vec<usize> = present.into_iter().map(|group| group as usize).collect();
         accumulator.merge_batch(&state, &present, total).map_err(fault)
     }
 }
@@ -123,17 +158,37 @@ impl States {
         Ok(types)
     }
 
-    /// Begins to merge states.
-    pub fn merger(&self) -> Result<Merger> {
+    /// Merges states: gives the numbers of the groups in the order in which they come first, and their merged states.
+    pub fn merge(&self, parts: &[Part]) -> Result<(Vec<u32>, Merger)> {
         let accumulators = self.aggregates.iter().map(Aggregate::accumulator).collect::<Result<_>>()?;
-        Ok(Merger { accumulators, widths: self.widths.clone() })
+        let mut merger = Merger { accumulators, widths: self.widths.clone() };
+        let mut numbering = Numbering::new(parts.iter().map(|part| part.numbers.as_slice()));
+        for part in parts.iter().filter(|part| !part.numbers.is_empty()) {
+            let groups = numbering.positions(&part.numbers);
+            // Only groups that have come: accumulators take for granted that those below the total have had rows.
+            merger.add(&part.states, &groups, numbering.distinct.len())?;
+        }
+        Ok((numbering.distinct, merger))
     }
 
-    /// The results that `states`, one row a group, stand for.
-    pub fn evaluate(&self, states: &[ArrayRef], groups: usize) -> Result<Vec<ArrayRef>> {
-        let mut merger = self.merger()?;
-        merger.add(states, &(0..groups).collect::<Vec<_>>(), groups)?;
-        merger.results()
+    /// As [`merge`](Self::merge), as states again; what needs no merging is taken as it is.
+    pub fn merge_states(&self, mut parts: Vec<Part>) -> Result<Part> {
+        parts.retain(|part| !part.numbers.is_empty());
+        if let [part] = parts.as_slice()
+            && number_groups(&part.numbers).0.len() == part.numbers.len()
+        {
+            return Ok(parts.swap_remove(0));
+        }
+        if parts.is_empty() {
+            return Ok(Part::default());
+        }
+        let (numbers, merger) = self.merge(&parts)?;
+        Ok(Part { numbers, states: merger.states()? })
+    }
+
+    /// The results that `part` stands for, one row a group.
+    pub fn evaluate(&self, part: &Part) -> Result<Vec<ArrayRef>> {
+        self.merge(std::slice::from_ref(part))?.1.results()
     }
 }
 
@@ -148,18 +203,22 @@ impl States {
     }
 }
 
+/// States of groups, by the numbers of their keys: one row each, or several that are to be merged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    pub numbers: Vec<u32>,
+    pub states: Vec<ArrayRef>,
+}
+
 /// Merges states of groups that are numbered from 0.
-///
-/// DataFusion's accumulators take it that a group exists because it had a row: a group must be part of the first
-/// call whose `total` is above its number.
 pub(crate) struct Merger {
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     widths: Vec<usize>,
 }
 
 impl Merger {
-    /// Merges `states`, whose rows belong to `groups`, all of them below `total`.
-    pub fn add(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+    /// Merges `states`, whose rows belong to `groups`; with them `total` groups have come.
+    fn add(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
         let mut states = states;
         for (accumulator, width) in self.accumulators.iter_mut().zip(&self.widths) {
             let (own, rest) = states.split_at(*width);
@@ -185,44 +244,58 @@ impl Merger {
 }
 
 /// The distinct numbers in the order in which they come, and for each of `numbers` its position among them.
-pub(crate) fn number_groups<N: Copy + Eq + std::hash::Hash>(numbers: &[N]) -> (Vec<N>, Vec<usize>) {
-    let mut positions = hashbrown::HashMap::with_capacity(numbers.len());
-    let mut distinct = Vec::new();
-    let position = |number: &N| {
-        *positions.entry(*number).or_insert_with(|| {
-            distinct.push(*number);
-            distinct.len() - 1
-        })
-    };
-    let groups = numbers.iter().map(position).collect();
-    (distinct, groups)
+pub(crate) fn number_groups(numbers: &[u32]) -> (Vec<u32>, Vec<usize>) {
+    let mut numbering = Numbering::new(std::iter::once(numbers));
+    let positions = numbering.positions(numbers);
+    (numbering.distinct, positions)
 }
 
-/// Merges `partials`, whose rows belong to the keys `numbers`, into the states that are held; `on_new` hears of the keys
-/// that had none. Gives the distinct keys.
-pub(crate) fn merge_states(
-    held: &mut KeyedRows,
-    states: &States,
-    numbers: &[u32],
-    partials: &[ArrayRef],
-    on_new: impl FnOnce(&[u32]),
-) -> Result<Vec<u32>> {
-    let distinct = number_groups(numbers).0;
-    let (known, new): (Vec<u32>, Vec<u32>) = distinct.iter().partition(|number| held.contains(**number));
-    on_new(&new);
-    if known.is_empty() && distinct.len() == numbers.len() {
-        // Nothing to merge: the partial states are the states.
-        held.put(distinct.clone(), partials.to_vec())?;
-        return Ok(distinct);
+/// Gives positions to numbers in the order in which they come.
+struct Numbering {
+    distinct: Vec<u32>,
+    positions: Positions,
+}
+
+/// The position of each number that has come.
+enum Positions {
+    /// By number, `u32::MAX` where it has not come: where many of the numbers there are will come.
+    Dense(Vec<u32>),
+    Sparse(hashbrown::HashMap<u32, u32>),
+}
+
+impl Numbering {
+    /// For numbers that are all among `expected`.
+    fn new<'a>(expected: impl Iterator<Item = &'a [u32]>) -> Numbering {
+        let (count, max) =
+            expected.fold((0, 0), |(count, max), n| (count + n.len(), max.max(n.iter().copied().max().unwrap_or(0))));
+        let positions = if max as usize / 16 <= count {
+            Positions::Dense(vec![u32::MAX; max as usize + 1])
+        } else {
+            Positions::Sparse(hashbrown::HashMap::with_capacity(count))
+        };
+        Numbering { distinct: Vec::new(), positions }
     }
-    let mut merger = states.merger()?;
-    // The known ones first, so that the second call brings only groups that have a row in it.
-    let ordered = [known.as_slice(), &new].concat();
-    let positions = number_groups(&[ordered.as_slice(), numbers].concat()).1;
-    if !known.is_empty() {
-        merger.add(&held.get(&known)?, &positions[..known.len()], known.len())?;
+
+    fn positions(&mut self, numbers: &[u32]) -> Vec<usize> {
+        let distinct = &mut self.distinct;
+        let mut next = |number: u32| {
+            distinct.push(number);
+            (distinct.len() - 1) as u32
+        };
+        match &mut self.positions {
+            Positions::Dense(positions) => numbers
+                .iter()
+                .map(|&number| {
+                    let position = &mut positions[number as usize];
+                    if *position == u32::MAX {
+                        *position = next(number);
+                    }
+                    *position as usize
+                })
+                .collect(),
+            Positions::Sparse(positions) => {
+                numbers.iter().map(|&n| *positions.entry(n).or_insert_with(|| next(n)) as usize).collect()
+            }
+        }
     }
-    merger.add(partials, &positions[ordered.len()..], ordered.len())?;
-    held.put(ordered, merger.states()?)?;
-    Ok(distinct)
 }

@@ -4,7 +4,7 @@ use super::ReduceSpec;
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
-use crate::aggregate::{States, merge_states};
+use crate::aggregate::{Part, States, number_groups};
 use crate::evaluate::evaluate;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
@@ -103,7 +103,11 @@ impl MergeReduce {
         self.arrived.clear();
         let (keys, states) = partials.columns().split_at(self.key_columns);
         let numbers = self.keys.number(keys, partials.num_rows())?;
-        merge_states(&mut self.held, &self.states, &numbers, states, |_| {})
+        let known = self.held.part_of(&number_groups(&numbers).0)?;
+        let merged = self.states.merge_states(vec![known, Part { numbers, states: states.to_vec() }])?;
+        let changed = merged.numbers.clone();
+        self.held.put(merged)?;
+        Ok(changed)
     }
 }
 
@@ -122,12 +126,12 @@ impl Operator for MergeReduce {
         if changed.is_empty() {
             return Ok(());
         }
-        let there: Vec<u32> = changed.iter().copied().filter(|n| self.held.contains(*n)).collect();
-        let results = if there.is_empty() {
+        let there = self.held.part_of(&changed)?;
+        let results = if there.numbers.is_empty() {
             // The group without keys before its first row: what the aggregates say of nothing.
             self.states.of_nothing()?
         } else {
-            self.states.evaluate(&self.held.get(&there)?, there.len())?
+            self.states.evaluate(&there)?
         };
         let change = self.emitted.replace(changed, results)?;
         if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
@@ -138,6 +142,6 @@ impl Operator for MergeReduce {
 
     fn state(&self) -> StateSize {
         let bytes = self.held.size() + self.emitted.rows().size() + self.keys.size();
-        StateSize { rows: self.held.numbers().len() as u64, bytes: bytes as u64 }
+        StateSize { rows: self.held.len() as u64, bytes: bytes as u64 }
     }
 }

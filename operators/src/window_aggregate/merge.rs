@@ -1,10 +1,11 @@
 //! The second phase: states by slice and key on the key's owner, and the windows made of them.
 
+use super::slide::{Slices, WindowResults};
 use super::{OnLate, WindowAggregateSpec};
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::Grouping;
-use crate::aggregate::{States, merge_states, number_groups};
+use crate::aggregate::{Part, States, number_groups};
 use crate::event_time::timestamps;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
@@ -12,7 +13,7 @@ use crate::window::Window;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
@@ -34,9 +35,9 @@ pub struct MergeAggregate {
     emit_finals: bool,
     keys: Keys,
     key_columns: usize,
-    slices: BTreeMap<i64, KeyedRows>,
+    pub(super) slices: BTreeMap<i64, KeyedRows>,
     /// The windows that have rows and are not final, by their start; with what was said of them.
-    windows: BTreeMap<i64, Emitted>,
+    pub(super) windows: BTreeMap<i64, Emitted>,
     /// Partial states that came in the current epoch, by slice.
     arrived: BTreeMap<i64, Vec<RecordBatch>>,
 }
@@ -77,37 +78,19 @@ impl MergeAggregate {
         let numbers = self.keys.number(keys, partials.num_rows())?;
         let types = self.states.types()?;
         let held = self.slices.entry(slice).or_insert_with(|| KeyedRows::new(types));
-        let distinct = merge_states(held, &self.states, &numbers, states, |new| self.keys.hold(new))?;
-        Ok(distinct)
+        let known = held.part_of(&number_groups(&numbers).0)?;
+        let before = held.len();
+        let merged = self.states.merge_states(vec![known, Part { numbers, states: states.to_vec() }])?;
+        let changed = merged.numbers.clone();
+        let new: Vec<u32> = changed.iter().copied().filter(|number| !held.contains(*number)).collect();
+        held.put(merged)?;
+        assert_eq!(before + new.len(), held.len(), "a key is held once");
+        self.keys.hold(&new);
+        Ok(changed)
     }
 
-    /// The results of the window that starts at `start` for `numbers`, each of which has rows in it.
-    fn results(&self, start: i64, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
-        let end = start.saturating_add(self.window.size_ns());
-        let mut merger = self.states.merger()?;
-        // Groups are numbered as they are met.
-        let mut group_of: Vec<Option<usize>> = vec![None; numbers.len()];
-        let mut met = 0;
-        for held in self.slices.range(start..end).map(|(_, held)| held) {
-            let (mut groups, mut there) = (Vec::new(), Vec::new());
-            for (number, group) in numbers.iter().zip(&mut group_of).filter(|(number, _)| held.contains(**number)) {
-                groups.push(*group.get_or_insert_with(|| {
-                    met += 1;
-                    met - 1
-                }));
-                there.push(*number);
-            }
-            if !there.is_empty() {
-                merger.add(&held.get(&there)?, &groups, met)?;
-            }
-        }
-        let results = merger.results()?;
-        let in_order = group_of.iter().enumerate().all(|(position, group)| *group == Some(position));
-        if in_order {
-            return Ok(results);
-        }
-        let order: UInt64Array = group_of.into_iter().map(|group| group.map(|group| group as u64)).collect();
-        Ok(results.iter().map(|column| take(column, &order, None)).collect::<Result<_, _>>()?)
+    fn slices(&self) -> Slices<'_> {
+        Slices { window: self.window, states: &self.states, slices: &self.slices }
     }
 
     /// The columns before the results: the window's bounds and the keys.
@@ -121,40 +104,45 @@ impl MergeAggregate {
         Ok(columns)
     }
 
-    /// Says what changed in the window that starts at `start` for `numbers`.
-    fn revise(&mut self, start: i64, numbers: Vec<u32>, output: &mut Output) -> Result<()> {
-        let results = self.results(start, &numbers)?;
-        let Some(emitted) = self.windows.get_mut(&start) else { return Ok(()) };
-        let change = emitted.replace(numbers, results)?;
-        if let Some(batch) = change.into_batch(&self.schema, |numbers| self.leading_columns(start, numbers))? {
-            output.send(CHANGES, Rows::unbounded(batch));
+    /// Says what changed, given the keys that changed in each window.
+    fn revise(&mut self, changed: BTreeMap<i64, Vec<u32>>, output: &mut Output) -> Result<()> {
+        let windows = if self.window.slice_ns() == self.window.size_ns() {
+            let each = changed.iter().map(|(start, numbers)| self.slices().results(&[*start], |s| s.part_of(numbers)));
+            each.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()
+        } else {
+            let starts: Vec<i64> = changed.keys().copied().collect();
+            let numbers = number_groups(&changed.into_values().flatten().collect::<Vec<_>>()).0;
+            self.slices().results(&starts, |slice| slice.part_of(&numbers))?
+        };
+        for WindowResults { start, numbers, results } in windows {
+            let Some(emitted) = self.windows.get_mut(&start) else { continue };
+            let change = emitted.replace(numbers, results)?;
+            if let Some(batch) = change.into_batch(&self.schema, |numbers| self.leading_columns(start, numbers))? {
+                output.send(CHANGES, Rows::unbounded(batch));
+            }
         }
         Ok(())
     }
 
-    /// Says the final results of the window that starts at `start`, and forgets it.
-    fn close(&mut self, start: i64, output: &mut Output) -> Result<()> {
-        let Some(emitted) = self.windows.remove(&start) else { return Ok(()) };
-        if !self.emit_finals {
-            return Ok(());
+    /// Says the final results of the windows that begin at `starts`, and forgets them.
+    fn close(&mut self, starts: &[i64], output: &mut Output) -> Result<()> {
+        let mut windows = Vec::new();
+        if self.emit_finals && !self.emit_changes {
+            windows = self.slices().results(starts, KeyedRows::all)?;
         }
-        let (numbers, results) = if self.emit_changes {
-            (emitted.rows().numbers().to_vec(), emitted.rows().get(emitted.rows().numbers())?)
-        } else {
-            let end = start.saturating_add(self.window.size_ns());
-            let mut all = Vec::new();
-            self.slices.range(start..end).for_each(|(_, held)| all.extend_from_slice(held.numbers()));
-            let numbers = number_groups(&all).0;
-            let results = self.results(start, &numbers)?;
-            (numbers, results)
-        };
-        if numbers.is_empty() {
-            return Ok(());
+        for &start in starts {
+            let Some(emitted) = self.windows.remove(&start) else { continue };
+            if self.emit_finals && self.emit_changes {
+                let Part { numbers, states: results } = emitted.rows().all()?;
+                windows.push(WindowResults { start, numbers, results });
+            }
         }
-        let mut columns = self.leading_columns(start, &numbers)?;
-        columns.extend(results);
-        let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
-        output.send(FINALS, Rows::unbounded(Batch::append(rows)));
+        for WindowResults { start, numbers, results } in windows {
+            let mut columns = self.leading_columns(start, &numbers)?;
+            columns.extend(results);
+            let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
+            output.send(FINALS, Rows::unbounded(Batch::append(rows)));
+        }
         Ok(())
     }
 
@@ -165,7 +153,7 @@ impl MergeAggregate {
                 break;
             }
             if let Some(held) = self.slices.remove(&slice) {
-                self.keys.release(held.numbers());
+                self.keys.release(&held.numbers().collect::<Vec<_>>());
             }
         }
         if let Some(renamed) = self.keys.compact()? {
@@ -215,14 +203,10 @@ impl Operator for MergeAggregate {
                 }
             }
         }
-        for (start, numbers) in changed {
-            self.revise(start, number_groups(&numbers).0, output)?;
-        }
-        let closing: BTreeSet<i64> =
+        self.revise(changed, output)?;
+        let closing: Vec<i64> =
             self.windows.keys().copied().take_while(|start| self.is_final(*start, times.now)).collect();
-        for start in closing {
-            self.close(start, output)?;
-        }
+        self.close(&closing, output)?;
         self.forget(times.now)
     }
 

@@ -6,6 +6,10 @@
 
 mod local;
 mod merge;
+mod slide;
+
+#[cfg(test)]
+mod tests;
 
 pub use local::LocalAggregate;
 pub use merge::MergeAggregate;
