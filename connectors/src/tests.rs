@@ -3,7 +3,7 @@
 use super::{ALL, by_name};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use thalweg_schemas::options::{GivenOption, OptionSpec, Options};
+use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
 
 /// Checked options, as the planner would make them.
 pub(crate) fn options(specs: &[OptionSpec], given: &[(&str, &str)]) -> Options {
@@ -48,4 +48,41 @@ fn defaults_are_values_that_the_option_takes() {
 fn connectors_are_found_by_name() {
     assert_eq!(by_name("file").unwrap().name, "file");
     assert!(by_name("carrier_pigeon").is_none());
+}
+
+/// The table of options as the manual has it, made of the options' own descriptions.
+fn options_table(options: &[OptionSpec]) -> String {
+    if options.is_empty() {
+        return "It has no options of its own.\n".to_string();
+    }
+    let mut table = "| option | default | |\n|---|---|---|\n".to_string();
+    for option in options {
+        let default = match option.default {
+            Some(default) => format!("`{default}`"),
+            None if option.required => "must be given".to_string(),
+            None => String::new(),
+        };
+        let takes = match option.kind {
+            OptionKind::OneOf(words) => {
+                format!("{}. ", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "))
+            }
+            _ => String::new(),
+        };
+        table.push_str(&format!("| `{}` | {default} | {takes}{} |\n", option.name, option.doc));
+    }
+    table
+}
+
+#[test]
+fn the_manual_describes_every_option_as_it_is() {
+    for connector in ALL {
+        let path = crate_folder().join("../docs/connectors").join(format!("{}.md", connector.name));
+        let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for options in [connector.source.map(|s| s.options), connector.sink.map(|s| s.options)].into_iter().flatten() {
+            let table = options_table(options);
+            assert!(page.contains(&table), "{} must contain:\n{table}", path.display());
+        }
+    }
+    let overview = std::fs::read_to_string(crate_folder().join("../docs/connectors/README.md")).unwrap();
+    assert!(ALL.iter().all(|c| overview.contains(&format!("[`{0}`]({0}.md)", c.name))));
 }
