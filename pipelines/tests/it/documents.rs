@@ -29,8 +29,8 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     found
 }
 
-fn pages() -> Vec<(String, String)> {
-    let folder = Path::new("../docs/sql");
+fn pages(folder: &str) -> Vec<(String, String)> {
+    let folder = Path::new(folder);
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.into_iter().map(|p| (p.display().to_string(), std::fs::read_to_string(&p).unwrap())).collect()
@@ -39,7 +39,7 @@ fn pages() -> Vec<(String, String)> {
 #[test]
 fn every_example_compiles() {
     let mut compiled_pages = 0;
-    for (page, document) in pages() {
+    for (page, document) in pages("../docs/sql") {
         let (queries, ddl): (Vec<_>, Vec<_>) =
             blocks(&document, "sql").into_iter().partition(|block| block.starts_with("SELECT"));
         for query in queries {
@@ -57,6 +57,22 @@ fn every_example_compiles() {
         compiled_pages += 1;
     }
     assert!(compiled_pages >= 7);
+}
+
+#[test]
+fn every_example_of_a_connector_compiles_with_the_connector_itself() {
+    let mut compiled_pages = 0;
+    for (page, document) in pages("../docs/connectors") {
+        let ddl = blocks(&document, "sql");
+        if ddl.is_empty() {
+            continue;
+        }
+        let texts = [text(&page, &ddl.join("\n"))];
+        compiled_with(&texts, thalweg_connectors::ALL)
+            .unwrap_or_else(|errors| panic!("{page}\n{}", render_errors(&errors, &texts)));
+        compiled_pages += 1;
+    }
+    assert_eq!(compiled_pages, thalweg_connectors::ALL.len());
 }
 
 #[test]
