@@ -1,7 +1,10 @@
 //! Formats: bytes to rows. A format knows nothing of where the bytes come from.
 
+mod column;
 pub mod csv;
 pub mod json;
+mod rows;
+mod value;
 
 use crate::error::Result;
 use crate::options::OptionSpec;
@@ -14,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 ///
 /// `decode` looks at every record in `bytes` exactly once: it becomes one row of the answer (in order), or one entry
 /// of `bad`. It never panics and never gives up in the middle. Rows come with exactly the schema it was made for,
-/// except that columns which nobody wants are all NULL: their values were checked and not kept.
+/// except that columns which nobody wants and which may be NULL are all NULL: their values were checked and not kept.
 pub trait Decoder: Send {
     /// Decodes whole records; `origin` is the offset of `bytes` in its partition, from which the offsets of rows
     /// are counted.

@@ -1,0 +1,583 @@
+//! Columns under construction: a value is pushed or refused, and a row that was begun can be taken back.
+//!
+//! Arrow's own builders cannot forget a value. These can (`truncate`), so a record that turns out wrong in its last
+//! field leaves nothing behind.
+
+use super::value::{Fault, Number, TimestampParser, Value, truth};
+use crate::error::{Error, Result};
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, LargeBinaryArray, LargeStringArray, ListArray, MapArray,
+    NullArray, PrimitiveArray, StringArray, StringViewArray, StructArray,
+};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::kernels::cast_utils::{Parser, parse_decimal, string_to_time_nanoseconds};
+use arrow::datatypes::*;
+use sonic_rs::{JsonValueTrait, LazyValue};
+use std::sync::Arc;
+
+type Pushed = Result<(), Box<Fault>>;
+
+/// A column under construction.
+#[derive(Debug)]
+pub(crate) struct Column {
+    values: Values,
+    nulls: Nulls,
+    nullable: bool,
+}
+
+#[derive(Debug)]
+enum Values {
+    Null,
+    Bool(Vec<bool>),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    UInt8(Vec<u8>),
+    UInt16(Vec<u16>),
+    UInt32(Vec<u32>),
+    UInt64(Vec<u64>),
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Decimal128 { values: Vec<i128>, precision: u8, scale: i8 },
+    Date32 { values: Vec<i32>, parser: TimestampParser },
+    Time64 { values: Vec<i64>, unit: TimeUnit },
+    Timestamp { values: Vec<i64>, parser: TimestampParser, unit: TimeUnit, zone: Option<Arc<str>> },
+    Bytes { bytes: Vec<u8>, offsets: Vec<i32>, data_type: DataType },
+    List { items: Box<Column>, offsets: Vec<i32>, field: FieldRef },
+    Struct { columns: Vec<Column>, fields: Fields },
+    Map { keys: Box<Column>, values: Box<Column>, offsets: Vec<i32>, field: FieldRef, sorted: bool },
+}
+
+impl Column {
+    /// An empty column for `field`.
+    pub(crate) fn new(field: &Field) -> Result<Column> {
+        let values = match field.data_type() {
+            DataType::Null => Values::Null,
+            DataType::Boolean => Values::Bool(Vec::new()),
+            DataType::Int8 => Values::Int8(Vec::new()),
+            DataType::Int16 => Values::Int16(Vec::new()),
+            DataType::Int32 => Values::Int32(Vec::new()),
+            DataType::Int64 => Values::Int64(Vec::new()),
+            DataType::UInt8 => Values::UInt8(Vec::new()),
+            DataType::UInt16 => Values::UInt16(Vec::new()),
+            DataType::UInt32 => Values::UInt32(Vec::new()),
+            DataType::UInt64 => Values::UInt64(Vec::new()),
+            DataType::Float32 => Values::Float32(Vec::new()),
+            DataType::Float64 => Values::Float64(Vec::new()),
+            &DataType::Decimal128(precision, scale) => Values::Decimal128 { values: Vec::new(), precision, scale },
+            DataType::Date32 => {
+                Values::Date32 { values: Vec::new(), parser: TimestampParser::new(TimeUnit::Second, None) }
+            }
+            &DataType::Time64(unit) => Values::Time64 { values: Vec::new(), unit },
+            DataType::Timestamp(unit, zone) => {
+                let parsed = match zone.as_deref() {
+                    None | Some("UTC" | "+00:00") => None,
+                    Some(name) => Some(name.parse().map_err(|_| {
+                        Error::user(format!("column \"{}\": time zone '{name}' does not exist", field.name()))
+                    })?),
+                };
+                let parser = TimestampParser::new(*unit, parsed);
+                Values::Timestamp { values: Vec::new(), parser, unit: *unit, zone: zone.clone() }
+            }
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Binary | DataType::LargeBinary => {
+                Values::Bytes { bytes: Vec::new(), offsets: vec![0], data_type: field.data_type().clone() }
+            }
+            DataType::List(item) => {
+                Values::List { items: Box::new(Column::new(item)?), offsets: vec![0], field: item.clone() }
+            }
+            DataType::Struct(fields) => Values::Struct {
+                columns: fields.iter().map(|f| Column::new(f)).collect::<Result<_>>()?,
+                fields: fields.clone(),
+            },
+            DataType::Map(entries, sorted) => match entries.data_type() {
+                DataType::Struct(pair) if pair.len() == 2 => Values::Map {
+                    keys: Box::new(Column::new(&pair[0])?),
+                    values: Box::new(Column::new(&pair[1])?),
+                    offsets: vec![0],
+                    field: entries.clone(),
+                    sorted: *sorted,
+                },
+                _ => return Err(Error::bug(format!("{} is no map", field.data_type()))),
+            },
+            other => {
+                let message = format!("column \"{}\": type {other} cannot be read from text", field.name());
+                return Err(Error::user(message).with_hint("Declare it as TEXT and cast it in the view."));
+            }
+        };
+        Ok(Column { values, nulls: Nulls::default(), nullable: field.is_nullable() })
+    }
+
+    /// Appends `value`, or says why it cannot: then the column is as long as it was, except for what nested columns
+    /// hold, and must be [truncated](Self::truncate) before the next push.
+    #[inline]
+    pub(crate) fn push(&mut self, value: Value) -> Pushed {
+        if let Value::Null = value {
+            return self.push_null();
+        }
+        match &mut self.values {
+            Values::Float64(values) => values.push(to_float(value)?),
+            Values::Int32(values) => values.push(to_integer(value)?),
+            Values::Int64(values) => values.push(to_integer(value)?),
+            Values::Timestamp { values, parser, .. } => values.push(to_timestamp(value, parser)?),
+            Values::Bytes { bytes, offsets, .. } => {
+                match value {
+                    Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+                    other => push_json_text(bytes, other),
+                }
+                offsets.push(to_offset(bytes.len())?);
+            }
+            other => other.push_rare(value)?,
+        }
+        self.nulls.push_valid();
+        Ok(())
+    }
+
+    pub(crate) fn push_null(&mut self) -> Pushed {
+        if !self.nullable {
+            return Err(Fault::null());
+        }
+        self.push_blank();
+        Ok(())
+    }
+
+    /// Appends a place that holds nothing, whatever the column allows: only a NULL above may cover it.
+    fn push_blank(&mut self) {
+        match &mut self.values {
+            Values::Null => {}
+            Values::Bool(values) => values.push(false),
+            Values::Int8(values) => values.push(0),
+            Values::Int16(values) => values.push(0),
+            Values::Int32(values) | Values::Date32 { values, .. } => values.push(0),
+            Values::Int64(values) | Values::Time64 { values, .. } | Values::Timestamp { values, .. } => values.push(0),
+            Values::UInt8(values) => values.push(0),
+            Values::UInt16(values) => values.push(0),
+            Values::UInt32(values) => values.push(0),
+            Values::UInt64(values) => values.push(0),
+            Values::Float32(values) => values.push(0.0),
+            Values::Float64(values) => values.push(0.0),
+            Values::Decimal128 { values, .. } => values.push(0),
+            Values::Bytes { offsets, .. } | Values::List { offsets, .. } | Values::Map { offsets, .. } => {
+                offsets.push(offsets.last().copied().unwrap_or(0));
+            }
+            Values::Struct { columns, .. } => columns.iter_mut().for_each(Column::push_blank),
+        }
+        self.nulls.push_null();
+    }
+
+    /// Forgets all but the first `len` values, and whatever a failed push left over.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        match &mut self.values {
+            Values::Null => {}
+            Values::Bool(values) => values.truncate(len),
+            Values::Int8(values) => values.truncate(len),
+            Values::Int16(values) => values.truncate(len),
+            Values::Int32(values) | Values::Date32 { values, .. } => values.truncate(len),
+            Values::Int64(values) | Values::Time64 { values, .. } | Values::Timestamp { values, .. } => {
+                values.truncate(len);
+            }
+            Values::UInt8(values) => values.truncate(len),
+            Values::UInt16(values) => values.truncate(len),
+            Values::UInt32(values) => values.truncate(len),
+            Values::UInt64(values) => values.truncate(len),
+            Values::Float32(values) => values.truncate(len),
+            Values::Float64(values) => values.truncate(len),
+            Values::Decimal128 { values, .. } => values.truncate(len),
+            Values::Bytes { bytes, offsets, .. } => bytes.truncate(cut(offsets, len)),
+            Values::List { items, offsets, .. } => items.truncate(cut(offsets, len)),
+            Values::Struct { columns, .. } => columns.iter_mut().for_each(|column| column.truncate(len)),
+            Values::Map { keys, values, offsets, .. } => {
+                let end = cut(offsets, len);
+                keys.truncate(end);
+                values.truncate(end);
+            }
+        }
+        self.nulls.truncate(len);
+    }
+
+    /// Makes room for `rows` more values of the width seen so far.
+    pub(crate) fn reserve(&mut self, rows: usize, bytes_per_row: usize) {
+        match &mut self.values {
+            Values::Int32(values) => values.reserve(rows),
+            Values::Int64(values) | Values::Timestamp { values, .. } => values.reserve(rows),
+            Values::Float64(values) => values.reserve(rows),
+            Values::Bytes { bytes, offsets, .. } => {
+                offsets.reserve(rows);
+                bytes.reserve(rows * bytes_per_row);
+            }
+            _ => {}
+        }
+    }
+
+    /// The bytes of text pushed since the last [`finish`](Self::finish).
+    pub(crate) fn text_bytes(&self) -> usize {
+        match &self.values {
+            Values::Bytes { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether nothing but the presence of a value can be wrong with it.
+    pub(crate) fn takes_anything(&self) -> bool {
+        matches!(self.values, Values::Bytes { .. })
+    }
+
+    /// The values as an array; the column is empty again.
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef> {
+        let (len, nulls) = self.nulls.finish();
+        Ok(match &mut self.values {
+            Values::Null => Arc::new(NullArray::new(len)),
+            Values::Bool(values) => Arc::new(BooleanArray::new(std::mem::take(values).into(), nulls)),
+            Values::Int8(values) => primitive::<Int8Type>(values, nulls),
+            Values::Int16(values) => primitive::<Int16Type>(values, nulls),
+            Values::Int32(values) => primitive::<Int32Type>(values, nulls),
+            Values::Int64(values) => primitive::<Int64Type>(values, nulls),
+            Values::UInt8(values) => primitive::<UInt8Type>(values, nulls),
+            Values::UInt16(values) => primitive::<UInt16Type>(values, nulls),
+            Values::UInt32(values) => primitive::<UInt32Type>(values, nulls),
+            Values::UInt64(values) => primitive::<UInt64Type>(values, nulls),
+            Values::Float32(values) => primitive::<Float32Type>(values, nulls),
+            Values::Float64(values) => primitive::<Float64Type>(values, nulls),
+            Values::Decimal128 { values, precision, scale } => {
+                let array = PrimitiveArray::<Decimal128Type>::new(std::mem::take(values).into(), nulls);
+                Arc::new(array.with_precision_and_scale(*precision, *scale)?)
+            }
+            Values::Date32 { values, .. } => primitive::<Date32Type>(values, nulls),
+            Values::Time64 { values, unit: TimeUnit::Microsecond } => primitive::<Time64MicrosecondType>(values, nulls),
+            Values::Time64 { values, .. } => primitive::<Time64NanosecondType>(values, nulls),
+            Values::Timestamp { values, unit, zone, .. } => match unit {
+                TimeUnit::Second => timestamps::<TimestampSecondType>(values, nulls, zone),
+                TimeUnit::Millisecond => timestamps::<TimestampMillisecondType>(values, nulls, zone),
+                TimeUnit::Microsecond => timestamps::<TimestampMicrosecondType>(values, nulls, zone),
+                TimeUnit::Nanosecond => timestamps::<TimestampNanosecondType>(values, nulls, zone),
+            },
+            Values::Bytes { bytes, offsets, data_type } => {
+                let offsets = finish_offsets(offsets);
+                let bytes = Buffer::from_vec(std::mem::take(bytes));
+                if matches!(data_type, DataType::Binary | DataType::LargeBinary) {
+                    let array = BinaryArray::try_new(offsets, bytes, nulls)?;
+                    match data_type {
+                        DataType::LargeBinary => Arc::new(LargeBinaryArray::from_iter(array.iter())),
+                        _ => Arc::new(array),
+                    }
+                } else {
+                    let array = StringArray::try_new(offsets, bytes, nulls)?;
+                    match data_type {
+                        DataType::LargeUtf8 => Arc::new(LargeStringArray::from_iter(array.iter())),
+                        DataType::Utf8View => Arc::new(StringViewArray::from(&array)),
+                        _ => Arc::new(array),
+                    }
+                }
+            }
+            Values::List { items, offsets, field } => {
+                let items = items.finish()?;
+                Arc::new(ListArray::try_new(field.clone(), finish_offsets(offsets), items, nulls)?)
+            }
+            Values::Struct { columns, fields } => {
+                let arrays = columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
+                Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, nulls, len)?)
+            }
+            Values::Map { keys, values, offsets, field, sorted } => {
+                let DataType::Struct(pair) = field.data_type() else {
+                    return Err(Error::bug(format!("{} is no map", field.data_type())));
+                };
+                let entries = StructArray::try_new(pair.clone(), vec![keys.finish()?, values.finish()?], None)?;
+                Arc::new(MapArray::try_new(field.clone(), finish_offsets(offsets), entries, nulls, *sorted)?)
+            }
+        })
+    }
+}
+
+impl Values {
+    /// Pushes what the hot path does not.
+    fn push_rare(&mut self, value: Value) -> Pushed {
+        match self {
+            Values::Bool(values) => values.push(match value {
+                Value::Bool(value) => value,
+                Value::Text(text) => truth(text).ok_or_else(|| Fault::expected("true or false", &value))?,
+                _ => return Err(Fault::expected("true or false", &value)),
+            }),
+            Values::Int8(values) => values.push(to_integer(value)?),
+            Values::Int16(values) => values.push(to_integer(value)?),
+            Values::UInt8(values) => values.push(to_integer(value)?),
+            Values::UInt16(values) => values.push(to_integer(value)?),
+            Values::UInt32(values) => values.push(to_integer(value)?),
+            Values::UInt64(values) => values.push(to_integer(value)?),
+            Values::Float32(values) => {
+                let text = match value {
+                    Value::Number(number) => number.text,
+                    Value::Text(text) => text.trim_ascii(),
+                    _ => return Err(Fault::expected("a number", &value)),
+                };
+                let parsed: f32 = text.parse().map_err(|_| Fault::expected("a number", &value))?;
+                values.push(finite_or(parsed, parsed.is_finite(), value)?);
+            }
+            Values::Decimal128 { values, precision, scale } => {
+                let text = match value {
+                    Value::Number(number) => number.text,
+                    Value::Text(text) => text.trim_ascii(),
+                    _ => return Err(Fault::expected("a number", &value)),
+                };
+                if Number::whole(text).is_none() {
+                    return Err(Fault::expected("a number", &value));
+                }
+                values.push(parse_decimal::<Decimal128Type>(text, *precision, *scale).map_err(|_| {
+                    Fault::because(format!("{} is out of range for DECIMAL({precision}, {scale})", value))
+                })?);
+            }
+            Values::Date32 { values, parser } => values.push(to_date(value, parser)?),
+            Values::Time64 { values, unit } => {
+                let Value::Text(text) = value else { return Err(Fault::expected("a time of day", &value)) };
+                let nanos = string_to_time_nanoseconds(text.trim_ascii())
+                    .map_err(|_| Fault::expected("a time of day such as 13:45:00", &value))?;
+                values.push(if *unit == TimeUnit::Microsecond { nanos / 1_000 } else { nanos });
+            }
+            Values::Null => return Err(Fault::expected("null", &value)),
+            Values::List { items, offsets, .. } => {
+                let json = nested(value).ok_or_else(|| Fault::expected("a list", &value))?;
+                let mut len = offsets.last().map_or(0, |end| *end as usize);
+                for item in sonic_rs::to_array_iter(json) {
+                    let item = item.map_err(|_| Fault::expected("a list", &value))?;
+                    push_json(items, &item).map_err(|fault| fault.within("[]"))?;
+                    len += 1;
+                }
+                offsets.push(to_offset(len)?);
+            }
+            Values::Struct { columns, fields } => push_struct(columns, fields, value)?,
+            Values::Map { keys, values, offsets, .. } => {
+                let json = nested(value).ok_or_else(|| Fault::expected("an object", &value))?;
+                let mut len = offsets.last().map_or(0, |end| *end as usize);
+                for entry in sonic_rs::to_object_iter(json) {
+                    let (key, item) = entry.map_err(|_| Fault::expected("an object", &value))?;
+                    keys.push(Value::Text(&key)).map_err(|fault| fault.within("key"))?;
+                    push_json(values, &item).map_err(|fault| fault.within(&key))?;
+                    len += 1;
+                }
+                offsets.push(to_offset(len)?);
+            }
+            Values::Int32(_)
+            | Values::Int64(_)
+            | Values::Float64(_)
+            | Values::Timestamp { .. }
+            | Values::Bytes { .. } => {
+                unreachable!("`Column::push` takes these itself")
+            }
+        }
+        Ok(())
+    }
+}
+
+fn push_struct(columns: &mut [Column], fields: &Fields, value: Value) -> Pushed {
+    let json = nested(value).ok_or_else(|| Fault::expected("an object", &value))?;
+    // The last of several values of one name counts, as at the top level.
+    let mut found: Vec<Option<LazyValue>> = vec![None; columns.len()];
+    for entry in sonic_rs::to_object_iter(json) {
+        let (key, item) = entry.map_err(|_| Fault::expected("an object", &value))?;
+        if let Some(index) = fields.iter().position(|field| **field.name() == *key) {
+            found[index] = Some(item);
+        }
+    }
+    for ((column, field), item) in columns.iter_mut().zip(fields).zip(found) {
+        match item {
+            Some(item) => push_json(column, &item),
+            None => column.push_null(),
+        }
+        .map_err(|fault| fault.within(field.name()))?;
+    }
+    Ok(())
+}
+
+/// Appends a JSON value that stands inside another.
+fn push_json(column: &mut Column, value: &LazyValue) -> Pushed {
+    let raw = value.as_raw_str();
+    match raw.as_bytes().first() {
+        Some(b'"') => match value.as_str() {
+            Some(text) => column.push(Value::Text(text)),
+            None => Err(Fault::because(format!("expected text, got {raw}"))),
+        },
+        Some(b'{' | b'[') => column.push(Value::Nested(raw)),
+        Some(b'n') => column.push(Value::Null),
+        Some(b't') => column.push(Value::Bool(true)),
+        Some(b'f') => column.push(Value::Bool(false)),
+        _ => match Number::whole(raw) {
+            Some(number) => column.push(Value::Number(number)),
+            None => Err(Fault::because(format!("expected a value, got {raw}"))),
+        },
+    }
+}
+
+/// The JSON in a value that is a list or an object, also where it comes as text.
+fn nested<'a>(value: Value<'a>) -> Option<&'a str> {
+    match value {
+        Value::Nested(json) => Some(json),
+        Value::Text(text) if text.trim_ascii_start().starts_with(['{', '[']) => {
+            sonic_rs::from_str::<LazyValue>(text).is_ok().then_some(text)
+        }
+        _ => None,
+    }
+}
+
+#[cold]
+fn push_json_text(bytes: &mut Vec<u8>, value: Value) {
+    let text = match value {
+        Value::Null => return,
+        Value::Bool(true) => "true",
+        Value::Bool(false) => "false",
+        Value::Number(number) => number.text,
+        Value::Text(text) | Value::Nested(text) => text,
+    };
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+#[inline]
+fn to_float(value: Value) -> Result<f64, Box<Fault>> {
+    let parsed = match value {
+        Value::Number(number) => number.to_f64(),
+        Value::Text(text) => match Number::whole(text) {
+            Some(number) => number.to_f64(),
+            None => return text.trim_ascii().parse().map_err(|_| Fault::expected("a number", &value)),
+        },
+        _ => return Err(Fault::expected("a number", &value)),
+    };
+    finite_or(parsed, parsed.is_finite(), value)
+}
+
+#[inline]
+fn finite_or<T>(parsed: T, finite: bool, value: Value) -> Result<T, Box<Fault>> {
+    match value {
+        Value::Number(number) if !finite => {
+            Err(Fault::because(format!("{} is out of range for a floating-point number", number.text)))
+        }
+        _ => Ok(parsed),
+    }
+}
+
+#[inline]
+fn to_integer<T: Whole>(value: Value) -> Result<T, Box<Fault>> {
+    let number = match value {
+        Value::Number(number) => number,
+        Value::Text(text) => Number::whole(text).ok_or_else(|| Fault::expected("a number", &value))?,
+        _ => return Err(Fault::expected("a number", &value)),
+    };
+    match number.to_integer() {
+        Some(whole) => T::try_from(whole).map_err(|_| out_of_range::<T>(number)),
+        None if number.is_fraction() => Err(Fault::expected("a whole number", &value)),
+        None => Err(out_of_range::<T>(number)),
+    }
+}
+
+#[cold]
+fn out_of_range<T: Whole>(number: Number) -> Box<Fault> {
+    Fault::because(format!("{} is out of range ({} to {})", super::value::clipped(number.text), T::MIN, T::MAX))
+}
+
+/// The whole numbers that a column can hold.
+trait Whole: TryFrom<i128> {
+    const MIN: i128;
+    const MAX: i128;
+}
+
+macro_rules! whole {
+    ($($native:ty),*) => {
+        $(impl Whole for $native {
+            const MIN: i128 = <$native>::MIN as i128;
+            const MAX: i128 = <$native>::MAX as i128;
+        })*
+    };
+}
+
+whole!(i8, i16, i32, i64, u8, u16, u32, u64);
+
+#[inline]
+fn to_timestamp(value: Value, parser: &mut TimestampParser) -> Result<i64, Box<Fault>> {
+    let parsed = match value {
+        Value::Text(text) => parser.text(text).or_else(|| parser.number(epoch_digits(text)?)),
+        Value::Number(number) => parser.number(number),
+        _ => None,
+    };
+    parsed.ok_or_else(|| Fault::expected("a timestamp such as 2026-01-31T13:45:00Z", &value))
+}
+
+/// A text that can only be a count since 1970, not a date without separators.
+fn epoch_digits(text: &str) -> Option<Number<'_>> {
+    let number = Number::whole(text)?;
+    (number.text.len() > "20260131".len()).then_some(number)
+}
+
+fn to_date(value: Value, parser: &mut TimestampParser) -> Result<i32, Box<Fault>> {
+    let parsed = match value {
+        Value::Text(text) => {
+            Date32Type::parse(text.trim_ascii()).or_else(|| i32::try_from(parser.text(text)?.div_euclid(86_400)).ok())
+        }
+        Value::Number(number) => number.to_integer().and_then(|days| i32::try_from(days).ok()),
+        _ => None,
+    };
+    parsed.ok_or_else(|| Fault::expected("a date such as 2026-01-31", &value))
+}
+
+#[inline]
+fn to_offset(len: usize) -> Result<i32, Box<Fault>> {
+    i32::try_from(len).map_err(|_| Fault::because("more than 2 GiB in one batch"))
+}
+
+/// Cuts `offsets` back to `len` values and tells where they end.
+fn cut(offsets: &mut Vec<i32>, len: usize) -> usize {
+    offsets.truncate(len + 1);
+    offsets.last().map_or(0, |end| *end as usize)
+}
+
+fn finish_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
+    OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(offsets, vec![0])))
+}
+
+fn primitive<T: ArrowPrimitiveType>(values: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::new(std::mem::take(values).into(), nulls))
+}
+
+fn timestamps<T: ArrowTimestampType>(
+    values: &mut Vec<i64>,
+    nulls: Option<NullBuffer>,
+    zone: &Option<Arc<str>>,
+) -> ArrayRef {
+    let array = PrimitiveArray::<T>::new(std::mem::take(values).into(), nulls);
+    Arc::new(array.with_timezone_opt(zone.clone()))
+}
+
+/// Which values are NULL: their places, since most columns have few.
+#[derive(Debug, Default)]
+struct Nulls {
+    len: usize,
+    places: Vec<usize>,
+}
+
+impl Nulls {
+    #[inline]
+    fn push_valid(&mut self) {
+        self.len += 1;
+    }
+
+    #[inline]
+    fn push_null(&mut self) {
+        self.places.push(self.len);
+        self.len += 1;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        while self.places.last().is_some_and(|place| *place >= len) {
+            self.places.pop();
+        }
+    }
+
+    fn finish(&mut self) -> (usize, Option<NullBuffer>) {
+        let len = std::mem::take(&mut self.len);
+        if self.places.is_empty() {
+            return (len, None);
+        }
+        let mut valid = vec![true; len];
+        for place in self.places.drain(..) {
+            valid[place] = false;
+        }
+        (len, Some(NullBuffer::from(valid)))
+    }
+}

@@ -1,0 +1,139 @@
+//! Rows under construction: the columns a decoder was asked for, filled one record at a time.
+//!
+//! A record is pushed field by field and then either [ended](Rows::end_row) or [taken back](Rows::take_back) whole.
+
+use super::column::Column;
+use super::value::{Fault, Value};
+use super::{BadRecord, DecodeRequest, Decoded, RAW_BYTES_MAX};
+use crate::error::Result;
+use arrow::array::new_null_array;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+#[derive(Debug)]
+pub(crate) struct Rows {
+    schema: SchemaRef,
+    slots: Vec<Slot>,
+    with_offsets: bool,
+    rows: usize,
+    /// Which record is under construction; never the same twice, so a slot knows whether it has a value already.
+    record: u64,
+    /// How many slots have one.
+    filled: usize,
+    offsets: Vec<u64>,
+    bad: Vec<BadRecord>,
+    rows_before: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    column: Column,
+    wanted: bool,
+    filled_by: u64,
+    text_bytes_before: usize,
+}
+
+impl Rows {
+    pub(crate) fn new(request: &DecodeRequest) -> Result<Rows> {
+        let mut slots = Vec::new();
+        for (index, field) in request.fields.fields().iter().enumerate() {
+            // Arrow does not let a NOT NULL column be all NULL, so such a one is kept though nobody wants it.
+            let wanted = request.wanted.get(index).copied().unwrap_or(true) || !field.is_nullable();
+            slots.push(Slot { column: Column::new(field)?, wanted, filled_by: 0, text_bytes_before: 0 });
+        }
+        Ok(Rows {
+            schema: request.fields.clone(),
+            slots,
+            with_offsets: request.offsets,
+            rows: 0,
+            record: 1,
+            filled: 0,
+            offsets: Vec::new(),
+            bad: Vec::new(),
+            rows_before: 0,
+        })
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Makes room for as many rows as came last time.
+    pub(crate) fn reserve(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.wanted) {
+            slot.column.reserve(self.rows_before, slot.text_bytes_before.div_ceil(self.rows_before.max(1)));
+        }
+    }
+
+    /// Gives field `index` of the record its value; a second one replaces the first.
+    #[inline]
+    pub(crate) fn put(&mut self, index: usize, value: Value) -> Result<(), Box<Fault>> {
+        let slot = &mut self.slots[index];
+        let len = if slot.wanted { self.rows } else { 0 };
+        if slot.filled_by == self.record {
+            slot.column.truncate(len);
+        } else {
+            slot.filled_by = self.record;
+            self.filled += 1;
+        }
+        if !slot.wanted && slot.column.takes_anything() {
+            return Ok(());
+        }
+        let pushed = slot.column.push(value);
+        if !slot.wanted {
+            slot.column.truncate(0);
+        }
+        pushed.map_err(|fault| fault.within(self.schema.field(index).name()))
+    }
+
+    /// Makes the record a row; fields without a value are NULL.
+    #[inline]
+    pub(crate) fn end_row(&mut self, offset: u64) -> Result<(), Box<Fault>> {
+        if self.filled < self.slots.len() {
+            for index in 0..self.slots.len() {
+                if self.slots[index].filled_by != self.record {
+                    self.put(index, Value::Null)?;
+                }
+            }
+        }
+        self.rows += 1;
+        self.record += 1;
+        self.filled = 0;
+        if self.with_offsets {
+            self.offsets.push(offset);
+        }
+        Ok(())
+    }
+
+    /// Forgets the record's values and keeps it as a bad one.
+    #[cold]
+    pub(crate) fn take_back(&mut self, offset: u64, raw: &[u8], reason: String) {
+        for slot in &mut self.slots {
+            slot.column.truncate(if slot.wanted { self.rows } else { 0 });
+        }
+        self.record += 1;
+        self.filled = 0;
+        self.bad.push(BadRecord { offset, raw: raw[..raw.len().min(RAW_BYTES_MAX)].to_vec(), reason });
+    }
+
+    /// All rows and bad records since the last call.
+    pub(crate) fn finish(&mut self) -> Result<Decoded> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut arrays = Vec::with_capacity(self.slots.len());
+        for (slot, field) in self.slots.iter_mut().zip(self.schema.fields()) {
+            arrays.push(if slot.wanted {
+                slot.text_bytes_before = slot.column.text_bytes();
+                slot.column.finish()?
+            } else {
+                new_null_array(field.data_type(), rows)
+            });
+        }
+        self.rows_before = rows;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(Decoded {
+            rows: RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?,
+            offsets: std::mem::take(&mut self.offsets),
+            bad: std::mem::take(&mut self.bad),
+        })
+    }
+}
