@@ -91,7 +91,7 @@ fn says_what_is_wrong_with_a_line() {
     for line in [r#"{"ts":"2026-01-01T00:00:00Z","#, "nonsense", r#"{"ts":1} x"#, r#"{"ts":01}"#, "{'ts':1}"] {
         assert!(bad(line).starts_with("not valid JSON at byte "), "{}", bad(line));
     }
-    let deep = format!("{{\"host\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("{{\"host\":{}{}}}", "[".repeat(1_000), "]".repeat(1_000));
     assert!(bad(&deep).contains("100 deep"));
 }
 
