@@ -1,0 +1,144 @@
+//! `thalweg-bench`: makes workloads and measures single parts of the engine. Whole runs: `benches/run.py`.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use thalweg_bench::w1;
+use thalweg_schemas::format::{DecodeRequest, by_name};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+#[command(about = "Makes workloads and measures single parts of the engine")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes workload W1 to a file.
+    Generate {
+        #[arg(long, default_value_t = 4_000_000)]
+        rows: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many different hosts there are.
+        #[arg(long, default_value_t = 100)]
+        keys: u32,
+        #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+        format: Format,
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Rows a second that one core decodes: ours beside arrow-json, turn by turn.
+    Decode {
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: usize,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Ours only, for a profiler.
+        #[arg(long)]
+        ours_only: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Ndjson,
+    Csv,
+    Parquet,
+}
+
+fn main() -> Outcome {
+    match Args::parse().command {
+        Command::Generate { rows, seed, keys, format, out } => {
+            let rows = w1::Rows::new(seed, keys).take(rows);
+            match format {
+                Format::Ndjson => write_lines(&out, None, rows.map(|row| row.to_json())),
+                Format::Csv => {
+                    write_lines(&out, Some("ts,host,service,region,latency_ms,status"), rows.map(|row| row.to_csv()))
+                }
+                Format::Parquet => write_parquet(&out, rows),
+            }
+        }
+        Command::Decode { rows, rounds, ours_only } => measure_decoding(rows, rounds, ours_only),
+    }
+}
+
+fn write_lines(out: &Path, header: Option<&str>, lines: impl Iterator<Item = String>) -> Outcome {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(out)?);
+    for line in header.map(str::to_string).into_iter().chain(lines) {
+        writeln!(file, "{line}")?;
+    }
+    Ok(file.flush()?)
+}
+
+fn write_parquet(out: &Path, mut rows: impl Iterator<Item = w1::Row>) -> Outcome {
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+        .set_max_row_group_row_count(Some(128 * 1_024))
+        .build();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(File::create(out)?, w1::schema(), Some(properties))?;
+    loop {
+        let batch: Vec<w1::Row> = rows.by_ref().take(64 * 1_024).collect();
+        if batch.is_empty() {
+            writer.close()?;
+            return Ok(());
+        }
+        writer.write(&w1::to_batch(&batch)?)?;
+    }
+}
+
+/// As much as a reader hands over at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures wall time")]
+fn measure_decoding(rows: usize, rounds: usize, ours_only: bool) -> Outcome {
+    let text: String = w1::Rows::new(1, 100).take(rows).map(|row| row.to_json() + "\n").collect();
+    let mut chunks = Vec::new();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let end = rest[..rest.len().min(CHUNK_BYTES)].iter().rposition(|b| *b == b'\n').map_or(rest.len(), |at| at + 1);
+        chunks.push(&rest[..end]);
+        rest = &rest[end..];
+    }
+    let json = by_name("json").and_then(|format| format.decoder).ok_or("no JSON decoder")?;
+    let request = DecodeRequest {
+        fields: w1::schema(),
+        wanted: vec![true, false, true, true, true, false],
+        offsets: false,
+        options: Default::default(),
+    };
+    let wanted = std::sync::Arc::new(w1::schema().project(&[0, 2, 3, 4])?);
+    for _ in 0..rounds {
+        let mut decoder = json(request.clone())?;
+        let start = Instant::now();
+        let mut seen = 0;
+        for chunk in &chunks {
+            seen += black_box(decoder.decode(chunk, 0)?).rows.num_rows();
+        }
+        assert_eq!(seen, rows, "every row is right");
+        report("thalweg", rows, text.len(), start.elapsed().as_secs_f64());
+        if ours_only {
+            continue;
+        }
+        let start = Instant::now();
+        let mut seen = 0;
+        let reader = arrow::json::ReaderBuilder::new(wanted.clone()).with_batch_size(8_192).build(text.as_bytes())?;
+        for batch in reader {
+            seen += black_box(batch?).num_rows();
+        }
+        assert_eq!(seen, rows, "every row is right");
+        report("arrow-json", rows, text.len(), start.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn report(who: &str, rows: usize, bytes: usize, seconds: f64) {
+    let (rows, bytes) = (rows as f64 / 1e6 / seconds, bytes as f64 / 1e6 / seconds);
+    println!("{who:>12}: {rows:6.2} million rows/s, {bytes:6.0} MB/s");
+}
