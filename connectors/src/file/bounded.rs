@@ -2,11 +2,12 @@
 //! one after the other from one queue: so all of them are always at about the same place, and event time, which mostly
 //! follows the files, advances on all of them together.
 
+use super::arrow_ipc::{self, ArrowBatch, ArrowFile, ArrowStream};
 use super::lines::{LineFile, LineRange};
 use super::listing;
 use super::options::{FileOptions, Layout};
-use super::piece::Piece;
-use super::rows::{self, ParquetFile, RowGroup};
+use super::parquet::{ParquetFile, RowGroup};
+use super::piece::{Guarded, Piece, guarded};
 use super::stream::{Compression, LineStream};
 use std::fs::File;
 use std::path::PathBuf;
@@ -103,6 +104,11 @@ enum Cut {
         group: usize,
         row: u64,
     },
+    Batches {
+        file: Arc<ArrowFile>,
+        batch: usize,
+        row: u64,
+    },
     /// One piece is all there is.
     Whole(Box<dyn Piece>),
 }
@@ -128,7 +134,7 @@ impl Queue {
             let index = waiting.next;
             let Some(path) = waiting.paths.get(index) else { return Claim::Over };
             let partition = Partition { index: index as u32, name: path.to_string_lossy().into() };
-            let opened = self.open(path, partition.clone());
+            let opened = guarded(|| self.open(path, partition.clone())).and_then(|opened| opened);
             waiting.next += 1;
             match opened {
                 Ok(cut) => waiting.open = cut,
@@ -166,9 +172,16 @@ impl Queue {
                     .map_err(|error| format!("this is not a Parquet file that can be read: {error}"))?;
                 Ok(Some(Cut::Groups { file: Arc::new(file), group: 0, row: 0 }))
             }
-            Layout::Arrow(wanted) => rows::arrow(file, compression, partition, wanted, done)
-                .map(|piece| Some(Cut::Whole(piece)))
-                .map_err(|error| format!("this is not an Arrow file that can be read: {error}")),
+            Layout::Arrow(wanted) => {
+                let broken = |error| format!("this is not an Arrow file that can be read: {error}");
+                if compression == Compression::None && arrow_ipc::is_file(&file).map_err(failed)? {
+                    let file = ArrowFile::open(file, partition, wanted, done).map_err(broken)?;
+                    return Ok(Some(Cut::Batches { file: Arc::new(file), batch: 0, row: 0 }));
+                }
+                let bytes = compression.decompress(file, done).map_err(failed)?;
+                let stream = ArrowStream::open(bytes, partition.clone(), wanted).map_err(broken)?;
+                Ok(Some(Cut::Whole(Box::new(Guarded::new(Box::new(stream), partition, 0)))))
+            }
         }
     }
 
@@ -182,11 +195,18 @@ impl Queue {
             }
             Cut::Groups { file, group, row } if group < file.groups() => {
                 let next = row + file.group_rows(group);
-                let piece = RowGroup::new(file.clone(), group, row);
+                let piece = Box::new(RowGroup::new(file.clone(), group, row));
+                let piece = Guarded::new(piece, file.partition.clone(), row);
                 (Some(Box::new(piece)), Some(Cut::Groups { file, group: group + 1, row: next }))
             }
+            Cut::Batches { file, batch, row } if batch < file.batches() => {
+                let next = row + file.batch_rows(batch);
+                let piece = Box::new(ArrowBatch::new(file.clone(), batch, row));
+                let piece = Guarded::new(piece, file.partition.clone(), row);
+                (Some(Box::new(piece)), Some(Cut::Batches { file, batch: batch + 1, row: next }))
+            }
             Cut::Whole(piece) => (Some(piece), None),
-            Cut::Lines { .. } | Cut::Groups { .. } => (None, None),
+            Cut::Lines { .. } | Cut::Groups { .. } | Cut::Batches { .. } => (None, None),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `file`: rows from files, read once or followed as they grow; rows to one file of lines.
 
+mod arrow_ipc;
 mod bounded;
 mod follow;
 mod lines;
 mod listing;
 mod options;
+mod parquet;
 mod piece;
-mod rows;
 mod sink;
 mod stream;
 mod tail;

@@ -8,6 +8,7 @@ use arrow::ipc::writer::{FileWriter, StreamWriter};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use proptest::prelude::*;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,5 +121,77 @@ fn arrow_files_and_streams_are_read_compressed_or_not() {
         assert_eq!(read.rows, (0..3).flat_map(|file| expected(file, 0..1_000)).collect::<Vec<_>>());
         assert_eq!(read.faults.len(), 2, "{:?}", read.faults);
         assert!(read.faults[0].reason.starts_with("this is not an Arrow file that can be read: "), "{:?}", read.faults);
+    }
+}
+
+#[test]
+fn arrow_rows_are_counted_even_if_no_column_is_wanted_and_files_may_be_empty_of_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, batches) in [("a.arrow", vec![batch(0, 10)]), ("b.arrow", vec![])] {
+        let mut writer =
+            FileWriter::try_new(std::fs::File::create(folder.path().join(name)).unwrap(), &schema()).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.finish().unwrap();
+    }
+    std::fs::write(folder.path().join("c.arrows"), arrow_stream(&[batch(10, 15)])).unwrap();
+    std::fs::write(folder.path().join("d.arrows"), arrow_stream(&[])).unwrap();
+    let source = open(request(folder.path().to_str().unwrap(), "arrow", &[], &["other"])).unwrap();
+    let mut reader = source.reader(thalweg_schemas::epoch::WorkerId { index: 0, peers: 1 }).unwrap();
+    let mut rows = Vec::new();
+    while let thalweg_schemas::source::Polled::Ready(chunk) = reader.poll(1).unwrap() {
+        let thalweg_schemas::source::Payload::Rows(batch) = chunk.payload else { panic!() };
+        rows.push((batch.num_rows(), batch.num_columns()));
+    }
+    assert_eq!(rows, [(10, 0), (5, 0)]);
+}
+
+proptest! {
+    /// Whatever is in a file, reading it ends, without a panic; what could be read was read from where it says.
+    #[test]
+    fn no_damage_makes_reading_panic(
+        format in 0usize..5,
+        holes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, kind) = [
+            ("a.parquet", "parquet"), ("a.arrow", "arrow"), ("a.arrows", "arrow"), ("a.arrows.gz", "arrow"), ("a.zst", "json"),
+        ][format];
+        let path = folder.path().join(name);
+        let stream = arrow_stream(&[batch(0, 30), batch(30, 50)]);
+        match name {
+            "a.parquet" => write_parquet(&path, 0, 50),
+            "a.arrow" => {
+                let mut writer = FileWriter::try_new(std::fs::File::create(&path).unwrap(), &schema()).unwrap();
+                writer.write(&batch(0, 30)).unwrap();
+                writer.write(&batch(30, 50)).unwrap();
+                writer.finish().unwrap();
+            }
+            "a.arrows" => std::fs::write(&path, &stream).unwrap(),
+            "a.arrows.gz" => {
+                let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gz.write_all(&stream).unwrap();
+                std::fs::write(&path, gz.finish().unwrap()).unwrap();
+            }
+            _ => std::fs::write(&path, zstd::encode_all(&b"{}\n".repeat(50)[..], 1).unwrap()).unwrap(),
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, value) in holes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let source = open(request(path.to_str().unwrap(), kind, &[], &["n", "text"])).unwrap();
+        for index in 0..2 {
+            let mut reader = source.reader(thalweg_schemas::epoch::WorkerId { index, peers: 2 }).unwrap();
+            let mut polls = 0;
+            while !matches!(reader.poll(1).unwrap(), thalweg_schemas::source::Polled::Ended) {
+                polls += 1;
+                prop_assert!(polls < 1_000);
+            }
+        }
     }
 }

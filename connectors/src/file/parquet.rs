@@ -1,11 +1,8 @@
-//! Files that hold columns: Parquet by row group, Arrow IPC files by batch, Arrow streams whole.
+//! Parquet files, by row group.
 
 use super::lines::read_full;
-use super::piece::{Piece, fault};
-use super::stream::Compression;
-use arrow::datatypes::SchemaRef;
+use super::piece::{Piece, fault, ready_rows};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
@@ -15,15 +12,13 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use thalweg_schemas::source::{Chunk, Partition, Payload, Polled};
+use thalweg_schemas::source::{Partition, Polled};
 
 /// Rows of a Parquet row group that are decoded at once.
 const BATCH_ROWS: usize = 16_384;
-/// How an Arrow IPC file begins; a stream begins otherwise.
-const ARROW_FILE_MAGIC: &[u8; 6] = b"ARROW1";
 
 /// A file read by position: several workers read one file at once, and a clone of [`File`] would share its cursor.
 #[derive(Clone)]
@@ -54,7 +49,9 @@ impl ChunkReader for Positioned {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let mut bytes = vec![0; length];
+        // A damaged footer can ask for more than there is memory.
+        let most = (self.len() as usize).saturating_sub(start as usize);
+        let mut bytes = vec![0; length.min(most)];
         let filled = read_full(&self.file, &mut bytes, start)?;
         if filled < length {
             return Err(ParquetError::EOF(format!("the file ends {} bytes early", length - filled)));
@@ -66,7 +63,7 @@ impl ChunkReader for Positioned {
 /// A Parquet file, its footer read.
 pub(super) struct ParquetFile {
     input: Positioned,
-    partition: Partition,
+    pub partition: Partition,
     metadata: ArrowReaderMetadata,
     columns: ProjectionMask,
     done: Arc<AtomicU64>,
@@ -134,7 +131,7 @@ impl Piece for RowGroup {
             return None;
         }
         match self.step() {
-            Ok(Some(batch)) => Some(ready(&self.file.partition, &mut self.position, batch)),
+            Ok(Some(batch)) => Some(ready_rows(&self.file.partition, &mut self.position, batch)),
             Ok(None) => {
                 self.over = true;
                 let bytes = self.file.metadata.metadata().row_group(self.group).compressed_size();
@@ -148,82 +145,4 @@ impl Piece for RowGroup {
             }
         }
     }
-}
-
-/// An Arrow IPC file or stream, read from beginning to end.
-pub(super) struct ArrowBatches<I> {
-    batches: I,
-    partition: Partition,
-    position: u64,
-    over: bool,
-}
-
-/// The batches of an Arrow IPC file.
-pub(super) fn arrow_file(
-    file: impl Read + Seek + Send + 'static,
-    partition: Partition,
-    wanted: &[String],
-) -> Result<Box<dyn Piece>, ArrowError> {
-    let mut file = BufReader::new(file);
-    let columns = projection(&FileReader::try_new(&mut file, None)?.schema(), wanted);
-    file.rewind()?;
-    let batches = FileReader::try_new(file, Some(columns))?;
-    Ok(Box::new(ArrowBatches { batches, partition, position: 0, over: false }))
-}
-
-/// The batches of an Arrow IPC stream.
-pub(super) fn arrow_stream(
-    text: Box<dyn Read + Send>,
-    partition: Partition,
-    wanted: &[String],
-) -> Result<Box<dyn Piece>, ArrowError> {
-    let batches = StreamReader::try_new(text, None)?;
-    let columns = projection(&batches.schema(), wanted);
-    let batches = batches.map(move |batch| batch?.project(&columns));
-    Ok(Box::new(ArrowBatches { batches, partition, position: 0, over: false }))
-}
-
-fn projection(schema: &SchemaRef, wanted: &[String]) -> Vec<usize> {
-    let fields = schema.fields().iter().enumerate();
-    fields.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect()
-}
-
-impl<I: Iterator<Item = Result<RecordBatch, ArrowError>> + Send> Piece for ArrowBatches<I> {
-    fn next(&mut self, _budget: usize) -> Option<Polled> {
-        if self.over {
-            return None;
-        }
-        match self.batches.next() {
-            Some(Ok(batch)) => Some(ready(&self.partition, &mut self.position, batch)),
-            Some(Err(error)) => {
-                self.over = true;
-                Some(fault(&self.partition, self.position, format!("the file cannot be read from here on: {error}")))
-            }
-            None => None,
-        }
-    }
-}
-
-fn ready(partition: &Partition, position: &mut u64, batch: RecordBatch) -> Polled {
-    let start = *position;
-    *position += batch.num_rows() as u64;
-    let (partition, end) = (partition.clone(), *position);
-    Polled::Ready(Chunk { partition, start, end, header: None, payload: Payload::Rows(batch) })
-}
-
-/// An Arrow IPC file, or a stream, which may be compressed as a whole.
-pub(super) fn arrow(
-    file: File,
-    compression: Compression,
-    partition: Partition,
-    wanted: &[String],
-    done: Arc<AtomicU64>,
-) -> Result<Box<dyn Piece>, ArrowError> {
-    let mut magic = [0; ARROW_FILE_MAGIC.len()];
-    read_full(&file, &mut magic, 0)?;
-    if compression == Compression::None && magic == *ARROW_FILE_MAGIC {
-        done.fetch_add(file.metadata()?.len(), Ordering::Relaxed);
-        return arrow_file(file, partition, wanted);
-    }
-    arrow_stream(compression.decompress(file, done)?, partition, wanted)
 }
