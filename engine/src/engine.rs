@@ -238,6 +238,7 @@ fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Result<Arc<dy
         name: plan.name.clone(),
         options: plan.options.clone(),
         format: plan.format.clone(),
+        format_options: plan.format_options.clone(),
         fields,
         wanted,
     })

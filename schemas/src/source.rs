@@ -132,6 +132,8 @@ pub struct SourceRequest {
     pub options: crate::options::Options,
     /// The format's name; `None` where the connector has none. A file connector frames records by it.
     pub format: Option<String>,
+    /// The format's options: whether files have a header, for one.
+    pub format_options: crate::options::Options,
     /// The columns that come from fields of the record, with their declared types; a self-typed connector may hand
     /// over only those of `wanted`.
     pub fields: SchemaRef,

@@ -77,6 +77,7 @@ impl FileOptions {
         let layout = match request.format.as_deref() {
             None | Some("json") => Layout::Lines,
             Some("csv") if request.options.get("header") == Some("false") => Layout::Lines,
+            Some("csv") if request.format_options.get("header") == Some("false") => Layout::Lines,
             Some("csv") => Layout::LinesAfterHeader,
             Some("parquet") => Layout::Parquet(wanted(request)),
             Some("arrow") => Layout::Arrow(wanted(request)),

@@ -92,7 +92,14 @@ fn an_interval_that_is_too_short_is_refused() {
         let fields: Vec<Field> = fields().map(|(name, data_type, null)| Field::new(name, data_type, null)).into();
         let options = options(OPTIONS, &[("interval", interval)]);
         let wanted = vec![true; fields.len()];
-        open(SourceRequest { name: "h".into(), options, format: None, fields: Arc::new(Schema::new(fields)), wanted })
+        open(SourceRequest {
+            name: "h".into(),
+            options,
+            format: None,
+            format_options: Options::default(),
+            fields: Arc::new(Schema::new(fields)),
+            wanted,
+        })
     };
     assert!(open_with("1s").is_ok());
     assert_eq!(open_with("1ms").err().unwrap().message, "option \"interval\" takes at least 200ms, not '1ms'");

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::Error;
+use thalweg_schemas::options::Options;
 use thalweg_schemas::source::{Fault, Partition, Payload, Polled, Source, SourceRequest};
 
 pub(super) fn request(path: &str, format: &str, more: &[(&str, &str)], fields: &[&str]) -> SourceRequest {
@@ -23,6 +24,7 @@ pub(super) fn request(path: &str, format: &str, more: &[(&str, &str)], fields: &
         name: "s".into(),
         options: options(SOURCE, &given),
         format: Some(format.into()),
+        format_options: Options::default(),
         wanted: vec![true; fields.len()],
         fields: Arc::new(Schema::new(fields)),
     }
@@ -351,4 +353,19 @@ fn what_is_not_a_file_is_a_fault() {
     let source = open(request("/dev/null", "json", &[], &[])).unwrap();
     let read = read(source.as_ref(), 1, 1);
     assert_eq!(read.faults[0].reason, "this is not a regular file");
+}
+
+#[test]
+fn csv_without_a_header_loses_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "1,x\n2,y\n").unwrap();
+    let csv = thalweg_schemas::format::by_name("csv").unwrap();
+    let request = SourceRequest {
+        format_options: options(csv.options, &[("header", "false")]),
+        ..request(path.to_str().unwrap(), "csv", &[], &[])
+    };
+    let read = read(open(request).unwrap().as_ref(), 1, 1);
+    assert_eq!(read.texts(), ["1,x", "2,y"]);
+    assert!(read.headers.is_empty());
 }
