@@ -151,14 +151,20 @@ impl Operator for ReduceRows {
         }
         self.owes_first = false;
         let touched = number_groups(&touched).0;
-        self.groups.retain(|_, rows| !rows.is_empty());
+        for number in &touched {
+            if self.groups.get(number).is_some_and(BTreeMap::is_empty) {
+                self.groups.remove(number);
+            }
+        }
         let keyless = self.grouping.keys() == 0;
         let (there, gone): (Vec<u32>, Vec<u32>) =
             touched.into_iter().partition(|number| keyless || self.groups.contains_key(number));
-        let withdrawn = self.emitted.withdraw(&gone)?;
-        let results = self.results(&there)?;
-        let replaced = self.emitted.replace(there, results)?;
-        for change in [withdrawn, replaced] {
+        let mut changes = vec![self.emitted.withdraw(&gone)?];
+        if !there.is_empty() {
+            let results = self.results(&there)?;
+            changes.push(self.emitted.replace(there, results)?);
+        }
+        for change in changes {
             if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
                 output.send(0, Rows::unbounded(batch));
             }

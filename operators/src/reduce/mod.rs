@@ -6,6 +6,8 @@
 
 mod append;
 mod changelog;
+#[cfg(test)]
+mod tests;
 
 pub use append::{LocalReduce, MergeReduce};
 pub use changelog::{KeyRows, ReduceRows};
