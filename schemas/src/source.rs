@@ -48,6 +48,25 @@ pub struct Progress {
 pub trait Reader: Send {
     /// Hands over what is there.
     fn poll(&mut self, budget: usize) -> Result<Polled>;
+
+    /// What is known of the partitions that are still to come; asked at the end of each epoch.
+    fn outlook(&self) -> Outlook {
+        Outlook::Open
+    }
+}
+
+/// What a reader knows of the partitions of its share that are still to come, and so of their event times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// Partitions are read side by side; one that comes later is taken to bring later times. The watermark is the least
+    /// of all partitions that are not idle.
+    Open,
+    /// Partitions are read one after the other, and others are to come whose times may be any: no watermark can be
+    /// promised yet.
+    MoreToCome,
+    /// Partitions are read one after the other, and what is to come is not before the one being read: the watermark is
+    /// that one's, and those before it are done.
+    LastOne,
 }
 
 /// What a [`Reader::poll`] found.

@@ -1,6 +1,6 @@
 //! Reading what is there, once. The files are cut into pieces in the order of their names, and the workers claim pieces
-//! one after the other from one queue: so all of them are always at about the same place, and event time, which mostly
-//! follows the files, advances on all of them together.
+//! one after the other from one queue: so all of them are always at about the same place, and event time advances on all
+//! of them together.
 
 use super::arrow_ipc::{self, ArrowBatch, ArrowFile, ArrowStream};
 use super::lines::{LineFile, LineRange};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::Result;
-use thalweg_schemas::source::{Fault, Partition, Polled, Progress, Reader, Source};
+use thalweg_schemas::source::{Fault, Outlook, Partition, Polled, Progress, Reader, Source};
 
 /// How much of an uncompressed file of lines a worker claims at once.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -36,15 +36,17 @@ impl Bounded {
             return Err(listing::nothing(&options.paths));
         }
         let total = paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()).sum();
+        let (files, in_time_order) = (paths.len(), options.in_time_order);
         let waiting = Mutex::new(Waiting { paths, next: 0, open: None });
         let done = Arc::new(AtomicU64::new(0));
-        Ok(Bounded { queue: Arc::new(Queue { waiting, layout: options.layout, piece_bytes, done, total }) })
+        let queue = Queue { waiting, files, in_time_order, layout: options.layout, piece_bytes, done, total };
+        Ok(Bounded { queue: Arc::new(queue) })
     }
 }
 
 impl Source for Bounded {
     fn reader(&self, _worker: WorkerId) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(PieceReader { queue: self.queue.clone(), piece: None }))
+        Ok(Box::new(PieceReader { queue: self.queue.clone(), piece: None, file: None }))
     }
 
     fn bounded(&self) -> bool {
@@ -60,6 +62,8 @@ impl Source for Bounded {
 struct PieceReader {
     queue: Arc<Queue>,
     piece: Option<Box<dyn Piece>>,
+    /// Which file the piece is of.
+    file: Option<usize>,
 }
 
 impl Reader for PieceReader {
@@ -69,10 +73,21 @@ impl Reader for PieceReader {
                 return Ok(polled);
             }
             self.piece = match self.queue.claim() {
-                Claim::Piece(piece) => Some(piece),
+                Claim::Piece(piece, file) => {
+                    self.file = Some(file);
+                    Some(piece)
+                }
                 Claim::Fault(fault) => return Ok(Polled::Fault(fault)),
                 Claim::Over => return Ok(Polled::Ended),
             };
+        }
+    }
+
+    /// Files may each hold the whole day of one host, or a day each: without being told, nobody knows before the last.
+    fn outlook(&self) -> Outlook {
+        match self.file {
+            Some(file) if self.queue.in_time_order || file + 1 == self.queue.files => Outlook::LastOne,
+            _ => Outlook::MoreToCome,
         }
     }
 }
@@ -80,6 +95,8 @@ impl Reader for PieceReader {
 /// All that is still to be read.
 struct Queue {
     waiting: Mutex<Waiting>,
+    files: usize,
+    in_time_order: bool,
     layout: Layout,
     piece_bytes: u64,
     done: Arc<AtomicU64>,
@@ -114,7 +131,8 @@ enum Cut {
 }
 
 enum Claim {
-    Piece(Box<dyn Piece>),
+    /// A piece, and the number of its file.
+    Piece(Box<dyn Piece>, usize),
     Fault(Fault),
     Over,
 }
@@ -127,7 +145,7 @@ impl Queue {
                 let (piece, rest) = self.next_piece(cut);
                 waiting.open = rest;
                 if let Some(piece) = piece {
-                    return Claim::Piece(piece);
+                    return Claim::Piece(piece, waiting.next - 1);
                 }
                 continue;
             }

@@ -31,6 +31,14 @@ pub(super) const SOURCE: &[OptionSpec] = &[
         required: false,
         doc: "Where 'tail' begins in the files that are there at first; later ones are read from their beginning.",
     },
+    OptionSpec {
+        name: "in_time_order",
+        kind: OptionKind::Flag,
+        default: Some("false"),
+        required: false,
+        doc: "Whether no bounded file has rows from before those of the file whose name comes before. Then windows close \
+              while the files are read; otherwise only in the last one, since any file may begin at any time.",
+    },
 ];
 
 /// Whether reading ends.
@@ -59,6 +67,7 @@ pub(super) struct FileOptions {
     pub paths: Vec<String>,
     pub mode: Mode,
     pub from_end: bool,
+    pub in_time_order: bool,
     pub layout: Layout,
 }
 
@@ -100,7 +109,8 @@ impl FileOptions {
             return Err(Error::user(format!("files of format '{format}' cannot be followed as they grow"))
                 .with_hint("\"mode\" = 'tail' takes the formats json and csv; use \"mode\" = 'bounded' for others."));
         }
-        Ok(FileOptions { paths, mode, from_end, layout })
+        let in_time_order = request.options.flag("in_time_order");
+        Ok(FileOptions { paths, mode, from_end, in_time_order, layout })
     }
 }
 

@@ -12,6 +12,7 @@ use thalweg_operators::plan::WatermarkPlan;
 use thalweg_schemas::epoch::Watermark;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::BadRecord;
+use thalweg_schemas::source::Outlook;
 
 /// The event time of one worker's share of a source.
 pub(super) struct EventTime {
@@ -83,9 +84,15 @@ impl EventTime {
     }
 
     /// What is to be said at the end of an epoch, if it is news.
-    pub fn end_of_epoch(&mut self, now_ns: i64) -> Option<(Watermark, bool)> {
+    pub fn end_of_epoch(&mut self, now_ns: i64, outlook: Outlook) -> Option<(Watermark, bool)> {
         let next = if self.ended {
             (Watermark::MAX, false)
+        } else if outlook == Outlook::MoreToCome {
+            // Whatever has been read, the next partition may begin where this one began.
+            self.said
+        } else if outlook == Outlook::LastOne {
+            let current = self.partitions.last_key_value().map_or(Watermark::MIN, |(_, current)| current.watermark);
+            (current.max(self.said.0), false)
         } else {
             let idle_after = self.plan.as_ref()?.idle_timeout_ns;
             let active = self.partitions.values().filter(|p| now_ns.saturating_sub(p.last_row_ns) < idle_after);
@@ -145,4 +152,38 @@ fn to_ns(column: &ArrayRef) -> Result<ArrayRef> {
         other => return Err(Error::bug(format!("the event time column has type {other}"))),
     };
     Ok(cast(&nanos, &DataType::Int64)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::TimestampNanosecondArray;
+    use arrow::datatypes::{Field, Schema};
+
+    /// The event time after partitions `(number, latest time)` were read one after the other.
+    fn after(read: &[(u32, i64)], outlook: Outlook) -> Option<(Watermark, bool)> {
+        let plan = WatermarkPlan { column: 0, lateness_ns: 5, idle_timeout_ns: 1_000, future_max_ns: 1_000_000 };
+        let mut event_time = EventTime::new(Some(plan));
+        for (partition, latest) in read {
+            let schema = Schema::new(vec![Field::new("ts", DataType::Timestamp(TimeUnit::Nanosecond, None), false)]);
+            let times = Arc::new(TimestampNanosecondArray::from(vec![*latest, 0]));
+            let rows = RecordBatch::try_new(Arc::new(schema), vec![times]).unwrap();
+            let name: Arc<str> = format!("file {partition}").into();
+            let facts = Facts { source: "s", partition: &name, start: 0, now_ns: 0 };
+            event_time.judge(rows, *partition, &name, 0, facts, &mut Vec::new()).unwrap();
+        }
+        event_time.end_of_epoch(10, outlook)
+    }
+
+    #[test]
+    fn partitions_side_by_side_wait_for_the_slowest() {
+        assert_eq!(after(&[(0, 100), (1, 50)], Outlook::Open), Some((Watermark(45), false)));
+    }
+
+    #[test]
+    fn partitions_one_after_the_other_promise_nothing_before_the_last() {
+        assert_eq!(after(&[(0, 100)], Outlook::MoreToCome), None);
+        assert_eq!(after(&[(0, 100), (1, 50)], Outlook::LastOne), Some((Watermark(45), false)));
+        assert_eq!(after(&[(0, 50), (1, 100)], Outlook::LastOne), Some((Watermark(95), false)));
+    }
 }

@@ -115,7 +115,7 @@ impl Ingest {
 
     /// What the share says of its watermark as of the end of an epoch, if that is news.
     pub fn watermark_update(&mut self, epoch_end_ns: i64) -> Option<WatermarkUpdate> {
-        let (watermark, idle) = self.event_time.end_of_epoch(epoch_end_ns)?;
+        let (watermark, idle) = self.event_time.end_of_epoch(epoch_end_ns, self.reader.outlook())?;
         self.event_time.show(&self.ledger.sources[self.source], self.worker.index);
         Some(WatermarkUpdate {
             source: self.source as u32,

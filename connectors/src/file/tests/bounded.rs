@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::Error;
 use thalweg_schemas::options::Options;
-use thalweg_schemas::source::{Fault, Partition, Payload, Polled, Source, SourceRequest};
+use thalweg_schemas::source::{Fault, Outlook, Partition, Payload, Polled, Source, SourceRequest};
 
 pub(super) fn request(path: &str, format: &str, more: &[(&str, &str)], fields: &[&str]) -> SourceRequest {
     let mut given = vec![("path", path)];
@@ -368,4 +368,24 @@ fn csv_without_a_header_loses_no_line() {
     let read = read(open(request).unwrap().as_ref(), 1, 1);
     assert_eq!(read.texts(), ["1,x", "2,y"]);
     assert!(read.headers.is_empty());
+}
+
+#[test]
+fn nothing_is_promised_of_event_time_before_the_last_file_unless_files_are_in_its_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(folder.path().join(name), "{}\n").unwrap();
+    }
+    for (given, expected) in [
+        (&[][..], [Outlook::MoreToCome, Outlook::MoreToCome, Outlook::LastOne]),
+        (&[("in_time_order", "true")][..], [Outlook::LastOne; 3]),
+    ] {
+        let source = open(request(folder.path().to_str().unwrap(), "json", given, &[])).unwrap();
+        let mut reader = source.reader(WorkerId { index: 0, peers: 1 }).unwrap();
+        assert_eq!(reader.outlook(), Outlook::MoreToCome, "nothing has been read");
+        for expected in expected {
+            assert!(matches!(reader.poll(1).unwrap(), Polled::Ready(_)));
+            assert_eq!(reader.outlook(), expected);
+        }
+    }
 }
