@@ -20,10 +20,14 @@ pub fn compile_paths(paths: &[PathBuf]) -> Outcome<Compiled> {
 
 /// Compiles `texts`; its errors are laid out for the user.
 pub fn compile_texts(texts: &[SourceText]) -> Outcome<Compiled> {
+    compile_with(texts, &|name| std::env::var(name).ok())
+}
+
+/// Compiles `texts` with these values for `${NAME}`.
+pub fn compile_with(texts: &[SourceText], variables: &dyn Fn(&str) -> Option<String>) -> Outcome<Compiled> {
     let texts: Vec<SqlText> =
         texts.iter().map(|text| SqlText { file: text.file.as_str().into(), text: text.text.as_str().into() }).collect();
-    let variables = |name: &str| std::env::var(name).ok();
-    let environment = Environment { connectors: thalweg_connectors::ALL, variables: &variables };
+    let environment = Environment { connectors: thalweg_connectors::ALL, variables };
     match thalweg_pipelines::compile(&texts, &environment) {
         Ok(program) => Ok(Compiled { program, texts }),
         Err(errors) => {

@@ -185,11 +185,16 @@ fn fixed_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
         ("pg_get_indexdef", none.clone()),
         ("pg_get_serial_sequence", none.clone()),
         ("pg_get_functiondef", none.clone()),
+        ("pg_get_function_result", none.clone()),
+        ("pg_get_function_arguments", none.clone()),
+        ("pg_get_function_identity_arguments", none.clone()),
         ("pg_tablespace_location", none.clone()),
         ("pg_is_in_recovery", ScalarValue::Boolean(Some(false))),
         ("pg_function_is_visible", ScalarValue::Boolean(Some(true))),
         ("pg_type_is_visible", ScalarValue::Boolean(Some(true))),
         ("txid_current", ScalarValue::Int64(Some(1))),
+        // Drivers look for extension types by it, of which there are none.
+        ("to_regtype", ScalarValue::Int32(None)),
         ("pg_indexes_size", ScalarValue::Int64(Some(0))),
     ]
     .into_iter()
@@ -216,8 +221,10 @@ impl IsVisible {
                          WHERE n.nspname IN ('public', 'pg_catalog')";
             context.sql(query).await?.collect().await
         };
-        // Everything is in memory: nothing is waited for.
-        let batches = futures::executor::block_on(find)?;
+        // On a thread and a runtime of its own: the query spawns tasks, and whoever opens a session may be one itself.
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let batches = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(find)).join());
+        let batches = batches.map_err(|_| DataFusionError::Internal("reading pg_class panicked".to_string()))??;
         let column = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
         let oids = batches.iter().flat_map(column).collect();
         Ok(IsVisible { oids, signature: Signature::any(1, Volatility::Stable) })

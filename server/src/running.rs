@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::relations::Relations;
 use crate::serve;
+use crate::session::Sessions;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct Running {
     pub pg: Option<SocketAddr>,
     /// Where HTTP is served.
     pub http: Option<SocketAddr>,
+    /// Where SQL over it is answered.
+    pub sessions: Arc<Sessions>,
     runtime: Runtime,
 }
 
@@ -39,14 +42,20 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
     let engine = Engine::start(dataflow, thalweg_connectors::ALL, SystemClock::start(), settings)?;
     let engine = Arc::new(engine);
     let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline };
-    serve::spawn(&runtime, Arc::new(relations), pg, http);
-    Ok(Running { engine, pg: addresses.0, http: addresses.1, runtime })
+    let sessions = Sessions::new(Arc::new(relations));
+    serve::spawn(&runtime, sessions.clone(), pg, http);
+    Ok(Running { engine, pg: addresses.0, http: addresses.1, sessions, runtime })
 }
 
 impl Running {
     /// Waits until the run has ended by itself, or because Ctrl-C or SIGTERM stopped it; meanwhile calls `look` every
     /// now and then. A second signal does not wait for the engine.
     pub fn wait(&self, every: Duration, mut look: impl FnMut(&Engine)) -> Result<()> {
+        self.wait_with(every, async |engine| look(engine))
+    }
+
+    /// As [`wait`](Self::wait); `look` may ask questions.
+    pub fn wait_with(&self, every: Duration, mut look: impl AsyncFnMut(&Engine)) -> Result<()> {
         self.runtime.block_on(async {
             let engine = self.engine.clone();
             let mut ended = tokio::task::spawn_blocking(move || engine.wait());
@@ -65,7 +74,7 @@ impl Running {
                         stopping = true;
                         self.engine.stop();
                     }
-                    _ = ticks.tick() => look(&self.engine),
+                    _ = ticks.tick() => look(&self.engine).await,
                 }
             }
         })

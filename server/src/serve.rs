@@ -1,6 +1,5 @@
 //! The listening sockets, and the servers behind them.
 
-use crate::relations::Relations;
 use crate::session::Sessions;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -28,9 +27,15 @@ pub fn address_of(listener: &Option<TcpListener>) -> Option<SocketAddr> {
     listener.as_ref().and_then(|listener| listener.local_addr().ok())
 }
 
-/// Serves `relations` on the sockets that there are.
-pub fn spawn(runtime: &Runtime, relations: Arc<Relations>, pg: Option<TcpListener>, http: Option<TcpListener>) {
-    let sessions = Sessions::new(relations);
+/// Serves on the sockets that there are.
+pub fn spawn(runtime: &Runtime, sessions: Arc<Sessions>, pg: Option<TcpListener>, http: Option<TcpListener>) {
+    if pg.is_some() || http.is_some() {
+        // Before the first client needs it.
+        let sessions = sessions.clone();
+        runtime.spawn_blocking(move || {
+            let _shared = sessions.warm_up();
+        });
+    }
     if let Some(listener) = pg {
         let sessions = sessions.clone();
         runtime.spawn(async move {

@@ -1,6 +1,7 @@
 //! A session of a reader: plans statements, keeps the plans, and runs each over views pinned as of one epoch.
 
 use crate::pg_catalog::PgCatalog;
+use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
 use crate::sql_error::{self, NOT_SUPPORTED, SqlError, SqlResult};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -11,6 +12,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
@@ -52,10 +54,14 @@ impl Sessions {
         &self.relations
     }
 
+    /// Makes what all sessions share; the first to need it does so, and waits for it.
+    pub fn warm_up(&self) -> &Result<PgCatalog, String> {
+        self.pg_catalog.get_or_init(|| PgCatalog::new(self.relations.clone()).map_err(|error| error.to_string()))
+    }
+
     /// A new session.
     pub fn open(self: &Arc<Sessions>) -> SqlResult<Session> {
-        let build = || PgCatalog::new(self.relations.clone()).map_err(|error| error.to_string());
-        let catalog = match self.pg_catalog.get_or_init(build) {
+        let catalog = match self.warm_up() {
             Ok(catalog) => catalog,
             Err(error) => return Err(Error::bug(error.clone()).into()),
         };
@@ -109,8 +115,8 @@ pub struct Session {
 pub struct Prepared {
     /// Its text.
     pub text: String,
-    /// Its plan, with parameters still open.
-    pub plan: LogicalPlan,
+    /// How it is answered.
+    pub work: Work,
     /// The views that it reads.
     pub views: Vec<String>,
     /// The types of `$1`, `$2` ..., where they follow from the query.
@@ -119,6 +125,15 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// Whether it reads files of a sink, which come to be while the plan is kept: it is planned anew for every run.
     pub reads_history: bool,
+}
+
+/// How a query is answered.
+#[derive(Debug)]
+pub enum Work {
+    /// By DataFusion: its plan, with parameters still open.
+    Plan(Box<LogicalPlan>),
+    /// The short way.
+    Point(PointQuery),
 }
 
 /// The answer to a query.
@@ -169,16 +184,9 @@ impl Session {
             return Ok(prepared.clone());
         }
         refuse_writing(text)?;
-        let plan = self.plan(text).await.map_err(|error| self.explain(&error, text))?;
-        refuse_other_than_queries(&plan)?;
-        let views = views_of(&plan);
-        let prepared = Arc::new(Prepared {
-            text: text.to_string(),
-            reads_history: views.iter().any(|name| !self.relations().is_materialized(name)),
-            views,
-            parameters: parameters_of(&plan).map_err(|error| self.explain(&error, text))?,
-            schema: Arc::new(plan.schema().as_arrow().clone()),
-            plan,
+        let prepared = Arc::new(match self.point_query(text) {
+            Some(prepared) => prepared,
+            None => self.prepare_plan(text).await?,
         });
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= PLANS_MAX {
@@ -188,8 +196,42 @@ impl Session {
         Ok(prepared)
     }
 
+    fn point_query(&self, text: &str) -> Option<Prepared> {
+        let relations = self.relations();
+        let columns = |view: &str| relations.schema_of(PUBLIC, view).filter(|_| relations.is_materialized(view));
+        let point = PointQuery::read(text, columns)?;
+        let parameters = point.parameters(columns(&point.view)?.as_ref());
+        Some(Prepared {
+            text: text.to_string(),
+            views: vec![point.view.clone()],
+            parameters,
+            schema: point.schema.clone(),
+            work: Work::Point(point),
+            reads_history: false,
+        })
+    }
+
+    async fn prepare_plan(&self, text: &str) -> SqlResult<Prepared> {
+        let plan = self.plan(text).await.map_err(|error| self.explain(&error, text))?;
+        refuse_other_than_queries(&plan)?;
+        let views = views_of(&plan);
+        Ok(Prepared {
+            text: text.to_string(),
+            reads_history: views.iter().any(|name| !self.relations().is_materialized(name)),
+            views,
+            parameters: parameters_of(&plan).map_err(|error| self.explain(&error, text))?,
+            schema: Arc::new(plan.schema().as_arrow().clone()),
+            work: Work::Plan(Box::new(plan)),
+        })
+    }
+
     /// Runs a planned query over the views as they are now.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> SqlResult<Answer> {
+        if let Work::Point(point) = &prepared.work
+            && let Some(answer) = self.answer_point(point, &parameters)?
+        {
+            return Ok(answer);
+        }
         let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
         let epoch = self.relations.pin(&views)?;
         let rows = self.start(prepared, parameters).await;
@@ -198,12 +240,24 @@ impl Session {
         Ok(Answer { epoch, rows: rows.map_err(|error| self.explain(&error, &prepared.text))? })
     }
 
+    fn answer_point(&self, point: &PointQuery, parameters: &[ScalarValue]) -> SqlResult<Option<Answer>> {
+        let snapshots = self.relations().engine.snapshots(&[point.view.as_str()])?;
+        let Some(snapshot) = snapshots.into_iter().next() else { return Ok(None) };
+        let Some(found) = point.answer(&snapshot.batches, parameters).map_err(Error::from)? else { return Ok(None) };
+        let rows = MemoryStream::try_new(found, point.schema.clone(), None);
+        let rows = rows.map_err(|error| self.explain(&error, &point.view))?;
+        Ok(Some(Answer { epoch: snapshot.epoch, rows: Box::pin(rows) }))
+    }
+
     async fn start(
         &self,
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let mut plan = if prepared.reads_history { self.plan(&prepared.text).await? } else { prepared.plan.clone() };
+        let mut plan = match &prepared.work {
+            Work::Plan(plan) if !prepared.reads_history => plan.as_ref().clone(),
+            Work::Plan(_) | Work::Point(_) => self.plan(&prepared.text).await?,
+        };
         if !prepared.parameters.is_empty() {
             plan = plan.replace_params_with_values(&ParamValues::from(parameters))?;
         }
@@ -221,7 +275,7 @@ impl Session {
         let schema = Arc::new(plan.schema().as_arrow().clone());
         Ok(Arc::new(Prepared {
             text: view.to_string(),
-            plan,
+            work: Work::Plan(Box::new(plan)),
             views: vec![],
             parameters: vec![],
             schema,
@@ -273,9 +327,13 @@ fn mentions_catalog(text: &str) -> bool {
     ["pg_", "::reg", "current_schema", "current_user", "information_schema"].iter().any(|word| text.contains(word))
 }
 
+/// What psql asks about storage options, of which there are none.
+const STORAGE_OPTIONS: &str = "pg_catalog.array_to_string(c.reloptions || \
+    array(select 'toast.' || x from pg_catalog.unnest(tc.reloptions) x), ', ')\n";
+
 /// `ARRAY(SELECT ..)` is not planned by DataFusion; in the catalogs it asks for memberships, of which there are none.
 fn without_array_queries(text: &str) -> String {
-    let mut out = text.to_string();
+    let mut out = text.replace(STORAGE_OPTIONS, "''");
     while let Some(start) = out.to_ascii_uppercase().find("ARRAY(SELECT") {
         let mut depth = 0;
         let mut end = out.len();

@@ -77,41 +77,57 @@ impl Client {
         Ok(Client { url: format!("http://{address}"), format: args.format, agent })
     }
 
-    /// Asks, and writes the answer to stdout.
+    /// Asks, and writes the answer to stdout: a table once it is whole, anything else as it comes.
     fn print(&self, query: &str) -> Result<()> {
-        let body = self.ask(query)?;
+        let mut body = self.ask(query)?;
         let mut out = std::io::stdout().lock();
         let written = match self.format {
-            OutputFormat::Table => writeln!(out, "{}", table(&body)?),
-            OutputFormat::Json | OutputFormat::Csv | OutputFormat::Arrow => out.write_all(&body),
+            OutputFormat::Table => writeln!(out, "{}", table(body)?),
+            OutputFormat::Json | OutputFormat::Csv | OutputFormat::Arrow => pass_on(&mut body, &mut out),
         };
         match written.and_then(|()| out.flush()) {
             // Whoever reads has read enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|error| Error::io("stdout", &error)),
+            written => written.map_err(|error| Error::outside(format!("answer of {}: {error}", self.url))),
         }
     }
 
-    fn ask(&self, query: &str) -> Result<Vec<u8>> {
+    fn ask(&self, query: &str) -> Result<impl Read + use<>> {
         let format = match self.format {
             OutputFormat::Table | OutputFormat::Arrow => "arrow",
             OutputFormat::Json => "ndjson",
             OutputFormat::Csv => "csv",
         };
         let request = self.agent.post(format!("{}/api/v1/sql?format={format}", self.url));
-        let mut response = request.content_type("text/plain").send(query).map_err(|error| {
+        let response = request.content_type("text/plain").send(query).map_err(|error| {
             Error::user(format!("no engine answers at {}: {error}", self.url))
                 .with_hint("Start one with `thalweg run PIPELINE`, or name its address with --http.")
         })?;
         let status = response.status();
-        let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
-        let body = body.map_err(|error| Error::outside(format!("answer of {}: {error}", self.url)))?;
-        if status.is_success() { Ok(body) } else { Err(error_of(&body)) }
+        let mut body = response.into_body().into_reader();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let mut text = Vec::new();
+        let read = body.read_to_end(&mut text);
+        read.map_err(|error| Error::outside(format!("answer of {}: {error}", self.url)))?;
+        Err(error_of(&text))
+    }
+}
+
+/// Copies piece by piece: a subscription's changes are to be seen when they come.
+fn pass_on(body: &mut impl Read, out: &mut impl Write) -> std::io::Result<()> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match body.read(&mut piece)? {
+            0 => return Ok(()),
+            read => out.write_all(&piece[..read]).and_then(|()| out.flush())?,
+        }
     }
 }
 
 /// The rows of an Arrow stream, in columns.
-fn table(body: &[u8]) -> Result<String> {
+fn table(body: impl Read) -> Result<String> {
     let reader = StreamReader::try_new(body, None)?;
     let schema = reader.schema();
     let mut batches = reader.collect::<Result<Vec<_>, _>>()?;

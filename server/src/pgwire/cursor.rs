@@ -19,6 +19,7 @@ pub struct Cursor {
     /// Its columns.
     pub schema: SchemaRef,
     ready: VecDeque<RecordBatch>,
+    within_epoch: bool,
     source: Source,
 }
 
@@ -31,12 +32,17 @@ enum Source {
 impl Cursor {
     /// A cursor over the answer to the query `text`.
     pub fn over_query(rows: SendableRecordBatchStream, text: String) -> Cursor {
-        Cursor { schema: rows.schema(), ready: VecDeque::new(), source: Source::Query(rows, text) }
+        Cursor { schema: rows.schema(), ready: VecDeque::new(), within_epoch: false, source: Source::Query(rows, text) }
     }
 
     /// A cursor over a subscription.
     pub fn over_changes(changes: Changes) -> Cursor {
-        Cursor { schema: changes.schema.clone(), ready: VecDeque::new(), source: Source::Changes(changes) }
+        Cursor {
+            schema: changes.schema.clone(),
+            ready: VecDeque::new(),
+            within_epoch: false,
+            source: Source::Changes(changes),
+        }
     }
 
     /// The next rows, `wanted` at most. Of a subscription: waits for a change, then hands over what has come, whole
@@ -69,16 +75,25 @@ impl Cursor {
         Ok(self.take(wanted))
     }
 
-    /// Hears one event; whether to go on listening.
+    /// Hears one event; whether to go on listening. Waits while there is nothing to hand over, and within an epoch.
     async fn listen(&mut self) -> PgWireResult<bool> {
         let Source::Changes(changes) = &mut self.source else { return Ok(false) };
-        match changes.next().await {
+        let heard = if self.ready.is_empty() || self.within_epoch {
+            changes.next().await
+        } else {
+            let Some(heard) = changes.try_next() else { return Ok(false) };
+            Some(heard)
+        };
+        match heard {
             Some(Ok(Heard::Changes(batch))) => {
+                self.within_epoch = true;
                 self.ready.push_back(batch);
                 Ok(true)
             }
-            // A whole epoch has been heard: enough, if it brought anything.
-            Some(Ok(Heard::Progress(_))) => Ok(self.ready.is_empty()),
+            Some(Ok(Heard::Progress(_))) => {
+                self.within_epoch = false;
+                Ok(true)
+            }
             Some(Err(error)) => {
                 self.source = Source::Ended;
                 Err(errors::plain(error.into()))

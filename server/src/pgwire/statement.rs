@@ -7,6 +7,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_pipelines::Subscribe;
 
+/// `SHOW TABLES`
+const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2";
+
 /// A statement, planned as far as it can be before it runs.
 #[derive(Clone, Debug)]
 pub enum Statement {
@@ -81,6 +84,7 @@ impl Statement {
                 let setting = words.rest.trim().to_ascii_lowercase();
                 match setting.as_str() {
                     "sources" | "views" | "sinks" | "alerts" => query(session, text).await,
+                    "tables" => query(session, TABLES).await,
                     _ => Ok(Statement::ShowSetting(setting)),
                 }
             }
