@@ -2,4 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, with a message")]
 
+mod bad_input;
+mod binary;
+mod cli;
 mod equivalence;
+mod http;
+mod in_process;
+mod pgwire;
+mod python;
+mod slt;
