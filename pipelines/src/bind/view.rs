@@ -1,6 +1,7 @@
 //! `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.
 
 use super::{Mode, Relation, RelationKind, Scope, both, query};
+use crate::bound::has_windows;
 use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::CreateView;
@@ -82,6 +83,12 @@ fn materialized(
 ) -> Result<BoundView> {
     let name = view.name.value.clone();
     let lowered = lower::lower(&planned, late, scope, words)?;
+    if let Some(option) = view.options.first().filter(|_| !has_windows(&lowered.plan)) {
+        let error = Error::user(format!("option \"{}\" has no meaning for view \"{name}\"", option.name))
+            .with_detail("It groups by no window, so no row is ever late.")
+            .with_hint("Leave it out, or group by window_start and window_end of TUMBLE(..) or HOP(..).");
+        return Err(option.position.clone().into_iter().fold(error, Error::at));
+    }
     let (emit, mode) = match (&view.emit, lowered.mode) {
         (None | Some((Emit::Changes, _)), mode) => (Emit::Changes, mode),
         (Some((Emit::OnWindowClose, position)), Mode::Changelog) => {

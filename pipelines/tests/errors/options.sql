@@ -16,3 +16,4 @@ CREATE MATERIALIZED VIEW pairs AS SELECT host, count(*) AS n FROM telemetry GROU
 CREATE SINK j FROM pairs WITH (connector = 'store', path = 'x');
 CREATE SINK k FROM pairs WITH (connector = 'screen', format = 'xml');
 CREATE SOURCE gauges WITH (connector = 'gauge', format = 'json');
+CREATE MATERIALIZED VIEW never_late WITH (lateness = '5s') AS SELECT host FROM telemetry;
