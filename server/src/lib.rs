@@ -3,6 +3,7 @@
 //! A library only so that its integration tests can reach it.
 
 pub mod cli;
+pub mod client_queries;
 pub mod commands;
 pub mod compile;
 pub mod config;

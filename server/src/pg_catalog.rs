@@ -4,7 +4,7 @@
 
 use crate::information_schema;
 use crate::relations::Relations;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
@@ -59,6 +59,8 @@ impl PgCatalog {
             Arc::new(PgCatalogSchemaProvider::try_new(Names(relations.clone()), fixed, Users)?);
         let information = information_schema::schema(&relations)?;
         functions.push(Arc::new(ScalarUDF::from(IsVisible::new(&tables)?)));
+        functions
+            .push(Arc::new(ScalarUDF::from(CurrentSetting { signature: Signature::string(1, Volatility::Stable) })));
         Ok(PgCatalog { tables, information, functions })
     }
 
@@ -222,8 +224,8 @@ impl IsVisible {
             context.sql(query).await?.collect().await
         };
         // On a thread and a runtime of its own: the query spawns tasks, and whoever opens a session may be one itself.
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let batches = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(find)).join());
+        let ask = || tokio::runtime::Builder::new_current_thread().build()?.block_on(find);
+        let batches = std::thread::scope(|scope| scope.spawn(ask).join());
         let batches = batches.map_err(|_| DataFusionError::Internal("reading pg_class panicked".to_string()))??;
         let column = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
         let oids = batches.iter().flat_map(column).collect();
@@ -249,6 +251,33 @@ impl ScalarUDFImpl for IsVisible {
         let oids = arrow::compute::cast(&arrays[0], &DataType::Int64)?;
         let visible = oids.as_primitive::<Int64Type>().iter().map(|oid| Some(self.oids.contains(&oid?)));
         Ok(ColumnarValue::Array(Arc::new(visible.collect::<BooleanArray>())))
+    }
+}
+
+/// `current_setting`: what a setting is before a connection sets it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CurrentSetting {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for CurrentSetting {
+    fn name(&self) -> &str {
+        "current_setting"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let names = arrow::compute::cast(&arrays[0], &DataType::Utf8)?;
+        let values = names.as_string::<i32>().iter().map(|name| crate::pgwire::default_setting(name?));
+        Ok(ColumnarValue::Array(Arc::new(values.collect::<StringArray>())))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A session of a reader: plans statements, keeps the plans, and runs each over views pinned as of one epoch.
 
+use crate::client_queries;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
@@ -302,9 +303,16 @@ impl Session {
     }
 
     async fn plan_rewritten(&self, state: &SessionState, text: &str) -> Result<LogicalPlan, DataFusionError> {
+        let text = client_queries::rewrite(text);
+        match self.plan_compatible(state, &text).await {
+            Ok(plan) => Ok(plan),
+            Err(error) => self.plan_compatible(state, &client_queries::without_arrays(&text)).await.map_err(|_| error),
+        }
+    }
+
+    async fn plan_compatible(&self, state: &SessionState, text: &str) -> Result<LogicalPlan, DataFusionError> {
         let parser = self.sessions.compatibility.get_or_init(PostgresCompatibilityParser::new);
-        let mut statements =
-            parser.parse(&without_array_queries(text)).map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
+        let mut statements = parser.parse(text).map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
         if statements.len() != 1 {
             return Err(DataFusionError::Plan("one statement is expected".to_string()));
         }
@@ -325,32 +333,6 @@ fn listing(shown: Shown) -> &'static str {
 fn mentions_catalog(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["pg_", "::reg", "current_schema", "current_user", "information_schema"].iter().any(|word| text.contains(word))
-}
-
-/// What psql asks about storage options, of which there are none.
-const STORAGE_OPTIONS: &str = "pg_catalog.array_to_string(c.reloptions || \
-    array(select 'toast.' || x from pg_catalog.unnest(tc.reloptions) x), ', ')\n";
-
-/// `ARRAY(SELECT ..)` is not planned by DataFusion; in the catalogs it asks for memberships, of which there are none.
-fn without_array_queries(text: &str) -> String {
-    let mut out = text.replace(STORAGE_OPTIONS, "''");
-    while let Some(start) = out.to_ascii_uppercase().find("ARRAY(SELECT") {
-        let mut depth = 0;
-        let mut end = out.len();
-        for (at, c) in out[start..].char_indices() {
-            match c {
-                '(' => depth += 1,
-                ')' if depth == 1 => {
-                    end = start + at + 1;
-                    break;
-                }
-                ')' => depth -= 1,
-                _ => {}
-            }
-        }
-        out.replace_range(start..end, "'{}'");
-    }
-    out
 }
 
 /// Only reading is possible: views change with their sources.

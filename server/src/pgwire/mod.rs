@@ -12,6 +12,8 @@ mod simple;
 mod startup;
 mod statement;
 
+pub use settings::default_setting;
+
 use crate::session::Sessions;
 use cancel::Cancels;
 use pgwire::api::PgWireServerHandlers;

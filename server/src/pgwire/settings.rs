@@ -15,6 +15,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("client_min_messages", "notice"),
     ("datestyle", "ISO, MDY"),
+    ("default_table_access_method", "heap"),
     ("default_transaction_isolation", "repeatable read"),
     ("default_transaction_read_only", "on"),
     ("extra_float_digits", "1"),
@@ -52,6 +53,12 @@ pub fn set<C: ClientInfo + ?Sized>(client: &mut C, name: &str, value: Option<&st
     client.metadata_mut().insert(name.clone(), value.to_string());
     let (_, spelled) = REPORTED.iter().find(|(reported, _)| *reported == name)?;
     Some(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(spelled.to_string(), value.to_string())))
+}
+
+/// What a setting is before anybody sets it.
+pub fn default_setting(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, default)| *default)
 }
 
 /// The value of a setting.

@@ -40,8 +40,8 @@ impl SimpleQueryHandler for Queries {
             let work = async {
                 let statement = Statement::read(&connection.session, piece.text).await;
                 let statement = statement.map_err(|error| errors::at(error, piece.text, before))?;
-                if pieces.len() > 1 && is_endless(&statement) {
-                    let error = SqlError::user(NOT_SUPPORTED, "a subscription cannot be one statement of several");
+                if pieces.len() > 1 && is_streamed(&statement) {
+                    let error = SqlError::user(NOT_SUPPORTED, "COPY and SUBSCRIBE cannot be one statement of several");
                     return Err(errors::plain(error.with_hint("Send it alone.")));
                 }
                 if matches!(statement, Statement::Subscribe(..)) {
@@ -58,12 +58,9 @@ impl SimpleQueryHandler for Queries {
     }
 }
 
-fn is_endless(statement: &Statement) -> bool {
-    match statement {
-        Statement::Subscribe(..) => true,
-        Statement::Copy(..) => true,
-        _ => false,
-    }
+/// Whether its rows are sent as they come, past the answers of the statements before it.
+fn is_streamed(statement: &Statement) -> bool {
+    matches!(statement, Statement::Subscribe(..) | Statement::Copy(..))
 }
 
 /// Sends the columns of a statement whose rows are sent as they come.

@@ -72,7 +72,7 @@ fn times_that_do_not_parse() {
 
 #[test]
 fn times_in_the_far_future() {
-    check(&[br#"{"ts":"2999-01-01T00:00:01","sensor":"a"}"#], 1, "future");
+    check(&[br#"{"ts":"2199-01-01T00:00:01","sensor":"a"}"#], 1, "after the clock");
 }
 
 #[test]
