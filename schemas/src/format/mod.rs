@@ -1,6 +1,7 @@
 //! Formats: bytes to rows. A format knows nothing of where the bytes come from.
 
 mod column;
+mod convert;
 pub mod csv;
 pub mod json;
 mod rows;
