@@ -38,8 +38,11 @@ pub struct Serving {
 pub fn serve(folder: &Path, pipeline: &str) -> Serving {
     std::fs::write(folder.join("pipeline.sql"), pipeline).unwrap();
     let arguments = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", "2"];
-    let mut child = thalweg(folder, &arguments).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let child = thalweg(folder, &arguments).stderr(Stdio::piped()).spawn().unwrap();
+    // From here on it is killed whatever happens.
+    let mut serving = Serving { child, pg: nowhere, http: nowhere };
+    let mut lines = BufReader::new(serving.child.stderr.take().unwrap());
     let mut told = String::new();
     loop {
         let mut line = String::new();
@@ -48,7 +51,8 @@ pub fn serve(folder: &Path, pipeline: &str) -> Serving {
         if let (Some(pg), Some(http)) = (address(&line, "postgres://"), address(&line, "http://")) {
             // What else it says must go somewhere.
             std::thread::spawn(move || lines.read_to_string(&mut String::new()));
-            return Serving { child, pg, http };
+            (serving.pg, serving.http) = (pg, http);
+            return serving;
         }
     }
 }
