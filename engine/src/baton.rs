@@ -71,6 +71,10 @@ impl Turns for Baton {
         self.passed.notify_all();
     }
 
+    fn parks(&self) -> bool {
+        false
+    }
+
     fn leave(&self, worker: usize) {
         let mut state = self.await_turn(worker);
         state.gone[worker] = true;

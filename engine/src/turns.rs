@@ -5,6 +5,11 @@ pub trait Turns: Send + Sync {
     /// Runs `turn` on behalf of `worker` when it is that worker's turn.
     fn take(&self, worker: usize, turn: &mut dyn FnMut());
 
+    /// Whether a worker that has nothing to do may rest outside of its turns.
+    fn parks(&self) -> bool {
+        true
+    }
+
     /// `worker` will take no more turns.
     fn leave(&self, worker: usize);
 }

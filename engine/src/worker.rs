@@ -81,7 +81,9 @@ pub(crate) fn run(worker: &mut Worker, job: &Arc<Job>, share: Share) {
         Ok(mut driver) => loop {
             match job.take_turn(id.index, || driver.turn(worker)) {
                 Turn::Busy => {}
-                Turn::Idle(rest) => drop(worker.step_or_park(Some(rest))),
+                // A simulation decides by itself who goes on: nothing may happen outside of a turn.
+                Turn::Idle(rest) if job.turns.parks() => drop(worker.step_or_park(Some(rest))),
+                Turn::Idle(_) => {}
                 Turn::Done => break,
             }
         },
@@ -294,8 +296,8 @@ impl Driver {
         };
         worker.step();
         let moved = self.note_progress(now_ns);
-        if self.watermarks.is_none() {
-            return if worker.has_dataflows() { Turn::Busy } else { Turn::Done };
+        if self.watermarks.is_none() && !worker.has_dataflows() {
+            return Turn::Done;
         }
         if rolled || taken || moved {
             return Turn::Busy;
