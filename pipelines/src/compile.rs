@@ -74,7 +74,14 @@ impl Compiler<'_> {
         let (scope, words, connectors) = (&self.scope, &statement.words, self.environment.connectors);
         match &statement.ddl {
             Ddl::Source(ddl) => {
-                let bound = source::bind(ddl, connectors, scope, words)?;
+                let bound = match source::bind(ddl, connectors, scope, words) {
+                    Ok(bound) => bound,
+                    Err(errors) => {
+                        let relation = source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
+                        self.scope.relations.extend(relation);
+                        return Err(errors);
+                    }
+                };
                 let kind = DeclarationKind::Source { connector: bound.plan.connector.clone(), bounded: bound.bounded };
                 self.program.dataflow.sources.push(bound.plan);
                 self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));

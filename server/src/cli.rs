@@ -5,7 +5,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// SQL views over streams, kept up to date: telemetry, events and traces in; live views, Parquet and alerts out.
+/// SQL views over streams, kept up to date: files and telemetry in; live views and Parquet out.
 #[derive(Parser, Debug)]
 #[command(
     name = "thalweg",

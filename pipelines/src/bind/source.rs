@@ -47,16 +47,7 @@ pub(crate) fn bind(
     let (generated, watermark) = both(generated, watermark.map_err(|error| vec![error]))?;
     let watermark = watermark.map(|(column, lateness_ns)| configured.watermark(column, lateness_ns));
 
-    let promised = |at: usize| watermark.as_ref().is_some_and(|w| w.column == at);
-    let origin = || TimeOrigin { sources: vec![(name.value.clone(), 0)] };
-    let relation = Relation {
-        name: name.value.clone(),
-        kind: RelationKind::Source,
-        schema: schema_of(&columns),
-        mode: Mode::Append,
-        times: (0..columns.len()).map(|at| promised(at).then(origin)).collect(),
-        key: None,
-    };
+    let relation = relation(source, &columns, watermark.as_ref().map(|w| w.column));
     let plan = SourcePlan {
         name: name.value.clone(),
         connector: configured.connector.to_string(),
@@ -70,6 +61,26 @@ pub(crate) fn bind(
         watermark,
     };
     Ok(BoundSource { relation, plan, bounded: configured.bounded })
+}
+
+/// A source whose options are wrong, as far as its columns tell: so that what reads it is checked in the same go.
+pub(crate) fn stand_in(source: &CreateSource) -> Option<Relation> {
+    let columns = columns(source).ok().filter(|columns| !columns.is_empty())?;
+    let promised = source.watermark.as_ref().and_then(|w| columns.iter().position(|c| c.name == w.column.value));
+    Some(relation(source, &columns, promised))
+}
+
+fn relation(source: &CreateSource, columns: &[Column], promised: Option<usize>) -> Relation {
+    let name = &source.name.value;
+    let origin = || TimeOrigin { sources: vec![(name.clone(), 0)] };
+    Relation {
+        name: name.clone(),
+        kind: RelationKind::Source,
+        schema: schema_of(columns),
+        mode: Mode::Append,
+        times: (0..columns.len()).map(|at| (promised == Some(at)).then(origin)).collect(),
+        key: None,
+    }
 }
 
 fn columns(source: &CreateSource) -> Result<Vec<Column>, Vec<Error>> {
