@@ -25,6 +25,8 @@ pub struct Running {
     /// Where SQL over it is answered.
     pub sessions: Arc<Sessions>,
     runtime: Runtime,
+    /// Heard from the start: a signal that comes while the run begins must end it in order, not kill it.
+    signals: tokio::sync::Mutex<Signals>,
 }
 
 /// Starts the engine and the servers. Sockets are taken first: a second engine fails before it has touched anything.
@@ -37,6 +39,7 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
         .thread_name("serve")
         .build()
         .map_err(|error| Error::io("threads for serving", &error))?;
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let settings = Settings { workers: config.workers, tick: config.epoch, ..Settings::default() };
     let dataflow = program.dataflow.clone();
     let engine = Engine::start(dataflow, thalweg_connectors::ALL, SystemClock::start(), settings)?;
@@ -44,7 +47,14 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
     let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline };
     let sessions = Sessions::new(Arc::new(relations));
     serve::spawn(&runtime, sessions.clone(), pg, http);
-    Ok(Running { engine, pg: addresses.0, http: addresses.1, sessions, runtime })
+    Ok(Running {
+        engine,
+        pg: addresses.0,
+        http: addresses.1,
+        sessions,
+        runtime,
+        signals: tokio::sync::Mutex::new(signals),
+    })
 }
 
 impl Running {
@@ -59,7 +69,7 @@ impl Running {
         self.runtime.block_on(async {
             let engine = self.engine.clone();
             let mut ended = tokio::task::spawn_blocking(move || engine.wait());
-            let mut signals = Signals::listen()?;
+            let mut signals = self.signals.lock().await;
             let mut ticks = tokio::time::interval(every);
             let mut stopping = false;
             loop {
