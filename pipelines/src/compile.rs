@@ -77,7 +77,8 @@ impl Compiler<'_> {
                 let bound = match source::bind(ddl, connectors, scope, words) {
                     Ok(bound) => bound,
                     Err(errors) => {
-                        let relation = source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
+                        let relation =
+                            source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
                         self.scope.relations.extend(relation);
                         return Err(errors);
                     }
