@@ -55,7 +55,8 @@ impl Engine {
     ) -> Result<Engine> {
         let sources: Vec<_> =
             dataflow.sources.iter().map(|plan| open_source(plan, connectors)).collect::<Result<_>>()?;
-        let sinks: Vec<_> = dataflow.sinks.iter().map(|plan| open_sink(plan, connectors)).collect::<Result<_>>()?;
+        let sinks: Vec<_> =
+            dataflow.sinks.iter().map(|plan| open_sink(plan, connectors, &settings.lineage)).collect::<Result<_>>()?;
         let workers = settings.workers.max(1);
         let complete = Arc::new(AtomicU64::new(0));
         let ledger = Arc::new(Ledger::new(
@@ -251,7 +252,11 @@ fn fields_of(plan: &SourcePlan) -> (arrow::datatypes::SchemaRef, Vec<bool>) {
     (schema_of(&columns), wanted)
 }
 
-fn open_sink(plan: &thalweg_operators::plan::SinkPlan, connectors: &[ConnectorSpec]) -> Result<Arc<dyn Sink>> {
+fn open_sink(
+    plan: &thalweg_operators::plan::SinkPlan,
+    connectors: &[ConnectorSpec],
+    lineage: &str,
+) -> Result<Arc<dyn Sink>> {
     let spec: SinkSpec = connector(connectors, &plan.connector)?
         .sink
         .ok_or_else(|| Error::bug(format!("connector '{}' is no sink", plan.connector)))?;
@@ -260,6 +265,7 @@ fn open_sink(plan: &thalweg_operators::plan::SinkPlan, connectors: &[ConnectorSp
         options: plan.options.clone(),
         schema: plan.plan.schema(),
         changelog: plan.changelog,
+        lineage: lineage.to_string(),
     })
 }
 

@@ -15,6 +15,8 @@ pub struct Settings {
     pub subscriber_rows_max: usize,
     /// How many late rows and dead letters are kept in memory for their system tables (the counters are exact).
     pub kept_rows_max: usize,
+    /// Names the state that the run goes on from, for sinks that tell their writers apart by name.
+    pub lineage: String,
 }
 
 impl Default for Settings {
@@ -25,6 +27,7 @@ impl Default for Settings {
             sink_queue_bytes: 64 << 20,
             subscriber_rows_max: 1 << 20,
             kept_rows_max: 10_000,
+            lineage: "thalweg".into(),
         }
     }
 }

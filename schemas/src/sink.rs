@@ -21,7 +21,7 @@ pub trait Sink: Send + Sync {
 /// # Contract
 ///
 /// ```text
-///   write(e, ..)*  commit(e)   write(e', ..)*  commit(e')   ...   finish
+///   [resume(c)]   write(e, ..)*  commit(e)   write(e', ..)*  commit(e')   flush(e')   ...   finish
 /// ```
 ///
 /// Epochs never go back, `commit(e)` comes after the last `write` of an epoch `<= e` (epochs without rows may be
@@ -36,6 +36,20 @@ pub trait Writer: Send {
 
     /// Everything up to `epoch` has been handed over.
     fn commit(&mut self, epoch: Epoch) -> Result<()>;
+
+    /// Everything up to `epoch` has been handed over and is about to become part of a checkpoint: makes it visible and
+    /// durable now, held back or not. It will not be written again.
+    fn flush(&mut self, epoch: Epoch) -> Result<()> {
+        self.commit(epoch)
+    }
+
+    /// The run goes on from the checkpoint of epoch `checkpoint`, everything up to which was flushed. Removes what a
+    /// crash left half done and says up to which epoch (at least `checkpoint`) everything is visible outside: rows of
+    /// epochs up to that one are not written again. A sink that cannot tell answers `checkpoint`, and rows of the
+    /// epochs after it may be there twice.
+    fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {
+        Ok(checkpoint)
+    }
 
     /// Makes everything visible and closes.
     fn finish(&mut self) -> Result<()>;
@@ -53,4 +67,7 @@ pub struct SinkRequest {
     pub schema: SchemaRef,
     /// Whether the rows come with differences.
     pub changelog: bool,
+    /// Names the state that the run goes on from: the same after a restart, another for other pipelines. For systems
+    /// that know their writers by name (transactional ids).
+    pub lineage: String,
 }

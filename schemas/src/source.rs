@@ -1,7 +1,7 @@
 //! The contract of a source: how records enter the engine.
 
 use crate::epoch::WorkerId;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
@@ -18,6 +18,38 @@ pub trait Source: Send + Sync {
     fn progress(&self) -> Option<Progress> {
         None
     }
+
+    /// Whether the outside system keeps what it handed over and gives the same records for the same offsets again.
+    /// Where it does not, the engine keeps the records itself until they are part of a checkpoint.
+    fn replayable(&self) -> bool {
+        false
+    }
+
+    /// Goes on where an earlier run stopped: `done` is all that was read, one [`Span`] for each stretch, sorted by
+    /// partition and offset, no two touching. Called at most once, before any [`reader`](Source::reader), with spans of
+    /// partitions that may be gone by now; never where the source is not [`replayable`](Source::replayable).
+    /// An error (a file that is shorter than what was read of it) ends the start with its message.
+    fn resume(&self, _done: &[Span]) -> Result<()> {
+        Ok(())
+    }
+
+    /// These records will survive a crash of the process: a sender that waits for that may be told.
+    fn durable(&self, _spans: &[Span]) {}
+
+    /// All of `done` (see [`resume`](Source::resume)) is part of a checkpoint and will not be asked for again: a good
+    /// moment to tell the outside system, for the sake of its own tools.
+    fn checkpointed(&self, _done: &[Span]) {}
+}
+
+/// A stretch of the offsets of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// The partition's name: the same in every run.
+    pub partition: Arc<str>,
+    /// The offset of its first record.
+    pub start: u64,
+    /// The offset after its last record.
+    pub end: u64,
 }
 
 /// How much of a bounded source has been handed over, in bytes of its own (compressed) form.
@@ -48,6 +80,15 @@ pub struct Progress {
 pub trait Reader: Send {
     /// Hands over what is there.
     fn poll(&mut self, budget: usize) -> Result<Polled>;
+
+    /// Hands over once more what an earlier run read: a chunk that begins at `span.start` and ends at or before
+    /// `span.end`, of about `budget` bytes. The engine calls again with what is left until the span is covered, and all
+    /// that before the first `poll`. The records must be the same as before. [`Polled::Pending`] asks for patience;
+    /// [`Polled::Fault`] and [`Polled::Ended`] mean that the records are gone, which ends the start with that message.
+    /// Any worker may be asked for any span of a [`replayable`](Source::replayable) source.
+    fn replay(&mut self, span: &Span, _budget: usize) -> Result<Polled> {
+        Err(Error::bug(format!("partition {} cannot be read again", span.partition)))
+    }
 
     /// What is known of the partitions that are still to come; asked at the end of each epoch.
     fn outlook(&self) -> Outlook {

@@ -43,7 +43,13 @@ fn rows(rows: &[(i64, &str, f64)]) -> Batch {
 fn request(folder: &Path, more: &[(&str, &str)]) -> SinkRequest {
     let mut given = vec![("path", folder.to_str().unwrap())];
     given.extend(more);
-    SinkRequest { name: "latency".into(), options: options(OPTIONS, &given), schema: schema(), changelog: false }
+    SinkRequest {
+        name: "latency".into(),
+        options: options(OPTIONS, &given),
+        schema: schema(),
+        changelog: false,
+        lineage: "test".into(),
+    }
 }
 
 fn sink(folder: &Path, more: &[(&str, &str)]) -> Arc<dyn Sink> {
