@@ -242,6 +242,15 @@ fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Result<Arc<dy
         format_options: plan.format_options.clone(),
         fields,
         wanted,
+        metadata: metadata_of(plan).collect(),
+    })
+}
+
+/// The metadata columns that the statement names.
+fn metadata_of(plan: &SourcePlan) -> impl Iterator<Item = Metadata> {
+    plan.columns.iter().filter_map(|column| match column.origin {
+        Origin::Metadata(metadata) => Some(metadata),
+        _ => None,
     })
 }
 
@@ -286,9 +295,9 @@ fn decoder(plan: &SourcePlan) -> Result<Option<Box<dyn Decoder>>> {
     let Some(format) = plan.format.as_deref().and_then(thalweg_schemas::format::by_name) else { return Ok(None) };
     let Some(make) = format.decoder else { return Ok(None) };
     let (fields, wanted) = fields_of(plan);
-    let is_offset = |origin: &Origin| *origin == Origin::Metadata(Metadata::Offset);
-    // Dead letters of generated columns name the record's offset too.
-    let offsets = !plan.generated.is_empty() || plan.columns.iter().any(|c| is_offset(&c.origin));
+    // By its offset a row finds its message; dead letters of generated columns name the record's offset too.
+    let of_message = |metadata| matches!(metadata, Metadata::Offset | Metadata::Key | Metadata::Headers);
+    let offsets = !plan.generated.is_empty() || metadata_of(plan).any(of_message);
     make(DecodeRequest { fields, wanted, offsets, options: plan.format_options.clone() }).map(Some)
 }
 

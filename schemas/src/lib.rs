@@ -8,6 +8,7 @@ pub mod connector;
 pub mod epoch;
 pub mod error;
 pub mod format;
+pub mod messages;
 pub mod options;
 pub mod sink;
 pub mod source;

@@ -2,6 +2,8 @@
 
 use crate::epoch::WorkerId;
 use crate::error::{Error, Result};
+use crate::messages::Messages;
+use crate::table::Metadata;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
@@ -153,23 +155,10 @@ pub enum Payload {
     /// Whole records in the source's format, as bytes (for line formats: whole lines).
     Bytes(Vec<u8>),
     /// Messages, each a record or several in the source's format, with what the system says about them.
-    Messages(Vec<Message>),
+    Messages(Messages),
     /// Rows: the outside system is columnar or typed by itself (Parquet, Arrow, the generator).
     /// Columns are matched by name and cast to what was declared.
     Rows(RecordBatch),
-}
-
-/// One message of a system that has messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Message {
-    /// Its offset in its partition.
-    pub offset: u64,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// Its headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 /// Something wrong with a partition that is worth a dead letter.
@@ -199,4 +188,6 @@ pub struct SourceRequest {
     pub fields: SchemaRef,
     /// For each of `fields`, whether any view, sink or check looks at its values.
     pub wanted: Vec<bool>,
+    /// The metadata columns that the statement names: what nobody names need not be kept (headers, for one).
+    pub metadata: Vec<Metadata>,
 }

@@ -16,8 +16,16 @@ fn open_with(given: &[(&str, &str)], columns: &[&str]) -> Arc<dyn Source> {
         .collect();
     let wanted = fields.iter().map(|f| columns.is_empty() || columns.contains(&f.name().as_str())).collect();
     let fields = Arc::new(Schema::new(fields));
-    open(SourceRequest { name: "g".into(), options, format: None, format_options: Options::default(), fields, wanted })
-        .unwrap()
+    open(SourceRequest {
+        name: "g".into(),
+        options,
+        format: None,
+        format_options: Options::default(),
+        fields,
+        wanted,
+        metadata: Vec::new(),
+    })
+    .unwrap()
 }
 
 /// All rows of a bounded run, as `(row number, text)`, sorted.

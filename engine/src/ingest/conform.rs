@@ -4,16 +4,16 @@
 use super::raw_of;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampNanosecondArray, UInt64Array, new_null_array,
+    TimestampNanosecondArray, new_null_array,
 };
-use arrow::compute::{CastOptions, cast_with_options, concat, filter_record_batch};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use thalweg_operators::evaluate::evaluate_rows;
 use thalweg_operators::plan::SourcePlan;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::BadRecord;
-use thalweg_schemas::source::Message;
+use thalweg_schemas::messages::{Message, Messages};
 use thalweg_schemas::table::{Metadata, Origin, schema_of};
 
 /// What is known of a chunk besides its records.
@@ -57,30 +57,24 @@ impl Conform {
         self.complete(rows, PerRow { offsets, ..PerRow::default() }, facts, bad)
     }
 
-    /// Rows from messages, each with its key and headers.
+    /// Rows from messages, each with its key and headers; a row and its message have the same offset.
     pub fn messages(
         &self,
-        parts: Vec<(RecordBatch, Message)>,
+        rows: RecordBatch,
+        offsets: &[u64],
+        messages: &Messages,
         facts: Facts<'_>,
         bad: &mut Vec<BadRecord>,
     ) -> Result<RecordBatch> {
-        let Some((first, _)) = parts.first() else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
-        let rows = arrow::compute::concat_batches(&first.schema(), parts.iter().map(|(rows, _)| rows))?;
-        let each = |f: &dyn Fn(&Message) -> ArrayRef| -> Result<ArrayRef> {
-            let repeated: Vec<ArrayRef> = parts
-                .iter()
-                .map(|(rows, message)| {
-                    let zeros = UInt64Array::from(vec![0; rows.num_rows()]);
-                    arrow::compute::take(&f(message), &zeros, None)
-                })
-                .collect::<Result<_, _>>()?;
-            Ok(concat(&repeated.iter().map(|a| a.as_ref()).collect::<Vec<_>>())?)
-        };
-        let keys = each(&|m| Arc::new(BinaryArray::from_opt_vec(vec![m.key.as_deref()])))?;
-        let headers = each(&|m| Arc::new(StringArray::from(vec![headers_json(m)])))?;
-        let offsets: Vec<u64> =
-            parts.iter().flat_map(|(rows, m)| std::iter::repeat_n(m.offset, rows.num_rows())).collect();
-        self.complete(rows, PerRow { offsets: &offsets, keys: Some(keys), headers: Some(headers) }, facts, bad)
+        let named = |metadata| self.plan.columns.iter().any(|c| c.origin == Origin::Metadata(metadata));
+        let keys = named(Metadata::Key).then(|| -> ArrayRef {
+            Arc::new(each_row(offsets, messages).map(|(_, message)| message.key).collect::<BinaryArray>())
+        });
+        let headers = named(Metadata::Headers).then(|| -> ArrayRef {
+            let texts = each_row(offsets, messages).map(|(index, _)| headers_json(messages.headers(index)));
+            Arc::new(texts.collect::<StringArray>())
+        });
+        self.complete(rows, PerRow { offsets, keys, headers }, facts, bad)
     }
 
     /// Rows that were typed outside: columns by name, cast to the declared types.
@@ -248,11 +242,38 @@ fn metadata_column(metadata: Metadata, rows: usize, per_row: &PerRow<'_>, facts:
     }
 }
 
-/// A message's headers as a JSON object; a value that is not UTF-8 has its wrong bytes replaced.
-fn headers_json(message: &Message) -> Option<String> {
-    if message.headers.is_empty() {
-        return None;
+/// For each row, by its offset, the message that it came from and that message's number. Both rise.
+fn each_row<'a>(offsets: &'a [u64], messages: &'a Messages) -> impl Iterator<Item = (usize, Message<'a>)> {
+    let mut rest = messages.iter().enumerate().peekable();
+    offsets.iter().filter_map(move |offset| {
+        while rest.next_if(|(_, message)| message.offset < *offset).is_some() {}
+        rest.peek().copied()
+    })
+}
+
+/// A message's headers as a JSON object, the last of several with one name; a value that is not UTF-8 has its wrong
+/// bytes replaced. `None` without headers.
+fn headers_json<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Option<String> {
+    let object: serde_json::Map<String, serde_json::Value> =
+        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value).into())).collect();
+    (!object.is_empty()).then(|| serde_json::Value::Object(object).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_finds_its_message_by_its_offset() {
+        let mut messages = Messages::default();
+        for (offset, key) in [(3, "a"), (7, "b"), (8, "c")] {
+            messages.push(Message { offset, key: Some(key.as_bytes()), value: None });
+        }
+        messages.push_header("trace", b"1");
+        // The first message was bad, the second had two records.
+        let found: Vec<_> = each_row(&[7, 7, 8], &messages).map(|(index, message)| (index, message.offset)).collect();
+        assert_eq!(found, [(1, 7), (1, 7), (2, 8)]);
+        assert_eq!(headers_json(messages.headers(1)), None);
+        assert_eq!(headers_json(messages.headers(2)), Some("{\"trace\":\"1\"}".to_string()));
     }
-    let pairs = message.headers.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()));
-    Some(serde_json::Value::Object(pairs.collect()).to_string())
 }

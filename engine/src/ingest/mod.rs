@@ -132,7 +132,7 @@ impl Ingest {
     fn take(&mut self, chunk: Chunk, now_ns: i64) -> Result<Intake> {
         let facts = Facts { source: &self.plan.name, partition: &chunk.partition.name, start: chunk.start, now_ns };
         let mut bad = Vec::new();
-        let bytes = chunk.end.saturating_sub(chunk.start);
+        let mut bytes = chunk.end.saturating_sub(chunk.start);
         let (rows_in, rows) = match chunk.payload {
             Payload::Bytes(bytes) => {
                 let decoder = self.decoder.as_mut().ok_or_else(|| no_format(&self.plan.name))?;
@@ -146,15 +146,13 @@ impl Ingest {
             }
             Payload::Messages(messages) => {
                 let decoder = self.decoder.as_mut().ok_or_else(|| no_format(&self.plan.name))?;
-                let mut rows_in = 0;
-                let mut parts = Vec::new();
-                for message in messages {
-                    let decoded = decoder.decode(message.value.as_deref().unwrap_or_default(), message.offset)?;
-                    rows_in += decoded.rows.num_rows() + decoded.bad.len();
-                    bad.extend(decoded.bad);
-                    parts.push((decoded.rows, message));
-                }
-                (rows_in, self.conform.messages(parts, facts, &mut bad)?)
+                messages.iter().for_each(|message| decoder.message(message));
+                let decoded = decoder.finish()?;
+                let rows_in = decoded.rows.num_rows() + decoded.bad.len();
+                assert!(rows_in >= messages.len(), "every message is a row or a dead letter");
+                bad = decoded.bad;
+                bytes = messages.byte_len() as u64;
+                (rows_in, self.conform.messages(decoded.rows, &decoded.offsets, &messages, facts, &mut bad)?)
             }
             Payload::Rows(rows) => (rows.num_rows(), self.conform.typed(rows, facts, &mut bad)?),
         };

@@ -5,8 +5,9 @@
 
 use super::rows::Rows;
 use super::value::{Value, clipped};
-use super::{DecodeRequest, Decoded, Decoder, FormatSpec, Framing};
+use super::{DecodeRequest, Decoded, Decoder, EMPTY, FormatSpec, Framing, TOMBSTONE};
 use crate::error::{Error, Result};
+use crate::messages::Message;
 use crate::options::{OptionKind, OptionSpec, Options};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
@@ -122,11 +123,34 @@ impl Decoder for CsvDecoder {
 
     fn decode(&mut self, bytes: &[u8], origin: u64) -> Result<Decoded> {
         self.rows.reserve();
+        self.lines(bytes, |start| origin + start as u64);
+        self.rows.finish()
+    }
+
+    fn message(&mut self, message: Message<'_>) {
+        let before = self.rows.seen();
+        match message.value {
+            Some(value) => self.lines(value, |_| message.offset),
+            None => self.rows.take_back(message.offset, &[], TOMBSTONE.to_string()),
+        }
+        if self.rows.seen() == before {
+            self.rows.take_back(message.offset, message.value.unwrap_or_default(), EMPTY.to_string());
+        }
+    }
+
+    fn finish(&mut self) -> Result<Decoded> {
+        self.rows.finish()
+    }
+}
+
+impl CsvDecoder {
+    /// Takes whole lines; `offset` knows a line's by where it begins.
+    fn lines(&mut self, bytes: &[u8], offset: impl Fn(usize) -> u64) {
         let mut start = 0;
         while start < bytes.len() {
             let rest = &bytes[start..];
             let line = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
-            let offset = origin + start as u64;
+            let offset = offset(start);
             start += line.len() + 1;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.trim_ascii().is_empty() {
@@ -136,11 +160,8 @@ impl Decoder for CsvDecoder {
                 self.rows.take_back(offset, line, reason);
             }
         }
-        self.rows.finish()
     }
-}
 
-impl CsvDecoder {
     fn record(&mut self, line: &[u8], offset: u64) -> Result<(), String> {
         self.fields.read(&mut self.reader, line, self.quote)?;
         let text = self.fields.text()?;

@@ -8,8 +8,9 @@
 
 use super::rows::Rows;
 use super::value::{Fault, Number, Value, clipped};
-use super::{DecodeRequest, Decoded, Decoder, FormatSpec, Framing};
+use super::{DecodeRequest, Decoded, Decoder, EMPTY, FormatSpec, Framing, TOMBSTONE};
 use crate::error::Result;
+use crate::messages::Message;
 use sonic_rs::LazyValue;
 use std::borrow::Cow;
 
@@ -55,6 +56,48 @@ impl From<Box<Fault>> for Stop {
 impl Decoder for JsonDecoder {
     fn decode(&mut self, bytes: &[u8], origin: u64) -> Result<Decoded> {
         self.rows.reserve();
+        self.decode_bytes(bytes, |start| origin + start as u64);
+        self.rows.finish()
+    }
+
+    fn message(&mut self, message: Message<'_>) {
+        let Some(value) = message.value else {
+            return self.rows.take_back(message.offset, &[], TOMBSTONE.to_string());
+        };
+        let before = self.rows.seen();
+        if before == 0 {
+            self.rows.reserve();
+        }
+        if !self.spread_out(value, message.offset) {
+            self.decode_bytes(value, |_| message.offset);
+        }
+        if self.rows.seen() == before {
+            self.rows.take_back(message.offset, value, EMPTY.to_string());
+        }
+    }
+
+    fn finish(&mut self) -> Result<Decoded> {
+        self.rows.finish()
+    }
+}
+
+impl JsonDecoder {
+    /// Takes an object that is spread over several lines, if that is what the message is.
+    fn spread_out(&mut self, value: &[u8], offset: u64) -> bool {
+        let first = value.trim_ascii_start();
+        let Some(end) = memchr::memchr(b'\n', first) else { return false };
+        // The first of several objects ends on its line.
+        if first[..end].trim_ascii_end().ends_with(b"}") || sonic_rs::from_slice::<LazyValue>(value).is_err() {
+            return false;
+        }
+        // No string of valid JSON holds a line's end, so these are blanks.
+        let flat: Vec<u8> = value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
+        self.decode_bytes(&flat, |_| offset);
+        true
+    }
+
+    /// Takes whole lines; `offset` knows a line's by where it begins.
+    fn decode_bytes(&mut self, bytes: &[u8], offset: impl Fn(usize) -> u64) {
         let mut start = 0;
         while start < bytes.len() {
             let rest = &bytes[start..];
@@ -65,7 +108,7 @@ impl Decoder for JsonDecoder {
                     std::str::from_utf8(&rest[..lines]).unwrap_or_default()
                 }
             };
-            self.decode_text(valid, origin + start as u64);
+            self.decode_text(valid, |at| offset(start + at));
             start += valid.len();
             if start < bytes.len() {
                 let line = line_at(bytes, start);
@@ -73,16 +116,13 @@ impl Decoder for JsonDecoder {
                     Err(error) => format!("not valid UTF-8 at byte {}", error.valid_up_to()),
                     Ok(_) => "not valid UTF-8".to_string(),
                 };
-                self.rows.take_back(origin + start as u64, line, reason);
+                self.rows.take_back(offset(start), line, reason);
                 start += line.len() + 1;
             }
         }
-        self.rows.finish()
     }
-}
 
-impl JsonDecoder {
-    fn decode_text(&mut self, text: &str, origin: u64) {
+    fn decode_text(&mut self, text: &str, offset: impl Fn(usize) -> u64) {
         let mut start = 0;
         while start < text.len() {
             let mut scanner = Scanner { text, at: start };
@@ -94,7 +134,7 @@ impl JsonDecoder {
                 None => return,
                 _ => {}
             }
-            let offset = origin + start as u64;
+            let offset = offset(start);
             let ended = self.record(&mut scanner).and_then(|()| Ok(self.rows.end_row(offset)?));
             match ended {
                 Ok(()) => start = scanner.at + 1,

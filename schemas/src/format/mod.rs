@@ -8,6 +8,7 @@ mod rows;
 mod value;
 
 use crate::error::Result;
+use crate::messages::Message;
 use crate::options::OptionSpec;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -16,13 +17,24 @@ use arrow::record_batch::RecordBatch;
 ///
 /// # Contract
 ///
-/// `decode` looks at every record in `bytes` exactly once: it becomes one row of the answer (in order), or one entry
-/// of `bad`. It never panics and never gives up in the middle. Rows come with exactly the schema it was made for,
+/// ```text
+///   decode(bytes)*      of partitions that are streams of bytes
+///   (message* finish)*  of partitions that are messages
+/// ```
+///
+/// Every record is looked at exactly once: it becomes one row of the answer (in order), or one entry of `bad`. A decoder never panics and never gives up in the middle. Rows come with exactly the schema it was made for,
 /// except that columns which nobody wants and which may be NULL are all NULL: their values were checked and not kept.
 pub trait Decoder: Send {
     /// Decodes whole records; `origin` is the offset of `bytes` in its partition, from which the offsets of rows
     /// are counted.
     fn decode(&mut self, bytes: &[u8], origin: u64) -> Result<Decoded>;
+
+    /// Takes one message. Its rows and bad records, which all have the message's offset, stay inside until
+    /// [`finish`](Decoder::finish). A message that brings neither is a bad record of its own: none disappears.
+    fn message(&mut self, message: Message<'_>);
+
+    /// What became of all messages since the last call.
+    fn finish(&mut self) -> Result<Decoded>;
 
     /// Takes the line that names the columns of what comes next, for formats that have one. Called before `decode`
     /// with every chunk that has a header; the same header again costs nothing.
@@ -118,3 +130,8 @@ const ARROW: FormatSpec = FormatSpec {
 pub fn by_name(name: &str) -> Option<&'static FormatSpec> {
     ALL.iter().find(|f| f.name == name)
 }
+
+/// Why a message without a value is no row in a format that needs one.
+pub(crate) const TOMBSTONE: &str = "the message has no value (a tombstone)";
+/// Why an empty message is no row.
+pub(crate) const EMPTY: &str = "the message is empty";

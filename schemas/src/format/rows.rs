@@ -116,6 +116,11 @@ impl Rows {
         self.bad.push(BadRecord { offset, raw: raw[..raw.len().min(RAW_BYTES_MAX)].to_vec(), reason });
     }
 
+    /// How many rows and bad records there are since the last [`finish`](Rows::finish).
+    pub(crate) fn seen(&self) -> usize {
+        self.rows + self.bad.len()
+    }
+
     /// All rows and bad records since the last call.
     pub(crate) fn finish(&mut self) -> Result<Decoded> {
         let rows = std::mem::take(&mut self.rows);

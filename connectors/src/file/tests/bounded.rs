@@ -26,6 +26,7 @@ pub(super) fn request(path: &str, format: &str, more: &[(&str, &str)], fields: &
         format: Some(format.into()),
         format_options: Options::default(),
         wanted: vec![true; fields.len()],
+        metadata: Vec::new(),
         fields: Arc::new(Schema::new(fields)),
     }
 }

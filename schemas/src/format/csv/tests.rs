@@ -66,3 +66,16 @@ proptest! {
         prop_assert_eq!(records, decoded.rows.num_rows() + decoded.bad.len());
     }
 }
+
+#[test]
+fn every_message_is_a_row_or_a_bad_record() {
+    let mut decoder = make(&[]);
+    for (value, offset) in [Some("1,a,1.5"), None, Some("\n"), Some("x"), Some("2,b,\n3,c,\n")].into_iter().zip(5..) {
+        decoder.message(Message { offset, key: None, value: value.map(str::as_bytes) });
+    }
+    let decoded = decoder.finish().unwrap();
+    assert_eq!(decoded.offsets, [5, 9, 9]);
+    let bad: Vec<_> = decoded.bad.iter().map(|bad| (bad.offset, bad.reason.as_str())).collect();
+    let reasons = ["the message has no value (a tombstone)", "the message is empty", "expected 3 fields, got 1"];
+    assert_eq!(bad, [(6, reasons[0]), (7, reasons[1]), (8, reasons[2])]);
+}

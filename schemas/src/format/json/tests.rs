@@ -232,3 +232,51 @@ proptest! {
         let _ = decoded.rows.column(3).as_primitive::<Int64Type>();
     }
 }
+
+/// What becomes of messages with these values at offsets 10, 20, ...
+fn messages(fields: Vec<Field>, values: &[Option<&str>]) -> Decoded {
+    let wanted = vec![true; fields.len()];
+    let request =
+        DecodeRequest { fields: Arc::new(Schema::new(fields)), wanted, offsets: true, options: Default::default() };
+    let mut decoder = decoder(request).unwrap();
+    for (value, offset) in values.iter().zip((10..).step_by(10)) {
+        decoder.message(Message { offset, key: None, value: value.map(str::as_bytes) });
+    }
+    decoder.finish().unwrap()
+}
+
+#[test]
+fn a_message_holds_an_object_on_one_line_or_several_or_several_objects() {
+    let decoded = messages(
+        vec![field("x", DataType::Int64)],
+        &[
+            Some("{\"x\":1}"),
+            Some("{\n  \"y\": {\"x\": [\n]},\n  \"x\": 2\n}\n"),
+            Some("{\"x\":3}\n{\"x\":4}\n"),
+            Some("{\"x\":5}\n"),
+        ],
+    );
+    assert_eq!(decoded.bad, []);
+    assert_eq!(decoded.rows.column(0).as_primitive::<Int64Type>().values(), &[1, 2, 3, 4, 5]);
+    assert_eq!(decoded.offsets, [10, 20, 30, 30, 40]);
+}
+
+#[test]
+fn every_message_is_a_row_or_a_bad_record() {
+    let decoded = messages(
+        vec![field("x", DataType::Int64)],
+        &[None, Some(""), Some(" \n"), Some("{\"x\":\"a\"}"), Some("{\"x\""), Some("{\"x\":2}")],
+    );
+    assert_eq!(decoded.offsets, [60]);
+    let bad: Vec<_> = decoded.bad.iter().map(|bad| (bad.offset, bad.reason.as_str())).collect();
+    assert_eq!(
+        bad,
+        [
+            (10, "the message has no value (a tombstone)"),
+            (20, "the message is empty"),
+            (30, "the message is empty"),
+            (40, "column \"x\": expected a number, got \"a\""),
+            (50, "not valid JSON at byte 4: expected this character to be a ':' while parsing"),
+        ]
+    );
+}
