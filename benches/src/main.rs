@@ -107,12 +107,8 @@ fn measure_decoding(rows: usize, rounds: usize, ours_only: bool) -> Outcome {
         rest = &rest[end..];
     }
     let json = by_name("json").and_then(|format| format.decoder).ok_or("no JSON decoder")?;
-    let request = DecodeRequest {
-        fields: w1::schema(),
-        wanted: vec![true, false, true, true, true, false],
-        offsets: false,
-        options: Default::default(),
-    };
+    let request =
+        DecodeRequest { wanted: vec![true, false, true, true, true, false], ..DecodeRequest::new(w1::schema()) };
     let wanted = std::sync::Arc::new(w1::schema().project(&[0, 2, 3, 4])?);
     for _ in 0..rounds {
         let mut decoder = json(request.clone())?;

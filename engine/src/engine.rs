@@ -18,7 +18,6 @@ use thalweg_operators::plan::{Dataflow, SourcePlan};
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::format::{DecodeRequest, Decoder};
 use thalweg_schemas::sink::{Sink, SinkRequest};
 use thalweg_schemas::source::{Source, SourceRequest};
 use thalweg_schemas::table::{Metadata, Origin, schema_of};
@@ -280,25 +279,13 @@ fn open_sink(
 
 fn share(job: &Arc<Job>, sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>], worker: WorkerId) -> Result<Share> {
     let ingests = job.dataflow.sources.iter().zip(sources).enumerate().map(|(position, (plan, source))| {
-        let decoder = decoder(plan)?;
-        let reader = source.reader(worker)?;
-        Ok(Ingest::new(position, worker, plan.clone(), reader, decoder, job.ledger.clone()))
+        Ingest::new(position, worker, plan.clone(), source.clone(), job.ledger.clone())
     });
     let writers = sinks.iter().map(|sink| {
         let writes = worker.index == 0 || !sink.single_writer();
         writes.then(|| sink.writer(worker)).transpose()
     });
     Ok(Share { ingests: ingests.collect::<Result<_>>()?, writers: writers.collect::<Result<_>>()? })
-}
-
-fn decoder(plan: &SourcePlan) -> Result<Option<Box<dyn Decoder>>> {
-    let Some(format) = plan.format.as_deref().and_then(thalweg_schemas::format::by_name) else { return Ok(None) };
-    let Some(make) = format.decoder else { return Ok(None) };
-    let (fields, wanted) = fields_of(plan);
-    // By its offset a row finds its message; dead letters of generated columns name the record's offset too.
-    let of_message = |metadata| matches!(metadata, Metadata::Offset | Metadata::Key | Metadata::Headers);
-    let offsets = !plan.generated.is_empty() || metadata_of(plan).any(of_message);
-    make(DecodeRequest { fields, wanted, offsets, options: plan.format_options.clone() }).map(Some)
 }
 
 /// The views of a run by name, for those who list them.

@@ -45,6 +45,9 @@ pub struct SourcePlan {
     pub wanted: Vec<bool>,
     /// The generated columns: position, and the expression over all columns that computes it.
     pub generated: Vec<(usize, Arc<dyn PhysicalExpr>)>,
+    /// The columns of the primary key, where the source is a changelog: its records say what becomes of the row with
+    /// their key. Empty where every record is a row of its own.
+    pub key: Vec<usize>,
     /// What is promised of event time; `None`: nothing, and no window over it ever closes before the end.
     pub watermark: Option<WatermarkPlan>,
     /// What happens to a record that is not a row.

@@ -2,6 +2,7 @@
 
 use crate::epoch::WorkerId;
 use crate::error::{Error, Result};
+use crate::format::SchemaRegistry;
 use crate::messages::Messages;
 use crate::table::Metadata;
 use arrow::datatypes::SchemaRef;
@@ -33,6 +34,11 @@ pub trait Source: Send + Sync {
     /// An error (a file that is shorter than what was read of it) ends the start with its message.
     fn resume(&self, _done: &[Span]) -> Result<()> {
         Ok(())
+    }
+
+    /// Where the schemas of its messages are looked up, if they carry numbers instead.
+    fn schema_registry(&self) -> Option<Arc<dyn SchemaRegistry>> {
+        None
     }
 
     /// These records will survive a crash of the process: a sender that waits for that may be told.
@@ -154,6 +160,13 @@ pub struct Partition {
 pub enum Payload {
     /// Whole records in the source's format, as bytes (for line formats: whole lines).
     Bytes(Vec<u8>),
+    /// Whole records in a format that the sender chose, which need not be the source's.
+    Formatted {
+        /// The format's name; its options are the defaults.
+        format: &'static str,
+        /// The records.
+        bytes: Vec<u8>,
+    },
     /// Messages, each a record or several in the source's format, with what the system says about them.
     Messages(Messages),
     /// Rows: the outside system is columnar or typed by itself (Parquet, Arrow, the generator).

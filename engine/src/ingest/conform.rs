@@ -3,16 +3,17 @@
 
 use super::raw_of;
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampNanosecondArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_operators::evaluate::evaluate_rows;
 use thalweg_operators::plan::SourcePlan;
+use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::format::BadRecord;
+use thalweg_schemas::format::{BadRecord, Decoded};
 use thalweg_schemas::messages::{Message, Messages};
 use thalweg_schemas::table::{Metadata, Origin, schema_of};
 
@@ -30,6 +31,7 @@ pub(super) struct Facts<'a> {
 /// Brings rows into the declared form.
 pub(super) struct Conform {
     plan: SourcePlan,
+    /// The declared columns; in a changelog one more, with the differences, so that they stay with their rows.
     schema: SchemaRef,
 }
 
@@ -39,46 +41,51 @@ struct PerRow<'a> {
     offsets: &'a [u64],
     keys: Option<ArrayRef>,
     headers: Option<ArrayRef>,
+    /// What becomes of it, in a changelog.
+    diffs: Option<Int64Array>,
 }
 
 impl Conform {
     pub fn new(plan: &SourcePlan) -> Conform {
-        Conform { schema: schema_of(&plan.columns), plan: plan.clone() }
+        let mut schema = schema_of(&plan.columns);
+        if !plan.key.is_empty() {
+            let diff = Arc::new(Field::new("\u{0}diff", DataType::Int64, false));
+            schema = Arc::new(Schema::new(schema.fields().iter().cloned().chain([diff]).collect::<Vec<_>>()));
+        }
+        Conform { schema, plan: plan.clone() }
     }
 
-    /// Rows from a decoder: the fields in declared order, checked already.
+    /// Rows in the declared form, as the dataflow takes them.
+    pub fn batch(&self, mut rows: RecordBatch) -> Batch {
+        if self.plan.key.is_empty() {
+            return Batch::append(rows);
+        }
+        let diffs = rows.remove_column(self.plan.columns.len());
+        Batch::changes(rows, diffs.as_primitive::<Int64Type>().clone())
+    }
+
+    /// Rows from a decoder: the fields in declared order, checked already. A row and its message have the same offset.
     pub fn decoded(
         &self,
-        rows: RecordBatch,
-        offsets: &[u64],
+        decoded: Decoded,
+        messages: Option<&Messages>,
         facts: Facts<'_>,
         bad: &mut Vec<BadRecord>,
     ) -> Result<RecordBatch> {
-        self.complete(rows, PerRow { offsets, ..PerRow::default() }, facts, bad)
-    }
-
-    /// Rows from messages, each with its key and headers; a row and its message have the same offset.
-    pub fn messages(
-        &self,
-        rows: RecordBatch,
-        offsets: &[u64],
-        messages: &Messages,
-        facts: Facts<'_>,
-        bad: &mut Vec<BadRecord>,
-    ) -> Result<RecordBatch> {
+        let Decoded { rows, diffs, offsets, .. } = decoded;
         let named = |metadata| self.plan.columns.iter().any(|c| c.origin == Origin::Metadata(metadata));
-        let keys = named(Metadata::Key).then(|| -> ArrayRef {
-            Arc::new(each_row(offsets, messages).map(|(_, message)| message.key).collect::<BinaryArray>())
+        let keys = messages.filter(|_| named(Metadata::Key)).map(|messages| -> ArrayRef {
+            Arc::new(each_row(&offsets, messages).map(|(_, message)| message.key).collect::<BinaryArray>())
         });
-        let headers = named(Metadata::Headers).then(|| -> ArrayRef {
-            let texts = each_row(offsets, messages).map(|(index, _)| headers_json(messages.headers(index)));
+        let headers = messages.filter(|_| named(Metadata::Headers)).map(|messages| -> ArrayRef {
+            let texts = each_row(&offsets, messages).map(|(index, _)| headers_json(messages.headers(index)));
             Arc::new(texts.collect::<StringArray>())
         });
-        self.complete(rows, PerRow { offsets, keys, headers }, facts, bad)
+        self.complete(rows, PerRow { offsets: &offsets, keys, headers, diffs }, facts, bad)
     }
 
     /// Rows that were typed outside: columns by name, cast to the declared types.
-    pub fn typed(&self, rows: RecordBatch, facts: Facts<'_>, bad: &mut Vec<BadRecord>) -> Result<RecordBatch> {
+    pub fn typed(&self, rows: &RecordBatch, facts: Facts<'_>, bad: &mut Vec<BadRecord>) -> Result<RecordBatch> {
         let mut good = vec![true; rows.num_rows()];
         let mut columns = Vec::new();
         let mut fields = Vec::new();
@@ -116,7 +123,7 @@ impl Conform {
                 };
                 if std::mem::replace(good, false) {
                     let offset = facts.start + row as u64;
-                    bad.push(BadRecord { offset, raw: raw_of(&rows, row), reason });
+                    bad.push(BadRecord { offset, raw: raw_of(rows, row), reason });
                 }
             }
             columns.push(array);
@@ -150,7 +157,12 @@ impl Conform {
                 Origin::Generated => new_null_array(&column.data_type, rows),
             })
         });
-        let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+        let mut columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+        if !self.plan.key.is_empty() {
+            // Rows that say nothing of it are there from now on.
+            let diffs = per_row.diffs.clone().unwrap_or_else(|| Int64Array::from(vec![1; rows]));
+            columns.push(Arc::new(diffs));
+        }
         if self.plan.generated.is_empty() {
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             return Ok(lax_batch(&self.schema, columns, &options)?);
@@ -179,11 +191,16 @@ impl Conform {
             columns[*position] = cast_with_options(&values, &column.data_type, &CastOptions::default())?;
             let computed = RecordBatch::try_new(nullable.clone(), columns)?;
             let mut reasons: Vec<Option<String>> = vec![None; computed.num_rows()];
-            for (row, reason) in failed {
+            // Of a row that is removed only the key counts.
+            let removed = |row: usize| match computed.columns().get(self.plan.columns.len()) {
+                Some(diffs) => diffs.as_primitive::<Int64Type>().value(row) < 0,
+                None => false,
+            };
+            for (row, reason) in failed.into_iter().filter(|(row, _)| !removed(*row)) {
                 reasons[row] = Some(format!("column \"{}\": {reason}", column.name));
             }
             for (row, reason) in reasons.iter_mut().enumerate() {
-                if reason.is_none() && !column.nullable && computed.column(*position).is_null(row) {
+                if reason.is_none() && !column.nullable && computed.column(*position).is_null(row) && !removed(row) {
                     *reason = Some(not_null(&column.name));
                 }
             }

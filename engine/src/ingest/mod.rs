@@ -4,30 +4,34 @@
 //! far the partition's watermark has come, and whether a time lies too far in the future to be believed.
 
 mod conform;
+mod decoders;
 mod event_time;
 
 use crate::ledger::{Ledger, lock};
 use crate::status::DeadLetter;
 use conform::{Conform, Facts};
+use decoders::Decoders;
 use event_time::EventTime;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thalweg_operators::plan::{OnBad, SourcePlan};
 use thalweg_operators::rows::Rows;
 use thalweg_operators::watermark::WatermarkUpdate;
-use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::{Error, ErrorKind, Result};
-use thalweg_schemas::format::{BadRecord, Decoder, RAW_BYTES_MAX};
-use thalweg_schemas::source::{Chunk, Fault, Payload, Polled, Reader};
+use thalweg_schemas::format::{BadRecord, Decoded, RAW_BYTES_MAX};
+use thalweg_schemas::source::{Chunk, Fault, Payload, Polled, Reader, Source, Span};
 
 /// One worker's share of one source.
 pub(crate) struct Ingest {
     source: usize,
     worker: WorkerId,
     plan: SourcePlan,
+    outside: Arc<dyn Source>,
     reader: Box<dyn Reader>,
-    decoder: Option<Box<dyn Decoder>>,
+    decoders: Decoders,
+    /// A chunk that could not be decoded for a reason that may pass.
+    held: Option<Chunk>,
     conform: Conform,
     event_time: EventTime,
     ledger: Arc<Ledger>,
@@ -57,25 +61,26 @@ impl Ingest {
         source: usize,
         worker: WorkerId,
         plan: SourcePlan,
-        reader: Box<dyn Reader>,
-        decoder: Option<Box<dyn Decoder>>,
+        outside: Arc<dyn Source>,
         ledger: Arc<Ledger>,
-    ) -> Ingest {
+    ) -> Result<Ingest> {
         let conform = Conform::new(&plan);
         let event_time = EventTime::new(plan.watermark.clone());
-        Ingest {
+        Ok(Ingest {
             source,
             worker,
+            reader: outside.reader(worker)?,
+            decoders: Decoders::new(&plan, outside.as_ref())?,
+            held: None,
             plan,
-            reader,
-            decoder,
+            outside,
             conform,
             event_time,
             ledger,
             ended: false,
             pause_until_ns: 0,
             pause_ns: 0,
-        }
+        })
     }
 
     /// Asks the reader once. `now_ns` is the beginning of the current epoch.
@@ -86,22 +91,11 @@ impl Ingest {
         if now_ns < self.pause_until_ns {
             return Ok(Intake::Pending);
         }
-        match self.reader.poll(budget) {
-            Ok(Polled::Ready(chunk)) => {
-                self.pause_ns = 0;
-                self.take(chunk, now_ns)
-            }
-            Ok(Polled::Pending) => Ok(Intake::Pending),
-            Ok(Polled::Ended) => {
-                self.ended = true;
-                self.event_time.end();
-                self.ledger.sources[self.source].shares_ended.fetch_add(1, Ordering::AcqRel);
-                Ok(Intake::Ended)
-            }
-            Ok(Polled::Fault(fault)) => {
-                self.fault(fault, now_ns)?;
-                Ok(Intake::Nothing)
-            }
+        let polled = match self.held.take() {
+            Some(chunk) => Ok(Polled::Ready(chunk)),
+            None => self.reader.poll(budget),
+        };
+        match polled.and_then(|polled| self.accept(polled, now_ns)) {
             Err(error) if error.kind == ErrorKind::Retry => {
                 self.pause_ns = (self.pause_ns * 2).clamp(PAUSE_NS.0, PAUSE_NS.1);
                 self.pause_until_ns = now_ns.saturating_add(self.pause_ns);
@@ -109,7 +103,33 @@ impl Ingest {
                 *lock(&self.book().last_error) = Some(error.to_string());
                 Ok(Intake::Pending)
             }
-            Err(error) => Err(error),
+            answer => answer,
+        }
+    }
+
+    fn accept(&mut self, polled: Polled, now_ns: i64) -> Result<Intake> {
+        match polled {
+            Polled::Ready(chunk) => match self.decode(&chunk) {
+                Ok(decoded) => {
+                    self.pause_ns = 0;
+                    self.take(chunk, decoded, now_ns)
+                }
+                Err(error) => {
+                    self.held = Some(chunk);
+                    Err(error)
+                }
+            },
+            Polled::Pending => Ok(Intake::Pending),
+            Polled::Ended => {
+                self.ended = true;
+                self.event_time.end();
+                self.ledger.sources[self.source].shares_ended.fetch_add(1, Ordering::AcqRel);
+                Ok(Intake::Ended)
+            }
+            Polled::Fault(fault) => {
+                self.fault(fault, now_ns)?;
+                Ok(Intake::Nothing)
+            }
         }
     }
 
@@ -129,32 +149,43 @@ impl Ingest {
         &self.ledger.sources[self.source]
     }
 
-    fn take(&mut self, chunk: Chunk, now_ns: i64) -> Result<Intake> {
-        let facts = Facts { source: &self.plan.name, partition: &chunk.partition.name, start: chunk.start, now_ns };
-        let mut bad = Vec::new();
-        let mut bytes = chunk.end.saturating_sub(chunk.start);
-        let (rows_in, rows) = match chunk.payload {
-            Payload::Bytes(bytes) => {
-                let decoder = self.decoder.as_mut().ok_or_else(|| no_format(&self.plan.name))?;
-                if let Some(header) = &chunk.header {
-                    decoder.header(header)?;
-                }
-                let decoded = decoder.decode(&bytes, chunk.start)?;
-                let rows_in = decoded.rows.num_rows() + decoded.bad.len();
-                bad = decoded.bad;
-                (rows_in, self.conform.decoded(decoded.rows, &decoded.offsets, facts, &mut bad)?)
-            }
+    /// What the records of a chunk come to; nothing for rows, which are typed already.
+    fn decode(&mut self, chunk: &Chunk) -> Result<Option<Decoded>> {
+        let (decoder, bytes) = match &chunk.payload {
+            Payload::Rows(_) => return Ok(None),
             Payload::Messages(messages) => {
-                let decoder = self.decoder.as_mut().ok_or_else(|| no_format(&self.plan.name))?;
+                let decoder = self.decoders.own()?;
                 messages.iter().for_each(|message| decoder.message(message));
-                let decoded = decoder.finish()?;
-                let rows_in = decoded.rows.num_rows() + decoded.bad.len();
-                assert!(rows_in >= messages.len(), "every message is a row or a dead letter");
-                bad = decoded.bad;
-                bytes = messages.byte_len() as u64;
-                (rows_in, self.conform.messages(decoded.rows, &decoded.offsets, &messages, facts, &mut bad)?)
+                return decoder.finish().map(Some);
             }
-            Payload::Rows(rows) => (rows.num_rows(), self.conform.typed(rows, facts, &mut bad)?),
+            Payload::Bytes(bytes) => (self.decoders.own()?, bytes),
+            Payload::Formatted { format, bytes } => (self.decoders.of(format)?, bytes),
+        };
+        if let Some(header) = &chunk.header {
+            decoder.header(header)?;
+        }
+        decoder.decode(bytes, chunk.start).map(Some)
+    }
+
+    fn take(&mut self, chunk: Chunk, decoded: Option<Decoded>, now_ns: i64) -> Result<Intake> {
+        let facts = Facts { source: &self.plan.name, partition: &chunk.partition.name, start: chunk.start, now_ns };
+        let mut bytes = chunk.end.saturating_sub(chunk.start);
+        let mut bad = Vec::new();
+        let (rows_in, rows) = match (decoded, &chunk.payload) {
+            (Some(mut decoded), payload) => {
+                let rows_in = decoded.rows.num_rows() + decoded.bad.len();
+                bad = std::mem::take(&mut decoded.bad);
+                let messages = match payload {
+                    Payload::Messages(messages) => {
+                        bytes = messages.byte_len() as u64;
+                        Some(messages)
+                    }
+                    _ => None,
+                };
+                (rows_in, self.conform.decoded(decoded, messages, facts, &mut bad)?)
+            }
+            (None, Payload::Rows(rows)) => (rows.num_rows(), self.conform.typed(rows, facts, &mut bad)?),
+            (None, _) => return Err(Error::bug("records were not decoded")),
         };
         let rows =
             self.event_time.judge(rows, chunk.partition.index, &chunk.partition.name, now_ns, facts, &mut bad)?;
@@ -164,10 +195,12 @@ impl Ingest {
         book.bytes.fetch_add(bytes, Ordering::AcqRel);
         assert_eq!(rows_in, rows.num_rows() + bad.len(), "every record is a row or a dead letter");
         self.bury(bad, &chunk.partition.name, now_ns)?;
+        // Without a log of epochs nothing survives a crash, and this is as far as records come.
+        self.outside.durable(&[Span { partition: chunk.partition.name.clone(), start: chunk.start, end: chunk.end }]);
         if rows.num_rows() == 0 {
             return Ok(Intake::Nothing);
         }
-        Ok(Intake::Rows(Rows::new(Batch::append(rows), self.event_time.bound())))
+        Ok(Intake::Rows(Rows::new(self.conform.batch(rows), self.event_time.bound())))
     }
 
     /// Keeps bad records as dead letters, or ends the run where the source says so.
@@ -214,10 +247,6 @@ impl Ingest {
         });
         Ok(())
     }
-}
-
-fn no_format(source: &str) -> Error {
-    Error::bug(format!("source \"{source}\" hands over bytes but has no format"))
 }
 
 /// A row that is typed already, as the raw form of a dead letter.

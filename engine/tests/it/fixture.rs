@@ -146,6 +146,7 @@ pub fn events(script: &str) -> SourcePlan {
         columns: events_columns(),
         wanted: vec![true; 3],
         generated: vec![],
+        key: Vec::new(),
         watermark: Some(WatermarkPlan {
             column: 0,
             lateness_ns: 0,

@@ -56,6 +56,7 @@ pub(crate) fn bind(
         format: configured.format.map(|f| f.name.to_string()),
         format_options: configured.format_options,
         wanted: vec![false; columns.len()],
+        key: Vec::new(),
         columns,
         generated,
         watermark,

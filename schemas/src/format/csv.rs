@@ -45,6 +45,7 @@ pub const SPEC: FormatSpec = FormatSpec {
             doc: "The field that stands for NULL.",
         },
     ],
+    changelog: false,
     framing: Framing::LinesAfterHeader,
     decoder: Some(decoder),
 };
@@ -61,6 +62,7 @@ fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
         reader: builder.build(),
         named: options.get("header") != Some("false"),
         header: Vec::new(),
+        broken: None,
         null: options.get("null_string").unwrap_or_default().to_string(),
         fields: Fields::default(),
         quote,
@@ -85,6 +87,8 @@ struct CsvDecoder {
     named: bool,
     /// The header that `places` was made from.
     header: Vec<u8>,
+    /// What is wrong with it: then no record under it can be read.
+    broken: Option<String>,
     /// For each field of a record, the column it goes to.
     places: Vec<Option<usize>>,
     null: String,
@@ -105,9 +109,18 @@ impl Decoder for CsvDecoder {
         if !self.named || line == self.header {
             return Ok(());
         }
-        let bad = |reason: String| Error::data(format!("CSV header: {reason}"));
-        self.fields.read(&mut self.reader, line, self.quote).map_err(bad)?;
-        let text = self.fields.text().map_err(bad)?;
+        self.header = line.to_vec();
+        self.broken = self.fields.read(&mut self.reader, line, self.quote).err();
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        let text = match self.fields.text() {
+            Ok(text) => text,
+            Err(reason) => {
+                self.broken = Some(reason);
+                return Ok(());
+            }
+        };
         let schema = self.rows.schema();
         let names = self.fields.iter(text).map(str::trim_ascii);
         self.places = names
@@ -117,7 +130,6 @@ impl Decoder for CsvDecoder {
                 exact.or_else(|| fields.iter().position(|field| field.name().eq_ignore_ascii_case(name)))
             })
             .collect();
-        self.header = line.to_vec();
         Ok(())
     }
 
@@ -163,6 +175,9 @@ impl CsvDecoder {
     }
 
     fn record(&mut self, line: &[u8], offset: u64) -> Result<(), String> {
+        if let Some(reason) = &self.broken {
+            return Err(format!("the header that names the columns: {reason}"));
+        }
         self.fields.read(&mut self.reader, line, self.quote)?;
         let text = self.fields.text()?;
         if self.fields.count != self.places.len() {

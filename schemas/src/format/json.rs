@@ -6,6 +6,10 @@
 //! character, so a line's end needs no search of its own: the parser meets it. What lies deeper than a plain value
 //! (escapes, objects, lists) is given to `sonic-rs`, and so is a line that is no JSON, to say what is wrong with it.
 
+mod document;
+
+pub use document::{Lines, to_lines};
+
 use super::rows::Rows;
 use super::value::{Fault, Number, Value, clipped};
 use super::{DecodeRequest, Decoded, Decoder, EMPTY, FormatSpec, Framing, TOMBSTONE};
@@ -19,6 +23,7 @@ pub const SPEC: FormatSpec = FormatSpec {
     name: "json",
     doc: "One JSON object a line (NDJSON).",
     options: &[],
+    changelog: false,
     framing: Framing::Lines,
     decoder: Some(decoder),
 };
@@ -299,6 +304,11 @@ impl<'a> Scanner<'a> {
             Some(b't') if self.skip(b"true") => Value::Bool(true),
             Some(b'f') if self.skip(b"false") => Value::Bool(false),
             Some(b'n') if self.skip(b"null") => Value::Null,
+            // More blanks than stood here in the record before.
+            Some(b' ' | b'\t' | b'\r') => {
+                self.blanks();
+                return self.value();
+            }
             _ => return Err(Stop::Syntax),
         }))
     }
@@ -396,13 +406,16 @@ fn syntax_error(line: &str) -> String {
         }
     }
     match sonic_rs::from_str::<sonic_rs::Value>(line) {
-        Err(error) => {
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().trim().to_string();
-            format!("not valid JSON at byte {}: {}", error.offset(), lower_first(&message))
-        }
+        Err(error) => not_json(&error, 0),
         Ok(_) => format!("expected a JSON object, got {}", clipped(line.trim_ascii())),
     }
+}
+
+/// What is wrong with a text that begins `before` bytes into what came.
+fn not_json(error: &sonic_rs::Error, before: usize) -> String {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default().trim().to_string();
+    format!("not valid JSON at byte {}: {}", before + error.offset(), lower_first(&message))
 }
 
 fn lower_first(message: &str) -> String {

@@ -4,14 +4,19 @@ mod column;
 mod convert;
 pub mod csv;
 pub mod json;
+mod registry;
 mod rows;
 mod value;
+
+pub use registry::{MAGIC, RegisteredSchema, SchemaRegistry, SchemaType, schema_id};
 
 use crate::error::Result;
 use crate::messages::Message;
 use crate::options::OptionSpec;
+use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
 
 /// Turns records of one format into rows.
 ///
@@ -22,15 +27,20 @@ use arrow::record_batch::RecordBatch;
 ///   (message* finish)*  of partitions that are messages
 /// ```
 ///
-/// Every record is looked at exactly once: it becomes one row of the answer (in order), or one entry of `bad`. A decoder never panics and never gives up in the middle. Rows come with exactly the schema it was made for,
-/// except that columns which nobody wants and which may be NULL are all NULL: their values were checked and not kept.
+/// Every record is looked at exactly once: it becomes a row of the answer (in order), or an entry of `bad`; in a
+/// changelog format it may also become two rows, or none where it says nothing new. A decoder never panics and never
+/// gives up in the middle. Rows come with exactly the schema it was made for, except that columns which nobody wants and
+/// which may be NULL are all NULL (their values were checked and not kept), and those of removed rows.
+/// An error of kind `Retry` (a registry is away) means that nothing was taken of the call, or of the messages since the
+/// last `finish`: the caller hands them over again.
 pub trait Decoder: Send {
     /// Decodes whole records; `origin` is the offset of `bytes` in its partition, from which the offsets of rows
     /// are counted.
     fn decode(&mut self, bytes: &[u8], origin: u64) -> Result<Decoded>;
 
     /// Takes one message. Its rows and bad records, which all have the message's offset, stay inside until
-    /// [`finish`](Decoder::finish). A message that brings neither is a bad record of its own: none disappears.
+    /// [`finish`](Decoder::finish). A message that brings nothing is a bad record of its own: none
+    /// disappears.
     fn message(&mut self, message: Message<'_>);
 
     /// What became of all messages since the last call.
@@ -48,6 +58,9 @@ pub trait Decoder: Send {
 pub struct Decoded {
     /// The rows that are right.
     pub rows: RecordBatch,
+    /// For each row what its record does, where the format is a [changelog](FormatSpec::changelog): `1` puts the row
+    /// in the place of the one with its key, `-1` removes the one with its key (the other columns may then be NULL).
+    pub diffs: Option<Int64Array>,
     /// For each row, the offset of its record; empty unless the decoder was asked for offsets.
     pub offsets: Vec<u64>,
     /// The records that are wrong.
@@ -69,16 +82,28 @@ pub struct BadRecord {
 pub const RAW_BYTES_MAX: usize = 65_536;
 
 /// What a decoder is made for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DecodeRequest {
     /// The fields to find, by name, with their declared types and whether they may be NULL.
     pub fields: SchemaRef,
     /// For each of them, whether its values are wanted; the others are checked only.
     pub wanted: Vec<bool>,
+    /// Which of them are the primary key, in its order; empty where none is declared.
+    pub key: Vec<usize>,
     /// Whether offsets of rows are asked for.
     pub offsets: bool,
     /// The format's own options.
     pub options: crate::options::Options,
+    /// Where schemas are looked up by number, if the source has such a place.
+    pub registry: Option<Arc<dyn SchemaRegistry>>,
+}
+
+impl DecodeRequest {
+    /// All of `fields`, all of them wanted, and nothing special.
+    pub fn new(fields: SchemaRef) -> DecodeRequest {
+        let wanted = vec![true; fields.fields().len()];
+        DecodeRequest { fields, wanted, key: Vec::new(), offsets: false, options: Default::default(), registry: None }
+    }
 }
 
 /// A format, described as data.
@@ -90,6 +115,9 @@ pub struct FormatSpec {
     pub doc: &'static str,
     /// Its options in `WITH (...)`.
     pub options: &'static [OptionSpec],
+    /// Whether a record says what becomes of the row with its key, rather than being a row: then the source needs a
+    /// primary key, and its rows are a changelog.
+    pub changelog: bool,
     /// How records lie in a file.
     pub framing: Framing,
     /// Makes a decoder; `None` where readers hand over rows by themselves (Parquet, Arrow).
@@ -114,6 +142,7 @@ const PARQUET: FormatSpec = FormatSpec {
     name: "parquet",
     doc: "Apache Parquet files; columns are matched by name.",
     options: &[],
+    changelog: false,
     framing: Framing::Container,
     decoder: None,
 };
@@ -122,6 +151,7 @@ const ARROW: FormatSpec = FormatSpec {
     name: "arrow",
     doc: "Apache Arrow IPC, file or stream; columns are matched by name.",
     options: &[],
+    changelog: false,
     framing: Framing::Container,
     decoder: None,
 };

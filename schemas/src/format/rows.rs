@@ -137,6 +137,7 @@ impl Rows {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(Decoded {
             rows: RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?,
+            diffs: None,
             offsets: std::mem::take(&mut self.offsets),
             bad: std::mem::take(&mut self.bad),
         })

@@ -18,7 +18,7 @@ fn make(options: &[(&str, &str)]) -> Box<dyn Decoder> {
         Field::new("price", DataType::Float64, true),
     ]);
     let options = Options::check(SPEC.options, &given, "format 'csv'").unwrap();
-    decoder(DecodeRequest { fields: Arc::new(fields), wanted: vec![true; 3], offsets: true, options }).unwrap()
+    decoder(DecodeRequest { offsets: true, options, ..DecodeRequest::new(Arc::new(fields)) }).unwrap()
 }
 
 #[test]
@@ -78,4 +78,15 @@ fn every_message_is_a_row_or_a_bad_record() {
     let bad: Vec<_> = decoded.bad.iter().map(|bad| (bad.offset, bad.reason.as_str())).collect();
     let reasons = ["the message has no value (a tombstone)", "the message is empty", "expected 3 fields, got 1"];
     assert_eq!(bad, [(6, reasons[0]), (7, reasons[1]), (8, reasons[2])]);
+}
+
+#[test]
+fn records_under_a_broken_header_are_bad_and_the_next_header_counts() {
+    let mut decoder = make(&[]);
+    decoder.header(b"id,\"name,price").unwrap();
+    let decoded = decoder.decode(b"1,a,2\n3,b,4\n", 0).unwrap();
+    assert_eq!((decoded.rows.num_rows(), decoded.bad.len()), (0, 2));
+    assert!(decoded.bad[1].reason.starts_with("the header that names the columns: a quote is not closed"));
+    decoder.header(b"id,name,price").unwrap();
+    assert_eq!(decoder.decode(b"1,a,2\n", 0).unwrap().rows.num_rows(), 1);
 }

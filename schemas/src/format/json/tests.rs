@@ -21,8 +21,7 @@ fn telemetry() -> Vec<Field> {
 }
 
 fn decode_wanted(fields: Vec<Field>, wanted: Vec<bool>, text: &[u8]) -> Decoded {
-    let request =
-        DecodeRequest { fields: Arc::new(Schema::new(fields)), wanted, offsets: true, options: Default::default() };
+    let request = DecodeRequest { wanted, offsets: true, ..DecodeRequest::new(Arc::new(Schema::new(fields))) };
     decoder(request).unwrap().decode(text, 1_000).unwrap()
 }
 
@@ -236,8 +235,7 @@ proptest! {
 /// What becomes of messages with these values at offsets 10, 20, ...
 fn messages(fields: Vec<Field>, values: &[Option<&str>]) -> Decoded {
     let wanted = vec![true; fields.len()];
-    let request =
-        DecodeRequest { fields: Arc::new(Schema::new(fields)), wanted, offsets: true, options: Default::default() };
+    let request = DecodeRequest { wanted, offsets: true, ..DecodeRequest::new(Arc::new(Schema::new(fields))) };
     let mut decoder = decoder(request).unwrap();
     for (value, offset) in values.iter().zip((10..).step_by(10)) {
         decoder.message(Message { offset, key: None, value: value.map(str::as_bytes) });
@@ -279,4 +277,10 @@ fn every_message_is_a_row_or_a_bad_record() {
             (50, "not valid JSON at byte 4: expected this character to be a ':' while parsing"),
         ]
     );
+}
+
+#[test]
+fn records_of_one_stream_may_be_spaced_differently() {
+    let decoded = decode(vec![field("n", DataType::Int64)], "{\"n\":1}\n{\"n\": 2}\n{ \"n\" :\t3 }\n{\"n\":  4}\n");
+    assert_eq!((decoded.rows.num_rows(), decoded.bad), (4, vec![]));
 }
