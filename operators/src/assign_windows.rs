@@ -6,10 +6,12 @@ use crate::operator::{DeadRow, Operator, Output, Times};
 use crate::plan::Plan;
 use crate::rows::Rows;
 use crate::window::Window;
-use arrow::array::{Array, RecordBatch, UInt64Array};
-use arrow::compute::is_not_null;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, UInt64Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{filter, is_not_null};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use std::fmt;
+use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
@@ -31,6 +33,38 @@ impl fmt::Display for AssignWindowsSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AssignWindows {} over {}", self.window, self.input.schema().field(self.time).name())
     }
+}
+
+/// The type of [`windows_of_each`] for times of type `time`: lists of `window_start` and `window_end`.
+pub fn windows_type(time: &DataType) -> DataType {
+    DataType::List(window_field(time))
+}
+
+fn bounds(time: &DataType) -> Fields {
+    Fields::from(["window_start", "window_end"].map(|name| Field::new(name, time.clone(), false)).to_vec())
+}
+
+fn window_field(time: &DataType) -> FieldRef {
+    Arc::new(Field::new("window", DataType::Struct(bounds(time)), false))
+}
+
+/// The windows that each of `times`, a column of timestamps, falls into: for queries over a snapshot, where nothing is
+/// ever late. None where it is NULL.
+pub fn windows_of_each(window: &Window, times: &ArrayRef) -> Result<ListArray> {
+    let known = EventTimes::new(&filter(times, &is_not_null(times)?)?)?;
+    let mut known = known.iter();
+    let (mut starts, mut lengths) = (Vec::new(), Vec::with_capacity(times.len()));
+    for row in 0..times.len() {
+        let before = starts.len();
+        if let Some(time) = times.is_valid(row).then(|| known.next()).flatten() {
+            starts.extend(window.windows_of(window.slice_of(time)));
+        }
+        lengths.push(starts.len() - before);
+    }
+    let ends = starts.iter().map(|start| start.saturating_add(window.size_ns())).collect();
+    let time = times.data_type();
+    let windows = StructArray::try_new(bounds(time), vec![timestamps(starts, time)?, timestamps(ends, time)?], None)?;
+    Ok(ListArray::try_new(window_field(time), OffsetBuffer::from_lengths(lengths), Arc::new(windows), None)?)
 }
 
 /// Carries out an [`AssignWindowsSpec`].
@@ -71,7 +105,7 @@ impl Operator for AssignWindows {
             for start in self.window.windows_of(self.window.slice_of(time)) {
                 indices.push(row as u64);
                 starts.push(start);
-                ends.push(start + self.window.size_ns());
+                ends.push(start.saturating_add(self.window.size_ns()));
             }
         }
         let batch = batch.take(&UInt64Array::from(indices))?;

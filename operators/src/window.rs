@@ -54,12 +54,12 @@ impl Window {
     /// The start of the slice that `time_ns` falls into.
     pub fn slice_of(&self, time_ns: i64) -> i64 {
         let slice = self.slice_ns();
-        time_ns - (time_ns - self.offset_ns()).rem_euclid(slice)
+        time_ns.saturating_sub(time_ns.saturating_sub(self.offset_ns()).rem_euclid(slice))
     }
 
     /// The start of the last window that holds the slice which begins at `slice_ns`.
     pub fn last_window_of(&self, slice_ns: i64) -> i64 {
-        slice_ns - (slice_ns - self.offset_ns()).rem_euclid(self.slide_ns())
+        slice_ns.saturating_sub(slice_ns.saturating_sub(self.offset_ns()).rem_euclid(self.slide_ns()))
     }
 
     /// The starts of all windows that hold the slice which begins at `slice_ns`, earliest first.
@@ -68,7 +68,7 @@ impl Window {
         let (size, slide) = (self.size_ns(), self.slide_ns());
         // Windows last, last - slide, ... as long as start + size > slice.
         let earlier = (size - (slice_ns - last) - 1).max(0).div_euclid(slide);
-        (0..=earlier).rev().map(move |k| last - k * slide)
+        (0..=earlier).rev().map(move |k| last.saturating_sub(k.saturating_mul(slide)))
     }
 }
 

@@ -1,27 +1,51 @@
 //! What bounds the state of a view, and the warning where nothing does.
 
 use crate::parse::Parsed;
-use crate::program::Program;
-use thalweg_operators::plan::Plan;
+use crate::program::{DeclarationKind, Program};
+use thalweg_operators::plan::{Plan, ViewPlan};
 use thalweg_operators::reduce::ReduceSpec;
 use thalweg_schemas::error::Error;
 
 /// A warning for each view with state that nothing bounds.
 pub(crate) fn warnings(program: &Program, statements: &[Parsed]) -> Vec<Error> {
-    let views = program.dataflow.views.iter().filter_map(|view| Some((view, unbounded(&view.plan)?)));
+    let named = |view: &ViewPlan, error: Error| {
+        let name = statements.iter().map(|s| s.ddl.name()).find(|name| name.value == view.name);
+        name.into_iter().fold(error, |error, name| error.at(name.position.clone()))
+    };
+    let views = program.dataflow.views.iter();
     views
-        .map(|(view, reduce)| {
-            let kept = match reduce.retracts {
-                true => "It keeps the rows that it reads, since each may be taken back.",
-                false => "It keeps every group that it has ever seen.",
-            };
-            let error = Error::user(format!("nothing bounds the state of view \"{}\"", view.name))
-                .with_detail(kept)
-                .with_hint("Group by a window of TUMBLE(..) or HOP(..) where groups keep coming.");
-            let name = statements.iter().map(|s| s.ddl.name()).find(|name| name.value == view.name);
-            name.into_iter().fold(error, |error, name| error.at(name.position.clone()))
+        .flat_map(|view| {
+            never_closed(program, view).into_iter().chain(kept_for_ever(view)).map(move |error| named(view, error))
         })
         .collect()
+}
+
+/// A warning where the windows of a view never close.
+fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
+    let endless = |name: &str| {
+        let silent = program.dataflow.sources.iter().any(|source| source.name == name && source.watermark.is_none());
+        let kind = program.declaration(name).map(|declaration| &declaration.kind);
+        silent && matches!(kind, Some(DeclarationKind::Source { bounded: false, .. }))
+    };
+    let source = sources_of_windows(&view.plan).find(|name| endless(name))?;
+    Some(
+        Error::user(format!("nothing closes the windows of view \"{}\", so nothing bounds its state", view.name))
+            .with_detail(format!("Source \"{source}\" has no watermark and no end."))
+            .with_hint("Declare in the source how late its rows can be: WATERMARK FOR ts AS ts - INTERVAL '5 seconds'"),
+    )
+}
+
+/// A warning where a view keeps rows or groups for ever.
+fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
+    let kept = match unbounded(&view.plan)?.retracts {
+        true => "It keeps the rows that it reads, since each may be taken back.",
+        false => "It keeps every group that it has ever seen.",
+    };
+    Some(
+        Error::user(format!("nothing bounds the state of view \"{}\"", view.name))
+            .with_detail(kept)
+            .with_hint("Group by a window of TUMBLE(..) or HOP(..) where groups keep coming."),
+    )
 }
 
 /// The operator of the plan whose state nothing bounds, if there is one.
@@ -43,5 +67,15 @@ fn unbounded(plan: &Plan) -> Option<&ReduceSpec> {
 
 /// Whether the plan closes windows.
 pub(crate) fn has_windows(plan: &Plan) -> bool {
-    matches!(plan, Plan::WindowAggregate(_)) || plan.inputs().into_iter().any(has_windows)
+    sources_of_windows(plan).next().is_some()
+}
+
+/// The sources whose watermarks close the windows of the plan.
+pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> + '_> {
+    let own = match plan {
+        Plan::WindowAggregate(spec) => spec.time_origin.sources.as_slice(),
+        _ => &[],
+    };
+    let below = plan.inputs().into_iter().flat_map(sources_of_windows);
+    Box::new(own.iter().map(|(name, _)| name.as_str()).chain(below))
 }

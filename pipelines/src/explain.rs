@@ -127,21 +127,22 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
 fn explain_window_aggregate(out: &mut String, spec: &WindowAggregateSpec, depth: usize, flow: &Dataflow) {
     line(out, depth, &format!("WindowAggregate: {} over {}", spec.window, sql(&spec.time)));
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
-    let closes = closes_at(&spec.time_origin, flow);
-    let kept = match spec.on_late {
-        OnLate::Drop => "dropped".to_string(),
-        OnLate::Revise { until_ns } => format!("kept {} longer for late rows, then dropped", Nanos(until_ns)),
+    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
+    let kept = match (spec.time_origin.sources.iter().find(silent), spec.on_late) {
+        (Some((source, _)), _) => format!("dropped when {source} ends, which has no watermark"),
+        (None, OnLate::Drop) => format!("dropped at watermark {}", closes_at(&spec.time_origin, flow)),
+        (None, OnLate::Revise { until_ns }) => format!(
+            "kept {} longer for late rows, then dropped at watermark {}",
+            Nanos(until_ns),
+            closes_at(&spec.time_origin, flow)
+        ),
     };
     let window = &spec.window;
     let slices = match window.slice_ns() {
         slice if slice == window.size_ns() => String::new(),
         slice => format!(" in slices of {}", Nanos(slice)),
     };
-    line(
-        out,
-        depth + 1,
-        &format!("state: windows of {}{slices}, {kept} at watermark {closes}", Nanos(window.size_ns())),
-    );
+    line(out, depth + 1, &format!("state: windows of {}{slices}, {kept}", Nanos(window.size_ns())));
 }
 
 /// `telemetry.ts - 5s`, the least of them where there are several sources.

@@ -20,7 +20,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use thalweg_pipelines::query::{PUBLIC, SYSTEM, session};
+use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session};
 use thalweg_pipelines::{Shown, Statement, Subscribe, parse_statement};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
@@ -295,7 +295,7 @@ impl Session {
         if mentions_catalog(text) {
             return self.plan_rewritten(&state, text).await;
         }
-        match state.create_logical_plan(text).await {
+        match plan(&state, text).await {
             Ok(plan) => Ok(plan),
             // The first error is about what the user wrote, the second about what became of it.
             Err(error) => self.plan_rewritten(&state, text).await.map_err(|_| error),
@@ -316,7 +316,7 @@ impl Session {
         if statements.len() != 1 {
             return Err(DataFusionError::Plan("one statement is expected".to_string()));
         }
-        state.statement_to_plan(SqlStatement::Statement(Box::new(statements.remove(0)))).await
+        plan_statement(state, SqlStatement::Statement(Box::new(statements.remove(0))), text).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! DataFusion's errors in our words, at their place in the statement.
 
 use super::Scope;
+use super::windows::{WINDOW_END, WINDOW_START};
 use crate::parse::{Words, lower_first};
 use crate::registry;
 use crate::types::sql_names;
@@ -73,8 +74,10 @@ fn schema_error(error: &SchemaError, scope: &Scope, words: &Words, span: Option<
             });
             let owner = owner.unwrap_or_default();
             let error = Error::user(format!("column \"{}\" does not exist{owner}", field.name));
+            let is_bound = matches!(field.name.as_str(), WINDOW_START | WINDOW_END);
             let error = match closest(&field.name, valid_fields.iter().map(|f| f.name.as_str())) {
                 Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+                None if is_bound => error.with_hint("A window adds it: FROM TUMBLE(t, time, INTERVAL '1 minute')."),
                 None if valid_fields.is_empty() => error,
                 None => {
                     let mut names: Vec<&str> = Vec::new();
@@ -128,6 +131,9 @@ fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
             .chain(functions.window_functions().keys());
         let mut names: Vec<&str> = names.map(String::as_str).collect();
         names.sort_unstable();
+        if let Some(error) = window_as_function(name) {
+            return located(error, words.find(name).or(span), words);
+        }
         let error = Error::user(format!("function \"{name}\" does not exist"));
         let error = match closest(name, names) {
             Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
@@ -157,6 +163,19 @@ fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
     });
     let place = span.or_else(|| function.and_then(|name| words.find(name)));
     located(Error::user(one_line(message)), place, words)
+}
+
+/// Windows are written as functions of an expression in older SQL: `GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE)`.
+fn window_as_function(name: &str) -> Option<Error> {
+    const KINDS: [&str; 4] = ["tumble", "hop", "session", "cumulate"];
+    let (kind, part) = name.split_once('_').map_or((name, ""), |(kind, part)| (kind, part));
+    if !KINDS.contains(&kind) || !["", "start", "end", "rowtime", "proctime"].contains(&part) {
+        return None;
+    }
+    let error = Error::user(format!("\"{name}\" is not a function: windows stand in FROM"));
+    Some(error.with_hint(
+        "Write FROM TUMBLE(t, time, INTERVAL '1 minute') GROUP BY window_start, window_end; both can be selected.",
+    ))
 }
 
 fn quoted_after<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {

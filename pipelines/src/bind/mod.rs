@@ -33,10 +33,21 @@ pub(crate) struct Relation {
 
 #[derive(Clone, Debug)]
 pub(crate) enum RelationKind {
-    Source,
+    Source(Closes),
     /// A name for a query, planned.
     View(Box<LogicalPlan>),
     MaterializedView,
+}
+
+/// When the windows over a source's event time close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closes {
+    /// As its watermark moves.
+    ByWatermark,
+    /// It has no watermark: when it ends.
+    AtEnd,
+    /// It has neither watermark nor end.
+    Never,
 }
 
 /// What the rows of a relation do over time.
@@ -65,7 +76,7 @@ impl Relation {
     /// The word for its kind in messages.
     pub(crate) fn noun(&self) -> &'static str {
         match self.kind {
-            RelationKind::Source => "source",
+            RelationKind::Source(_) => "source",
             RelationKind::View(_) | RelationKind::MaterializedView => "view",
         }
     }
@@ -98,7 +109,7 @@ impl TableSource for RelationSource {
     fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
         match &self.0.kind {
             RelationKind::View(plan) => Some(Cow::Borrowed(plan.as_ref())),
-            RelationKind::Source | RelationKind::MaterializedView => None,
+            RelationKind::Source(_) | RelationKind::MaterializedView => None,
         }
     }
 }

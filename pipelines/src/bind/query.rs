@@ -23,7 +23,11 @@ use thalweg_schemas::error::{Error, Result};
 
 /// Plans `query` over the relations of `scope`.
 pub(crate) fn plan(mut query: Query, scope: &Scope, words: &Words) -> Result<LogicalPlan> {
-    let tables = windows::extract(&mut query, scope, words)?;
+    let mut tables = WindowTables::new();
+    for call in windows::extract(&mut query, &|_| false, words)? {
+        let input = plan(call.input.clone(), scope, words)?;
+        tables.insert(call.name.clone(), Arc::new(call.over(input, words)?));
+    }
     let provider = Provider { scope, tables: &tables };
     let translate = |error| messages::translate(error, scope, words);
     let planned = planner(&provider).sql_statement_to_plan(Statement::Query(Box::new(query))).map_err(translate)?;
@@ -108,7 +112,9 @@ struct Provider<'a> {
 
 impl ContextProvider for Provider<'_> {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
-        if let Some(table) = self.tables.get(name.table()) {
+        if name.schema() == Some(windows::WINDOWS)
+            && let Some(table) = self.tables.get(name.table())
+        {
             return Ok(table.clone());
         }
         if name.schema().is_some_and(|schema| schema != crate::query::PUBLIC) {

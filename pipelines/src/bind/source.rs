@@ -1,6 +1,6 @@
 //! `CREATE SOURCE`: its connector, format and columns, checked.
 
-use super::{Mode, Relation, RelationKind, RelationSource, Scope, both, connector, query};
+use super::{Closes, Mode, Relation, RelationKind, RelationSource, Scope, both, connector, query};
 use crate::parse::Words;
 use crate::parse::ddl::{CreateSource, DeclaredColumn, DeclaredWatermark};
 use crate::parse::syntax::fold;
@@ -47,7 +47,8 @@ pub(crate) fn bind(
     let (generated, watermark) = both(generated, watermark.map_err(|error| vec![error]))?;
     let watermark = watermark.map(|(column, lateness_ns)| configured.watermark(column, lateness_ns));
 
-    let relation = relation(source, &columns, watermark.as_ref().map(|w| w.column));
+    let closes = if configured.bounded { Closes::AtEnd } else { Closes::Never };
+    let relation = relation(source, &columns, watermark.as_ref().map(|w| w.column), closes);
     let plan = SourcePlan {
         name: name.value.clone(),
         connector: configured.connector.to_string(),
@@ -68,18 +69,24 @@ pub(crate) fn bind(
 pub(crate) fn stand_in(source: &CreateSource) -> Option<Relation> {
     let columns = columns(source).ok().filter(|columns| !columns.is_empty())?;
     let promised = source.watermark.as_ref().and_then(|w| columns.iter().position(|c| c.name == w.column.value));
-    Some(relation(source, &columns, promised))
+    Some(relation(source, &columns, promised, Closes::AtEnd))
 }
 
-fn relation(source: &CreateSource, columns: &[Column], promised: Option<usize>) -> Relation {
+/// The source as queries see it. Without a watermark each of its timestamps is an event time, of which nothing is said
+/// before the source ends: then the windows over it close as `unpromised` says.
+fn relation(source: &CreateSource, columns: &[Column], promised: Option<usize>, unpromised: Closes) -> Relation {
     let name = &source.name.value;
     let origin = || TimeOrigin { sources: vec![(name.clone(), 0)] };
+    let is_time = |at: usize| match promised {
+        Some(column) => column == at,
+        None => matches!(columns[at].data_type, DataType::Timestamp(_, _)),
+    };
     Relation {
         name: name.clone(),
-        kind: RelationKind::Source,
+        kind: RelationKind::Source(if promised.is_some() { Closes::ByWatermark } else { unpromised }),
         schema: schema_of(columns),
         mode: Mode::Append,
-        times: (0..columns.len()).map(|at| (promised == Some(at)).then(origin)).collect(),
+        times: (0..columns.len()).map(|at| is_time(at).then(origin)).collect(),
         key: None,
     }
 }
@@ -158,7 +165,7 @@ fn generate(
     let name = &source.name.value;
     let relation = Relation {
         name: name.clone(),
-        kind: RelationKind::Source,
+        kind: RelationKind::Source(Closes::AtEnd),
         schema: schema_of(columns),
         mode: Mode::Append,
         times: vec![None; columns.len()],

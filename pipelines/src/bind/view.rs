@@ -1,11 +1,11 @@
 //! `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.
 
-use super::{Mode, Relation, RelationKind, Scope, both, query};
-use crate::bound::has_windows;
+use super::{Closes, Mode, Relation, RelationKind, Scope, both, query};
+use crate::bound::{has_windows, sources_of_windows};
 use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::CreateView;
-use thalweg_operators::plan::{Emit, ViewPlan};
+use thalweg_operators::plan::{Emit, Plan, ViewPlan};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
@@ -97,7 +97,12 @@ fn materialized(
                 .at(position.clone()));
         }
         (Some((Emit::OnWindowClose, _)), Mode::Append) => (Emit::Changes, Mode::Append),
-        (Some((Emit::OnWindowClose, _)), Mode::Windows) => (Emit::OnWindowClose, Mode::Append),
+        (Some((Emit::OnWindowClose, position)), Mode::Windows) => {
+            if let Some(error) = never_closed(&name, &lowered.plan, scope) {
+                return Err(error.at(position.clone()));
+            }
+            (Emit::OnWindowClose, Mode::Append)
+        }
     };
     let schema = lowered.plan.schema();
     let key = lowered.simple_key();
@@ -105,6 +110,23 @@ fn materialized(
     let kind = RelationKind::MaterializedView;
     let relation = Relation { name, kind, schema, mode, times: lowered.times, key };
     Ok(BoundView { relation, plan: Some(plan) })
+}
+
+/// Rows that are shown once their window has closed are never shown where no window ever closes.
+fn never_closed(view: &str, plan: &Plan, scope: &Scope) -> Option<Error> {
+    let endless = |name: &&str| {
+        let kind = scope.relations.get(*name).map(|relation| &relation.kind);
+        matches!(kind, Some(RelationKind::Source(Closes::Never)))
+    };
+    let source = sources_of_windows(plan).find(endless)?;
+    Some(
+        Error::user(format!("view \"{view}\" would never show a row: no window over source \"{source}\" ever closes"))
+            .with_detail("The source has no watermark and no end.")
+            .with_hint(
+                "Declare in the source how late its rows can be, WATERMARK FOR ts AS ts - INTERVAL '5 seconds', or \
+                 leave EMIT ON WINDOW CLOSE out.",
+            ),
+    )
 }
 
 fn late_rows(options: &Options) -> LateRows {

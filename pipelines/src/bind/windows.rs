@@ -5,6 +5,7 @@ use crate::parse::Words;
 use crate::parse::syntax::fold;
 use crate::types::sql_names;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
     TableAlias, TableFactor, VisitMut, VisitorMut, With,
@@ -13,29 +14,48 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use thalweg_operators::window::Window;
-use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::error::{Error, Position, Result};
 
 pub(crate) const WINDOW_START: &str = "window_start";
 pub(crate) const WINDOW_END: &str = "window_end";
+/// The catalog and the schema under which the tables stand that are put into queries; nobody else names it.
+pub(crate) const WINDOWS: &str = "__windows";
 
 /// The tables that stand for the windowed relations of one query, by the names put into it.
 pub(crate) type WindowTables = BTreeMap<String, Arc<WindowSource>>;
 
-/// Replaces the windowed relations of `query` by tables.
-pub(crate) fn extract(query: &mut Query, scope: &Scope, words: &Words) -> Result<WindowTables> {
-    let mut extractor = Extractor { scope, words, withs: Vec::new(), tables: WindowTables::new() };
+/// A windowed relation as a query says it.
+pub(crate) struct WindowCall {
+    /// The name put into the query.
+    pub name: String,
+    /// What is cut into windows, as a query of its own.
+    pub input: Query,
+    input_name: String,
+    time: Expr,
+    window: Window,
+    position: Option<Position>,
+}
+
+/// Replaces the windowed relations of `query` by tables that have the same columns. Whoever plans the query `knows`
+/// some table functions by itself.
+pub(crate) fn extract(
+    query: &mut impl VisitMut,
+    knows: &dyn Fn(&str) -> bool,
+    words: &Words,
+) -> Result<Vec<WindowCall>> {
+    let mut extractor = Extractor { knows, words, withs: Vec::new(), calls: Vec::new() };
     match query.visit(&mut extractor) {
         ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(extractor.tables),
+        ControlFlow::Continue(()) => Ok(extractor.calls),
     }
 }
 
 struct Extractor<'a> {
-    scope: &'a Scope,
+    knows: &'a dyn Fn(&str) -> bool,
     words: &'a Words,
     /// The WITH clauses around the place that is visited, outermost first.
     withs: Vec<Option<With>>,
-    tables: WindowTables,
+    calls: Vec<WindowCall>,
 }
 
 impl VisitorMut for Extractor<'_> {
@@ -64,29 +84,39 @@ impl Extractor<'_> {
         let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(()) };
         let Some(arguments) = args.as_ref().map(|a| &a.args) else { return Ok(()) };
         let [ObjectNamePart::Identifier(function)] = name.0.as_slice() else { return Ok(()) };
-        let place = self.words.at(function.span);
-        let located = |error: Error| place.clone().into_iter().fold(error, Error::at);
+        let position = self.words.at(function.span);
+        let located = |error: Error| position.clone().into_iter().fold(error, Error::at);
         let word = function.value.to_uppercase();
         if !matches!(word.as_str(), "TUMBLE" | "HOP") {
+            if (self.knows)(&function.value.to_lowercase()) {
+                return Ok(());
+            }
             return Err(located(no_such_function(&word, &function.value)));
         }
         let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
         let shape = Arguments::of(&word, &arguments).map_err(located)?;
         let input = Input::of(shape.input, &self.withs).map_err(located)?;
         let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
-        let plan = query::plan(input.query, self.scope, self.words)?;
-        let window = shape.window(self.scope, self.words).map_err(located)?;
-        let source = window_source(plan, shown, shape.time, window, self.words).map_err(located)?;
-
-        let synthetic = format!("__window_{}", self.tables.len());
-        self.tables.insert(synthetic.clone(), Arc::new(source));
+        let window = shape.window(self.words).map_err(located)?;
+        let time = shape.time.clone();
+        let synthetic = format!("window_{}", self.calls.len());
         if alias.is_none() {
             let shown = Ident::with_quote('"', table.unwrap_or_else(|| word.to_lowercase()));
             *alias = Some(TableAlias { explicit: true, name: shown, columns: vec![], at: None });
         }
-        *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', synthetic))]);
+        let parts = [WINDOWS, WINDOWS, &synthetic];
+        *name = ObjectName(parts.map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part))).to_vec());
         *args = None;
+        self.calls.push(WindowCall { name: synthetic, input: input.query, input_name: shown, time, window, position });
         Ok(())
+    }
+}
+
+impl WindowCall {
+    /// The windowed relation over its input, which has been planned.
+    pub(crate) fn over(&self, input: LogicalPlan, words: &Words) -> Result<WindowSource> {
+        let source = window_source(input, self.input_name.clone(), &self.time, self.window, words);
+        source.map_err(|error| self.position.clone().into_iter().fold(error, Error::at))
     }
 }
 
@@ -137,7 +167,8 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn window(&self, scope: &Scope, words: &Words) -> Result<Window> {
+    fn window(&self, words: &Words) -> Result<Window> {
+        let scope = &Scope::default();
         let length = |expr: &Expr| {
             let ns = query::interval_ns(expr, scope, words)?;
             if ns > 0 { Ok(ns) } else { Err(Error::user(format!("window length {expr} is not above zero"))) }
@@ -188,7 +219,7 @@ impl Input {
 }
 
 fn window_source(
-    input: datafusion::logical_expr::LogicalPlan,
+    input: LogicalPlan,
     input_name: String,
     time: &Expr,
     window: Window,

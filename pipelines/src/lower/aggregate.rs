@@ -92,12 +92,6 @@ impl Lowering<'_> {
         let bounds_schema = input.bounds_schema(logical)?;
         let schema = input.schema(logical)?;
         let Some(open) = input.window.take() else { return Err(Error::bug("a grouping by windows without windows")) };
-        if input.mode == Mode::Changelog {
-            let error = Error::user("a window over rows that are corrected for ever is not supported yet")
-                .with_detail("The rows come from a GROUP BY without a window, or from DISTINCT, and are never final.")
-                .with_hint("Group what is read by a window, too.");
-            return Err(error);
-        }
         let Some(origin) = input.times[open.time].clone() else {
             return Err(Error::bug("a window over no event time"));
         };

@@ -99,6 +99,7 @@ impl Lowering<'_> {
         let (what, keyword) = match plan {
             LogicalPlan::Join(_) if says("EXCEPT") => ("EXCEPT", "EXCEPT"),
             LogicalPlan::Join(_) if says("INTERSECT") => ("INTERSECT", "INTERSECT"),
+            LogicalPlan::Join(_) if says("UNNEST") => ("UNNEST", "UNNEST"),
             LogicalPlan::Join(_) => ("a join", "JOIN"),
             LogicalPlan::Window(_) => ("a window function (OVER)", "OVER"),
             LogicalPlan::Sort(_) => ("ORDER BY", "ORDER"),

@@ -2,7 +2,7 @@
 
 use super::{Lowered, Lowering, OpenWindow, Place};
 use crate::bind::windows::WINDOW_START;
-use crate::bind::{Relation, RelationKind, RelationSource, WindowSource};
+use crate::bind::{Mode, Relation, RelationKind, RelationSource, WindowSource};
 use datafusion::logical_expr::TableScan;
 use thalweg_operators::plan::Plan;
 use thalweg_schemas::error::{Error, Result};
@@ -29,7 +29,7 @@ impl Lowering<'_> {
     fn relation(&self, relation: &Relation) -> Result<Lowered> {
         let (name, schema) = (relation.name.clone(), relation.schema.clone());
         let plan = match relation.kind {
-            RelationKind::Source => Plan::Source { name, schema },
+            RelationKind::Source(_) => Plan::Source { name, schema },
             RelationKind::MaterializedView => Plan::View { name, schema },
             RelationKind::View(_) => return Err(Error::bug(format!("view \"{name}\" was not put in place"))),
         };
@@ -40,6 +40,9 @@ impl Lowering<'_> {
     fn windowed(&self, source: &WindowSource) -> Result<Lowered> {
         let input = self.lower(&source.input)?.with_windows_assigned()?;
         let time = input.columns[source.time].base()?;
+        if input.mode == Mode::Changelog {
+            return Err(self.over_a_changelog(source));
+        }
         if input.times[time].is_none() {
             return Err(self.not_an_event_time(source, &input, time));
         }
@@ -53,6 +56,19 @@ impl Lowering<'_> {
         Ok(Lowered { key: None, window, columns, ..input })
     }
 
+    fn over_a_changelog(&self, source: &WindowSource) -> Error {
+        let name = &source.input_name;
+        let error = Error::user(format!("\"{name}\" is a changelog, and no window over it could ever close"))
+            .with_detail(
+                "Its rows come from a GROUP BY without a window, or from DISTINCT: each may be corrected at any time.",
+            )
+            .with_hint(
+                "Put the window where the rows come from, and group by window_start and window_end there: FROM \
+                 TUMBLE(source, time, ..). A query that reads the view can also use TUMBLE over what it is now.",
+            );
+        self.words.find(name).into_iter().fold(error, Error::at)
+    }
+
     fn not_an_event_time(&self, source: &WindowSource, input: &Lowered, time: usize) -> Error {
         let name = source.input.schema().field(source.time).name();
         let schema = input.plan.schema();
@@ -61,7 +77,7 @@ impl Lowering<'_> {
             .map(|at| schema.field(at).name().as_str())
             .collect();
         let error = Error::user(format!("column \"{name}\" of \"{}\" is not an event time", source.input_name))
-            .with_detail("Without a watermark no window over it would ever close.");
+            .with_detail("No watermark is known for it, so no window over it would ever close.");
         let error = match event_times.as_slice() {
             [] => error.with_hint(format!(
                 "Declare in the source how late its rows can be: WATERMARK FOR {name} AS {name} - INTERVAL '5 seconds'"

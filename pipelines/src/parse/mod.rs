@@ -1,6 +1,7 @@
 //! Texts to statements: split, variables put in, parsed; every statement remembers where each of its words stands.
 
 pub(crate) mod ddl;
+mod foreign;
 pub(crate) mod syntax;
 mod variables;
 
@@ -90,6 +91,13 @@ impl Words {
     /// The words of a text that is one statement.
     pub(crate) fn of(text: &SqlText, tokens: &[TokenWithSpan]) -> Words {
         Words { file: text.file.clone(), tokens: tokens.to_vec().into() }
+    }
+
+    /// The words of a text that has been parsed already.
+    pub(crate) fn of_text(text: &str) -> Words {
+        let whole = SqlText { file: "".into(), text: text.into() };
+        let tokens: Vec<_> = split(&whole, &mut Vec::new()).into_iter().flatten().collect();
+        Words::of(&whole, &tokens)
     }
 
     /// Where the statement starts.

@@ -1,7 +1,7 @@
 //! The grammar of our statements; expressions, types and queries are sqlparser's.
 
 use super::ddl::{CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredWatermark, Name, SinkInput};
-use super::{Words, lower_first};
+use super::{Words, foreign, lower_first};
 use datafusion::sql::sqlparser::ast::{Ident, Query};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -17,8 +17,11 @@ const LATER: [&str; 7] = ["ALERT", "NOTIFIER", "TABLE", "FUNCTION", "SILENCE", "
 /// Parses one statement; `words` are its tokens as the user wrote them.
 pub(super) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl> {
     let (tokens, emit) = strip_emit(tokens, words);
+    if let Some(error) = foreign::construct(&tokens, words) {
+        return Err(error);
+    }
     let dialect = GenericDialect {};
-    let tokens = options_first(without_table_keyword(tokens));
+    let tokens = options_first(without_table_keyword(without_table_function(tokens)));
     let parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut grammar = Grammar { parser, words };
     let ddl = grammar.statement(emit)?;
@@ -65,6 +68,25 @@ fn without_table_keyword(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     };
     let kept: Vec<bool> = (0..tokens.len()).map(|at| !superfluous(at)).collect();
     tokens.into_iter().zip(kept).filter_map(|(token, keep)| keep.then_some(token)).collect()
+}
+
+/// `TABLE(TUMBLE(..))`, Flink's spelling, says the same as `TUMBLE(..)`.
+fn without_table_function(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let begins = |tokens: &[TokenWithSpan], at: usize| {
+        is_word(&tokens[at].token, "TABLE")
+            && tokens[at + 1].token == Token::LParen
+            && ["TUMBLE", "HOP"].iter().any(|name| is_word(&tokens[at + 2].token, name))
+    };
+    while let Some(at) = (0..tokens.len().saturating_sub(2)).find(|at| begins(&tokens, *at)) {
+        let mut depth = 0;
+        let close = tokens[at..].iter().position(|t| {
+            depth += i32::from(t.token == Token::LParen) - i32::from(t.token == Token::RParen);
+            depth == 0 && t.token == Token::RParen
+        });
+        close.into_iter().for_each(|close| drop(tokens.remove(at + close)));
+        tokens.drain(at..at + 2);
+    }
+    tokens
 }
 
 /// `CREATE SINK s AS query WITH (..)` with the options before `AS`: behind a table they would be read as its hints.
@@ -125,10 +147,14 @@ impl<'a> Grammar<'a> {
         } else if self.accept("MATERIALIZED") {
             self.expect("VIEW")?;
             Ok(Ddl::View(self.view(true, emit)?))
+        } else if self.parser.peek_token().token == Token::EOF {
+            Err(self.expected("SOURCE, VIEW, MATERIALIZED VIEW or SINK"))
         } else if let Some(word) = LATER.iter().find(|word| self.peek(word)) {
             Err(self.here(Error::user(format!("CREATE {word} is not supported yet"))).with_hint(known_statements()))
         } else {
-            Err(self.no_such_statement())
+            let written = self.parser.peek_token().token.to_string().to_uppercase();
+            let error = Error::user(format!("CREATE {written} is not a statement of a pipeline"));
+            Err(self.here(error).with_hint(known_statements()))
         }
     }
 
@@ -175,6 +201,10 @@ impl<'a> Grammar<'a> {
             return Ok(());
         }
         let name = self.name()?;
+        if self.peek("AS") {
+            let error = Error::user(format!("generated column \"{}\" has no type", name.value));
+            return Err(self.here(error).with_hint("Write it before AS: dt DATE AS (ts::date)."));
+        }
         let type_position = self.position();
         let data_type = self.sql(Parser::parse_data_type)?;
         let mut column = DeclaredColumn { name, data_type, type_position, not_null: false, generated: None };
@@ -189,12 +219,22 @@ impl<'a> Grammar<'a> {
             } else if self.peek("PRIMARY") {
                 let error = Error::user("PRIMARY KEY of a source is not supported yet");
                 return Err(self.here(error).with_hint("Without it every record is an insertion; leave it out."));
+            } else if let Some((word, hint)) = self.constraint() {
+                let error = Error::user(format!("{word} of a column is not supported"));
+                return Err(self.here(error).with_hint(hint));
             } else {
                 break;
             }
         }
         source.columns.push(column);
         Ok(())
+    }
+
+    /// A constraint that columns of sources do not have, and what to do instead.
+    fn constraint(&self) -> Option<(String, &'static str)> {
+        let word = self.parser.peek_token().token.to_string().to_uppercase();
+        let hint = foreign::constraint(&word)?;
+        Some((word, hint))
     }
 
     /// `AS (expr)` or `GENERATED ALWAYS AS (expr) [STORED]`
@@ -213,6 +253,9 @@ impl<'a> Grammar<'a> {
     fn view(&mut self, materialized: bool, emit: Option<(Emit, Position)>) -> Result<CreateView> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.name()?;
+        if self.parser.peek_token().token == Token::LParen {
+            return Err(self.here(foreign::listed_columns(&name)));
+        }
         let options = if self.peek("WITH") { self.options()? } else { Vec::new() };
         self.expect("AS")?;
         let query = self.query()?;
@@ -364,8 +407,15 @@ impl<'a> Grammar<'a> {
 
     fn no_such_statement(&self) -> Error {
         let written = self.parser.peek_token().token;
-        self.here(Error::user(format!("no statement of a pipeline begins here with \"{written}\"")))
-            .with_hint(known_statements())
+        let word = written.to_string().to_uppercase();
+        match foreign::instead_of(&word) {
+            Some(instead) => {
+                self.here(Error::user(format!("{word} is not a statement of a pipeline"))).with_hint(instead)
+            }
+            None => self
+                .here(Error::user(format!("no statement of a pipeline begins here with \"{written}\"")))
+                .with_hint(known_statements()),
+        }
     }
 }
 

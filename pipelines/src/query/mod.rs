@@ -2,6 +2,9 @@
 
 mod history;
 mod table;
+mod windows;
+
+pub use windows::{plan, plan_statement};
 
 use crate::registry;
 use arrow::datatypes::SchemaRef;

@@ -33,7 +33,7 @@ impl SchemaProvider for PinnedSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let Some(columns) = self.pinned.schema_of(&self.name, name) else { return Ok(None) };
         if let Some(query) = self.pinned.query_of(&self.name, name) {
-            let plan = session(self.pinned.clone()).state().create_logical_plan(&query).await?;
+            let plan = super::plan(&session(self.pinned.clone()).state(), &query).await?;
             return Ok(Some(Arc::new(ViewTable::new(plan, Some(query)))));
         }
         if let Some(folder) = self.pinned.history(&self.name, name) {

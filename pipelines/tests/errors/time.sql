@@ -2,8 +2,8 @@
 CREATE SOURCE telemetry (ts TIMESTAMP NOT NULL, host TEXT, service TEXT, region TEXT, latency_ms DOUBLE, status INT,
   WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'feed', path = '${DATA}/*.ndjson');
 
-CREATE SOURCE plain (at TIMESTAMP, name TEXT) WITH (connector = 'feed', path = 'x');
-CREATE MATERIALIZED VIEW a AS SELECT window_start, count(*) AS n FROM TUMBLE(plain, at, INTERVAL '1 s') GROUP BY window_start;
+CREATE SOURCE plain (at TIMESTAMP, name TEXT) WITH (connector = 'feed', path = 'x', mode = 'tail');
+CREATE MATERIALIZED VIEW a AS SELECT window_start, count(*) AS n FROM TUMBLE(plain, at, INTERVAL '1 s') GROUP BY window_start EMIT ON WINDOW CLOSE;
 CREATE MATERIALIZED VIEW b AS SELECT window_start, count(*) AS n FROM TUMBLE(telemetry, host, INTERVAL '1 s') GROUP BY window_start;
 CREATE MATERIALIZED VIEW hosts AS SELECT host, max(ts) AS ts FROM telemetry GROUP BY host;
 CREATE MATERIALIZED VIEW c AS SELECT window_start, count(*) AS n FROM TUMBLE(hosts, ts, INTERVAL '1 s') GROUP BY window_start;

@@ -1,21 +1,25 @@
 //! Streaming equals batch: whatever the epochs and the number of workers, the final state of a view is DataFusion's
-//! answer to the same query over the whole table.
+//! answer to the same query over the whole table, with and without a watermark; and so is the answer of a running
+//! engine to the query as the view has it, asked over a view of all rows.
 
 mod queries;
 mod scripted;
 mod table;
 
 use arrow::record_batch::RecordBatch;
+use futures::TryStreamExt;
 use queries::QUERIES;
 use scripted::{CONNECTORS, Script, script};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Random, SCHEMA_SQL, batch_context, random_table};
+use table::{Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, random_table};
 use thalweg_engine::clock::VirtualClock;
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_pipelines::{Environment, SqlText, compile, render_errors};
+use thalweg_server::relations::Relations;
+use thalweg_server::session::{Session, Sessions};
 
 /// Rows of each random table.
 const ROWS: usize = 400;
@@ -24,14 +28,22 @@ const ROWS: usize = 400;
 fn every_query_has_datafusions_answer_whatever_the_epochs_and_workers() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut faults = String::new();
-    for (seed, workers) in [(1, 1), (2, 2), (3, 4)] {
+    for (seed, workers, watermark) in [(1, 1, WATERMARK_SQL), (2, 2, WATERMARK_SQL), (3, 4, "")] {
         let rows = random_table(seed, ROWS);
-        let views = stream(&format!("equivalence-{seed}"), seed, workers, &rows);
+        let run = Run { name: format!("equivalence-{seed}"), seed, workers, watermark };
+        let engine = run.stream(&rows);
+        let views = final_state(&engine.0);
+        let session = Sessions::new(Arc::new(engine.1)).open().unwrap();
         let context = batch_context(&rows);
         for (number, query) in QUERIES.iter().enumerate() {
             let batch = runtime.block_on(async { context.sql(&queries::batch(query)).await?.collect().await });
             let expected = batch.map(|batches| lines(&batches)).map_err(|e| e.to_string());
             let found = lines(&views[number]);
+            let asked = ad_hoc(&runtime, &session, &queries::streaming(query).replace("events", "every_row"));
+            if asked.as_ref() != Ok(&found) {
+                let difference = difference(&asked.unwrap_or_else(|e| vec![e]), &found);
+                let _ = writeln!(faults, "seed {seed}, asked ad hoc against the view: {query}\n{difference}");
+            }
             assert!(!found.is_empty(), "a query without an answer proves nothing: {query}");
             if expected.as_ref() != Ok(&found) {
                 let _ = writeln!(
@@ -45,21 +57,53 @@ fn every_query_has_datafusions_answer_whatever_the_epochs_and_workers() {
     assert!(faults.is_empty(), "{faults}");
 }
 
-/// Streams the rows in random pieces through random epochs, and gives the final state of each query's view.
-fn stream(name: &str, seed: u64, workers: usize, rows: &RecordBatch) -> Vec<Vec<RecordBatch>> {
-    let mut sql = format!("CREATE SOURCE events ({SCHEMA_SQL}) WITH (connector = 'scripted', script = '{name}');\n");
-    for (number, query) in QUERIES.iter().enumerate() {
-        let _ = writeln!(sql, "CREATE MATERIALIZED VIEW v{number} AS {};", queries::streaming(query));
+/// The answer of a running engine.
+fn ad_hoc(runtime: &tokio::runtime::Runtime, session: &Session, query: &str) -> Result<Vec<String>, String> {
+    let answer = runtime.block_on(async {
+        let prepared = session.prepare(query).await.map_err(|error| error.error.to_string())?;
+        let answer = session.execute(&prepared, vec![]).await.map_err(|error| error.error.to_string())?;
+        answer.rows.try_collect::<Vec<_>>().await.map_err(|error| error.to_string())
+    });
+    answer.map(|batches| lines(&batches))
+}
+
+/// How the rows are streamed.
+struct Run {
+    name: String,
+    seed: u64,
+    workers: usize,
+    watermark: &'static str,
+}
+
+impl Run {
+    /// Streams the rows in random pieces through random epochs, to the end.
+    fn stream(&self, rows: &RecordBatch) -> (Arc<Engine>, Relations) {
+        let Run { name, seed, workers, watermark } = self;
+        let mut sql = format!(
+            "CREATE SOURCE events ({SCHEMA_SQL}{watermark}) WITH (connector = 'scripted', script = '{name}');\n\
+        CREATE MATERIALIZED VIEW every_row AS SELECT * FROM events;\n"
+        );
+        for (number, query) in QUERIES.iter().enumerate() {
+            let _ = writeln!(sql, "CREATE MATERIALIZED VIEW v{number} AS {};", queries::streaming(query));
+        }
+        let texts = [SqlText { file: "equivalence.sql".into(), text: sql.into() }];
+        let environment = Environment { connectors: CONNECTORS, variables: &|_| None };
+        let program =
+            compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
+        let script = script(name);
+        let clock = VirtualClock::at(table::BEGIN_NS + 3_600_000_000_000);
+        let settings = Settings { workers: *workers, tick: Duration::from_millis(100), ..Settings::default() };
+        let engine = Arc::new(Engine::start(program.dataflow.clone(), CONNECTORS, clock.clone(), settings).unwrap());
+        feed(&engine, &clock, &script, rows, &mut Random::new(*seed));
+        engine.wait().unwrap();
+        let relations =
+            Relations { engine: engine.clone(), program: Arc::new(program), pipeline: "equivalence.sql".into() };
+        (engine, relations)
     }
-    let texts = [SqlText { file: "equivalence.sql".into(), text: sql.into() }];
-    let environment = Environment { connectors: CONNECTORS, variables: &|_| None };
-    let program = compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
-    let script = script(name);
-    let clock = VirtualClock::at(table::BEGIN_NS + 3_600_000_000_000);
-    let settings = Settings { workers, tick: Duration::from_millis(100), ..Settings::default() };
-    let engine = Engine::start(program.dataflow, CONNECTORS, clock.clone(), settings).unwrap();
-    feed(&engine, &clock, &script, rows, &mut Random::new(seed));
-    engine.wait().unwrap();
+}
+
+/// The rows of each query's view.
+fn final_state(engine: &Engine) -> Vec<Vec<RecordBatch>> {
     let names: Vec<String> = (0..QUERIES.len()).map(|number| format!("v{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let snapshots = engine.snapshots(&names).unwrap();

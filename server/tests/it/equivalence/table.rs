@@ -7,9 +7,10 @@ use arrow::array::{
 use datafusion::prelude::SessionContext;
 use std::sync::Arc;
 
-/// The table as the pipeline declares it; no row is ever late.
-pub const SCHEMA_SQL: &str = "ts TIMESTAMP NOT NULL, k TEXT, g INT, v BIGINT, f DOUBLE, b BOOLEAN, d DECIMAL(12, 2), \
-     WATERMARK FOR ts AS ts - INTERVAL '1 day'";
+/// The table as the pipeline declares it.
+pub const SCHEMA_SQL: &str = "ts TIMESTAMP NOT NULL, k TEXT, g INT, v BIGINT, f DOUBLE, b BOOLEAN, d DECIMAL(12, 2)";
+/// A watermark by which no row is ever late.
+pub const WATERMARK_SQL: &str = ", WATERMARK FOR ts AS ts - INTERVAL '1 day'";
 
 /// 2026-01-01T00:00:00Z.
 pub const BEGIN_NS: i64 = 1_767_225_600_000_000_000;
