@@ -1,6 +1,7 @@
 //! Keys with numbers, and Arrow rows that are found by such a number.
 
 use super::Part;
+use super::index::Index;
 use super::table::Grouping;
 use crate::evaluate::fault;
 use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array, new_empty_array};
@@ -8,7 +9,6 @@ use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_expr::EmitTo;
 use datafusion_physical_plan::aggregates::group_values::GroupValues;
-use hashbrown::HashMap;
 use thalweg_schemas::error::Result;
 
 /// The keys that are in use, each with a number.
@@ -178,19 +178,19 @@ impl KeyValues {
 /// changes, not by how much there is.
 pub(crate) struct KeyedRows {
     types: Vec<DataType>,
-    /// The chunk and the row where each number is; what lies elsewhere under its name was replaced.
-    places: HashMap<u32, (u32, u32)>,
+    /// The row where each number is, counted through all chunks; what lies elsewhere under its name was replaced.
+    places: Index,
     chunks: Vec<Part>,
     stored: usize,
 }
 
 impl KeyedRows {
     pub fn new(types: Vec<DataType>) -> KeyedRows {
-        KeyedRows { types, places: HashMap::new(), chunks: Vec::new(), stored: 0 }
+        KeyedRows { types, places: Index::default(), chunks: Vec::new(), stored: 0 }
     }
 
     pub fn contains(&self, number: u32) -> bool {
-        self.places.contains_key(&number)
+        self.places.get(number).is_some()
     }
 
     pub fn len(&self) -> usize {
@@ -199,12 +199,7 @@ impl KeyedRows {
 
     /// Puts the rows of `part`, whose numbers are distinct, in place of what was there.
     pub fn put(&mut self, part: Part) -> Result<()> {
-        let chunk = self.chunks.len() as u32;
-        for (row, &number) in part.numbers.iter().enumerate() {
-            self.places.insert(number, (chunk, row as u32));
-        }
-        self.stored += part.numbers.len();
-        self.chunks.push(part);
+        self.push(part);
         let (mut from, mut rows) = (self.chunks.len(), 0);
         while from > 0 && self.chunks[from - 1].numbers.len() < 2 * rows.max(1) {
             from -= 1;
@@ -218,17 +213,37 @@ impl KeyedRows {
         self.put_together(from)
     }
 
+    fn push(&mut self, part: Part) {
+        for (place, &number) in (self.stored as u32..).zip(&part.numbers) {
+            self.places.insert(number, place);
+        }
+        self.stored += part.numbers.len();
+        self.chunks.push(part);
+    }
+
     /// The rows of those of `numbers` that are there.
     pub fn part_of(&self, numbers: &[u32]) -> Result<Part> {
+        let firsts = self.firsts();
         let mut there = Vec::with_capacity(numbers.len());
         let mut places = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            if let Some((chunk, row)) = self.places.get(number) {
-                there.push(*number);
-                places.push((*chunk as usize, *row as usize));
+        for &number in numbers {
+            if let Some(place) = self.places.get(number) {
+                let chunk = firsts.partition_point(|first| *first <= place) - 1;
+                there.push(number);
+                places.push((chunk, (place - firsts[chunk]) as usize));
             }
         }
         Ok(Part { numbers: there, states: self.gather(0, &places)? })
+    }
+
+    /// The place of the first row of each chunk.
+    fn firsts(&self) -> Vec<u32> {
+        let before = |stored: &mut u32, chunk: &Part| {
+            let first = *stored;
+            *stored += chunk.numbers.len() as u32;
+            Some(first)
+        };
+        self.chunks.iter().scan(0, before).collect()
     }
 
     /// All rows, in the order in which they lie.
@@ -241,15 +256,13 @@ impl KeyedRows {
 
     /// All numbers, in the order in which their rows lie.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
-        let numbers = self.chunks.iter().enumerate().flat_map(|(chunk, part)| {
-            part.numbers.iter().enumerate().map(move |(row, number)| (*number, (chunk as u32, row as u32)))
-        });
-        numbers.filter(|(number, place)| self.places.get(number) == Some(place)).map(|(number, _)| number)
+        let numbers = self.chunks.iter().flat_map(|part| part.numbers.iter().copied());
+        (0..).zip(numbers).filter(|(place, number)| self.places.get(*number) == Some(*place)).map(|(_, number)| number)
     }
 
     /// Takes rows out.
     pub fn remove(&mut self, numbers: &[u32]) {
-        for number in numbers {
+        for &number in numbers {
             self.places.remove(number);
         }
     }
@@ -257,16 +270,12 @@ impl KeyedRows {
     /// Renames all numbers.
     pub fn rename(&mut self, renamed: &[Option<u32>]) {
         let places = std::mem::take(&mut self.places);
-        self.places = HashMap::with_capacity(places.len());
-        for (chunk, part) in self.chunks.iter_mut().enumerate() {
-            for (row, number) in part.numbers.iter_mut().enumerate() {
-                let place = (chunk as u32, row as u32);
-                let live = places.get(number) == Some(&place);
-                // A replaced row may have belonged to a key that is forgotten: its name is never asked for again.
-                *number = renamed[*number as usize].unwrap_or(u32::MAX);
-                if live {
-                    self.places.insert(*number, place);
-                }
+        for (place, number) in (0..).zip(self.chunks.iter_mut().flat_map(|part| &mut part.numbers)) {
+            let live = places.get(*number) == Some(place);
+            // A replaced row may have belonged to a key that is forgotten: its name is never asked for again.
+            *number = renamed.get(*number as usize).copied().flatten().unwrap_or(u32::MAX);
+            if live {
+                self.places.insert(*number, place);
             }
         }
     }
@@ -286,10 +295,11 @@ impl KeyedRows {
     /// What was not replaced in the chunks from `from` on.
     fn live(&self, from: usize) -> Result<Part> {
         let (mut numbers, mut places) = (Vec::new(), Vec::new());
-        for (chunk, part) in self.chunks.iter().enumerate().skip(from) {
-            for (row, number) in part.numbers.iter().enumerate() {
-                if self.places.get(number) == Some(&(chunk as u32, row as u32)) {
-                    numbers.push(*number);
+        let firsts = self.firsts();
+        for (chunk, (part, first)) in self.chunks.iter().zip(firsts).enumerate().skip(from) {
+            for (row, &number) in part.numbers.iter().enumerate() {
+                if self.places.get(number) == Some(first + row as u32) {
+                    numbers.push(number);
                     places.push((chunk - from, row));
                 }
             }
@@ -300,13 +310,10 @@ impl KeyedRows {
     fn put_together(&mut self, from: usize) -> Result<()> {
         let part = self.live(from)?;
         self.chunks.truncate(from);
-        for (row, number) in part.numbers.iter().enumerate() {
-            self.places.insert(*number, (from as u32, row as u32));
-        }
-        if !part.numbers.is_empty() {
-            self.chunks.push(part);
-        }
         self.stored = self.chunks.iter().map(|chunk| chunk.numbers.len()).sum();
+        if !part.numbers.is_empty() {
+            self.push(part);
+        }
         Ok(())
     }
 
@@ -314,7 +321,6 @@ impl KeyedRows {
         let columns = self.chunks.iter().flat_map(|chunk| &chunk.states);
         let chunks = columns.map(|column| column.get_array_memory_size()).sum::<usize>();
         let numbers = self.chunks.iter().map(|chunk| chunk.numbers.capacity() * size_of::<u32>()).sum::<usize>();
-        // An entry and its byte of control, with the room that a table of 7/8 leaves.
-        chunks + numbers + self.places.capacity() * 8 / 7 * 13
+        chunks + numbers + self.places.size()
     }
 }

@@ -5,6 +5,7 @@
 //! can be shared, snapshotted and written without asking an accumulator.
 
 pub(crate) mod emitted;
+pub(crate) mod index;
 pub(crate) mod keyed;
 pub mod percentile;
 pub mod sketch;
@@ -20,6 +21,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
+use index::Index;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
@@ -158,17 +160,19 @@ impl States {
         Ok(types)
     }
 
-    /// Merges states: gives the numbers of the groups in the order in which they come first, and their merged states.
-    pub fn merge(&self, parts: &[Part]) -> Result<(Vec<u32>, Merger)> {
+    /// A merger that about `groups` groups will come into.
+    pub fn merger(&self, groups: usize) -> Result<Merger> {
         let accumulators = self.aggregates.iter().map(Aggregate::accumulator).collect::<Result<_>>()?;
-        let mut merger = Merger { accumulators, widths: self.widths.clone() };
-        let mut numbering = Numbering::new(parts.iter().map(|part| part.numbers.as_slice()));
+        Ok(Merger { numbering: Numbering::expecting(groups), accumulators, widths: self.widths.clone() })
+    }
+
+    /// Merges states, group by group.
+    pub fn merge(&self, parts: &[Part]) -> Result<Merger> {
+        let mut merger = self.merger(parts.iter().map(|part| part.numbers.len()).sum())?;
         for part in parts.iter().filter(|part| !part.numbers.is_empty()) {
-            let groups = numbering.positions(&part.numbers);
-            // Only groups that have come: accumulators take for granted that those below the total have had rows.
-            merger.add(&part.states, &groups, numbering.distinct.len())?;
+            merger.add(&part.numbers, &part.states)?;
         }
-        Ok((numbering.distinct, merger))
+        Ok(merger)
     }
 
     /// As [`merge`](Self::merge), as states again; what needs no merging is taken as it is.
@@ -182,13 +186,12 @@ impl States {
         if parts.is_empty() {
             return Ok(Part::default());
         }
-        let (numbers, merger) = self.merge(&parts)?;
-        Ok(Part { numbers, states: merger.states()? })
+        self.merge(&parts)?.into_part()
     }
 
     /// The results that `part` stands for, one row a group.
     pub fn evaluate(&self, part: &Part) -> Result<Vec<ArrayRef>> {
-        self.merge(std::slice::from_ref(part))?.1.results()
+        Ok(self.merge(std::slice::from_ref(part))?.results()?.states)
     }
 }
 
@@ -210,42 +213,65 @@ pub(crate) struct Part {
     pub states: Vec<ArrayRef>,
 }
 
-/// Merges states of groups that are numbered from 0.
+/// States that are merged as they come, until somebody looks at them.
 pub(crate) struct Merger {
+    numbering: Numbering,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     widths: Vec<usize>,
 }
 
 impl Merger {
-    /// Merges `states`, whose rows belong to `groups`; with them `total` groups have come.
-    fn add(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        let mut states = states;
+    /// Merges `states`, whose rows belong to the groups `numbers`; gives the groups that had none before.
+    pub fn add(&mut self, numbers: &[u32], mut states: &[ArrayRef]) -> Result<&[u32]> {
+        let before = self.numbering.distinct.len();
+        let groups = self.numbering.positions(numbers);
+        // Only groups that have come: accumulators take for granted that those below the total have had rows.
+        let total = self.numbering.distinct.len();
         for (accumulator, width) in self.accumulators.iter_mut().zip(&self.widths) {
             let (own, rest) = states.split_at(*width);
-            accumulator.merge_batch(own, groups, total).map_err(fault)?;
+            accumulator.merge_batch(own, &groups, total).map_err(fault)?;
             states = rest;
         }
-        Ok(())
+        Ok(&self.numbering.distinct[before..])
+    }
+
+    /// The groups, in the order in which they came.
+    pub fn numbers(&self) -> &[u32] {
+        &self.numbering.distinct
     }
 
     /// The merged states, one row a group.
-    pub fn states(mut self) -> Result<Vec<ArrayRef>> {
+    pub fn into_part(mut self) -> Result<Part> {
         let mut states = Vec::new();
         for accumulator in &mut self.accumulators {
             states.extend(accumulator.state(EmitTo::All).map_err(fault)?);
         }
-        Ok(states)
+        Ok(Part { numbers: self.numbering.distinct, states })
     }
 
-    /// The results, one row a group.
-    pub fn results(mut self) -> Result<Vec<ArrayRef>> {
-        self.accumulators.iter_mut().map(|a| a.evaluate(EmitTo::All).map_err(fault)).collect()
+    /// The results in place of the states, one row a group.
+    pub fn results(mut self) -> Result<Part> {
+        let results = self.accumulators.iter_mut().map(|a| a.evaluate(EmitTo::All).map_err(fault));
+        Ok(Part { states: results.collect::<Result<_>>()?, numbers: self.numbering.distinct })
+    }
+
+    /// Renames all groups.
+    pub fn rename(&mut self, renamed: &[Option<u32>]) {
+        let numbers = self.numbering.distinct.iter();
+        let numbers: Vec<u32> = numbers.filter_map(|number| renamed[*number as usize]).collect();
+        assert_eq!(numbers.len(), self.numbering.distinct.len(), "a key that has states is held");
+        self.numbering = Numbering::expecting(numbers.len());
+        self.numbering.positions(&numbers);
+    }
+
+    pub fn size(&self) -> usize {
+        self.numbering.size() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
     }
 }
 
 /// The distinct numbers in the order in which they come, and for each of `numbers` its position among them.
 pub(crate) fn number_groups(numbers: &[u32]) -> (Vec<u32>, Vec<usize>) {
-    let mut numbering = Numbering::new(std::iter::once(numbers));
+    let mut numbering = Numbering::expecting(numbers.len());
     let positions = numbering.positions(numbers);
     (numbering.distinct, positions)
 }
@@ -253,49 +279,26 @@ pub(crate) fn number_groups(numbers: &[u32]) -> (Vec<u32>, Vec<usize>) {
 /// Gives positions to numbers in the order in which they come.
 struct Numbering {
     distinct: Vec<u32>,
-    positions: Positions,
-}
-
-/// The position of each number that has come.
-enum Positions {
-    /// By number, `u32::MAX` where it has not come: where many of the numbers there are will come.
-    Dense(Vec<u32>),
-    Sparse(hashbrown::HashMap<u32, u32>),
+    positions: Index,
 }
 
 impl Numbering {
-    /// For numbers that are all among `expected`.
-    fn new<'a>(expected: impl Iterator<Item = &'a [u32]>) -> Numbering {
-        let (count, max) =
-            expected.fold((0, 0), |(count, max), n| (count + n.len(), max.max(n.iter().copied().max().unwrap_or(0))));
-        let positions = if max as usize / 16 <= count {
-            Positions::Dense(vec![u32::MAX; max as usize + 1])
-        } else {
-            Positions::Sparse(hashbrown::HashMap::with_capacity(count))
-        };
-        Numbering { distinct: Vec::new(), positions }
+    fn expecting(numbers: usize) -> Numbering {
+        Numbering { distinct: Vec::new(), positions: Index::expecting(numbers) }
     }
 
+    /// The positions of `numbers`, new ones where they are new.
     fn positions(&mut self, numbers: &[u32]) -> Vec<usize> {
         let distinct = &mut self.distinct;
-        let mut next = |number: u32| {
-            distinct.push(number);
-            (distinct.len() - 1) as u32
+        let mut position = |number: u32| {
+            self.positions.get_or_insert(number, || {
+                distinct.push(number);
+                (distinct.len() - 1) as u32
+            })
         };
-        match &mut self.positions {
-            Positions::Dense(positions) => numbers
-                .iter()
-                .map(|&number| {
-                    let position = &mut positions[number as usize];
-                    if *position == u32::MAX {
-                        *position = next(number);
-                    }
-                    *position as usize
-                })
-                .collect(),
-            Positions::Sparse(positions) => {
-                numbers.iter().map(|&n| *positions.entry(n).or_insert_with(|| next(n)) as usize).collect()
-            }
-        }
+        numbers.iter().map(|&number| position(number) as usize).collect()
+    }
+    fn size(&self) -> usize {
+        self.distinct.capacity() * size_of::<u32>() + self.positions.size()
     }
 }

@@ -4,12 +4,11 @@ use super::ReduceSpec;
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
-use crate::aggregate::{Part, States, number_groups};
+use crate::aggregate::{Merger, States};
 use crate::evaluate::evaluate;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +73,8 @@ pub struct MergeReduce {
     key_columns: usize,
     held: KeyedRows,
     emitted: Emitted,
-    arrived: Vec<RecordBatch>,
+    /// What came in the current epoch.
+    arrived: Option<Merger>,
     /// Whether the one group without keys, which is there before the first row, has still to be told.
     owes_first: bool,
 }
@@ -92,19 +92,16 @@ impl MergeReduce {
             emitted: Emitted::new(types),
             keys: Keys::new(grouping)?,
             key_columns,
-            arrived: Vec::new(),
+            arrived: None,
             owes_first: key_columns == 0 && owns,
         })
     }
 
+    /// Merges what arrived; gives the keys that changed.
     fn merge(&mut self) -> Result<Vec<u32>> {
-        let Some(first) = self.arrived.first() else { return Ok(Vec::new()) };
-        let partials = concat_batches(&first.schema(), &self.arrived)?;
-        self.arrived.clear();
-        let (keys, states) = partials.columns().split_at(self.key_columns);
-        let numbers = self.keys.number(keys, partials.num_rows())?;
-        let known = self.held.part_of(&number_groups(&numbers).0)?;
-        let merged = self.states.merge_states(vec![known, Part { numbers, states: states.to_vec() }])?;
+        let Some(arrived) = self.arrived.take() else { return Ok(Vec::new()) };
+        let known = self.held.part_of(arrived.numbers())?;
+        let merged = self.states.merge_states(vec![known, arrived.into_part()?])?;
         let changed = merged.numbers.clone();
         self.held.put(merged)?;
         Ok(changed)
@@ -113,7 +110,14 @@ impl MergeReduce {
 
 impl Operator for MergeReduce {
     fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
-        self.arrived.extend(rows.into_batch().map(|batch| batch.rows));
+        let Some(batch) = rows.into_batch() else { return Ok(()) };
+        let (keys, states) = batch.rows.columns().split_at(self.key_columns);
+        let numbers = self.keys.number(keys, batch.num_rows())?;
+        let arrived = match &mut self.arrived {
+            Some(arrived) => arrived,
+            None => self.arrived.insert(self.states.merger(numbers.len())?),
+        };
+        arrived.add(&numbers, states)?;
         Ok(())
     }
 

@@ -5,15 +5,16 @@ use super::{OnLate, WindowAggregateSpec};
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::Grouping;
-use crate::aggregate::{Part, States, number_groups};
+use crate::aggregate::{Merger, Part, States, number_groups};
 use crate::event_time::timestamps;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::window::Window;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
-use arrow::compute::{concat_batches, take};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
@@ -38,8 +39,11 @@ pub struct MergeAggregate {
     pub(super) slices: BTreeMap<i64, KeyedRows>,
     /// The windows that have rows and are not final, by their start; with what was said of them.
     pub(super) windows: BTreeMap<i64, Emitted>,
-    /// Partial states that came in the current epoch, by slice.
-    arrived: BTreeMap<i64, Vec<RecordBatch>>,
+    /// Partial states that came and are not in `slices` yet, by slice: those of the current epoch; those of earlier
+    /// ones too where nobody asks for the states of a window before it closes.
+    pending: BTreeMap<i64, Merger>,
+    /// The slices that something came for in the current epoch.
+    arrived: BTreeSet<i64>,
 }
 
 impl MergeAggregate {
@@ -57,7 +61,8 @@ impl MergeAggregate {
             keys: Keys::new(grouping)?,
             slices: BTreeMap::new(),
             windows: BTreeMap::new(),
-            arrived: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            arrived: BTreeSet::new(),
         })
     }
 
@@ -71,21 +76,30 @@ impl MergeAggregate {
         watermark.closes(end.saturating_add(self.on_late.kept_ns()))
     }
 
-    /// Merges what arrived for one slice into its states; gives the keys that changed.
-    fn merge_slice(&mut self, slice: i64, partials: &[RecordBatch]) -> Result<Vec<u32>> {
-        let partials = concat_batches(&partials[0].schema(), partials)?;
-        let (keys, states) = partials.columns()[1..].split_at(self.key_columns);
-        let numbers = self.keys.number(keys, partials.num_rows())?;
+    /// Takes in partial states of one slice.
+    fn add(&mut self, slice: i64, partials: &[ArrayRef], rows: usize) -> Result<()> {
+        let (keys, states) = partials.split_at(self.key_columns);
+        let numbers = self.keys.number(keys, rows)?;
+        let pending = match self.pending.entry(slice) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.states.merger(rows)?),
+        };
+        self.keys.hold(pending.add(&numbers, states)?);
+        self.arrived.insert(slice);
+        Ok(())
+    }
+
+    /// Merges what is pending for one slice into its states; gives the keys that changed.
+    fn settle(&mut self, slice: i64) -> Result<Vec<u32>> {
+        let Some(pending) = self.pending.remove(&slice) else { return Ok(Vec::new()) };
         let types = self.states.types()?;
         let held = self.slices.entry(slice).or_insert_with(|| KeyedRows::new(types));
-        let known = held.part_of(&number_groups(&numbers).0)?;
-        let before = held.len();
-        let merged = self.states.merge_states(vec![known, Part { numbers, states: states.to_vec() }])?;
+        let known = held.part_of(pending.numbers())?;
+        // They are held for what was pending and for what was there.
+        self.keys.release(&known.numbers);
+        let merged = self.states.merge_states(vec![known, pending.into_part()?])?;
         let changed = merged.numbers.clone();
-        let new: Vec<u32> = changed.iter().copied().filter(|number| !held.contains(*number)).collect();
         held.put(merged)?;
-        assert_eq!(before + new.len(), held.len(), "a key is held once");
-        self.keys.hold(&new);
         Ok(changed)
     }
 
@@ -128,7 +142,7 @@ impl MergeAggregate {
     fn close(&mut self, starts: &[i64], output: &mut Output) -> Result<()> {
         let mut windows = Vec::new();
         if self.emit_finals && !self.emit_changes {
-            windows = self.slices().results(starts, KeyedRows::all)?;
+            windows = self.final_results(starts)?;
         }
         for &start in starts {
             let Some(emitted) = self.windows.remove(&start) else { continue };
@@ -146,18 +160,47 @@ impl MergeAggregate {
         Ok(())
     }
 
+    /// The results of windows whose results nobody has asked for before.
+    fn final_results(&mut self, starts: &[i64]) -> Result<Vec<WindowResults>> {
+        let mut windows = Vec::new();
+        for &start in starts {
+            // A window of one slice that nobody has looked at is evaluated as it was merged.
+            if self.window.slice_ns() == self.window.size_ns() && !self.slices.contains_key(&start) {
+                let Some(pending) = self.pending.remove(&start) else { continue };
+                let Part { numbers, states: results } = pending.results()?;
+                self.keys.release(&numbers);
+                windows.push(WindowResults { start, numbers, results });
+                continue;
+            }
+            let slices = self.pending.range(start..start.saturating_add(self.window.size_ns()));
+            for slice in slices.map(|(slice, _)| *slice).collect::<Vec<_>>() {
+                self.settle(slice)?;
+            }
+        }
+        windows.extend(self.slices().results(starts, KeyedRows::all)?);
+        Ok(windows)
+    }
+
     /// Forgets slices that no window needs, and keys that no slice needs.
     fn forget(&mut self, watermark: Watermark) -> Result<()> {
-        while let Some((&slice, _)) = self.slices.first_key_value() {
+        let first = |merge: &MergeAggregate| {
+            let firsts = [merge.slices.keys().next(), merge.pending.keys().next()];
+            firsts.into_iter().flatten().min().copied()
+        };
+        while let Some(slice) = first(self) {
             if !self.is_final(self.window.last_window_of(slice), watermark) {
                 break;
             }
             if let Some(held) = self.slices.remove(&slice) {
                 self.keys.release(&held.numbers().collect::<Vec<_>>());
             }
+            if let Some(pending) = self.pending.remove(&slice) {
+                self.keys.release(pending.numbers());
+            }
         }
         if let Some(renamed) = self.keys.compact()? {
             self.slices.values_mut().for_each(|held| held.rename(&renamed));
+            self.pending.values_mut().for_each(|pending| pending.rename(&renamed));
             self.windows.values_mut().for_each(|emitted| emitted.rename(&renamed));
         }
         Ok(())
@@ -169,19 +212,19 @@ impl Operator for MergeAggregate {
         let Some(batch) = rows.into_batch() else { return Ok(()) };
         let slices = batch.rows.column(0).as_primitive::<Int64Type>().clone();
         // A worker's batch is of one slice; only batches that were put together on the way are of several.
+        if let Some((&slice, others)) = slices.values().split_first()
+            && others.iter().all(|other| *other == slice)
+        {
+            return self.add(slice, &batch.rows.columns()[1..], batch.num_rows());
+        }
         let mut rest: Vec<u64> = (0..batch.num_rows() as u64).collect();
         while let Some(&first) = rest.first() {
             let slice = slices.value(first as usize);
             let (own, others): (Vec<u64>, Vec<u64>) =
                 rest.iter().partition(|&&row| slices.value(row as usize) == slice);
-            let part = if others.is_empty() && own.len() == batch.num_rows() {
-                batch.rows.clone()
-            } else {
-                let own = UInt64Array::from(own);
-                let columns = batch.rows.columns().iter().map(|c| take(c, &own, None)).collect::<Result<_, _>>()?;
-                RecordBatch::try_new(batch.schema(), columns)?
-            };
-            self.arrived.entry(slice).or_default().push(part);
+            let own = UInt64Array::from(own);
+            let part = batch.rows.columns()[1..].iter().map(|c| take(c, &own, None)).collect::<Result<Vec<_>, _>>()?;
+            self.add(slice, &part, own.len())?;
             rest = others;
         }
         Ok(())
@@ -189,8 +232,8 @@ impl Operator for MergeAggregate {
 
     fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         let mut changed: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for (slice, partials) in std::mem::take(&mut self.arrived) {
-            let numbers = self.merge_slice(slice, &partials)?;
+        for slice in std::mem::take(&mut self.arrived) {
+            let numbers = if self.emit_changes { self.settle(slice)? } else { Vec::new() };
             for start in self.window.windows_of(slice).collect::<Vec<_>>() {
                 // A window that closed earlier has been told; the slice may still count in later ones.
                 if self.is_final(start, times.before) {
@@ -212,7 +255,8 @@ impl Operator for MergeAggregate {
 
     fn state(&self) -> StateSize {
         let slices = self.slices.values().map(KeyedRows::size).sum::<usize>();
+        let pending = self.pending.values().map(Merger::size).sum::<usize>();
         let windows = self.windows.values().map(|emitted| emitted.rows().size()).sum::<usize>();
-        StateSize { rows: self.keys.len() as u64, bytes: (slices + windows + self.keys.size()) as u64 }
+        StateSize { rows: self.keys.len() as u64, bytes: (slices + pending + windows + self.keys.size()) as u64 }
     }
 }

@@ -53,9 +53,9 @@ impl Slices<'_> {
                 parts.extend(self.parts(reached, until, &choose)?);
                 beginning = self.states.merge_states(parts)?;
                 reached = until;
-                let (numbers, merger) = self.states.merge(&[end, beginning.clone()])?;
+                let Part { numbers, states: results } = self.states.merge(&[end, beginning.clone()])?.results()?;
                 if !numbers.is_empty() {
-                    all.push(WindowResults { start, numbers, results: merger.results()? });
+                    all.push(WindowResults { start, numbers, results });
                 }
             }
         }
