@@ -13,8 +13,8 @@ pub(super) fn list(paths: &[String]) -> Result<Vec<PathBuf>> {
         match std::fs::metadata(literal) {
             Ok(meta) if meta.is_dir() => folder(literal, &mut files)?,
             Ok(_) => drop(files.insert(literal.to_path_buf())),
-            // It is there and must be read: opening it says what is wrong.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            // It may be there and must be read: opening it says what is wrong.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && !path.contains(['*', '?', '[']) => {
                 files.insert(literal.to_path_buf());
             }
             Err(_) => pattern(path, &mut files)?,

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 /// The binary, in `folder`, undisturbed by the environment's own settings.
 pub fn thalweg(folder: &Path, arguments: &[&str]) -> Command {
@@ -28,20 +29,29 @@ pub fn stderr(output: &Output) -> String {
 /// A binary that serves a pipeline. Killed when dropped.
 pub struct Serving {
     child: Child,
+    /// Collects what it says after its addresses.
+    log: Option<JoinHandle<String>>,
     /// Where the PostgreSQL protocol is.
     pub pg: SocketAddr,
     /// Where HTTP is.
     pub http: SocketAddr,
 }
 
+/// How [`serve`] runs the file that it writes.
+pub const SERVE: [&str; 8] = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", "2"];
+
 /// Serves `pipeline` from `folder` on free ports.
 pub fn serve(folder: &Path, pipeline: &str) -> Serving {
+    serve_as(folder, pipeline, thalweg(folder, &SERVE))
+}
+
+/// As [`serve`], by a command of the caller's.
+pub fn serve_as(folder: &Path, pipeline: &str, mut command: Command) -> Serving {
     std::fs::write(folder.join("pipeline.sql"), pipeline).unwrap();
-    let arguments = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", "2"];
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let child = thalweg(folder, &arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
     // From here on it is killed whatever happens.
-    let mut serving = Serving { child, pg: nowhere, http: nowhere };
+    let mut serving = Serving { child, log: None, pg: nowhere, http: nowhere };
     let mut lines = BufReader::new(serving.child.stderr.take().unwrap());
     let mut told = String::new();
     loop {
@@ -49,8 +59,11 @@ pub fn serve(folder: &Path, pipeline: &str) -> Serving {
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it served:\n{told}");
         told.push_str(&line);
         if let (Some(pg), Some(http)) = (address(&line, "postgres://"), address(&line, "http://")) {
-            // What else it says must go somewhere.
-            std::thread::spawn(move || lines.read_to_string(&mut String::new()));
+            serving.log = Some(std::thread::spawn(move || {
+                let mut rest = String::new();
+                let _ended = lines.read_to_string(&mut rest);
+                rest
+            }));
             (serving.pg, serving.http) = (pg, http);
             return serving;
         }
@@ -69,6 +82,12 @@ impl Serving {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap().code()
+    }
+
+    /// Waits until it ends by itself: the exit code, and what it said after its addresses.
+    pub fn finish(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.log.take().map_or(String::new(), |log| log.join().unwrap()))
     }
 }
 

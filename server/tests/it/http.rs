@@ -16,15 +16,28 @@ fn get(serving: &Serving, path: &str) -> ureq::http::Response<ureq::Body> {
     agent.get(format!("http://{}{path}", serving.http)).call().unwrap()
 }
 
-/// Asks until all four orders have been counted.
-pub fn wait_for_orders(serving: &Serving) {
+/// The rows of a query as CSV, without the names of the columns.
+pub fn rows(serving: &Serving, query: &str) -> String {
+    let (status, body) = post(serving, "/api/v1/sql?format=csv", "text/plain", query);
+    assert_eq!(status, 200, "{query}: {body}");
+    body.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_string())
+}
+
+/// Asks until the answer is `expected`.
+pub fn wait_for(serving: &Serving, query: &str, expected: &str) {
+    let mut found = String::new();
     for _ in 0..20_000 {
-        let (_, body) = post(serving, "/api/v1/sql?format=csv", "text/plain", "SELECT sum(orders) AS n FROM per_item");
-        if body == "n\n4\n" {
+        found = rows(serving, query);
+        if found == expected {
             return;
         }
     }
-    panic!("the orders have not come");
+    panic!("{query}: {found:?} instead of {expected:?}");
+}
+
+/// Waits until all four orders have been counted.
+pub fn wait_for_orders(serving: &Serving) {
+    wait_for(serving, "SELECT sum(orders) AS n FROM per_item", "4\n");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod equivalence;
 mod http;
 mod in_process;
+mod outside_world;
 mod pgwire;
 mod python;
 mod slt;

@@ -120,7 +120,7 @@ fn psql(serving: &Serving, command: &str) -> String {
 #[test]
 fn psql_describes_relations() {
     if Command::new("psql").arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("psql is not installed: not tried");
+        eprintln!("skipped: psql is not installed");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
