@@ -70,7 +70,7 @@ impl Read {
                         let rows = (chunk.start..chunk.end).zip(texts.lines());
                         self.rows.extend(rows.map(|(row, text)| (chunk.partition.index, row, text.to_string())));
                     }
-                    Payload::Messages(_) => panic!("files have no messages"),
+                    Payload::Messages(_) | Payload::Formatted { .. } => panic!("files have no messages"),
                 }
             }
             Polled::Fault(fault) => self.faults.push(fault),
