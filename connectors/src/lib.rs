@@ -5,6 +5,7 @@ mod blackhole;
 mod file;
 mod generator;
 mod host;
+mod http;
 mod parquet;
 
 mod stdout;
@@ -14,7 +15,7 @@ use thalweg_schemas::connector::ConnectorSpec;
 
 /// All connectors.
 pub const ALL: &[ConnectorSpec] =
-    &[blackhole::SPEC, file::SPEC, generator::SPEC, host::SPEC, parquet::SPEC, stdout::SPEC];
+    &[blackhole::SPEC, file::SPEC, generator::SPEC, host::SPEC, http::SPEC, parquet::SPEC, stdout::SPEC];
 
 /// The connector named `name`.
 pub fn by_name(name: &str) -> Option<&'static ConnectorSpec> {

@@ -26,7 +26,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rdkafka", &["thalweg-connectors"]),
     ("tokio", &["thalweg-connectors", "thalweg"]),
     ("pgwire", &["thalweg"]),
-    ("axum", &["thalweg"]),
+    ("axum", &["thalweg-connectors", "thalweg"]),
     ("clap", &["thalweg", "thalweg-bench"]),
 ];
 

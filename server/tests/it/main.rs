@@ -7,6 +7,7 @@ mod binary;
 mod cli;
 mod equivalence;
 mod http;
+mod http_source;
 mod in_process;
 mod outside_world;
 mod pgwire;

@@ -1,0 +1,247 @@
+//! What was posted to one source and waits: for the pipeline to take it in, and then for it to be durable.
+//!
+//! ```text
+//!   reserve -> bytes arrive -> put -> [queue] -> next (the pipeline) -> durable -> the sender is told
+//! ```
+//!
+//! Bodies count against the buffer from their first byte until the pipeline takes them. Offsets go on from the time of
+//! the start in nanoseconds, so that no two runs use the same.
+
+use super::options::HttpOptions;
+use super::repeats::{Fate, Repeats, Seen};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use thalweg_schemas::source::{Chunk, Partition, Payload};
+use tokio::sync::watch;
+
+/// One source's posts.
+pub(super) struct Inbox {
+    pub options: HttpOptions,
+    partition: Partition,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Bytes of bodies that are arriving or waiting.
+    held: usize,
+    queue: VecDeque<Part>,
+    /// The offset of what comes next.
+    next: u64,
+    /// Who is to be told when everything before an offset is durable.
+    waiting: BTreeMap<u64, Waiting>,
+    repeats: Repeats,
+    closed: bool,
+}
+
+/// A post's sender, as it waits.
+struct Waiting {
+    fate: watch::Sender<Fate>,
+    rows: usize,
+}
+
+/// Records of one post; of a large one, the rest of them.
+struct Part {
+    start: u64,
+    end: u64,
+    header: Option<Arc<[u8]>>,
+    payload: Payload,
+    /// What goes back to the buffer when it is taken.
+    held: usize,
+}
+
+/// Records as they were posted.
+pub(super) struct Post {
+    pub header: Option<Arc<[u8]>>,
+    pub payload: Payload,
+    /// How many records they are.
+    pub rows: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(options: HttpOptions) -> Inbox {
+        #[expect(clippy::disallowed_methods, reason = "what is posted is numbered from the time of the start")]
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Inbox {
+            partition: Partition { index: 0, name: options.path.as_str().into() },
+            state: Mutex::new(State {
+                held: 0,
+                queue: VecDeque::new(),
+                next: since.as_nanos() as u64,
+                waiting: BTreeMap::new(),
+                repeats: Repeats::new(options.idempotency_window),
+                closed: false,
+            }),
+            options,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks a request's key up.
+    pub(super) fn look(&self, key: &str) -> Seen {
+        #[expect(clippy::disallowed_methods, reason = "keys are forgotten in real time")]
+        let now = Instant::now();
+        self.state().repeats.look(key, now)
+    }
+
+    /// Room for `bytes` of a body; `None` when there is none. A body that is larger than the buffer has it for itself.
+    pub(super) fn reserve(self: &Arc<Inbox>, bytes: usize) -> Option<Reservation> {
+        let mut reservation = Reservation { inbox: self.clone(), bytes: 0 };
+        reservation.grow(bytes).then_some(reservation)
+    }
+
+    /// Takes a post, whose sender is told through `fate`. False when the source has closed.
+    pub(super) fn put(&self, post: Post, reservation: Reservation, fate: watch::Sender<Fate>) -> bool {
+        let mut state = self.state();
+        if state.closed {
+            return false;
+        }
+        let length = match &post.payload {
+            Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => bytes.len(),
+            Payload::Messages(messages) => messages.byte_len(),
+            Payload::Rows(rows) => rows.num_rows(),
+        };
+        let start = state.next;
+        let end = start + length as u64;
+        state.next = end;
+        let held = reservation.keep();
+        state.queue.push_back(Part { start, end, header: post.header, payload: post.payload, held });
+        state.waiting.insert(end, Waiting { fate, rows: post.rows });
+        true
+    }
+
+    /// About `budget` bytes of what waits, alike enough to be decoded at once.
+    pub(super) fn next(&self, budget: usize) -> Option<Chunk> {
+        let mut state = self.state();
+        let mut part = state.queue.pop_front()?;
+        if let Some(rest) = part.split_off(budget) {
+            state.queue.push_front(rest);
+        }
+        while let Some(next) = state.queue.front()
+            && part.takes(next, budget)
+        {
+            if let Some(next) = state.queue.pop_front() {
+                part.append(next);
+            }
+        }
+        state.held = state.held.saturating_sub(part.held);
+        let Part { start, end, header, payload, .. } = part;
+        Some(Chunk { partition: self.partition.clone(), start, end, header, payload })
+    }
+
+    /// Tells the senders of everything before `end`.
+    pub(super) fn durable(&self, end: u64) {
+        let told = {
+            let mut state = self.state();
+            let later = state.waiting.split_off(&(end + 1));
+            std::mem::replace(&mut state.waiting, later)
+        };
+        for (_, Waiting { fate, rows }) in told {
+            // Repeats hear it too, even if the sender is gone.
+            fate.send_replace(Some(rows));
+        }
+    }
+
+    /// Takes nothing any more; whoever waits is told that it ends.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.queue.clear();
+        state.waiting.clear();
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> Option<&Vec<u8>> {
+        match &self.payload {
+            Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => Some(bytes),
+            Payload::Messages(_) | Payload::Rows(_) => None,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.payload {
+            Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => Some(bytes),
+            Payload::Messages(_) | Payload::Rows(_) => None,
+        }
+    }
+
+    /// Keeps whole lines of about `budget` bytes, and gives back the others.
+    fn split_off(&mut self, budget: usize) -> Option<Part> {
+        let bytes = self.bytes_mut().filter(|bytes| bytes.len() > budget)?;
+        let line_end = memchr::memchr(b'\n', &bytes[budget.min(bytes.len() - 1)..])?;
+        let at = budget.min(bytes.len() - 1) + line_end + 1;
+        if at >= bytes.len() {
+            return None;
+        }
+        let rest = bytes.split_off(at);
+        let payload = match &self.payload {
+            Payload::Formatted { format, .. } => Payload::Formatted { format, bytes: rest },
+            _ => Payload::Bytes(rest),
+        };
+        let (middle, end) = (self.start + at as u64, self.end);
+        self.end = middle;
+        let held = self.held.saturating_sub(at);
+        self.held -= held;
+        Some(Part { start: middle, end, header: self.header.clone(), payload, held })
+    }
+
+    /// Whether `next` can be decoded together with this one.
+    fn takes(&self, next: &Part, budget: usize) -> bool {
+        let format = |part: &Part| match &part.payload {
+            Payload::Formatted { format, .. } => Some(*format),
+            _ => None,
+        };
+        let (Some(mine), Some(theirs)) = (self.bytes(), next.bytes()) else { return false };
+        format(self) == format(next) && self.header == next.header && mine.len() + theirs.len() <= budget
+    }
+
+    fn append(&mut self, next: Part) {
+        if let (Some(bytes), Some(more)) = (self.bytes_mut(), next.bytes()) {
+            bytes.extend_from_slice(more);
+        }
+        self.end = next.end;
+        self.held += next.held;
+    }
+}
+
+/// Room in the buffer for a body that arrives; given back when the body comes to nothing.
+pub(super) struct Reservation {
+    inbox: Arc<Inbox>,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// Makes it `bytes` in all; false when there is no room.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let mut state = self.inbox.state();
+        // Who is alone may have more than there is.
+        if state.held > self.bytes && state.held + more > self.inbox.options.buffer {
+            return false;
+        }
+        state.held += more;
+        self.bytes += more;
+        true
+    }
+
+    /// The bytes, which are the queue's from now on.
+    fn keep(mut self) -> usize {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            let mut state = self.inbox.state();
+            state.held = state.held.saturating_sub(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
