@@ -42,12 +42,7 @@ pub struct Project {
 impl Project {
     /// The operator that `spec` asks for.
     pub fn new(spec: &ProjectSpec) -> Result<Project> {
-        Ok(Project::of(spec.exprs.clone(), spec.schema.clone()))
-    }
-
-    /// One of `exprs` for each field of `schema`.
-    pub(crate) fn of(exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Project {
-        Project { exprs, schema }
+        Ok(Project { exprs: spec.exprs.clone(), schema: spec.schema.clone() })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::{Plan, Read, TimeOrigin};
 use crate::project::Project;
-use crate::reduce::{LocalReduce, MergeReduce, ReduceRows, ReduceSpec, key_rows};
+use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::rows::Rows;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
@@ -192,7 +192,7 @@ impl<'scope> Renderer<'scope> {
         let key = (0..spec.keys.len()).collect();
         let none = TimeOrigin::default();
         let changes = if spec.retracts {
-            let keyed = self.host(view, "KeyRows", key_rows(spec)?, input, Pipeline, 1, &none).swap_remove(0);
+            let keyed = self.host(view, "KeyRows", KeyRows::new(spec)?, input, Pipeline, 1, &none).swap_remove(0);
             self.host(view, "ReduceRows", ReduceRows::new(spec, owns)?, keyed, by_key(key), 1, &time).swap_remove(0)
         } else {
             let local = LocalReduce::new(spec)?;

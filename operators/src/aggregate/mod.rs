@@ -7,8 +7,9 @@
 pub(crate) mod emitted;
 pub(crate) mod index;
 pub(crate) mod keyed;
-pub mod percentile;
+mod percentile;
 pub mod sketch;
+mod sum;
 pub(crate) mod table;
 
 #[cfg(test)]
@@ -17,14 +18,21 @@ mod tests;
 use crate::evaluate::fault;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::{SortColumn, lexsort_to_indices, take};
-use arrow::datatypes::{DataType, FieldRef};
-use datafusion_expr::{EmitTo, GroupsAccumulator};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, FieldRef};
+use datafusion_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
 use index::Index;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
+
+/// Our aggregate functions, to be registered over DataFusion's of the same names.
+pub fn functions() -> Vec<Arc<AggregateUDF>> {
+    let mut functions = percentile::functions();
+    functions.push(sum::function());
+    functions
+}
 
 /// One aggregate of a SELECT list.
 #[derive(Clone, Debug)]
@@ -76,6 +84,41 @@ impl Aggregate {
         }
         let function = self.function.clone();
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+
+    /// Whether there are rows, of which all expressions can be computed, that the function fails on.
+    pub(crate) fn may_fail(&self) -> bool {
+        const SURE: [&str; 20] = [
+            "approx_distinct",
+            "approx_median",
+            "approx_percentile_cont",
+            "array_agg",
+            "bit_and",
+            "bit_or",
+            "bit_xor",
+            "bool_and",
+            "bool_or",
+            "corr",
+            "count",
+            "first_value",
+            "last_value",
+            "max",
+            "median",
+            "min",
+            "nth_value",
+            "percentile_cont",
+            "string_agg",
+            "sum",
+        ];
+        let name = self.function.fun().name();
+        match self.function.field().data_type() {
+            // A mean has four digits more behind the point; with the most digits that there are it may not fit.
+            DataType::Decimal128(DECIMAL128_MAX_PRECISION, _) | DataType::Decimal256(DECIMAL256_MAX_PRECISION, _) => {
+                name == "avg" || !SURE.contains(&name)
+            }
+            DataType::Float64 if ["avg", "stddev", "var", "covar", "regr"].iter().any(|f| name.starts_with(f)) => false,
+            _ => name != "avg" && !SURE.contains(&name),
+        }
     }
 
     fn is_special(&self) -> bool {

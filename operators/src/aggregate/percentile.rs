@@ -17,8 +17,8 @@ use datafusion_functions_aggregate::approx_median::ApproxMedian;
 use datafusion_functions_aggregate::approx_percentile_cont::ApproxPercentileCont;
 use std::sync::Arc;
 
-/// The functions, to be registered over DataFusion's of the same names.
-pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+/// The percentiles, to be registered over DataFusion's of the same names.
+pub(super) fn functions() -> Vec<Arc<AggregateUDF>> {
     let cont =
         Percentile { name: "approx_percentile_cont", signature: ApproxPercentileCont::new().signature().clone() };
     let median = Percentile { name: "approx_median", signature: ApproxMedian::new().signature().clone() };
@@ -228,7 +228,7 @@ mod tests {
 
     fn percentile(share: f64, filter: Option<&BooleanArray>) -> Vec<Option<f64>> {
         let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Float64, true)]));
-        let function = aggregate_functions().remove(0);
+        let function = functions().remove(0);
         let expr = AggregateExprBuilder::new(function, vec![col("v", &schema).unwrap(), lit(share)])
             .schema(schema)
             .alias("p")

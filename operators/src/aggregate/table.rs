@@ -1,14 +1,18 @@
 //! A table of groups under construction: rows in, one partial state a group out.
 
 use super::{Aggregate, States};
-use crate::evaluate::fault;
+use crate::evaluate::{dead_rows, evaluate, fault, others};
+use crate::operator::DeadRow;
 use arrow::array::ArrayRef;
+use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion_physical_plan::aggregates::order::GroupOrdering;
+use std::ops::Range;
 use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::Result;
 
 /// What rows are grouped by and what is computed from each group.
@@ -35,6 +39,30 @@ impl Grouping {
         Ok(Grouping { key_schema, aggregates: aggregates.to_vec(), exprs, states: States::new(aggregates)? })
     }
 
+    /// The values of all expressions, for those rows of `batch` for which they and the aggregates can be computed; the
+    /// others go to `dead`.
+    pub fn evaluate(&self, batch: Batch, dead: &mut Vec<DeadRow>) -> Result<(Batch, Vec<ArrayRef>)> {
+        let (batch, values) = evaluate(&self.exprs, batch, dead)?;
+        let mut own = self.keys();
+        let mut failed = Vec::new();
+        for aggregate in &self.aggregates {
+            let width = aggregate.exprs().len();
+            if aggregate.may_fail() {
+                probe(aggregate, &values[own..own + width], 0..batch.num_rows(), &mut failed);
+            }
+            own += width;
+        }
+        if failed.is_empty() {
+            return Ok((batch, values));
+        }
+        failed.sort_by_key(|(row, _): &(usize, String)| *row);
+        failed.dedup_by_key(|(row, _)| *row);
+        dead.extend(dead_rows(&batch.rows, &failed));
+        let rest = others(batch.num_rows(), &failed);
+        let values = values.iter().map(|column| take(column, &rest, None)).collect::<Result<_, _>>()?;
+        Ok((batch.take(&rest)?, values))
+    }
+
     pub fn keys(&self) -> usize {
         self.key_schema.fields().len()
     }
@@ -45,6 +73,25 @@ impl Grouping {
             return Ok(None);
         }
         new_group_values(self.key_schema.clone(), &GroupOrdering::None).map(Some).map_err(fault)
+    }
+}
+
+/// Finds the rows among `rows` that `aggregate` fails on even where they are alone in their group, with the reason.
+fn probe(aggregate: &Aggregate, values: &[ArrayRef], rows: Range<usize>, failed: &mut Vec<(usize, String)>) {
+    let own: Vec<ArrayRef> = values.iter().map(|column| column.slice(rows.start, rows.len())).collect();
+    let groups: Vec<usize> = (0..rows.len()).collect();
+    let outcome = aggregate.accumulator().and_then(|mut accumulator| {
+        aggregate.update(&mut accumulator, &own, &groups, rows.len())?;
+        accumulator.evaluate(EmitTo::All).map_err(fault)
+    });
+    match outcome {
+        Err(error) if rows.len() <= 1 => failed.push((rows.start, error.message)),
+        Err(_) => {
+            let half = rows.start + rows.len() / 2;
+            probe(aggregate, values, rows.start..half, failed);
+            probe(aggregate, values, half..rows.end, failed);
+        }
+        Ok(_) => {}
     }
 }
 

@@ -5,7 +5,6 @@ use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::aggregate::{Merger, States};
-use crate::evaluate::evaluate;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -43,7 +42,7 @@ impl Operator for LocalReduce {
         if batch.diffs.is_some() {
             return Err(Error::bug("states cannot be combined over a changelog"));
         }
-        let (batch, values) = evaluate(&self.grouping.exprs, batch, &mut output.dead)?;
+        let (batch, values) = self.grouping.evaluate(batch, &mut output.dead)?;
         if batch.is_empty() {
             return Ok(());
         }

@@ -6,9 +6,8 @@ use crate::aggregate::keyed::Keys;
 use crate::aggregate::number_groups;
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::operator::{Operator, Output, StateSize, Times};
-use crate::project::Project;
 use crate::rows::Rows;
-use arrow::array::{ArrayRef, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use std::collections::BTreeMap;
@@ -17,17 +16,42 @@ use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 
-/// Computes keys and arguments from each row, with its difference, so that rows can go to the key's owner: the first
-/// phase of what `spec` asks for.
-pub fn key_rows(spec: &ReduceSpec) -> Result<Project> {
-    let input = spec.input.schema();
-    let grouping = Grouping::new(&spec.keys, &spec.aggregates, &input)?;
-    let fields = grouping.exprs.iter().enumerate().map(|(i, expr)| {
-        let data_type = expr.data_type(&input).map_err(crate::evaluate::fault)?;
-        Ok(Field::new(format!("value{i}"), data_type, true))
-    });
-    let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?));
-    Ok(Project::of(grouping.exprs, schema))
+/// Computes keys and arguments from each row, with its difference, so that rows can go to the key's owner.
+pub struct KeyRows {
+    grouping: Grouping,
+    schema: SchemaRef,
+}
+
+impl KeyRows {
+    /// The first phase of what `spec` asks for.
+    pub fn new(spec: &ReduceSpec) -> Result<KeyRows> {
+        let input = spec.input.schema();
+        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &input)?;
+        let fields = grouping.exprs.iter().enumerate().map(|(i, expr)| {
+            let data_type = expr.data_type(&input).map_err(crate::evaluate::fault)?;
+            Ok(Field::new(format!("value{i}"), data_type, true))
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?));
+        Ok(KeyRows { grouping, schema })
+    }
+}
+
+impl Operator for KeyRows {
+    const EAGER: bool = true;
+
+    fn process(&mut self, _epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()> {
+        let bound = rows.late_bound();
+        let Some(batch) = rows.into_batch() else { return Ok(()) };
+        let (batch, values) = self.grouping.evaluate(batch, &mut output.dead)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let keyed = RecordBatch::try_new_with_options(self.schema.clone(), values, &options)?;
+        output.send(0, Rows::new(batch.with_rows(keyed), bound));
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, _output: &mut Output) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Keeps the rows of each group. Port 0: every change.

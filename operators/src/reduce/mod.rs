@@ -10,7 +10,7 @@ mod changelog;
 mod tests;
 
 pub use append::{LocalReduce, MergeReduce};
-pub use changelog::{ReduceRows, key_rows};
+pub use changelog::{KeyRows, ReduceRows};
 
 use crate::aggregate::Aggregate;
 use crate::plan::Plan;

@@ -168,7 +168,7 @@ proptest! {
     #[test]
     fn over_changes_every_epoch_equals_a_recomputation(epochs in epochs(true), keyed in any::<bool>()) {
         let spec = spec(true, keyed);
-        let local = || key_rows(&spec).unwrap();
+        let local = || KeyRows::new(&spec).unwrap();
         let owner = |owns| ReduceRows::new(&spec, owns).unwrap();
         check(&spec, &epochs, [local(), local()], [owner(true), owner(false)]);
     }
@@ -181,6 +181,6 @@ fn what_is_inserted_and_retracted_leaves_nothing() {
     let inserted: Vec<_> = rows.iter().map(|row| (*row, 1)).collect();
     let retracted: Vec<_> = rows.iter().rev().map(|row| (*row, -1)).collect();
     let owner = |owns| ReduceRows::new(&spec, owns).unwrap();
-    let local = || key_rows(&spec).unwrap();
+    let local = || KeyRows::new(&spec).unwrap();
     check(&spec, &[inserted, vec![], retracted, vec![]], [local(), local()], [owner(true), owner(false)]);
 }

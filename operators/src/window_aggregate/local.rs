@@ -111,7 +111,7 @@ impl LocalAggregate {
     }
 
     fn combine_slice(&mut self, epoch: Epoch, slice: i64, batch: Batch, dead: &mut Vec<DeadRow>) -> Result<()> {
-        let (batch, values) = evaluate(&self.grouping.exprs, batch, dead)?;
+        let (batch, values) = self.grouping.evaluate(batch, dead)?;
         if batch.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! `CREATE SOURCE`: its connector, format and columns, checked.
 
 use super::{Closes, Mode, Relation, RelationKind, RelationSource, Scope, both, connector, query};
+use crate::lower::checked::checked;
 use crate::parse::Words;
 use crate::parse::ddl::{CreateSource, DeclaredColumn, DeclaredWatermark};
 use crate::parse::syntax::fold;
@@ -193,6 +194,7 @@ fn generate(
             let schema = projection.input.schema();
             create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
                 .map_err(translate)
+                .and_then(checked)
         }
         other => Err(Error::bug(format!("a generated column became {}", other.display()))),
     }

@@ -6,8 +6,9 @@ use crate::parse::syntax::fold;
 use crate::types::sql_names;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
+    Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
     TableAlias, TableFactor, VisitMut, VisitorMut, With,
 };
 use std::collections::BTreeMap;
@@ -43,7 +44,7 @@ pub(crate) fn extract(
     knows: &dyn Fn(&str) -> bool,
     words: &Words,
 ) -> Result<Vec<WindowCall>> {
-    let mut extractor = Extractor { knows, words, withs: Vec::new(), calls: Vec::new() };
+    let mut extractor = Extractor { knows, words, around: Vec::new(), calls: Vec::new() };
     match query.visit(&mut extractor) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(extractor.calls),
@@ -53,21 +54,42 @@ pub(crate) fn extract(
 struct Extractor<'a> {
     knows: &'a dyn Fn(&str) -> bool,
     words: &'a Words,
-    /// The WITH clauses around the place that is visited, outermost first.
-    withs: Vec<Option<With>>,
+    /// The queries around the place that is visited, outermost first.
+    around: Vec<Around>,
     calls: Vec<WindowCall>,
+}
+
+/// A query that is being visited: first the tables of its WITH, then the rest of it.
+struct Around {
+    tables: Vec<Cte>,
+    /// How many of them have been visited, or are being visited.
+    begun: usize,
+    /// Whether one of them is being visited: it sees those before it.
+    within: bool,
+}
+
+impl Around {
+    fn visible(&self) -> &[Cte] {
+        &self.tables[..if self.within { self.begun - 1 } else { self.tables.len() }]
+    }
 }
 
 impl VisitorMut for Extractor<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        self.withs.push(query.with.clone());
+        if let Some(parent) = self.around.last_mut().filter(|parent| parent.begun < parent.tables.len()) {
+            parent.begun += 1;
+            parent.within = true;
+        }
+        let tables = query.with.as_ref().map_or(Vec::new(), |with| with.cte_tables.clone());
+        self.around.push(Around { tables, begun: 0, within: false });
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Error> {
-        self.withs.pop();
+        self.around.pop();
+        self.around.iter_mut().next_back().into_iter().for_each(|parent| parent.within = false);
         ControlFlow::Continue(())
     }
 
@@ -95,7 +117,7 @@ impl Extractor<'_> {
         }
         let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
         let shape = Arguments::of(&word, &arguments).map_err(located)?;
-        let input = Input::of(shape.input, &self.withs).map_err(located)?;
+        let input = Input::of(shape.input, &self.visible()).map_err(located)?;
         let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
         let window = shape.window(self.words).map_err(located)?;
         let time = shape.time.clone();
@@ -109,6 +131,18 @@ impl Extractor<'_> {
         *args = None;
         self.calls.push(WindowCall { name: synthetic, input: input.query, input_name: shown, time, window, position });
         Ok(())
+    }
+}
+
+impl Extractor<'_> {
+    /// The tables of all WITH clauses that can be named where the visit is; an inner one hides an outer one.
+    fn visible(&self) -> Vec<Cte> {
+        let all = self.around.iter().flat_map(Around::visible);
+        all.fold(Vec::new(), |mut seen, table| {
+            seen.retain(|outer: &Cte| fold(&outer.alias.name) != fold(&table.alias.name));
+            seen.push(table.clone());
+            seen
+        })
     }
 }
 
@@ -192,13 +226,14 @@ struct Input {
 }
 
 impl Input {
-    fn of(expr: &Expr, withs: &[Option<With>]) -> Result<Input> {
+    fn of(expr: &Expr, tables: &[Cte]) -> Result<Input> {
         let ident = match expr {
             Expr::Subquery(query) => {
                 let mut query = (**query).clone();
-                if query.with.is_none() {
-                    query.with = withs.iter().rev().find_map(Clone::clone);
-                }
+                let own = query.with.take().map_or(Vec::new(), |with| with.cte_tables);
+                let names: Vec<String> = own.iter().map(|table| fold(&table.alias.name)).collect();
+                let outer = tables.iter().filter(|table| !names.contains(&fold(&table.alias.name))).cloned();
+                query.with = with(outer.chain(own.iter().cloned()).collect());
                 return Ok(Input { name: None, query });
             }
             Expr::Identifier(ident) => ident,
@@ -212,10 +247,14 @@ impl Input {
             }
         };
         let name = fold(ident);
-        let defines = |with: &&With| with.cte_tables.iter().any(|cte| fold(&cte.alias.name) == name);
-        let with = withs.iter().rev().flatten().find(defines).cloned();
-        Ok(Input { query: query::select_all(&name, with)?, name: Some(name) })
+        Ok(Input { query: query::select_all(&name, with(tables.to_vec()))?, name: Some(name) })
     }
+}
+
+/// A WITH clause of `tables`.
+fn with(tables: Vec<Cte>) -> Option<With> {
+    let clause = || With { with_token: AttachedToken::empty(), recursive: false, cte_tables: tables.clone() };
+    (!tables.is_empty()).then(clause)
 }
 
 fn window_source(

@@ -1,11 +1,13 @@
 //! GROUP BY and DISTINCT: over open windows a windowed aggregation, otherwise a changelog.
 
+use super::checked::{checked, checked_arguments};
 use super::{Bounds, Lowered, Lowering, Place, project};
 use crate::bind::Mode;
 use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::common::DFSchema;
+use datafusion::logical_expr::expr::{AggregateFunction, Alias};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate as LogicalAggregate, Case, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::Column;
@@ -184,14 +186,35 @@ impl Lowering<'_> {
         let physical = schema.as_arrow();
         let context = PhysicalPlanningContext::default();
         let one = |expr: &Expr| {
-            let lowered = LoweredAggregateBuilder::new(expr, schema, physical, &self.props, &context)
+            let lowered = LoweredAggregateBuilder::new(&where_filtered(expr), schema, physical, &self.props, &context)
                 .with_name(expr.schema_name().to_string())
                 .with_human_display(expr.human_display().to_string())
                 .build()
                 .map_err(|error| crate::bind::messages::translate(error, self.scope, self.words))?;
-            Ok(Aggregate { function: lowered.aggregate, filter: lowered.filter })
+            let filter = lowered.filter.map(checked).transpose()?;
+            Ok(Aggregate { function: checked_arguments(lowered.aggregate)?, filter })
         };
         exprs.iter().map(one).collect()
+    }
+}
+
+/// The aggregate with arguments that are computed only where its FILTER is true: a row that it leaves out cannot fail.
+fn where_filtered(expr: &Expr) -> Expr {
+    let one = |mut call: AggregateFunction| {
+        if let Some(filter) = &call.params.filter {
+            for argument in &mut call.params.args {
+                if !matches!(argument, Expr::Column(_) | Expr::Literal(..)) {
+                    let when = vec![(filter.clone(), Box::new(argument.clone()))];
+                    *argument = Expr::Case(Case { expr: None, when_then_expr: when, else_expr: None });
+                }
+            }
+        }
+        call
+    };
+    match expr {
+        Expr::AggregateFunction(call) => Expr::AggregateFunction(one(call.clone())),
+        Expr::Alias(alias) => Expr::Alias(Alias { expr: Box::new(where_filtered(&alias.expr)), ..alias.clone() }),
+        other => other.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Logical plans to ours: one file a construct. Whatever has no arm here is an error that names it.
 
 mod aggregate;
+pub(crate) mod checked;
 mod filter;
 mod project;
 mod scan;
@@ -130,6 +131,7 @@ impl Lowering<'_> {
         self.supported(expr)?;
         create_physical_expr(expr, schema, &self.props, &PhysicalPlanningContext::default())
             .map_err(|error| crate::bind::messages::translate(error, self.scope, self.words))
+            .and_then(checked::checked)
     }
 
     fn supported(&self, expr: &Expr) -> Result<()> {

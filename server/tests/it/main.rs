@@ -6,6 +6,7 @@ mod bad_input;
 mod binary;
 mod cli;
 mod equivalence;
+mod faults;
 mod http;
 mod http_source;
 mod in_process;

@@ -1,9 +1,9 @@
 //! SQL by files: `sql/NAME.sql` is a pipeline over `sql/data`, `sql/NAME.slt` what it must answer, whatever the number
-//! of workers.
+//! of workers. `UPDATE=1` writes the answers.
 
 use crate::in_process::{self, Ended};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use sqllogictest::{DBOutput, DefaultColumnType};
+use sqllogictest::{DBOutput, DefaultColumnType, default_column_validator, default_normalizer, default_validator};
 use std::fmt;
 use std::path::Path;
 
@@ -55,6 +55,10 @@ fn files_hold_with_any_number_of_workers() {
                 let ended = in_process::run(&pipeline, &data, workers);
                 async { Ok(Database(ended)) }
             });
+            if std::env::var_os("UPDATE").is_some() {
+                let (same, plain, columns) = (default_validator, default_normalizer, default_column_validator);
+                futures::executor::block_on(runner.update_test_file(&case, " ", same, plain, columns)).unwrap();
+            }
             if let Err(error) = runner.run_file(&case) {
                 panic!("{} with {workers} workers:\n{}", case.display(), error.display(false));
             }

@@ -3,7 +3,7 @@
 //! engine to the query as the view has it, asked over a view of all rows.
 
 mod queries;
-mod scripted;
+pub mod scripted;
 mod table;
 
 use arrow::record_batch::RecordBatch;
@@ -129,7 +129,7 @@ fn feed(engine: &Engine, clock: &Arc<VirtualClock>, script: &Script, rows: &Reco
 }
 
 /// Waits for a condition; a test that waits for a minute has failed.
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     #[allow(clippy::disallowed_methods, reason = "a deadline for a test that would hang")]
     let began = std::time::Instant::now();
     while !condition() {

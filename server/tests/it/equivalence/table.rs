@@ -79,7 +79,7 @@ pub fn random_table(seed: u64, rows: usize) -> RecordBatch {
 pub fn batch_context(rows: &RecordBatch) -> SessionContext {
     let context = SessionContext::new();
     context.register_batch("events", rows.clone()).unwrap();
-    for function in thalweg_operators::aggregate::percentile::aggregate_functions() {
+    for function in thalweg_operators::aggregate::functions() {
         context.register_udaf(function.as_ref().clone());
     }
     context

@@ -37,3 +37,9 @@ SELECT window_start, max(n) AS most FROM TUMBLE(tens_grouped, window_start, INTE
 
 -- A view that groups for ever can be cut into windows by a query, though not by a view.
 CREATE MATERIALIZED VIEW latest AS SELECT name, max(ts) AS ts FROM early GROUP BY name;
+
+-- The tables of WITH are named in the window's input, each by those behind it.
+CREATE MATERIALIZED VIEW with_tables AS
+WITH big AS (SELECT ts, v FROM early WHERE v > 1),
+     cut AS (SELECT * FROM TUMBLE((WITH odd AS (SELECT * FROM big WHERE v % 2 = 1) SELECT ts, v FROM odd), ts, '1 minute'))
+SELECT window_start, count(*) AS n FROM cut GROUP BY window_start, window_end;
