@@ -6,6 +6,7 @@ mod file;
 mod generator;
 mod host;
 mod http;
+mod kafka;
 mod parquet;
 
 mod stdout;
@@ -15,7 +16,7 @@ use thalweg_schemas::connector::ConnectorSpec;
 
 /// All connectors.
 pub const ALL: &[ConnectorSpec] =
-    &[blackhole::SPEC, file::SPEC, generator::SPEC, host::SPEC, http::SPEC, parquet::SPEC, stdout::SPEC];
+    &[blackhole::SPEC, file::SPEC, generator::SPEC, host::SPEC, http::SPEC, kafka::SPEC, parquet::SPEC, stdout::SPEC];
 
 /// The connector named `name`.
 pub fn by_name(name: &str) -> Option<&'static ConnectorSpec> {

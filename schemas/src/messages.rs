@@ -82,6 +82,11 @@ impl Messages {
         self.bytes.len()
     }
 
+    /// The offset of the last message.
+    pub fn last_offset(&self) -> Option<u64> {
+        self.entries.last().map(|entry| entry.offset)
+    }
+
     /// The messages.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
         self.entries.iter().map(|entry| {
