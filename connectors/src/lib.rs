@@ -8,8 +8,8 @@ mod host;
 mod http;
 mod kafka;
 mod parquet;
-
 mod stdout;
+mod stretches;
 mod text;
 
 use thalweg_schemas::connector::ConnectorSpec;

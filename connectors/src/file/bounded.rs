@@ -2,20 +2,19 @@
 //! one after the other from one queue: so all of them are always at about the same place, and event time advances on all
 //! of them together.
 
-use super::arrow_ipc::{self, ArrowBatch, ArrowFile, ArrowStream};
-use super::lines::{LineFile, LineRange};
+use super::again::Again;
+use super::cut::{Cut, Next};
 use super::listing;
 use super::options::{FileOptions, Layout};
-use super::parquet::{ParquetFile, RowGroup};
-use super::piece::{Guarded, Piece, guarded};
-use super::stream::{Compression, LineStream};
-use std::fs::File;
+use super::piece::Piece;
+use crate::stretches::Stretches;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_schemas::epoch::WorkerId;
-use thalweg_schemas::error::Result;
-use thalweg_schemas::source::{Fault, Outlook, Partition, Polled, Progress, Reader, Source};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::source::{Fault, Outlook, Partition, Polled, Progress, Reader, Source, Span};
 
 /// How much of an uncompressed file of lines a worker claims at once.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -37,7 +36,8 @@ impl Bounded {
         }
         let total = paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()).sum();
         let (files, in_time_order) = (paths.len(), options.in_time_order);
-        let waiting = Mutex::new(Waiting { paths, next: 0, open: None });
+        let waiting =
+            Mutex::new(Waiting { paths, next: 0, open: None, read: BTreeMap::new(), faults: VecDeque::new() });
         let done = Arc::new(AtomicU64::new(0));
         let queue = Queue { waiting, files, in_time_order, layout: options.layout, piece_bytes, done, total };
         Ok(Bounded { queue: Arc::new(queue) })
@@ -46,7 +46,7 @@ impl Bounded {
 
 impl Source for Bounded {
     fn reader(&self, _worker: WorkerId) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(PieceReader { queue: self.queue.clone(), piece: None, file: None }))
+        Ok(Box::new(PieceReader { queue: self.queue.clone(), piece: None, file: None, again: None }))
     }
 
     fn bounded(&self) -> bool {
@@ -57,6 +57,14 @@ impl Source for Bounded {
         let total = self.queue.total;
         Some(Progress { done: self.queue.done.load(Ordering::Relaxed).min(total), total })
     }
+
+    fn replayable(&self) -> bool {
+        true
+    }
+
+    fn resume(&self, done: &[Span]) -> Result<()> {
+        self.queue.resume(done)
+    }
 }
 
 struct PieceReader {
@@ -64,10 +72,13 @@ struct PieceReader {
     piece: Option<Box<dyn Piece>>,
     /// Which file the piece is of.
     file: Option<usize>,
+    /// The file that is being read again.
+    again: Option<Again>,
 }
 
 impl Reader for PieceReader {
     fn poll(&mut self, budget: usize) -> Result<Polled> {
+        self.again = None;
         loop {
             if let Some(polled) = self.piece.as_mut().and_then(|piece| piece.next(budget)) {
                 return Ok(polled);
@@ -81,6 +92,20 @@ impl Reader for PieceReader {
                 Claim::Over => return Ok(Polled::Ended),
             };
         }
+    }
+
+    fn replay(&mut self, span: &Span, budget: usize) -> Result<Polled> {
+        if self.again.as_ref().is_none_or(|again| !again.serves(span)) {
+            self.again = match self.queue.again(span) {
+                Ok(again) => Some(again),
+                Err(reason) => {
+                    let (partition, offset) = (span.partition.clone(), span.start);
+                    return Ok(Polled::Fault(Fault { partition, offset, reason }));
+                }
+            };
+        }
+        let again = self.again.as_mut().expect("it was opened above");
+        Ok(again.next(span, budget))
     }
 
     /// Files may each hold the whole day of one host, or a day each: without being told, nobody knows before the last.
@@ -108,26 +133,9 @@ struct Waiting {
     paths: Vec<PathBuf>,
     next: usize,
     open: Option<Cut>,
-}
-
-/// The file being dealt out, and where its next piece begins.
-enum Cut {
-    Lines {
-        file: Arc<LineFile>,
-        position: u64,
-    },
-    Groups {
-        file: Arc<ParquetFile>,
-        group: usize,
-        row: u64,
-    },
-    Batches {
-        file: Arc<ArrowFile>,
-        batch: usize,
-        row: u64,
-    },
-    /// One piece is all there is.
-    Whole(Box<dyn Piece>),
+    /// What an earlier run has read of files that have not been opened yet.
+    read: BTreeMap<Arc<str>, Stretches>,
+    faults: VecDeque<Fault>,
 }
 
 enum Claim {
@@ -141,18 +149,20 @@ impl Queue {
     fn claim(&self) -> Claim {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(cut) = waiting.open.take() {
-                let (piece, rest) = self.next_piece(cut);
-                waiting.open = rest;
-                if let Some(piece) = piece {
-                    return Claim::Piece(piece, waiting.next - 1);
+            if let Some(fault) = waiting.faults.pop_front() {
+                return Claim::Fault(fault);
+            }
+            if let Some(cut) = &mut waiting.open {
+                match cut.next(self.piece_bytes) {
+                    Next::Piece(piece) => return Claim::Piece(piece, waiting.next - 1),
+                    Next::Nothing => {}
+                    Next::Over => waiting.open = None,
                 }
                 continue;
             }
-            let index = waiting.next;
-            let Some(path) = waiting.paths.get(index) else { return Claim::Over };
-            let partition = Partition { index: index as u32, name: path.to_string_lossy().into() };
-            let opened = guarded(|| self.open(path, partition.clone())).and_then(|opened| opened);
+            let Some((partition, path)) = waiting.partition(waiting.next) else { return Claim::Over };
+            let read = waiting.read.remove(&partition.name).unwrap_or_default();
+            let opened = Cut::open(&path, partition.clone(), &self.layout, read, &self.done);
             waiting.next += 1;
             match opened {
                 Ok(cut) => waiting.open = cut,
@@ -161,70 +171,61 @@ impl Queue {
         }
     }
 
-    /// Opens a file; `None` if there is nothing in it.
-    fn open(&self, path: &PathBuf, partition: Partition) -> Result<Option<Cut>, String> {
-        let failed = |error: std::io::Error| format!("the file cannot be opened: {error}");
-        let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        if !meta.is_file() {
-            return Err("this is not a regular file".to_string());
-        }
-        if meta.len() == 0 {
-            return Ok(None);
-        }
-        let compression = Compression::of(path);
-        let done = self.done.clone();
-        match &self.layout {
-            Layout::Lines | Layout::LinesAfterHeader => {
-                let has_header = self.layout == Layout::LinesAfterHeader;
-                if compression != Compression::None {
-                    let text = compression.decompress(file, done).map_err(failed)?;
-                    return Ok(Some(Cut::Whole(Box::new(LineStream::new(text, partition, has_header)))));
+    /// Leaves out what an earlier run has read, having compared it with what is there.
+    fn resume(&self, done: &[Span]) -> Result<()> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, read) in Stretches::by_partition(done) {
+            let Some(number) = waiting.paths.iter().position(|path| path.to_string_lossy() == *name) else {
+                tracing::warn!(file = %name, "is not there any more; an earlier run has read it as far as {}", read.end());
+                continue;
+            };
+            let Some((partition, path)) = waiting.partition(number) else { continue };
+            // One that cannot be opened says so when its turn comes.
+            let opened = Cut::open(&path, partition.clone(), &self.layout, Stretches::default(), &Arc::default());
+            if let Ok(cut) = opened {
+                let end = cut.as_ref().map_or(Some(0), Cut::end);
+                if let Some(end) = end.filter(|end| *end < read.end()) {
+                    return Err(shrunk(&name, end, read.end()));
                 }
-                let file = Arc::new(LineFile::new(file, partition, has_header, done).map_err(failed)?);
-                let position = file.first;
-                Ok(Some(Cut::Lines { file, position }))
-            }
-            Layout::Parquet(wanted) => {
-                let file = ParquetFile::open(file, partition, wanted, done)
-                    .map_err(|error| format!("this is not a Parquet file that can be read: {error}"))?;
-                Ok(Some(Cut::Groups { file: Arc::new(file), group: 0, row: 0 }))
-            }
-            Layout::Arrow(wanted) => {
-                let broken = |error| format!("this is not an Arrow file that can be read: {error}");
-                if compression == Compression::None && arrow_ipc::is_file(&file).map_err(failed)? {
-                    let file = ArrowFile::open(file, partition, wanted, done).map_err(broken)?;
-                    return Ok(Some(Cut::Batches { file: Arc::new(file), batch: 0, row: 0 }));
+                if let Some(file) = cut.as_ref().and_then(Cut::lines) {
+                    if file.is_within_a_line(read.end()) {
+                        waiting.faults.push_back(Fault {
+                            partition: name.clone(),
+                            offset: read.end(),
+                            reason:
+                                "the line that an earlier run read last has grown since; what was added is left out"
+                                    .into(),
+                        });
+                    }
+                    self.done.fetch_add(read.total(), Ordering::Relaxed);
                 }
-                let bytes = compression.decompress(file, done).map_err(failed)?;
-                let stream = ArrowStream::open(bytes, partition.clone(), wanted).map_err(broken)?;
-                Ok(Some(Cut::Whole(Box::new(Guarded::new(Box::new(stream), partition, 0)))))
             }
+            waiting.read.insert(name, read);
         }
+        Ok(())
     }
 
-    /// The next piece of an open file, and what is left of it then.
-    fn next_piece(&self, cut: Cut) -> (Option<Box<dyn Piece>>, Option<Cut>) {
-        match cut {
-            Cut::Lines { file, position } if position < file.len => {
-                let end = (position + self.piece_bytes).min(file.len);
-                let piece = LineRange::new(file.clone(), position, end);
-                (Some(Box::new(piece)), Some(Cut::Lines { file, position: end }))
-            }
-            Cut::Groups { file, group, row } if group < file.groups() => {
-                let next = row + file.group_rows(group);
-                let piece = Box::new(RowGroup::new(file.clone(), group, row));
-                let piece = Guarded::new(piece, file.partition.clone(), row);
-                (Some(Box::new(piece)), Some(Cut::Groups { file, group: group + 1, row: next }))
-            }
-            Cut::Batches { file, batch, row } if batch < file.batches() => {
-                let next = row + file.batch_rows(batch);
-                let piece = Box::new(ArrowBatch::new(file.clone(), batch, row));
-                let piece = Guarded::new(piece, file.partition.clone(), row);
-                (Some(Box::new(piece)), Some(Cut::Batches { file, batch: batch + 1, row: next }))
-            }
-            Cut::Whole(piece) => (Some(piece), None),
-            Cut::Lines { .. } | Cut::Groups { .. } | Cut::Batches { .. } => (None, None),
-        }
+    /// The file of `span`, to be read again.
+    fn again(&self, span: &Span) -> Result<Again, String> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = || "the file is gone, and its records are needed to go on from where the earlier run stopped";
+        let number =
+            waiting.paths.iter().position(|path| path.to_string_lossy() == *span.partition).ok_or_else(gone)?;
+        let (partition, path) = waiting.partition(number).ok_or_else(gone)?;
+        let cut = Cut::open(&path, partition.clone(), &self.layout, Stretches::default(), &Arc::default())?;
+        Ok(Again::new(cut.ok_or("the file is empty now")?, partition))
     }
+}
+
+impl Waiting {
+    fn partition(&self, number: usize) -> Option<(Partition, PathBuf)> {
+        let path = self.paths.get(number)?;
+        Some((Partition { index: number as u32, name: path.to_string_lossy().into() }, path.clone()))
+    }
+}
+
+fn shrunk(name: &str, end: u64, read: u64) -> Error {
+    Error::outside(format!("file '{name}' ends at {end}, but an earlier run has read it as far as {read}"))
+        .with_detail("It was cut short or replaced since; which of its records are part of the results cannot be told.")
+        .with_hint("Put the file back as it was, or begin anew with another --data folder.")
 }

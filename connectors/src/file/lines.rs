@@ -51,6 +51,13 @@ impl LineFile {
         file.done.fetch_add(file.first, Ordering::Relaxed);
         Ok(file)
     }
+
+    /// Whether a line goes on at `position`.
+    pub(super) fn is_within_a_line(&self, position: u64) -> bool {
+        let mut before = [0];
+        let known = position > self.first && position < self.len;
+        known && read_full(&self.handle, &mut before, position - 1).is_ok_and(|read| read == 1 && before != *b"\n")
+    }
 }
 
 /// What some programs put before UTF-8 text.

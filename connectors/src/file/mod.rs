@@ -1,7 +1,9 @@
 //! `file`: rows from files, read once or followed as they grow; rows to one file of lines.
 
+mod again;
 mod arrow_ipc;
 mod bounded;
+mod cut;
 mod follow;
 mod lines;
 mod listing;
@@ -11,6 +13,7 @@ mod piece;
 mod sink;
 mod stream;
 mod tail;
+mod unread;
 
 use bounded::Bounded;
 use options::{FileOptions, Mode, SOURCE};

@@ -91,6 +91,12 @@ impl ParquetFile {
     pub(super) fn group_rows(&self, group: usize) -> u64 {
         self.metadata.metadata().row_group(group).num_rows().max(0) as u64
     }
+
+    /// Counts a row group as handed over.
+    pub(super) fn group_done(&self, group: usize) {
+        let bytes = self.metadata.metadata().row_group(group).compressed_size();
+        self.done.fetch_add(bytes.max(0) as u64, Ordering::Relaxed);
+    }
 }
 
 /// A row group, being read.
@@ -134,8 +140,7 @@ impl Piece for RowGroup {
             Ok(Some(batch)) => Some(ready_rows(&self.file.partition, &mut self.position, batch)),
             Ok(None) => {
                 self.over = true;
-                let bytes = self.file.metadata.metadata().row_group(self.group).compressed_size();
-                self.file.done.fetch_add(bytes.max(0) as u64, Ordering::Relaxed);
+                self.file.group_done(self.group);
                 None
             }
             Err(error) => {

@@ -2,5 +2,6 @@
 
 mod bounded;
 mod columns;
+mod resume;
 mod sink;
 mod tail;

@@ -6,14 +6,15 @@
 use super::agents::Agents;
 use super::telemetry::Telemetry;
 use super::{Kind, Wishes};
+use crate::stretches::Stretches;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use thalweg_schemas::epoch::WorkerId;
-use thalweg_schemas::error::Result;
-use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Progress, Reader, Source};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Progress, Reader, Source, Span};
 
 /// Rows that are made at once.
 pub(super) const BLOCK_ROWS: u64 = 8_192;
@@ -36,14 +37,22 @@ struct Shared {
     schema: SchemaRef,
     blocks: Box<dyn Blocks>,
     begun: OnceLock<Begun>,
+    /// The rows that an earlier run has handed over.
+    resumed: OnceLock<Stretches>,
     done: AtomicU64,
 }
 
-/// When reading began, by both clocks.
+/// When reading began.
 struct Begun {
     at: Instant,
+    /// Rows that were due then already.
+    due: f64,
+    /// Event time of the first row.
     start_ns: i64,
 }
+
+/// What comes between a partition's number and the event time of the first row.
+const FROM: &str = " from ";
 
 impl Generator {
     pub(super) fn new(wishes: Wishes, columns: Vec<String>) -> Generator {
@@ -59,9 +68,8 @@ impl Generator {
             Kind::Agents => Box::new(Agents::new(wishes.seed, wishes.keys)),
         };
         let schema = Arc::new(Schema::new(fields));
-        Generator {
-            shared: Arc::new(Shared { wishes, schema, blocks, begun: OnceLock::new(), done: AtomicU64::new(0) }),
-        }
+        let (begun, resumed, done) = (OnceLock::new(), OnceLock::new(), AtomicU64::new(0));
+        Generator { shared: Arc::new(Shared { wishes, schema, blocks, begun, resumed, done }) }
     }
 }
 
@@ -72,7 +80,11 @@ impl Source for Generator {
             Some(rate) if rate < ONE_WORKER_RATE_MAX => (BLOCK_ROWS, 1),
             Some(rate) => ((rate / 100).min(BLOCK_ROWS), worker.peers),
         };
-        let partition = Partition { index: worker.index as u32, name: format!("generator/{}", worker.index).into() };
+        let mut name = format!("generator/{}", worker.index);
+        if self.shared.wishes.start_ns.is_none() {
+            name.push_str(&format!("{FROM}{}", self.shared.begun().start_ns));
+        }
+        let partition = Partition { index: worker.index as u32, name: name.into() };
         let next = if worker.index < peers { worker.index as u64 * stripe } else { u64::MAX };
         Ok(Box::new(Stripes { shared: self.shared.clone(), partition, stripe, peers: peers as u64, next, block: None }))
     }
@@ -84,6 +96,19 @@ impl Source for Generator {
     fn progress(&self) -> Option<Progress> {
         let done = self.shared.done.load(Ordering::Relaxed);
         self.shared.wishes.rows.map(|total| Progress { done, total })
+    }
+
+    fn replayable(&self) -> bool {
+        true
+    }
+
+    fn resume(&self, done: &[Span]) -> Result<()> {
+        let resumed = Stretches::of(done.iter().map(|span| span.start..span.end));
+        if let Some(first) = done.first() {
+            self.shared.begin(self.shared.start_of(&first.partition)?, resumed.total());
+        }
+        self.shared.done.store(resumed.total(), Ordering::Relaxed);
+        self.shared.resumed.set(resumed).map_err(|_| Error::bug("a source is resumed once"))
     }
 }
 
@@ -101,25 +126,52 @@ struct Stripes {
 impl Reader for Stripes {
     fn poll(&mut self, _budget: usize) -> Result<Polled> {
         let rows = self.shared.wishes.rows.unwrap_or(u64::MAX);
-        if self.next >= rows {
-            return Ok(Polled::Ended);
+        loop {
+            if self.next >= rows {
+                return Ok(Polled::Ended);
+            }
+            let start = self.next;
+            let stripe_end = (start / self.stripe + 1) * self.stripe;
+            let block_end = (start / BLOCK_ROWS + 1) * BLOCK_ROWS;
+            let after = |end| if end == stripe_end { end + (self.peers - 1) * self.stripe } else { end };
+            let all = start..stripe_end.min(block_end).min(rows);
+            let gap = match self.shared.resumed.get() {
+                Some(resumed) => resumed.first_gap(all.clone()),
+                None => Some(all.clone()),
+            };
+            let Some(gap) = gap else {
+                self.next = after(all.end);
+                continue;
+            };
+            let end = gap.end.min(self.shared.due());
+            if end <= gap.start {
+                return Ok(Polled::Pending);
+            }
+            self.next = after(end);
+            self.shared.done.fetch_add(end - gap.start, Ordering::Relaxed);
+            return self.ready(self.partition.clone(), gap.start, end);
         }
-        let stripe_end = (self.next / self.stripe + 1) * self.stripe;
-        let block_end = (self.next / BLOCK_ROWS + 1) * BLOCK_ROWS;
-        let end = stripe_end.min(block_end).min(self.shared.due()).min(rows);
-        if end <= self.next {
-            return Ok(Polled::Pending);
+    }
+
+    fn replay(&mut self, span: &Span, _budget: usize) -> Result<Polled> {
+        let start_ns = self.shared.start_of(&span.partition)?;
+        if self.shared.begun().start_ns != start_ns {
+            return Err(Error::bug(format!("{} is not a partition of this run", span.partition)));
         }
-        let start = self.next;
-        let batch = self.block(start / BLOCK_ROWS)?.slice((start % BLOCK_ROWS) as usize, (end - start) as usize);
-        self.next = if end == stripe_end { end + (self.peers - 1) * self.stripe } else { end };
-        self.shared.done.fetch_add(end - start, Ordering::Relaxed);
-        let partition = self.partition.clone();
-        Ok(Polled::Ready(Chunk { partition, start, end, header: None, payload: Payload::Rows(batch) }))
+        let number = span.partition.split([' ', '/']).nth(1).and_then(|number| number.parse().ok());
+        let partition = Partition { index: number.unwrap_or_default(), name: span.partition.clone() };
+        let block_end = (span.start / BLOCK_ROWS + 1) * BLOCK_ROWS;
+        self.ready(partition, span.start, span.end.min(block_end))
     }
 }
 
 impl Stripes {
+    /// The rows from `start` to before `end`, which are of one block.
+    fn ready(&mut self, partition: Partition, start: u64, end: u64) -> Result<Polled> {
+        let batch = self.block(start / BLOCK_ROWS)?.slice((start % BLOCK_ROWS) as usize, (end - start) as usize);
+        Ok(Polled::Ready(Chunk { partition, start, end, header: None, payload: Payload::Rows(batch) }))
+    }
+
     fn block(&mut self, block: u64) -> Result<RecordBatch> {
         if let Some((number, batch)) = &self.block
             && *number == block
@@ -134,19 +186,38 @@ impl Stripes {
 
 impl Shared {
     fn begun(&self) -> &Begun {
-        self.begun.get_or_init(|| {
-            #[expect(clippy::disallowed_methods, reason = "a pace is measured against the real clock")]
-            let (at, now) = (Instant::now(), SystemTime::now());
-            let now_ns = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-            Begun { at, start_ns: self.wishes.start_ns.unwrap_or(now_ns) }
-        })
+        self.begun.get_or_init(|| Begun { at: now(), due: 1.0, start_ns: self.wishes.start_ns.unwrap_or_else(now_ns) })
+    }
+
+    /// Goes on with a run whose first row had event time `start_ns`, and of which `done` rows were handed over.
+    fn begin(&self, start_ns: i64, done: u64) {
+        // Where event time is the clock's, what was due meanwhile is made up for; otherwise it goes on from there.
+        let due = match (self.wishes.start_ns, self.wishes.rate) {
+            (None, Some(rate)) => now_ns().saturating_sub(start_ns) as f64 / 1e9 * rate as f64 + 1.0,
+            _ => done as f64 + 1.0,
+        };
+        self.begun.get_or_init(|| Begun { at: now(), due: due.max(done as f64), start_ns });
+    }
+
+    /// The event time of the first row, in the run that named a partition so.
+    fn start_of(&self, partition: &str) -> Result<i64> {
+        match self.wishes.start_ns {
+            Some(start_ns) => Ok(start_ns),
+            None => partition.split_once(FROM).and_then(|(_, start)| start.parse().ok()).ok_or_else(|| {
+                Error::outside(format!("partition '{partition}' does not say when the generator began"))
+                    .with_detail("It was read with another \"start_time\" or \"rate\".")
+            }),
+        }
     }
 
     /// How many rows may have been handed over by now.
     fn due(&self) -> u64 {
         match self.wishes.rate {
             None => u64::MAX,
-            Some(rate) => (self.begun().at.elapsed().as_secs_f64() * rate as f64) as u64 + 1,
+            Some(rate) => {
+                let begun = self.begun();
+                (begun.at.elapsed().as_secs_f64() * rate as f64 + begun.due) as u64
+            }
         }
     }
 
@@ -165,4 +236,16 @@ impl Shared {
         let times = (first..first + BLOCK_ROWS as i64).map(|row| start.wrapping_add(row.wrapping_mul(interval)));
         Arc::new(TimestampNanosecondArray::from_iter_values(times))
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pace is measured against the real clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "event time begins now by the real clock")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }

@@ -5,7 +5,7 @@ use crate::tests::options;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use thalweg_schemas::epoch::WorkerId;
-use thalweg_schemas::source::{Payload, Polled};
+use thalweg_schemas::source::{Payload, Polled, Span};
 
 fn open_with(given: &[(&str, &str)], columns: &[&str]) -> Arc<dyn Source> {
     let options = options(OPTIONS, given);
@@ -143,4 +143,93 @@ fn names_look_like_what_they_stand_for() {
     let hosts: std::collections::BTreeSet<_> = all.iter().map(|(_, text)| text.split('"').nth(3).unwrap()).collect();
     assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["host-000", "host-001", "host-002", "host-003", "host-004"]);
     assert!(all.iter().any(|(_, text)| text.contains("503")));
+}
+
+/// Reads `polls` chunks with `peers` readers that take turns, in the order that `turns` says; the spans and the rows.
+fn read_partly(source: &dyn Source, peers: usize, turns: &[usize]) -> (Vec<Span>, Vec<(u64, String)>) {
+    let mut readers: Vec<_> = (0..peers).map(|index| source.reader(WorkerId { index, peers }).unwrap()).collect();
+    let (mut spans, mut rows) = (Vec::new(), Vec::new());
+    for turn in turns {
+        if let Polled::Ready(chunk) = readers[turn % peers].poll(1 << 20).unwrap() {
+            spans.push(Span { partition: chunk.partition.name.clone(), start: chunk.start, end: chunk.end });
+            let Payload::Rows(batch) = chunk.payload else { panic!() };
+            rows.extend((chunk.start..chunk.end).zip(texts(&batch)));
+        }
+    }
+    (spans, rows)
+}
+
+fn replayed(source: &dyn Source, spans: &[Span]) -> Vec<(u64, String)> {
+    let mut reader = source.reader(WorkerId { index: 0, peers: 1 }).unwrap();
+    let mut rows = Vec::new();
+    for span in spans {
+        let mut left = span.clone();
+        while left.start < left.end {
+            let Polled::Ready(chunk) = reader.replay(&left, 1).unwrap() else { panic!() };
+            assert_eq!((chunk.start, &chunk.partition.name), (left.start, &span.partition));
+            let Payload::Rows(batch) = chunk.payload else { panic!() };
+            rows.extend((chunk.start..chunk.end).zip(texts(&batch)));
+            left.start = chunk.end;
+        }
+    }
+    rows
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    /// However far each worker came and however many go on: every row once, and what is made again is the same.
+    #[test]
+    fn another_run_goes_on_without_gap_or_repetition(
+        turns in proptest::collection::vec(0usize..4, 0..6),
+        peers in 1usize..4,
+        peers_then in 1usize..4,
+        paced: bool,
+    ) {
+        let rate = [("rate", "1000000000"), ("rows", "40000"), ("interval", "1us")];
+        let open = || if paced { open_with(&rate, &["ts", "host"]) } else { open_with(&rate[1..], &["ts", "host"]) };
+        let (spans, mut seen) = read_partly(open().as_ref(), peers, &turns);
+        let source = open();
+        proptest::prop_assert!(source.replayable());
+        source.resume(&spans).unwrap();
+        proptest::prop_assert_eq!(source.progress().unwrap().done, seen.len() as u64);
+        proptest::prop_assert_eq!(replayed(source.as_ref(), &spans), seen.clone());
+        for index in 0..peers_then {
+            let mut reader = source.reader(WorkerId { index, peers: peers_then }).unwrap();
+            loop {
+                match reader.poll(1).unwrap() {
+                    Polled::Ready(chunk) => {
+                        let Payload::Rows(batch) = chunk.payload else { panic!() };
+                        seen.extend((chunk.start..chunk.end).zip(texts(&batch)));
+                    }
+                    Polled::Pending => {}
+                    Polled::Ended => break,
+                    Polled::Fault(fault) => panic!("{fault:?}"),
+                }
+            }
+        }
+        seen.sort();
+        proptest::prop_assert!(seen.iter().map(|(row, _)| *row).eq(0..40_000));
+        if !paced {
+            proptest::prop_assert_eq!(seen, rows(open().as_ref(), 1));
+        }
+    }
+}
+
+#[test]
+fn a_pace_by_the_clock_makes_up_for_the_time_it_was_down() {
+    let hour_ago = source::now_ns() - 3_600_000_000_000;
+    let source = open_with(&[("rate", "10")], &["ts"]);
+    let partition: Arc<str> = format!("generator/0 from {hour_ago}").into();
+    source.resume(&[Span { partition: partition.clone(), start: 0, end: 5 }]).unwrap();
+    let mut reader = source.reader(WorkerId { index: 0, peers: 1 }).unwrap();
+    let Polled::Ready(chunk) = reader.poll(1).unwrap() else { panic!() };
+    assert_eq!((chunk.partition.name, chunk.start), (partition, 5));
+    assert!(chunk.end > 1_000, "an hour's rows are due, {} came", chunk.end);
+
+    let given = [("rate", "10"), ("start_time", "2026-01-01T00:00:00Z")];
+    let source = open_with(&given, &["ts"]);
+    source.resume(&[Span { partition: "generator/0".into(), start: 0, end: 5 }]).unwrap();
+    let mut reader = source.reader(WorkerId { index: 0, peers: 1 }).unwrap();
+    let Polled::Ready(chunk) = reader.poll(1).unwrap() else { panic!() };
+    assert_eq!((chunk.start, chunk.end), (5, 6));
 }
