@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The interpreter, if it has `packages`; a line if it has not.
-pub fn python_with(packages: &str) -> Option<Command> {
+fn python_with(packages: &str) -> Option<Command> {
     let python = std::env::var("PYTHON").unwrap_or("python3".to_string());
     let has = Command::new(&python).args(["-c", &format!("import {packages}")]).stderr(Stdio::null()).status();
     if has.is_ok_and(|status| status.success()) {
@@ -17,9 +17,9 @@ pub fn python_with(packages: &str) -> Option<Command> {
 }
 
 /// Runs `tests/python/SCRIPT`, which fails by itself.
-pub fn run_script(mut python: Command, script: &str, argument: &str) {
+fn run_script(mut python: Command, script: &str, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let output = python.arg(script).arg(argument).output().unwrap();
+    let output = python.arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
 }
 
@@ -29,7 +29,7 @@ fn psycopg_and_sqlalchemy_work() {
     let folder = tempfile::tempdir().unwrap();
     let serving = steady(folder.path());
     crate::http::wait_for_orders(&serving);
-    run_script(python, "clients.py", &serving.pg.port().to_string());
+    run_script(python, "clients.py", &[&serving.pg.port().to_string()]);
 }
 
 const HISTORY: &str = "
@@ -65,5 +65,19 @@ fn duckdb_and_pyarrow_read_the_parquet_sink() {
     let output = run(folder.path(), &["run", "p.sql", "--pg", "off", "--http", "off", "--workers", "2"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("3,000 rows to sinks, 0 late, 0 dead"), "{}", stderr(&output));
-    run_script(python, "parquet.py", &folder.path().join("out").display().to_string());
+    run_script(python, "parquet.py", &[&folder.path().join("out").display().to_string()]);
+}
+
+#[test]
+fn the_console_lives_in_a_browser() {
+    let Some(python) = python_with("selenium") else { return };
+    if Command::new("chromedriver").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        eprintln!("skipped: chromedriver is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let serving = steady(folder.path());
+    crate::http::wait_for_orders(&serving);
+    let followed = folder.path().join("orders.ndjson").display().to_string();
+    run_script(python, "console.py", &[&serving.http.to_string(), &followed]);
 }
