@@ -1,5 +1,6 @@
 //! `parquet`: history in a folder of Parquet files, in Hive's layout, that any reader can open at any time.
 
+mod commit;
 mod options;
 mod partition;
 mod sink;

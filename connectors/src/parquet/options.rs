@@ -61,6 +61,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 #[derive(Clone, Debug)]
 pub(super) struct ParquetOptions {
     pub name: String,
+    /// The state that the run goes on from.
+    pub lineage: String,
     pub folder: PathBuf,
     pub schema: SchemaRef,
     pub partitions: Vec<Partitioning>,
@@ -106,6 +108,7 @@ impl ParquetOptions {
         };
         Ok(ParquetOptions {
             name: request.name.clone(),
+            lineage: request.lineage.clone(),
             folder: PathBuf::from(path),
             schema: request.schema.clone(),
             partitions,

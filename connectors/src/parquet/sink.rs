@@ -1,16 +1,18 @@
 //! Rows on their way into files.
 //!
 //! ```text
-//!   rows -> split by folder -> wait as rows -> sorted and encoded as a row group -> put in place as a file
-//!                              RAW_BYTES_MAX                        target_file_size or commit_interval
+//!   rows -> split by folder -> wait as rows -> sorted and encoded as a row group -> staged as a file -> committed
+//!                              RAW_BYTES_MAX                        target_file_size    commit_interval
 //! ```
 //!
 //! A file is encoded in memory, compressed as it will be, and written in one go. So a full disk never costs more than
-//! the attempt: the bytes are still here, and the same call can be made again.
+//! the attempt: the bytes are still here, and the same call can be made again. All files of whole epochs become visible
+//! by one commit (`commit.rs`), which is remembered: so rows of these epochs are never written again.
 
+use super::commit::{Commit, Staged, record_name, recover, visible};
 use super::options::ParquetOptions;
 use super::partition::{files_columns, split};
-use super::store::{Disk, Store, remove_leftovers};
+use super::store::{Disk, Store, remove_leftovers, temporary};
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -32,6 +34,8 @@ const RAW_BYTES_MAX: usize = 32 << 20;
 pub(super) struct ParquetSink {
     layout: Arc<Layout>,
     store: Arc<dyn Store>,
+    /// What earlier runs of this lineage have committed.
+    commits: Arc<[Commit]>,
 }
 
 /// What all writers of a run have in common.
@@ -52,13 +56,16 @@ impl ParquetSink {
             Error::io(format!("folder '{}' of sink \"{}\"", folder.display(), options.name), &error)
         };
         std::fs::create_dir_all(&folder).map_err(failed)?;
-        let sink = ParquetSink::with_store(options.clone(), Arc::new(Disk { root: folder.clone() }));
-        let prefix = prefix(&options.name);
-        remove_leftovers(&folder, &prefix, &sink.layout.run).map_err(failed)?;
+        let sink = ParquetSink::with_store(options.clone(), Arc::new(Disk { root: folder.clone() }))?;
+        remove_leftovers(&folder, &format!("part-{}-", plain(&options.name)), &sink.layout.run).map_err(failed)?;
         Ok(sink)
     }
 
-    pub(super) fn with_store(options: ParquetOptions, store: Arc<dyn Store>) -> ParquetSink {
+    /// A sink that writes to `store`, where all that was committed is visible then.
+    pub(super) fn with_store(options: ParquetOptions, store: Arc<dyn Store>) -> Result<ParquetSink> {
+        let commits = recover(store.as_ref(), &plain(&options.name), &options.lineage).map_err(|(name, error)| {
+            Error::io(format!("file '{}' of sink \"{}\"", options.folder.join(name).display(), options.name), &error)
+        })?;
         let columns = files_columns(&options.partitions, options.schema.fields().len());
         let fields: Vec<_> = columns.iter().map(|column| options.schema.fields()[*column].clone()).collect();
         let order = |descending| SortOptions { descending, nulls_first: false };
@@ -80,16 +87,16 @@ impl ParquetSink {
             .set_created_by(concat!("thalweg ", env!("CARGO_PKG_VERSION")).to_string())
             .set_sorting_columns((flat && !sort.is_empty()).then(|| sorting.collect()))
             .build();
-        let run = format!("{}{:014x}", prefix(&options.name), micros());
+        let run = format!("part-{}-{:014x}", plain(&options.name), micros());
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        ParquetSink { layout: Arc::new(Layout { options, schema, sort, properties, run }), store }
+        let layout = Arc::new(Layout { options, schema, sort, properties, run });
+        Ok(ParquetSink { layout, store, commits: commits.into() })
     }
 }
 
-/// What the names of all files of a sink begin with.
-fn prefix(sink: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    format!("part-{}-", sink.chars().map(plain).collect::<String>())
+/// A sink's name as it can stand in the names of files, with no '-'.
+fn plain(sink: &str) -> String {
+    sink.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 fn micros() -> u128 {
@@ -103,10 +110,14 @@ impl Sink for ParquetSink {
         Ok(Box::new(FolderWriter {
             layout: self.layout.clone(),
             store: self.store.clone(),
-            worker: worker.index,
+            commits: self.commits.clone(),
+            worker,
             folders: BTreeMap::new(),
             raw_bytes: 0,
             oldest: None,
+            epochs: None,
+            staged: Vec::new(),
+            publishing: Vec::new(),
             files: 0,
         }))
     }
@@ -115,12 +126,19 @@ impl Sink for ParquetSink {
 struct FolderWriter {
     layout: Arc<Layout>,
     store: Arc<dyn Store>,
-    worker: usize,
+    commits: Arc<[Commit]>,
+    worker: WorkerId,
     folders: BTreeMap<String, Folder>,
     /// Rows that wait to be encoded, in bytes.
     raw_bytes: usize,
-    /// When the first of the rows came that are in no file yet.
+    /// When the first of the rows came that are not committed yet.
     oldest: Option<Instant>,
+    /// The first and the last epoch of these rows.
+    epochs: Option<(Epoch, Epoch)>,
+    /// Files that are whole and wait for the commit: their folders and hidden names.
+    staged: Vec<(String, String)>,
+    /// Files that are committed and have no name yet.
+    publishing: Vec<Staged>,
     /// How many files this writer has made.
     files: u64,
 }
@@ -131,12 +149,12 @@ struct Folder {
     raw: Vec<RecordBatch>,
     raw_bytes: usize,
     encoder: Option<ArrowWriter<Vec<u8>>>,
-    /// A whole file that could not be put in place.
+    /// A whole file that could not be staged.
     file: Option<Vec<u8>>,
 }
 
 impl Writer for FolderWriter {
-    fn write(&mut self, _epoch: Epoch, batch: &Batch) -> Result<()> {
+    fn write(&mut self, epoch: Epoch, batch: &Batch) -> Result<()> {
         // Room first: what fails here has taken nothing of the new rows.
         self.make_room()?;
         for (name, parts) in split(&self.layout.options.partitions, &batch.rows)? {
@@ -148,18 +166,40 @@ impl Writer for FolderWriter {
         }
         #[expect(clippy::disallowed_methods, reason = "`commit_interval` is a promise in real time")]
         self.oldest.get_or_insert_with(Instant::now);
+        self.epochs = Some((self.epochs.map_or(epoch, |(first, _)| first), epoch));
         Ok(())
     }
 
-    fn commit(&mut self, _epoch: Epoch) -> Result<()> {
-        if self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.layout.options.commit_interval) {
-            return self.put_all();
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let due = self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.layout.options.commit_interval);
+        // A file that is large enough waits for its epoch alone.
+        if due || !self.staged.is_empty() || !self.publishing.is_empty() {
+            return self.flush(epoch);
         }
         Ok(())
     }
 
+    fn flush(&mut self, _epoch: Epoch) -> Result<()> {
+        self.publish()?;
+        while let Some(name) = self.folders.keys().next().cloned() {
+            self.stage(&name)?;
+        }
+        if let Some(commit) = self.next_commit() {
+            let name = record_name(&plain(&self.layout.options.name), self.worker.index);
+            self.store.record(&name, &commit.text()).map_err(|error| self.failed("", &name, &error))?;
+            self.publishing = commit.files;
+            self.staged.clear();
+        }
+        (self.oldest, self.epochs) = (None, None);
+        self.publish()
+    }
+
+    fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {
+        visible(&self.commits, &self.layout.options.name, self.worker.index, self.worker.peers, checkpoint)
+    }
+
     fn finish(&mut self) -> Result<()> {
-        self.put_all()
+        self.flush(Epoch::default())
     }
 }
 
@@ -176,28 +216,20 @@ impl FolderWriter {
             folder.encode(&self.layout)?;
             if folder.encoded_bytes() >= self.layout.options.file_bytes {
                 let name = name.clone();
-                self.put(&name)?;
+                self.stage(&name)?;
             }
         }
         // Many folders with a little each are as much memory as one with a lot.
         while self.folders.values().map(Folder::encoded_bytes).sum::<usize>() > self.layout.options.file_bytes {
             let Some((name, _)) = self.folders.iter().max_by_key(|(_, folder)| folder.encoded_bytes()) else { break };
             let name = name.clone();
-            self.put(&name)?;
+            self.stage(&name)?;
         }
         Ok(())
     }
 
-    fn put_all(&mut self) -> Result<()> {
-        while let Some(name) = self.folders.keys().next().cloned() {
-            self.put(&name)?;
-        }
-        self.oldest = None;
-        Ok(())
-    }
-
-    /// Makes what waits for a folder a file in it. After an error it still waits.
-    fn put(&mut self, name: &str) -> Result<()> {
+    /// Makes what waits for a folder a whole file in it that no reader sees yet. After an error it still waits.
+    fn stage(&mut self, name: &str) -> Result<()> {
         let Some(folder) = self.folders.get_mut(name) else { return Ok(()) };
         if folder.file.is_none() {
             self.raw_bytes -= folder.raw_bytes;
@@ -205,18 +237,47 @@ impl FolderWriter {
             folder.file = folder.encoder.take().map(ArrowWriter::into_inner).transpose().map_err(encoding)?;
         }
         if let Some(bytes) = &folder.file {
-            let file = format!("{}-{}-{}.parquet", self.layout.run, self.worker, self.files);
-            self.store.put(name, &file, bytes).map_err(|error| {
-                let path = self.layout.options.folder.join(name).join(&file);
-                Error::io(format!("file '{}' of sink \"{}\"", path.display(), self.layout.options.name), &error)
-            })?;
+            let hidden = temporary(&format!("{}-{}-{}", self.layout.run, self.worker.index, self.files));
+            self.store.stage(name, &hidden, bytes).map_err(|error| self.failed(name, &hidden, &error))?;
             self.files += 1;
-            folder.file = None;
+            self.staged.push((name.to_string(), hidden));
         }
-        if folder.raw.is_empty() && folder.encoder.is_none() {
-            self.folders.remove(name);
+        // Looked up again: `failed` needed the whole writer.
+        if let Some(folder) = self.folders.get_mut(name) {
+            folder.file = None;
+            if folder.raw.is_empty() && folder.encoder.is_none() {
+                self.folders.remove(name);
+            }
         }
         Ok(())
+    }
+
+    /// The commit of all files that are staged; their names tell the epochs.
+    fn next_commit(&self) -> Option<Commit> {
+        let (first, last) = self.epochs?;
+        let files = self.staged.iter().enumerate().map(|(number, (folder, hidden))| {
+            let name = format!("{}-{}-{}-{}-{number}.parquet", self.layout.run, self.worker.index, first.0, last.0);
+            Staged { folder: folder.clone(), hidden: hidden.clone(), name }
+        });
+        let files: Vec<_> = files.collect();
+        let WorkerId { index: worker, peers } = self.worker;
+        let lineage = self.layout.options.lineage.clone();
+        (!files.is_empty()).then_some(Commit { lineage, worker, peers, epoch: last, files })
+    }
+
+    /// Lets readers see what is committed.
+    fn publish(&mut self) -> Result<()> {
+        while let Some(file) = self.publishing.last() {
+            let published = self.store.publish(&file.folder, &file.hidden, &file.name);
+            published.map_err(|error| self.failed(&file.folder, &file.name, &error))?;
+            self.publishing.pop();
+        }
+        Ok(())
+    }
+
+    fn failed(&self, folder: &str, name: &str, error: &std::io::Error) -> Error {
+        let path = self.layout.options.folder.join(folder).join(name);
+        Error::io(format!("file '{}' of sink \"{}\"", path.display(), self.layout.options.name), error)
     }
 }
 

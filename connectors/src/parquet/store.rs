@@ -1,11 +1,4 @@
-//! Putting a file where readers find it: whole, or not at all.
-//!
-//! ```text
-//!   write  folder/.tmp-part-1         readers leave out names that begin with a dot, or do not end in .parquet
-//!   fsync  folder/.tmp-part-1         its bytes are on the disk
-//!   rename folder/.tmp-part-1 -> folder/part-1.parquet
-//!   fsync  folder                     and so is its name
-//! ```
+//! Putting files where readers find them, in steps that a crash may come between; `commit.rs` says in which order.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,11 +7,23 @@ use std::path::{Path, PathBuf};
 /// How files in the making are called.
 const TEMPORARY: &str = ".tmp-";
 
-/// Where complete files go.
+/// Where complete files go. What a call has done before it answers survives a crash of the machine.
 pub(super) trait Store: Send + Sync {
-    /// Makes `bytes` the contents of the new file `name` in `folder` (below the root). After an error there is no such
+    /// Keeps `bytes` in `folder` (below the root) under a name that no reader looks at. After an error there is no such
     /// file.
-    fn put(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()>;
+    fn stage(&self, folder: &str, hidden: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives a staged file its name. If it has it already, that is fine.
+    fn publish(&self, folder: &str, hidden: &str, name: &str) -> io::Result<()>;
+
+    /// Replaces the record `name`, whole or not at all.
+    fn record(&self, name: &str, text: &str) -> io::Result<()>;
+
+    /// The records whose names begin with `prefix`, and what they say.
+    fn records(&self, prefix: &str) -> io::Result<Vec<(String, String)>>;
+
+    /// Removes a record.
+    fn forget(&self, name: &str) -> io::Result<()>;
 }
 
 /// A folder of this machine.
@@ -27,22 +32,58 @@ pub(super) struct Disk {
 }
 
 impl Store for Disk {
-    fn put(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn stage(&self, folder: &str, hidden: &str, bytes: &[u8]) -> io::Result<()> {
         let folder = self.root.join(folder);
         self.make(&folder)?;
-        let temporary = folder.join(temporary(name));
-        let written = write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, folder.join(name)));
-        if let Err(error) = written {
+        let path = folder.join(hidden);
+        if let Err(error) = write(&path, bytes) {
             // What is left of it takes room that may be missing; if it cannot go now, the next run removes it.
-            drop(std::fs::remove_file(&temporary));
+            drop(std::fs::remove_file(&path));
             return Err(error);
         }
         sync(&folder)
     }
+
+    fn publish(&self, folder: &str, hidden: &str, name: &str) -> io::Result<()> {
+        let folder = self.root.join(folder);
+        match std::fs::rename(folder.join(hidden), folder.join(name)) {
+            // It has its name, and may have been taken away under it since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync(&folder),
+        }
+    }
+
+    fn record(&self, name: &str, text: &str) -> io::Result<()> {
+        let temporary = self.root.join(format!("{name}.new"));
+        let written = write(&temporary, text.as_bytes());
+        if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, self.root.join(name))) {
+            drop(std::fs::remove_file(&temporary));
+            return Err(error);
+        }
+        sync(&self.root)
+    }
+
+    fn records(&self, prefix: &str) -> io::Result<Vec<(String, String)>> {
+        let mut records = Vec::new();
+        for entry in std::fs::read_dir(&self.root)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(prefix) && !name.ends_with(".new") {
+                records.push((name.clone(), std::fs::read_to_string(self.root.join(name))?));
+            }
+        }
+        records.sort();
+        Ok(records)
+    }
+
+    fn forget(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.root.join(name))?;
+        sync(&self.root)
+    }
 }
 
 /// What a file is called in the making. DuckDB's `*` takes hidden files too, but then asks for `.parquet`.
-fn temporary(name: &str) -> String {
+pub(super) fn temporary(name: &str) -> String {
     format!("{TEMPORARY}{}", name.trim_end_matches(".parquet"))
 }
 
@@ -69,7 +110,7 @@ fn sync(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes what runs before this one left unfinished: temporary files whose name begins with `prefix` and comes before
-/// `own`.
+/// `own`. Their last commits have been published by then.
 pub(super) fn remove_leftovers(folder: &Path, prefix: &str, own: &str) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -12,8 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::ErrorKind;
@@ -56,11 +56,15 @@ fn sink(folder: &Path, more: &[(&str, &str)]) -> Arc<dyn Sink> {
     super::open(request(folder, more)).unwrap()
 }
 
-/// The files below `folder`, by their path in it, hidden ones too.
+/// The files below `folder`, by their path in it, but for records of commits; hidden ones too.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
-        if entry.is_dir() { found.extend(files(&entry)) } else { found.push(entry) }
+        if entry.is_dir() {
+            found.extend(files(&entry));
+        } else if !entry.file_name().unwrap().to_string_lossy().starts_with(".commit-") {
+            found.push(entry);
+        }
     }
     found.sort();
     found
@@ -197,56 +201,181 @@ fn what_a_dead_run_left_is_removed_and_nothing_else() {
     assert_eq!(files(folder.path()).len(), others.len());
 }
 
-/// A disk with room for a number of files.
-struct Full {
+/// A disk on which only so many more steps succeed.
+struct Limited {
     disk: Disk,
-    room: AtomicUsize,
-    attempts: Mutex<Vec<String>>,
+    steps: AtomicUsize,
+    error: std::io::ErrorKind,
 }
 
-impl Store for Full {
-    fn put(&self, folder: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        self.attempts.lock().unwrap().push(name.to_string());
-        if self.room.load(Ordering::Relaxed) == 0 {
-            return Err(std::io::ErrorKind::StorageFull.into());
-        }
-        self.room.fetch_sub(1, Ordering::Relaxed);
-        self.disk.put(folder, name, bytes)
+impl Limited {
+    fn new(folder: &Path, steps: usize, error: std::io::ErrorKind) -> Arc<Limited> {
+        let disk = Disk { root: folder.to_path_buf() };
+        Arc::new(Limited { disk, steps: AtomicUsize::new(steps), error })
     }
+
+    fn step(&self) -> std::io::Result<()> {
+        let left = self.steps.load(Ordering::Relaxed).checked_sub(1).ok_or(self.error)?;
+        self.steps.store(left, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Store for Limited {
+    fn stage(&self, folder: &str, hidden: &str, bytes: &[u8]) -> std::io::Result<()> {
+        self.step()?;
+        self.disk.stage(folder, hidden, bytes)
+    }
+
+    fn publish(&self, folder: &str, hidden: &str, name: &str) -> std::io::Result<()> {
+        self.step()?;
+        self.disk.publish(folder, hidden, name)
+    }
+
+    fn record(&self, name: &str, text: &str) -> std::io::Result<()> {
+        self.step()?;
+        self.disk.record(name, text)
+    }
+
+    fn records(&self, prefix: &str) -> std::io::Result<Vec<(String, String)>> {
+        self.disk.records(prefix)
+    }
+
+    fn forget(&self, name: &str) -> std::io::Result<()> {
+        self.disk.forget(name)
+    }
+}
+
+/// The p99s of all rows that readers see, sorted.
+fn seen(folder: &Path) -> Vec<f64> {
+    let visible = files(folder).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+    let mut all: Vec<f64> = visible.flat_map(|file| p99s(&file)).collect();
+    all.sort_by(f64::total_cmp);
+    all
 }
 
 #[test]
 fn a_full_disk_is_a_reason_to_try_again_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Disk { root: folder.path().to_path_buf() };
-    let store = Arc::new(Full { disk, room: AtomicUsize::new(1), attempts: Mutex::default() });
     let given = [("partition_by", "region"), ("commit_interval", "0s")];
     let options = ParquetOptions::read(&request(folder.path(), &given)).unwrap();
-    let mut writer = ParquetSink::with_store(options, store.clone()).writer(ALONE).unwrap();
+    let store = Limited::new(folder.path(), 1, std::io::ErrorKind::StorageFull);
+    let mut writer = ParquetSink::with_store(options, store.clone()).unwrap().writer(ALONE).unwrap();
     writer.write(Epoch(1), &rows(&[(0, "eu", 1.0), (0, "us", 2.0), (0, "za", 3.0)])).unwrap();
     let error = writer.commit(Epoch(1)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Retry);
     assert!(error.message.contains("sink \"latency\"") && error.message.contains("region=us"), "{}", error.message);
     assert!(error.hint.unwrap().contains("Free some space"));
-    // The same call again fails the same way, and rows that come meanwhile wait behind.
-    assert_eq!(writer.commit(Epoch(1)).unwrap_err().kind, ErrorKind::Retry);
+    // The same call again fails the same way, wherever it had come to.
+    while let Err(error) = writer.commit(Epoch(1)) {
+        assert_eq!(error.kind, ErrorKind::Retry);
+        store.steps.store(1, Ordering::Relaxed);
+    }
+    assert_eq!(seen(folder.path()), [1.0, 2.0, 3.0]);
+    store.steps.store(100, Ordering::Relaxed);
     writer.write(Epoch(2), &rows(&[(1, "us", 4.0)])).unwrap();
-    store.room.store(100, Ordering::Relaxed);
     writer.commit(Epoch(2)).unwrap();
     writer.finish().unwrap();
-    let mut all: Vec<f64> = files(folder.path()).iter().flat_map(|file| p99s(file)).collect();
-    all.sort_by(f64::total_cmp);
-    assert_eq!(all, [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(seen(folder.path()), [1.0, 2.0, 3.0, 4.0]);
+}
+
+/// Writes epochs after `after` with two workers, each into three folders, and commits every second one; until a step
+/// fails, which is where the process dies. A checkpoint follows every fourth epoch: the last one is answered.
+fn write_until_crash(folder: &Path, steps: usize, checkpoint: u64) -> (Option<()>, u64) {
+    let given = [("partition_by", "region"), ("commit_interval", "0s")];
+    let options = ParquetOptions::read(&request(folder, &given)).unwrap();
+    let store = Limited::new(folder, steps, std::io::ErrorKind::PermissionDenied);
+    let Ok(sink) = ParquetSink::with_store(options, store) else { return (None, checkpoint) };
+    let mut writers: Vec<_> = (0..2).map(|index| sink.writer(WorkerId { index, peers: 2 }).unwrap()).collect();
+    let visible: Vec<u64> = writers.iter_mut().map(|w| w.resume(Epoch(checkpoint)).unwrap().0).collect();
+    let mut checkpoint = checkpoint;
+    for epoch in checkpoint + 1..=8 {
+        for (index, writer) in writers.iter_mut().enumerate() {
+            if epoch <= visible[index] {
+                continue;
+            }
+            let value = (epoch * 10 + index as u64) as f64;
+            writer.write(Epoch(epoch), &rows(&[(0, "eu", value), (0, "us", value), (0, "za", value)])).unwrap();
+            if epoch % 2 == 0 && writer.commit(Epoch(epoch)).is_err() {
+                return (None, checkpoint);
+            }
+        }
+        if epoch % 4 == 0 {
+            if writers.iter_mut().any(|writer| writer.flush(Epoch(epoch)).is_err()) {
+                return (None, checkpoint);
+            }
+            checkpoint = epoch;
+        }
+    }
+    (Some(()), checkpoint)
 }
 
 #[test]
-fn a_file_that_cannot_be_put_in_place_leaves_nothing_behind() {
+fn a_crash_at_any_step_neither_loses_nor_repeats_a_row() {
+    let expected: Vec<f64> = (1..=8).flat_map(|epoch| [0, 1].map(|index| (epoch * 10 + index) as f64)).collect();
+    let expected: Vec<f64> = expected.into_iter().flat_map(|value| [value; 3]).collect();
+    for first in 0.. {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outcome = write_until_crash(folder.path(), first, 0);
+        if outcome.0.is_some() {
+            assert!(first > 40, "there were more steps than {first}");
+            break;
+        }
+        // It dies again and again, each time a little later.
+        for steps in (first % 7..).step_by(9) {
+            let rows = seen(folder.path());
+            assert!(rows.iter().all(|row| rows.iter().filter(|other| *other == row).count() <= 3), "{rows:?}");
+            outcome = write_until_crash(folder.path(), steps, outcome.1);
+            if outcome.0.is_some() {
+                break;
+            }
+        }
+        assert_eq!(seen(folder.path()), expected, "after {first} steps");
+        drop(sink(folder.path(), &[]));
+        assert!(files(folder.path()).iter().all(|path| path.extension().is_some_and(|e| e == "parquet")));
+    }
+}
+
+#[test]
+fn another_lineage_begins_anew_beside_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |lineage: &str, epoch: u64| {
+        let request = SinkRequest { lineage: lineage.into(), ..request(folder.path(), &[]) };
+        let mut writer = super::open(request).unwrap().writer(ALONE).unwrap();
+        let visible = writer.resume(Epoch(3)).unwrap();
+        writer.write(Epoch(epoch), &rows(&[(0, "eu", epoch as f64)])).unwrap();
+        writer.finish().unwrap();
+        visible.0
+    };
+    assert_eq!(write("one", 9), 3);
+    assert_eq!(write("one", 10), 9);
+    assert_eq!(write("two", 5), 3);
+    assert_eq!(write("one", 11), 3, "what was known of it is gone");
+    assert_eq!(seen(folder.path()), [5.0, 9.0, 10.0, 11.0]);
+}
+
+#[test]
+fn a_record_that_is_damaged_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".commit-latency-0"), "thalweg parquet commit 1\nline").unwrap();
+    let error = super::open(request(folder.path(), &[])).err().unwrap();
+    assert!(
+        error.message.contains(".commit-latency-0") && error.message.contains("not the record"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_staged_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk { root: folder.path().to_path_buf() };
-    std::fs::create_dir_all(folder.path().join("a/taken.parquet/by-a-folder")).unwrap();
-    assert!(disk.put("a", "taken.parquet", b"bytes").is_err());
-    assert!(files(folder.path()).is_empty(), "{:?}", files(folder.path()));
-    disk.put("b/c", "free.parquet", b"bytes").unwrap();
+    std::fs::create_dir_all(folder.path().join("a/.tmp-taken")).unwrap();
+    assert!(disk.stage("a", ".tmp-taken", b"bytes").is_err());
+    disk.stage("b/c", ".tmp-free", b"bytes").unwrap();
+    for _again in 0..2 {
+        disk.publish("b/c", ".tmp-free", "free.parquet").unwrap();
+    }
     assert_eq!(files(folder.path()), [folder.path().join("b/c/free.parquet")]);
 }
 
