@@ -3,6 +3,7 @@
 mod again;
 mod arrow_ipc;
 mod bounded;
+mod committed;
 mod cut;
 mod follow;
 mod lines;

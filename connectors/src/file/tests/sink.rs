@@ -102,13 +102,27 @@ impl Output for Full {
     fn sync(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+
+    fn len(&self) -> u64 {
+        self.text.lock().unwrap().len() as u64
+    }
+
+    fn truncate(&mut self, len: u64) -> std::io::Result<()> {
+        self.text.lock().unwrap().truncate(len as usize);
+        Ok(())
+    }
+
+    fn ends_a_line(&self) -> std::io::Result<bool> {
+        Ok(true)
+    }
 }
 
 #[test]
 fn a_full_disk_is_a_reason_to_try_again_and_loses_nothing() {
     let disk = Full::default();
     let output = Box::new(disk.clone());
-    let mut writer = LineWriter { name: "file 'x'".into(), format: TextFormat::Json, pending: vec![], output };
+    let (name, format, epoch) = ("file 'x'".into(), TextFormat::Json, Epoch(0));
+    let mut writer = LineWriter { name, format, pending: vec![], output, begin: None, memory: None, epoch };
     writer.write(Epoch(1), &batch(&[1])).unwrap();
     *disk.full.lock().unwrap() = true;
     let error = writer.commit(Epoch(1)).unwrap_err();
@@ -126,4 +140,43 @@ fn a_real_full_disk_is_seen_as_one() {
     let mut writer = open(request(Path::new("/dev/full"), &[], false)).unwrap().writer(ALONE).unwrap();
     writer.write(Epoch(1), &batch(&[1])).unwrap();
     assert_eq!(writer.commit(Epoch(1)).unwrap_err().kind, ErrorKind::Outside);
+}
+
+#[test]
+fn a_run_that_goes_on_writes_each_row_once() {
+    for mode in ["overwrite", "append"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.csv");
+        std::fs::write(&path, "n\n7\n").unwrap();
+        let begin = if mode == "append" { "n\n7\n" } else { "n\n" };
+        let open = || open(request(&path, &[("mode", mode), ("format", "csv")], false)).unwrap().writer(ALONE).unwrap();
+        let mut writer = open();
+        writer.write(Epoch(1), &batch(&[1])).unwrap();
+        writer.commit(Epoch(1)).unwrap();
+        writer.flush(Epoch(4)).unwrap();
+        for epoch in [5, 6] {
+            writer.write(Epoch(epoch), &batch(&[epoch as i64])).unwrap();
+            writer.commit(Epoch(epoch)).unwrap();
+        }
+        // It dies here, and again after a flush that is not part of a checkpoint.
+        drop(writer);
+        let mut writer = open();
+        assert_eq!(writer.resume(Epoch(4)), Ok(Epoch(4)));
+        writer.write(Epoch(5), &batch(&[5])).unwrap();
+        writer.flush(Epoch(5)).unwrap();
+        writer.write(Epoch(6), &batch(&[6])).unwrap();
+        writer.commit(Epoch(6)).unwrap();
+        drop(writer);
+        let mut writer = open();
+        assert_eq!(writer.resume(Epoch(4)), Ok(Epoch(5)));
+        writer.write(Epoch(6), &batch(&[6])).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{begin}1\n5\n6\n"));
+        // What ended in order is gone on from too.
+        assert_eq!(open().resume(Epoch(6)), Ok(Epoch(6)));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{begin}1\n5\n6\n"));
+        // A shorter file is not what was written.
+        std::fs::write(&path, "n\n").unwrap();
+        assert!(open().resume(Epoch(6)).unwrap_err().message.contains("has 2 bytes, and had"));
+    }
 }
