@@ -4,6 +4,7 @@
 //! `worker.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
 
 use crate::ledger::{Ledger, lock};
+use crate::status::DeadLetter;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, ErrorKind, Result};
-use thalweg_schemas::sink::Writer;
+use thalweg_schemas::sink::{Refused, Writer};
 
 /// Pauses between tries: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -71,10 +72,11 @@ impl Delivery {
         ledger: Arc<Ledger>,
         all: QueuedBytes,
         stopping: Arc<AtomicBool>,
+        tick_ns: i64,
     ) -> Result<(Delivery, JoinHandle<()>)> {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
-        let mut desk = Desk { writer, queue: queue.clone(), stopping };
+        let mut desk = Desk { writer, queue: queue.clone(), stopping, tick_ns, epoch: Epoch(0) };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
         let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
         let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
@@ -107,6 +109,9 @@ struct Desk {
     writer: Box<dyn Writer>,
     queue: Queue,
     stopping: Arc<AtomicBool>,
+    tick_ns: i64,
+    /// The epoch that an order named last.
+    epoch: Epoch,
 }
 
 impl Desk {
@@ -124,6 +129,9 @@ impl Desk {
                 Order::Commit(epoch) => Some(epoch),
                 Order::Write(..) | Order::Finish => None,
             };
+            if let Order::Write(epoch, _) | Order::Commit(epoch) = &order {
+                self.epoch = *epoch;
+            }
             let last = matches!(order, Order::Finish);
             let bytes = match &order {
                 Order::Write(_, batch) => batch.memory_size(),
@@ -136,7 +144,10 @@ impl Desk {
             let done = self.carry_out(&order);
             self.queue.remove(bytes);
             match done {
-                Ok(()) => drop(self.book().rows.fetch_add(rows, Ordering::AcqRel)),
+                Ok(()) => {
+                    self.book().rows.fetch_add(rows, Ordering::AcqRel);
+                    self.bury_refused();
+                }
                 Err(error) => {
                     self.queue.ledger.fail(error.with_detail(format!("in sink \"{}\"", self.book().name)));
                     return;
@@ -150,6 +161,24 @@ impl Desk {
 
     fn book(&self) -> &crate::ledger::SinkBook {
         &self.queue.ledger.sinks[self.queue.sink]
+    }
+
+    /// Keeps the rows that the outside does not take.
+    fn bury_refused(&mut self) {
+        let refused = self.writer.refused();
+        if let Some(first) = refused.first() {
+            tracing::warn!(sink = %self.book().name, rows = refused.len(), "rows are dead letters: {}", first.reason);
+        }
+        for Refused { raw, reason } in refused {
+            self.queue.ledger.keep_dead(DeadLetter {
+                time_ns: (self.epoch.0 as i64).saturating_mul(self.tick_ns),
+                origin: self.book().name.clone(),
+                partition: String::new(),
+                offset: None,
+                reason,
+                raw,
+            });
+        }
     }
 
     /// Carries out one order, again and again while the fault may pass.

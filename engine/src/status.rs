@@ -139,7 +139,7 @@ pub struct LatencyStatus {
 pub struct DeadLetter {
     /// When its epoch began, in nanoseconds since 1970.
     pub time_ns: i64,
-    /// The source, or the view whose expression failed.
+    /// The source, the view whose expression failed, or the sink whose outside refused the row.
     pub origin: String,
     /// The partition, where it has one.
     pub partition: String,

@@ -239,7 +239,8 @@ fn build_sinks<'scope>(
             None => None,
             Some(writer) => {
                 let (ledger, queued, stopping) = (job.ledger.clone(), job.queued.clone(), job.stopping.clone());
-                let (delivery, thread) = Delivery::start(writer, position, ledger, queued, stopping)?;
+                let tick_ns = job.settings.tick.as_nanos() as i64;
+                let (delivery, thread) = Delivery::start(writer, position, ledger, queued, stopping, tick_ns)?;
                 threads.push(thread);
                 Some(delivery)
             }

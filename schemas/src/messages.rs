@@ -67,6 +67,15 @@ impl Messages {
         self.headers.push(Header { message, name: name.to_string(), value: value.to_vec() });
     }
 
+    /// Forgets the messages behind the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(first) = self.entries.get(len) {
+            self.bytes.truncate(first.start);
+        }
+        self.entries.truncate(len);
+        self.headers.retain(|header| header.message < len);
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -131,5 +140,7 @@ mod tests {
         assert_eq!(headers(0), []);
         assert_eq!(headers(1), [("trace", b"1".to_vec()), ("trace", b"2".to_vec())]);
         assert_eq!((messages.len(), messages.byte_len()), (3, 4));
+        messages.truncate(1);
+        assert_eq!((messages.len(), messages.byte_len(), messages.headers(1).count()), (1, 1, 0));
     }
 }

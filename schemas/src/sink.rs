@@ -51,8 +51,23 @@ pub trait Writer: Send {
         Ok(checkpoint)
     }
 
+    /// Rows that the outside will never take (too large, say), since the last call: asked for after each call that
+    /// succeeded. They become dead letters, and the others go on.
+    fn refused(&mut self) -> Vec<Refused> {
+        Vec::new()
+    }
+
     /// Makes everything visible and closes.
     fn finish(&mut self) -> Result<()>;
+}
+
+/// A row that a sink's outside does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The row as it was to be written.
+    pub raw: Vec<u8>,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a connector is told when it opens a sink.

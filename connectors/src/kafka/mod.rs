@@ -4,19 +4,22 @@ mod client;
 mod feed;
 mod live;
 mod options;
+mod outbox;
 mod partitions;
 mod queue;
 mod replay;
 mod scout;
+mod sink;
 mod slots;
 mod source;
+mod transactions;
 
-use thalweg_schemas::connector::{ConnectorSpec, SourceSpec};
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
 
 /// The connector's description.
 pub const SPEC: ConnectorSpec = ConnectorSpec {
     name: "kafka",
-    doc: "Topics of Apache Kafka: partitions side by side, offsets kept with the state.",
+    doc: "Topics of Apache Kafka: read by offsets kept with the state, written in transactions.",
     source: Some(SourceSpec {
         options: options::SOURCE,
         formats: &["json", "csv"],
@@ -24,7 +27,13 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
         bounded: |options| options.get("mode") == Some("bounded"),
         open: source::open,
     }),
-    sink: None,
+    sink: Some(SinkSpec {
+        options: sink::SINK,
+        formats: &["json"],
+        takes_changelog: false,
+        history: None,
+        open: sink::open,
+    }),
 };
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod faults;
 mod reading;
 mod real;
 mod replaying;
+mod writing;
 
 use super::SPEC;
 use crate::tests::options;

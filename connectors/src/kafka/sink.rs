@@ -1,0 +1,305 @@
+//! A topic as a sink. What one epoch brings to a writer is encoded as it comes, kept, and written when the epoch is
+//! complete: as one transaction, or at least once and then without that cost.
+
+use super::client::{Cluster, lock};
+use super::outbox::{Clerk, Outbox, Outlet};
+use super::transactions::Transactions;
+use crate::text::TextFormat;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::producer::Producer as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::error::{Error, ErrorKind, Result};
+use thalweg_schemas::options::{OptionKind, OptionSpec};
+use thalweg_schemas::sink::{Refused, Sink, SinkRequest, Writer};
+use thalweg_schemas::suggest::closest;
+
+/// The options of the sink.
+pub(super) const SINK: &[OptionSpec] = &[
+    super::options::BROKERS,
+    OptionSpec {
+        name: "topic",
+        kind: OptionKind::Text,
+        default: None,
+        required: true,
+        doc: "The topic. Where brokers make topics by themselves it need not be there.",
+    },
+    OptionSpec {
+        name: "key",
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "The columns, with commas between, that make the message's key: one as text, several as a JSON object. \
+              Messages of one key go to one partition, the same that Kafka's Java clients choose.",
+    },
+    OptionSpec {
+        name: "headers",
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "The columns, with commas between, that become headers of the message too, as text.",
+    },
+    OptionSpec {
+        name: "delivery",
+        kind: OptionKind::OneOf(&["exactly_once", "at_least_once"]),
+        default: Some("exactly_once"),
+        required: false,
+        doc: "'exactly_once' writes each epoch as a transaction, which readers see whole if they read what is committed; \
+              'at_least_once' writes without transactions, and after a crash some rows may be there twice.",
+    },
+    super::options::PROPERTIES,
+];
+
+/// What a producer is told unless the user says otherwise.
+pub(super) const DEFAULTS: &[(&str, &str)] = &[
+    ("client.id", "thalweg"),
+    ("partitioner", "murmur2_random"),
+    ("compression.type", "lz4"),
+    // An epoch's messages come all at once, and are waited for.
+    ("linger.ms", "1"),
+    // What is too large is for the topic to say.
+    ("message.max.bytes", "16000000"),
+    ("queue.buffering.max.messages", "500000"),
+];
+
+pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
+    let owner = format!("sink \"{}\"", request.name);
+    let cluster = Cluster::read(owner.clone(), &request.options)?;
+    let topic = request.options.get("topic").unwrap_or_default().trim().to_string();
+    if topic.is_empty() || !topic.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+        return Err(Error::user(format!("option \"topic\" of {owner}: '{topic}' is no name of a topic"))
+            .with_hint("Letters, digits, '.', '_' and '-' make a name."));
+    }
+    let columns = |option: &str| -> Result<Vec<usize>> {
+        let written = request.options.get(option).unwrap_or_default();
+        let names = written.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(|name| column(&request.schema, name, option, &owner)).collect()
+    };
+    let encoder = Encoder { key: columns("key")?, headers: columns("headers")?, lines: Vec::new() };
+    let exactly_once = request.options.get("delivery") != Some("at_least_once");
+    let name = format!("thalweg-{}-{}", request.lineage, request.name);
+    // What is wrong with the configuration is found now, and not when the first row is written.
+    cluster.config(DEFAULTS, &[]).create_native_config().map_err(|error| cluster.configuration(&error))?;
+    Ok(Arc::new(Topic { cluster, topic, name, encoder, exactly_once, missed: Arc::default() }))
+}
+
+fn column(schema: &SchemaRef, name: &str, option: &str, owner: &str) -> Result<usize> {
+    schema.index_of(name).map_err(|_| {
+        let error = Error::user(format!("column \"{name}\" of option \"{option}\" does not exist in {owner}"));
+        match closest(name, schema.fields().iter().map(|field| field.name().as_str())) {
+            Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+            None => error,
+        }
+    })
+}
+
+struct Topic {
+    cluster: Cluster,
+    topic: String,
+    /// What names its writers, together with their numbers.
+    name: String,
+    encoder: Encoder,
+    exactly_once: bool,
+    /// How often the topic was not there.
+    missed: Arc<Mutex<u32>>,
+}
+
+impl Sink for Topic {
+    fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>> {
+        let name = format!("{}-{}", self.name, worker.index);
+        let (cluster, topic) = (self.cluster.clone(), self.topic.clone());
+        let way = match self.exactly_once {
+            true => Way::ExactlyOnce(Box::new(Transactions::new(cluster.clone(), &topic, name))),
+            false => Way::AtLeastOnce(None),
+        };
+        let (encoder, missed) = (self.encoder.clone(), self.missed.clone());
+        Ok(Box::new(TopicWriter { cluster, topic, encoder, outbox: Outbox::default(), last: None, way, missed }))
+    }
+}
+
+struct TopicWriter {
+    cluster: Cluster,
+    topic: String,
+    encoder: Encoder,
+    /// Rows that are not there yet, of epochs up to `last`.
+    outbox: Outbox,
+    last: Option<Epoch>,
+    way: Way,
+    missed: Arc<Mutex<u32>>,
+}
+
+enum Way {
+    ExactlyOnce(Box<Transactions>),
+    AtLeastOnce(Option<Outlet>),
+}
+
+/// After so many tries a topic that is not there ends the run.
+const TRIES_FOR_A_TOPIC: u32 = 5;
+/// How long a look for the topic may take.
+const LOOK: Duration = Duration::from_secs(5);
+
+impl TopicWriter {
+    fn send(&mut self) -> Result<()> {
+        let Some(epoch) = self.last.filter(|_| !self.outbox.is_empty()) else { return Ok(()) };
+        let sent = match &mut self.way {
+            Way::ExactlyOnce(transactions) => transactions.commit(epoch, &mut self.outbox),
+            Way::AtLeastOnce(outlet) => deliver(outlet, &self.cluster, &self.topic, &mut self.outbox),
+        };
+        match sent {
+            Ok(()) => {
+                self.outbox.clear();
+                *lock(&self.missed) = 0;
+                Ok(())
+            }
+            Err(error) => Err(self.judge(error)),
+        }
+    }
+
+    /// A topic that is not there may be on its way; for a while.
+    fn judge(&self, error: Error) -> Error {
+        if error != no_topic(&self.cluster, &self.topic) {
+            return error;
+        }
+        let mut missed = lock(&self.missed);
+        *missed += 1;
+        if *missed < TRIES_FOR_A_TOPIC {
+            return error;
+        }
+        Error { kind: ErrorKind::User, ..error }
+    }
+}
+
+fn no_topic(cluster: &Cluster, topic: &str) -> Error {
+    Error::retry(format!("topic \"{topic}\" of {} does not exist at '{}'", cluster.owner, cluster.brokers))
+        .with_hint("Create it first, with as many partitions as its readers are to share.")
+}
+
+/// Looks for the topic; where brokers make topics by themselves, it is made.
+pub(super) fn topic_there(outlet: &Outlet, cluster: &Cluster, topic: &str) -> Result<()> {
+    let code = match outlet.client().fetch_metadata(Some(topic), LOOK) {
+        Ok(metadata) => metadata.topics().iter().find_map(|topic| topic.error()).map(Code::from),
+        Err(error) => Some(error.rdkafka_error_code().unwrap_or(Code::Fail)),
+    };
+    match code {
+        None => Ok(()),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Err(no_topic(cluster, topic)),
+        Some(code) => {
+            outlet.poll(Duration::ZERO);
+            let heard = outlet.context().listener.heard();
+            Err(cluster.call(&format!("topic \"{topic}\""), code, heard.as_ref(), false))
+        }
+    }
+}
+
+impl Writer for TopicWriter {
+    fn write(&mut self, epoch: Epoch, batch: &Batch) -> Result<()> {
+        let before = self.outbox.len();
+        self.last = Some(epoch);
+        let encoded = self.encoder.encode(&batch.rows, &mut self.outbox);
+        if encoded.is_err() {
+            self.outbox.truncate(before);
+        }
+        encoded
+    }
+
+    fn commit(&mut self, _epoch: Epoch) -> Result<()> {
+        self.send()
+    }
+
+    fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {
+        let Way::ExactlyOnce(transactions) = &mut self.way else { return Ok(checkpoint) };
+        match transactions.last() {
+            Ok(last) => Ok(last.map_or(checkpoint, |last| last.max(checkpoint))),
+            Err(error) => Err(self.judge(error)),
+        }
+    }
+
+    fn refused(&mut self) -> Vec<Refused> {
+        self.outbox.take_refused()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.send()
+    }
+}
+
+/// Sends messages without a transaction.
+fn deliver(outlet: &mut Option<Outlet>, cluster: &Cluster, topic: &str, outbox: &mut Outbox) -> Result<()> {
+    let outlet = match outlet {
+        Some(outlet) => outlet,
+        None => {
+            let config = cluster.config(DEFAULTS, &[("enable.idempotence", "true")]);
+            let made = config.create_with_context(Clerk::new(&cluster.owner));
+            let made = made.map_err(|error| cluster.configuration(&error))?;
+            topic_there(&made, cluster, topic)?;
+            outlet.insert(made)
+        }
+    };
+    outbox.send(outlet, topic).map_err(|error| {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+        let heard = outlet.context().listener.heard();
+        cluster.call(&format!("writing to topic \"{topic}\""), code, heard.as_ref(), true)
+    })
+}
+
+/// Rows as messages.
+#[derive(Clone)]
+struct Encoder {
+    key: Vec<usize>,
+    headers: Vec<usize>,
+    lines: Vec<u8>,
+}
+
+impl Encoder {
+    fn encode(&mut self, rows: &RecordBatch, outbox: &mut Outbox) -> Result<()> {
+        self.lines.clear();
+        TextFormat::Json.append(&Batch::append(rows.clone()), &mut self.lines)?;
+        let keys = self.keys(rows)?;
+        let names: Vec<_> = self.headers.iter().map(|column| rows.schema_ref().field(*column).name()).collect();
+        let headers: Vec<Texts> = self.headers.iter().map(|column| texts(rows, *column)).collect::<Result<_>>()?;
+        // JSON writes a line's end within a value as an escape, so each line is a row.
+        let values = self.lines.split(|byte| *byte == b'\n').take(rows.num_rows());
+        for (row, value) in values.enumerate() {
+            outbox.push(keys.as_ref().and_then(|keys| keys[row].as_deref()), Some(value));
+            for (name, texts) in names.iter().zip(&headers) {
+                if let Some(text) = &texts[row] {
+                    outbox.push_header(name, text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keys(&self, rows: &RecordBatch) -> Result<Option<Texts>> {
+        match self.key.as_slice() {
+            [] => Ok(None),
+            [column] => texts(rows, *column).map(Some),
+            several => {
+                let mut lines = Vec::new();
+                TextFormat::Json.append(&Batch::append(rows.project(several)?), &mut lines)?;
+                let lines = lines.split(|byte| *byte == b'\n').take(rows.num_rows());
+                Ok(Some(lines.map(|line| Some(line.to_vec())).collect()))
+            }
+        }
+    }
+}
+
+/// For each row a text, or none.
+type Texts = Vec<Option<Vec<u8>>>;
+
+/// A column's values as text; bytes are what they are.
+fn texts(rows: &RecordBatch, column: usize) -> Result<Texts> {
+    let array = rows.column(column);
+    if *array.data_type() == DataType::Binary {
+        return Ok(array.as_binary::<i32>().iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect());
+    }
+    let options = FormatOptions::default();
+    let formatter = ArrayFormatter::try_new(array, &options)?;
+    let text = |row| array.is_valid(row).then(|| formatter.value(row).to_string().into_bytes());
+    Ok((0..array.len()).map(text).collect())
+}
