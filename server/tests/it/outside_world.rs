@@ -52,7 +52,7 @@ fn ordinary(folder: &Path, arguments: &[&str]) -> Option<Command> {
     let command = thalweg(folder, arguments);
     let forbidden = folder.join("forbidden");
     fs::write(&forbidden, "").unwrap();
-    fs::set_permissions(&forbidden, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&forbidden, Permissions::from_mode(0o0)).unwrap();
     if File::open(&forbidden).is_err() {
         return Some(command);
     }
@@ -81,7 +81,7 @@ fn a_file_that_may_not_be_read() {
     for (name, sensor) in [("1.ndjson", "first"), ("2.ndjson", "secret"), ("3.ndjson", "last")] {
         fs::write(data.join(name), line(sensor, 1)).unwrap();
     }
-    fs::set_permissions(data.join("2.ndjson"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(data.join("2.ndjson"), Permissions::from_mode(0o0)).unwrap();
     let serving = serve_as(folder.path(), FOLDER, command);
     wait_for(&serving, "SELECT state FROM thalweg.sources WHERE name = 'readings'", "ended\n");
     wait_for(&serving, "SELECT sensor FROM good ORDER BY sensor", "first\nlast\n");
@@ -103,7 +103,7 @@ fn a_folder_that_may_not_be_read() {
         let Some(mut command) = ordinary(folder.path(), &["run", "p.sql", "--pg", "off", "--http", "off"]) else {
             return;
         };
-        fs::set_permissions(&data, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(0o0)).unwrap();
         let pipeline = format!(
             "CREATE SOURCE readings (ts TIMESTAMP NOT NULL, n INT) WITH (connector = 'file', path = '{path}', format = 'json');\n\
              CREATE MATERIALIZED VIEW good AS SELECT n FROM readings;\n"
