@@ -1,20 +1,58 @@
 //! One growing file: hands over lines as they become whole.
+//!
+//! Its contents are a partition named `path#inode.birth.generation`: the generation counts how often the file was
+//! truncated and begun anew, from 1. Generation 0 stands for what was there and was to be left out: no record is in it,
+//! and it only says up to where.
 
 use super::lines::{
     BYTE_ORDER_MARK, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, LINE_BYTES_MAX, Lines, read_full, read_lines, trim_line_end,
 };
 use super::piece::{fault, ready};
 use memchr::{memchr, memrchr};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use thalweg_schemas::source::{Partition, Polled};
+use std::time::UNIX_EPOCH;
+use thalweg_schemas::source::{Chunk, Partition, Payload, Polled};
+
+/// Which file it is, whatever its path: its inode and when it was born, in microseconds (0 where nobody knows).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity {
+    pub inode: u64,
+    pub birth: u64,
+}
+
+impl Identity {
+    pub(super) fn of(meta: &Metadata) -> Identity {
+        let born = meta.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Identity { inode: meta.ino(), birth: born.map_or(0, |since| since.as_micros() as u64) }
+    }
+
+    /// The name of its contents.
+    pub(super) fn name(self, path: &str, generation: u64) -> Arc<str> {
+        format!("{path}#{:x}.{:x}.{generation}", self.inode, self.birth).into()
+    }
+
+    /// The path, the file and the generation that a partition is named after.
+    pub(super) fn parse(name: &str) -> Option<(&str, Identity, u64)> {
+        let (path, rest) = name.rsplit_once('#')?;
+        let mut parts = rest.split('.');
+        let mut number = |radix| u64::from_str_radix(parts.next()?, radix).ok();
+        let (inode, birth, generation) = (number(16)?, number(16)?, number(10)?);
+        Some((path, Identity { inode, birth }, generation))
+    }
+}
 
 /// A file being followed.
 pub(super) struct Followed {
     handle: File,
+    identity: Identity,
+    path: Arc<str>,
+    generation: u64,
     partition: Partition,
+    /// Whether something at the beginning was left out, and has not been told.
+    left_out: bool,
     has_header: bool,
     header: Option<Arc<[u8]>>,
     /// Whether the beginning of the file has been looked at.
@@ -32,16 +70,23 @@ pub(super) struct Followed {
 }
 
 impl Followed {
+    /// Follows what is at a path, which is number `index`.
     pub(super) fn new(
         handle: File,
-        partition: Partition,
+        path: Arc<str>,
+        index: u32,
         has_header: bool,
         from_end: bool,
         holder: Arc<()>,
     ) -> io::Result<Followed> {
+        let identity = Identity::of(&handle.metadata()?);
         let mut followed = Followed {
             handle,
-            partition,
+            identity,
+            partition: Partition { index, name: identity.name(&path, 1) },
+            path,
+            generation: 1,
+            left_out: false,
             has_header,
             header: None,
             begun: false,
@@ -59,6 +104,34 @@ impl Followed {
         &self.partition
     }
 
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Reads what is there at the beginning too.
+    pub(super) fn read_from_beginning(&mut self) -> io::Result<()> {
+        self.from_end = false;
+        self.begin().map(drop)
+    }
+
+    /// Goes on where an earlier run stopped that knew the file by `path`, which is number `index`. If it is shorter than
+    /// what was read, its contents have begun anew since; true then.
+    pub(super) fn go_on(&mut self, path: Arc<str>, index: u32, generation: u64, read: u64) -> io::Result<bool> {
+        let anew = self.handle.metadata()?.len() < read;
+        (self.path, self.partition.index) = (path, index);
+        (self.from_end, self.left_out) = (false, false);
+        self.generation = generation.max(1);
+        if anew {
+            self.generation += 1;
+            (self.begun, self.header, self.position) = (false, None, 0);
+            self.begin()?;
+        } else {
+            self.position = read;
+        }
+        self.partition.name = self.identity.name(&self.path, self.generation);
+        Ok(anew)
+    }
+
     /// Whether the file has no name any more, so that nobody will find it and hardly anybody will write to it.
     pub(super) fn deleted(&self) -> bool {
         self.handle.metadata().is_ok_and(|meta| meta.nlink() == 0)
@@ -66,6 +139,10 @@ impl Followed {
 
     /// Lines or a fault, if there are any.
     pub(super) fn poll(&mut self, budget: usize) -> Option<Polled> {
+        if std::mem::take(&mut self.left_out) {
+            let partition = Partition { index: self.partition.index, name: self.identity.name(&self.path, 0) };
+            return Some(left_out(partition, self.header.clone(), self.position - 1, self.position));
+        }
         self.step(budget.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)).unwrap_or_else(|error| {
             let repeated = self.waited_at.replace(u64::MAX) == Some(u64::MAX);
             let reason = format!("reading failed and is tried again: {error}");
@@ -106,6 +183,8 @@ impl Followed {
             let polled = fault(&self.partition, self.position, reason);
             (self.begun, self.from_end, self.position) = (false, false, 0);
             (self.header, self.waited_at, self.skipping) = (None, None, None);
+            self.generation += 1;
+            self.partition.name = self.identity.name(&self.path, self.generation);
             return Ok(Some(polled));
         }
         if len == self.position || self.waited_at == Some(len) || (!self.begun && !self.begin()?) {
@@ -163,6 +242,7 @@ impl Followed {
             }
         }
         self.position = if self.from_end { last_line_start(&self.handle, first)? } else { first };
+        self.left_out = self.position > first;
         self.begun = true;
         Ok(true)
     }
@@ -171,6 +251,11 @@ impl Followed {
         let reason = format!("a line of {} bytes is longer than {LINE_BYTES_MAX} bytes", self.position - from);
         fault(&self.partition, from, reason)
     }
+}
+
+/// No records: what says how far the file was left out.
+pub(super) fn left_out(partition: Partition, header: Option<Arc<[u8]>>, start: u64, end: u64) -> Polled {
+    Polled::Ready(Chunk { partition, start, end, header, payload: Payload::Bytes(Vec::new()) })
 }
 
 /// Where the last line begins that may not be whole yet; at least `first`.

@@ -2,20 +2,24 @@
 //!
 //! The paths are listed again every [`RELIST`]. A file is known by its device, inode and birth, so that one that was
 //! renamed is not read twice, and a new one under an old name (or in a freed inode) is seen. All files that were ever at
-//! one path are one partition, one after the other: an old one is read to its end before the new one begins at 0.
+//! one path have one watermark, and are read one after the other: an old one to its end before the new one begins. The
+//! contents of each are a partition of their own, so that an offset always means the same.
+//!
+//! A run that goes on finds the files again by what they are, under whatever name in the folder.
 
-use super::follow::Followed;
+use super::again::lines_again;
+use super::follow::{Followed, Identity, left_out};
+use super::lines::LineFile;
 use super::listing;
 use super::options::{FileOptions, Layout};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::source::{Fault, Partition, Polled, Reader, Source};
+use thalweg_schemas::source::{Fault, Partition, Polled, Reader, Source, Span};
 
 /// How often the paths are listed; and how long the end of a file must have been its end before the next begins.
 const RELIST: Duration = Duration::from_secs(1);
@@ -37,6 +41,7 @@ impl Tail {
             relist,
             listed: None,
             partitions: BTreeMap::new(),
+            places: BTreeMap::new(),
             known: BTreeMap::new(),
             refused: BTreeMap::new(),
             found: Vec::new(),
@@ -50,19 +55,20 @@ impl Tail {
 impl Source for Tail {
     fn reader(&self, worker: WorkerId) -> Result<Box<dyn Reader>> {
         let registry = self.registry.clone();
-        Ok(Box::new(TailReader { registry, worker, followers: BTreeMap::new(), turn: 0 }))
+        Ok(Box::new(TailReader { registry, worker, followers: BTreeMap::new(), turn: 0, again: None }))
+    }
+
+    fn replayable(&self) -> bool {
+        true
+    }
+
+    fn resume(&self, done: &[Span]) -> Result<()> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).resume(done)
     }
 
     fn bounded(&self) -> bool {
         false
     }
-}
-
-/// Which file it is, whatever its name.
-type Identity = (u64, u64, Option<SystemTime>);
-
-fn identity(meta: &Metadata) -> Identity {
-    (meta.dev(), meta.ino(), meta.created().ok())
 }
 
 /// What all workers know of the files.
@@ -71,7 +77,10 @@ struct Registry {
     relist: Duration,
     has_header: bool,
     listed: Option<Instant>,
-    partitions: BTreeMap<PathBuf, u32>,
+    /// The numbers of paths.
+    partitions: BTreeMap<Arc<str>, u32>,
+    /// Where files of an earlier run were found, with the generation of their contents.
+    places: BTreeMap<Identity, (PathBuf, u64)>,
     /// Files that have been found, and whether somebody holds them open still.
     known: BTreeMap<Identity, Arc<()>>,
     /// Files that could not be opened, and why: said once.
@@ -104,8 +113,8 @@ impl Registry {
         for path in listing::list(&self.paths)? {
             match std::fs::metadata(&path) {
                 Ok(meta) if !meta.is_file() => continue,
-                Ok(meta) if self.known.contains_key(&identity(&meta)) => {
-                    there.insert(identity(&meta));
+                Ok(meta) if self.known.contains_key(&Identity::of(&meta)) => {
+                    there.insert(Identity::of(&meta));
                     continue;
                 }
                 // It has gone since it was listed.
@@ -128,15 +137,69 @@ impl Registry {
 
     fn take_up(&mut self, path: PathBuf, from_end: bool, at: Instant) -> std::io::Result<Identity> {
         let handle = File::open(&path)?;
-        let identity = identity(&handle.metadata()?);
-        let next = self.partitions.len() as u32;
-        let index = *self.partitions.entry(path.clone()).or_insert(next);
-        let partition = Partition { index, name: path.to_string_lossy().into() };
+        let identity = Identity::of(&handle.metadata()?);
+        let name: Arc<str> = path.to_string_lossy().into();
+        let index = self.number(&name);
         let holders = Arc::new(());
-        let followed = Followed::new(handle, partition, self.has_header, from_end, holders.clone())?;
+        let followed = Followed::new(handle, name, index, self.has_header, from_end, holders.clone())?;
         self.known.insert(identity, holders);
         self.found.push(Found { followed, at });
         Ok(identity)
+    }
+
+    fn number(&mut self, path: &Arc<str>) -> u32 {
+        let next = self.partitions.len() as u32;
+        *self.partitions.entry(path.clone()).or_insert(next)
+    }
+
+    /// Takes up the files of an earlier run where it stopped: those that have been listed, and those that lie in the
+    /// same folders under other names, as after a rotation.
+    fn resume(&mut self, done: &[Span]) -> Result<()> {
+        // Where the earlier run left something out, it said so.
+        for found in &mut self.found {
+            let name = found.followed.partition().name.clone();
+            found.followed.read_from_beginning().map_err(|error| Error::io(name, &error))?;
+        }
+        // The latest generation of each file, how far it was read, and the path it was known by.
+        let mut read: BTreeMap<Identity, (u64, u64, Arc<str>)> = BTreeMap::new();
+        for span in done {
+            let Some((path, identity, generation)) = Identity::parse(&span.partition) else { continue };
+            let last = read.entry(identity).or_insert_with(|| (generation, span.end, path.into()));
+            // What generation 0 left out is a part of generation 1.
+            if generation.max(1) > last.0.max(1) || (generation.max(1) == last.0.max(1) && span.end > last.1) {
+                *last = (generation, span.end, path.into());
+            }
+        }
+        let folders: BTreeSet<PathBuf> = read.values().map(|(.., path)| folder_of(path)).collect();
+        for (identity, place) in folders.iter().flat_map(|folder| files_in(folder)) {
+            let Some((generation, end, path)) = read.get(&identity).cloned() else { continue };
+            if !self.known.contains_key(&identity) {
+                #[expect(clippy::disallowed_methods, reason = "files are looked for in real time")]
+                let now = Instant::now();
+                if let Err(error) = self.take_up(place.clone(), false, now) {
+                    self.refuse(place.clone(), format!("the file cannot be opened: {error}"));
+                    continue;
+                }
+            }
+            let index = self.number(&path);
+            let Some(at) = self.found.iter().position(|found| found.followed.identity() == identity) else { continue };
+            let mut found = self.found.remove(at);
+            let failed = |error: std::io::Error| Error::io(format!("file '{}'", place.display()), &error);
+            let anew = found.followed.go_on(path.clone(), index, generation, end).map_err(failed)?;
+            if anew {
+                self.faults.push_back(Fault {
+                    partition: identity.name(&path, generation),
+                    offset: end,
+                    reason: format!(
+                        "the file was truncated since it was read as far as {end}; reading it from its beginning"
+                    ),
+                });
+            }
+            self.places.insert(identity, (place, generation.max(1) + u64::from(anew)));
+            // An old file comes before the one that has taken its name.
+            self.found.insert(0, found);
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, path: PathBuf, reason: String) {
@@ -151,6 +214,20 @@ impl Registry {
     }
 }
 
+fn folder_of(path: &str) -> PathBuf {
+    match Path::new(path).parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The files in a folder by what they are; none, if it cannot be read.
+fn files_in(folder: &Path) -> Vec<(Identity, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| Some((entry.metadata().ok().filter(|meta| meta.is_file())?, entry.path())));
+    files.map(|(meta, path)| (Identity::of(&meta), path)).collect()
+}
+
 /// One worker's files.
 struct TailReader {
     registry: Arc<Mutex<Registry>>,
@@ -158,6 +235,29 @@ struct TailReader {
     followers: BTreeMap<u32, Follower>,
     /// The partition after the one that was read last, so that a busy file does not starve the others.
     turn: u32,
+    /// The file that is being read again.
+    again: Option<LineFile>,
+}
+
+impl TailReader {
+    /// The file of a partition, if its contents are still those.
+    fn open_again(&self, name: &Arc<str>) -> std::result::Result<LineFile, String> {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let parsed = Identity::parse(name).ok_or("this is not the name of a file's contents")?;
+        let (path, identity, generation) = parsed;
+        let index = registry.number(&path.into());
+        let (place, now) = registry
+            .places
+            .get(&identity)
+            .ok_or("the file is gone, and its records are needed to go on from where the earlier run stopped")?;
+        if *now != generation.max(1) {
+            return Err("the file was truncated, and its records are needed to go on".into());
+        }
+        let failed = |error: std::io::Error| format!("the file cannot be opened: {error}");
+        let handle = File::open(place).map_err(failed)?;
+        let partition = Partition { index, name: name.clone() };
+        LineFile::new(handle, partition, registry.has_header, Arc::default()).map_err(failed)
+    }
 }
 
 /// The files of one path, the first of them being read.
@@ -167,7 +267,25 @@ struct Follower {
 }
 
 impl Reader for TailReader {
+    fn replay(&mut self, span: &Span, budget: usize) -> Result<Polled> {
+        if self.again.as_ref().is_none_or(|file| file.partition.name != span.partition) {
+            match self.open_again(&span.partition) {
+                Ok(file) => self.again = Some(file),
+                Err(reason) => {
+                    let (partition, offset) = (span.partition.clone(), span.start);
+                    return Ok(Polled::Fault(Fault { partition, offset, reason }));
+                }
+            }
+        }
+        let file = self.again.as_ref().expect("it was opened above");
+        if Identity::parse(&span.partition).is_some_and(|(.., generation)| generation == 0) {
+            return Ok(left_out(file.partition.clone(), file.header.clone(), span.start, span.end));
+        }
+        Ok(lines_again(&file.handle, &file.partition, file.header.clone(), span, budget))
+    }
+
     fn poll(&mut self, budget: usize) -> Result<Polled> {
+        self.again = None;
         let relist = {
             let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
             registry.list_if_due()?;

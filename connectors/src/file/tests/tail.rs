@@ -8,19 +8,32 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 use thalweg_schemas::epoch::WorkerId;
-use thalweg_schemas::source::{Polled, Reader, Source};
+use thalweg_schemas::source::{Polled, Reader, Source, Span};
 
 /// A source that looks for files at every poll, and its readers.
 struct Fixture {
     readers: Vec<Box<dyn Reader>>,
+    /// What was taken in.
+    spans: Vec<Span>,
 }
 
 impl Fixture {
     fn new(path: &Path, format: &str, start: &str, peers: usize) -> Fixture {
+        Fixture::going_on(path, format, start, peers, &[])
+    }
+
+    /// One that goes on where another stopped, which had taken in `done`.
+    fn going_on(path: &Path, format: &str, start: &str, peers: usize, done: &[Span]) -> Fixture {
         let request = request(path.to_str().unwrap(), format, &[("mode", "tail"), ("start", start)], &[]);
         let source = Tail::listing_every(Duration::ZERO, FileOptions::read(&request).unwrap()).unwrap();
-        assert!(!source.bounded());
-        Fixture { readers: (0..peers).map(|index| source.reader(WorkerId { index, peers }).unwrap()).collect() }
+        assert!(!source.bounded() && source.replayable());
+        if !done.is_empty() {
+            source.resume(done).unwrap();
+        }
+        Fixture {
+            spans: Vec::new(),
+            readers: (0..peers).map(|index| source.reader(WorkerId { index, peers }).unwrap()).collect(),
+        }
     }
 
     /// All there is for now.
@@ -33,6 +46,10 @@ impl Fixture {
                     Polled::Pending => {}
                     polled => {
                         pending = false;
+                        if let Polled::Ready(chunk) = &polled {
+                            let (partition, start, end) = (chunk.partition.name.clone(), chunk.start, chunk.end);
+                            self.spans.push(Span { partition, start, end });
+                        }
                         read.take(polled);
                     }
                 }
@@ -42,6 +59,16 @@ impl Fixture {
                 return read;
             }
         }
+    }
+
+    /// What was taken in before, once more.
+    fn again(&mut self, spans: &[Span]) -> Read {
+        let mut read = Read::default();
+        for (number, span) in spans.iter().enumerate() {
+            let readers = self.readers.len();
+            read.take(self.readers[number % readers].replay(span, 1).unwrap());
+        }
+        read
     }
 
     fn lines(&mut self) -> Vec<String> {
@@ -172,4 +199,88 @@ fn long_lines_are_followed_too() {
     assert!(tail.lines().is_empty());
     append(&log, "\nshort\n");
     assert_eq!(tail.lines(), [long, "short".to_string()]);
+}
+
+#[test]
+fn a_restart_goes_on_with_what_was_appended_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let pattern = folder.path().join("*.csv");
+    let logs: Vec<_> = (0..3).map(|n| folder.path().join(format!("{n}.csv"))).collect();
+    logs.iter().for_each(|log| append(log, "n\n1\nhalf"));
+    let mut tail = Fixture::new(&pattern, "csv", "beginning", 2);
+    assert_eq!(tail.lines(), ["1", "1", "1"]);
+    let spans = tail.spans;
+    append(&logs[0], " and whole\n");
+    append(&folder.path().join("3.csv"), "n\n2\n");
+    let mut tail = Fixture::going_on(&pattern, "csv", "beginning", 3, &spans);
+    let again = tail.again(&spans);
+    assert_eq!((again.texts(), &again.headers), (vec!["1", "1", "1"], &vec!["n".to_string(); 3]));
+    assert_eq!(tail.lines(), ["half and whole", "2"]);
+}
+
+#[test]
+fn what_was_rotated_while_nothing_ran_is_read_to_its_end() {
+    for pattern in ["app.log", "app.log*"] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("app.log");
+        append(&log, "1\n");
+        let mut tail = Fixture::new(&folder.path().join(pattern), "json", "beginning", 1);
+        assert_eq!(tail.lines(), ["1"]);
+        append(&log, "2\n");
+        std::fs::rename(&log, folder.path().join("app.log.1")).unwrap();
+        append(&log, "3\n4\n");
+        let spans = tail.spans;
+        let mut tail = Fixture::going_on(&folder.path().join(pattern), "json", "beginning", 2, &spans);
+        assert_eq!(tail.again(&spans).texts(), ["1"]);
+        let read = tail.read();
+        assert_eq!(
+            read.lines,
+            [(0, 0, "3".to_string()), (0, 2, "2".to_string()), (0, 2, "4".to_string())],
+            "{pattern}"
+        );
+        assert_ne!(tail.spans[0].partition, tail.spans[1].partition);
+        let spans = [spans, tail.spans].concat();
+        append(&log, "5\n");
+        assert_eq!(Fixture::going_on(&folder.path().join(pattern), "json", "beginning", 1, &spans).lines(), ["5"]);
+    }
+}
+
+#[test]
+fn a_file_truncated_while_it_was_read_or_not_begins_a_partition_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("app.log");
+    append(&log, "first\nsecond\n");
+    let mut tail = Fixture::new(&log, "json", "beginning", 1);
+    tail.lines();
+    std::fs::write(&log, "new\n").unwrap();
+    assert_eq!(tail.read().texts(), ["new"]);
+    let spans = tail.spans;
+    assert!(spans[0].partition.ends_with(".1") && spans[1].partition.ends_with(".2"), "{spans:?}");
+    append(&log, "more\n");
+    assert_eq!(Fixture::going_on(&log, "json", "beginning", 1, &spans).lines(), ["more"]);
+    std::fs::write(&log, "x\n").unwrap();
+    let mut tail = Fixture::going_on(&log, "json", "beginning", 1, &spans);
+    assert!(tail.again(&spans[1..]).faults[0].reason.starts_with("the file was truncated"));
+    let read = tail.read();
+    assert_eq!((read.texts(), read.faults.len()), (vec!["x"], 1));
+    assert!(tail.spans[0].partition.ends_with(".3"));
+}
+
+#[test]
+fn what_was_left_out_at_the_start_stays_so_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, quiet) = (folder.path().join("a.log"), folder.path().join("quiet.log"));
+    append(&log, "old\n");
+    append(&quiet, "old too\n");
+    let pattern = folder.path().join("*.log");
+    let mut tail = Fixture::new(&pattern, "json", "end", 1);
+    assert!(tail.lines().is_empty());
+    append(&log, "new\n");
+    assert_eq!(tail.lines(), ["new"]);
+    let spans = tail.spans;
+    append(&quiet, "at last\n");
+    append(&folder.path().join("b.log"), "in a new file\n");
+    let mut tail = Fixture::going_on(&pattern, "json", "end", 1, &spans);
+    assert_eq!(tail.again(&spans).texts(), ["new"]);
+    assert_eq!(tail.lines(), ["in a new file", "at last"]);
 }
