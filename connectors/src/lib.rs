@@ -11,12 +11,22 @@ mod parquet;
 mod stdout;
 mod stretches;
 mod text;
+mod webhook;
 
 use thalweg_schemas::connector::ConnectorSpec;
 
 /// All connectors.
-pub const ALL: &[ConnectorSpec] =
-    &[blackhole::SPEC, file::SPEC, generator::SPEC, host::SPEC, http::SPEC, kafka::SPEC, parquet::SPEC, stdout::SPEC];
+pub const ALL: &[ConnectorSpec] = &[
+    blackhole::SPEC,
+    file::SPEC,
+    generator::SPEC,
+    host::SPEC,
+    http::SPEC,
+    kafka::SPEC,
+    parquet::SPEC,
+    stdout::SPEC,
+    webhook::SPEC,
+];
 
 /// The connector named `name`.
 pub fn by_name(name: &str) -> Option<&'static ConnectorSpec> {

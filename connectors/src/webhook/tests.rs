@@ -1,0 +1,128 @@
+//! The `webhook` sink against a server of its own that answers as it is told.
+
+use super::options::OPTIONS;
+use crate::tests::options;
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::error::{Error, ErrorKind};
+use thalweg_schemas::sink::{SinkRequest, Writer};
+
+/// A request: its first line and headers, and its body.
+type Request = (Vec<String>, String);
+
+/// A server that gives these answers, one after the other, and then 200.
+fn serve(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<Request>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook?token=hidden", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = requests.clone();
+    std::thread::spawn(move || {
+        for number in 0.. {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let lines = reader.by_ref().lines().map(|line| line.unwrap_or_default());
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let length = head.iter().find_map(|h| h.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).unwrap();
+            seen.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
+            let answer = answers.get(number).unwrap_or(&"200 OK\r\n");
+            write!(stream, "HTTP/1.1 {answer}Connection: close\r\nContent-Length: 4\r\n\r\nwhy?").unwrap();
+        }
+    });
+    (url, requests)
+}
+
+fn open(given: &[(&str, &str)]) -> Result<Box<dyn Writer>, Error> {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+    let (options, lineage) = (options(OPTIONS, given), "a/b".to_string());
+    let request = SinkRequest { name: "calls".into(), options, schema, changelog: false, lineage };
+    super::open(request)?.writer(WorkerId { index: 1, peers: 2 })
+}
+
+fn batch(values: &[i64]) -> Batch {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+    Batch::append(RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(values.to_vec()))]).unwrap())
+}
+
+fn header(request: &Request, name: &str) -> String {
+    let line = request.0.iter().find_map(|h| h.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)));
+    line.map(|(_, value)| value.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn rows_are_posted_by_epoch_each_request_with_its_key() {
+    let (url, requests) = serve(&[]);
+    let given = [("url", url.as_str()), ("batch_rows", "2"), ("auth", "secret"), ("headers", "X-Team: core")];
+    let mut writer = open(&given).unwrap();
+    writer.write(Epoch(7), &batch(&[1, 2, 3])).unwrap();
+    assert!(requests.lock().unwrap().is_empty(), "an epoch is sent when it is complete");
+    writer.commit(Epoch(7)).unwrap();
+    writer.write(Epoch(9), &batch(&[4])).unwrap();
+    writer.finish().unwrap();
+    let requests = requests.lock().unwrap();
+    let bodies: Vec<&str> = requests.iter().map(|(_, body)| body.as_str()).collect();
+    assert_eq!(bodies, ["[{\"n\":1},{\"n\":2}]", "[{\"n\":3}]", "[{\"n\":4}]"]);
+    let keys: Vec<String> = requests.iter().map(|request| header(request, "idempotency-key")).collect();
+    assert_eq!(keys, ["a_b-calls-1-7-0", "a_b-calls-1-7-1", "a_b-calls-1-9-0"]);
+    let told = ["authorization", "x-team", "content-type"].map(|name| header(&requests[0], name));
+    assert_eq!(told, ["Bearer secret", "core", "application/json"]);
+    assert_eq!(requests[0].0[0], "POST /hook?token=hidden HTTP/1.1");
+}
+
+#[test]
+fn what_may_pass_is_tried_again_with_the_same_key_and_nothing_twice() {
+    let (url, requests) = serve(&["200 OK\r\n", "503 Down\r\n", "429 Slow\r\nRetry-After: 0\r\n"]);
+    let mut writer = open(&[("url", &url), ("batch_rows", "1"), ("body", "ndjson"), ("method", "PUT")]).unwrap();
+    writer.write(Epoch(7), &batch(&[1, 2])).unwrap();
+    let error = writer.commit(Epoch(7)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Retry);
+    assert!(error.message.ends_with("the server answered 503 Service Unavailable: why?"), "{}", error.message);
+    assert!(!error.message.contains("hidden"), "{}", error.message);
+    assert_eq!(writer.commit(Epoch(7)).unwrap_err().kind, ErrorKind::Retry);
+    writer.commit(Epoch(7)).unwrap();
+    let sent: Vec<(String, String)> =
+        requests.lock().unwrap().iter().map(|r| (header(r, "idempotency-key"), r.1.clone())).collect();
+    let pair = |key: &str, body: &str| (key.to_string(), body.to_string());
+    let second = pair("a_b-calls-1-7-1", "{\"n\":2}\n");
+    assert_eq!(sent, [pair("a_b-calls-1-7-0", "{\"n\":1}\n"), second.clone(), second.clone(), second]);
+}
+
+#[test]
+fn a_pause_that_was_asked_for_is_kept() {
+    let (url, requests) = serve(&["429 Slow\r\nRetry-After: 100\r\n"]);
+    let mut writer = open(&[("url", &url)]).unwrap();
+    writer.write(Epoch(1), &batch(&[1])).unwrap();
+    assert_eq!(writer.commit(Epoch(1)).unwrap_err().kind, ErrorKind::Retry);
+    let error = writer.commit(Epoch(1)).unwrap_err();
+    assert!(error.kind == ErrorKind::Retry && error.message.contains("asked for a pause"), "{}", error.message);
+    assert_eq!(requests.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn what_the_server_refuses_ends_the_run_and_what_is_not_there_is_waited_for() {
+    let (url, _) = serve(&["400 Bad\r\n"]);
+    let mut writer = open(&[("url", &url)]).unwrap();
+    writer.write(Epoch(1), &batch(&[1])).unwrap();
+    let error = writer.commit(Epoch(1)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Outside);
+    assert!(error.message.starts_with("sink \"calls\" at 127.0.0.1:"), "{}", error.message);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut writer = open(&[("url", &format!("http://{nobody}"))]).unwrap();
+    writer.write(Epoch(1), &batch(&[1])).unwrap();
+    assert_eq!(writer.commit(Epoch(1)).unwrap_err().kind, ErrorKind::Retry);
+}
+
+#[test]
+fn mistakes_in_options_are_explained() {
+    let refused = |given: &[(&str, &str)]| open(given).err().unwrap().message;
+    assert_eq!(refused(&[("url", "https://x")]), "sink \"calls\" cannot speak https yet");
+    assert_eq!(refused(&[("url", "x")]), "option \"url\" of sink \"calls\" is not the address of a server");
+    let headers = refused(&[("url", "http://x"), ("headers", "nonsense")]);
+    assert_eq!(headers, "option \"headers\" of sink \"calls\" is not a list of headers");
+}
