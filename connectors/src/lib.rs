@@ -8,6 +8,7 @@ mod host;
 mod http;
 mod kafka;
 mod parquet;
+mod schema_registry;
 mod stdout;
 mod stretches;
 mod text;

@@ -151,7 +151,7 @@ fn build(
             observer: Rc::new(Watcher::new(job.clone(), id.index)),
         };
         for (position, (plan, input)) in job.dataflow.sources.iter().zip(&mut inputs).enumerate() {
-            renderer.sources.insert(plan.name.clone(), scope.input_from(input));
+            renderer.source(plan, scope.input_from(input))?;
             renderer.source_ids.insert(plan.name.clone(), position as u32);
         }
         build_views(scope, &mut renderer, job, id, &probe)?;

@@ -17,6 +17,7 @@ pub mod project;
 pub mod reduce;
 pub mod render;
 pub mod rows;
+pub mod upsert;
 pub mod watermark;
 pub mod window;
 pub mod window_aggregate;

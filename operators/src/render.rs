@@ -9,15 +9,17 @@ use crate::filter::Filter;
 use crate::host::{Inputs, host};
 use crate::observer::Observer;
 use crate::operator::Operator;
-use crate::plan::{Plan, Read, TimeOrigin};
+use crate::plan::{Plan, Read, SourcePlan, TimeOrigin};
 use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::rows::Rows;
+use crate::upsert::Upsert;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::table::schema_of;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{Scope, Stream, StreamVec};
@@ -93,8 +95,8 @@ pub struct Renderer<'scope> {
     pub scope: Scope<'scope, u64>,
     /// Workers of the run.
     pub peers: usize,
-    /// The rows of each source.
-    pub sources: BTreeMap<String, Stream<'scope, u64, Rows>>,
+    /// The sources [taken in](Renderer::source) so far.
+    pub sources: BTreeMap<String, Rendered<'scope>>,
     /// The position of each source, by which watermarks name it.
     pub source_ids: BTreeMap<String, u32>,
     /// The watermarks of all sources, at every worker.
@@ -106,13 +108,25 @@ pub struct Renderer<'scope> {
 }
 
 impl<'scope> Renderer<'scope> {
+    /// Takes in the rows of a source. Records that say what becomes of a row are made into changes here, once for all
+    /// who read the source.
+    pub fn source(&mut self, plan: &SourcePlan, rows: Stream<'scope, u64, Rows>) -> Result<()> {
+        let rendered = if plan.key.is_empty() {
+            Rendered::append(rows)
+        } else {
+            let operator = Upsert::new(&schema_of(&plan.columns), &plan.key)?;
+            let (pact, none) = (by_key(plan.key.clone()), TimeOrigin::default());
+            let changes = self.host(&plan.name, "Upsert", operator, rows, pact, 1, &none).swap_remove(0);
+            Rendered { changes: Some(changes), finals: None, append: false }
+        };
+        self.sources.insert(plan.name.clone(), rendered);
+        Ok(())
+    }
+
     /// Builds `plan` for the view or sink `view`.
     pub fn render(&self, view: &str, plan: &Plan, demand: Demand) -> Result<Rendered<'scope>> {
         Ok(match plan {
-            Plan::Source { name, .. } => {
-                let stream = self.sources.get(name).ok_or_else(|| missing("source", name))?.clone();
-                Rendered::append(stream)
-            }
+            Plan::Source { name, .. } => self.sources.get(name).ok_or_else(|| missing("source", name))?.clone(),
             Plan::View { name, .. } => self.views.get(name).ok_or_else(|| missing("view", name))?.clone(),
             Plan::Filter(spec) => {
                 let input = self.render(view, &spec.input, demand)?;

@@ -59,7 +59,13 @@ fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
 
 fn explain_source(out: &mut String, source: &SourcePlan) {
     let format = source.format.as_ref().map_or(String::new(), |f| format!(", {f}"));
-    line(out, 0, &format!("source {}: {}{format}: append", source.name, source.connector));
+    let kind = if source.key.is_empty() { "append" } else { "changelog" };
+    line(out, 0, &format!("source {}: {}{format}: {kind}", source.name, source.connector));
+    if !source.key.is_empty() {
+        let key = names(source.key.iter().map(|at| source.columns[*at].name.as_str()));
+        line(out, 1, &format!("upserts by: {key}"));
+        line(out, 1, "state: the last row of each key: nothing bounds it");
+    }
     let wanted = source.columns.iter().zip(&source.wanted).filter_map(|(c, wanted)| wanted.then_some(c.name.as_str()));
     line(out, 1, &format!("reads: {}", wanted.collect::<Vec<_>>().join(", ")));
     for (at, expr) in &source.generated {
@@ -197,7 +203,10 @@ fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggrega
 /// What the rows of `plan` do over time, before the view says when it shows them.
 fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
     match plan {
-        Plan::Source { .. } => Mode::Append,
+        Plan::Source { name, .. } => match flow.sources.iter().find(|source| source.name == *name) {
+            Some(source) if !source.key.is_empty() => Mode::Changelog,
+            _ => Mode::Append,
+        },
         Plan::View { name, .. } => match flow.views.iter().find(|view| view.name == *name) {
             Some(view) if view.emit == Emit::OnWindowClose => Mode::Append,
             Some(view) => mode(&view.plan, flow),

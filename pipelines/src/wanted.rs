@@ -19,6 +19,7 @@ pub(crate) fn mark(dataflow: &mut Dataflow) {
         let mut columns = wanted.remove(&source.name).unwrap_or_default();
         // The watermark is made from its column, and generated columns from theirs.
         columns.extend(source.watermark.iter().map(|w| w.column));
+        columns.extend(&source.key);
         let inputs: Vec<usize> = source
             .generated
             .iter()

@@ -22,6 +22,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// The source.
 pub(super) struct Bounded {
     queue: Arc<Queue>,
+    one_reader: bool,
 }
 
 impl Bounded {
@@ -40,13 +41,17 @@ impl Bounded {
             Mutex::new(Waiting { paths, next: 0, open: None, read: BTreeMap::new(), faults: VecDeque::new() });
         let done = Arc::new(AtomicU64::new(0));
         let queue = Queue { waiting, files, in_time_order, layout: options.layout, piece_bytes, done, total };
-        Ok(Bounded { queue: Arc::new(queue) })
+        Ok(Bounded { queue: Arc::new(queue), one_reader: options.one_reader })
     }
 }
 
 impl Source for Bounded {
-    fn reader(&self, _worker: WorkerId) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(PieceReader { queue: self.queue.clone(), piece: None, file: None, again: None }))
+    fn reader(&self, worker: WorkerId) -> Result<Box<dyn Reader>> {
+        let reader = PieceReader { queue: self.queue.clone(), piece: None, file: None, again: None };
+        if self.one_reader && worker.index > 0 {
+            return Ok(Box::new(Bystander(reader)));
+        }
+        Ok(Box::new(reader))
     }
 
     fn bounded(&self) -> bool {
@@ -64,6 +69,19 @@ impl Source for Bounded {
 
     fn resume(&self, done: &[Span]) -> Result<()> {
         self.queue.resume(done)
+    }
+}
+
+/// The share of the other workers where one reads: nothing new.
+struct Bystander(PieceReader);
+
+impl Reader for Bystander {
+    fn poll(&mut self, _budget: usize) -> Result<Polled> {
+        Ok(Polled::Ended)
+    }
+
+    fn replay(&mut self, span: &Span, budget: usize) -> Result<Polled> {
+        self.0.replay(span, budget)
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Reads files, once or as they grow; writes rows as lines to one file.",
     source: Some(SourceSpec {
         options: SOURCE,
-        formats: &["json", "csv", "parquet", "arrow"],
+        formats: &["json", "csv", "parquet", "arrow", "upsert", "debezium"],
         columns: None,
         bounded: |options| options.get("mode") != Some("tail"),
         open,

@@ -69,6 +69,8 @@ pub(super) struct FileOptions {
     pub from_end: bool,
     pub in_time_order: bool,
     pub layout: Layout,
+    /// Whether the order of records counts over all files, so that only one worker may read them.
+    pub one_reader: bool,
 }
 
 impl FileOptions {
@@ -84,7 +86,7 @@ impl FileOptions {
                 .with_hint("Copy the files to this machine, or mount the store as a folder."));
         }
         let layout = match request.format.as_deref() {
-            None | Some("json") => Layout::Lines,
+            None | Some("json" | "upsert" | "debezium") => Layout::Lines,
             Some("csv") if request.options.get("header") == Some("false") => Layout::Lines,
             Some("csv") if request.format_options.get("header") == Some("false") => Layout::Lines,
             Some("csv") => Layout::LinesAfterHeader,
@@ -92,7 +94,7 @@ impl FileOptions {
             Some("arrow") => Layout::Arrow(wanted(request)),
             Some(other) => {
                 return Err(Error::user(format!("connector 'file' does not read format '{other}'"))
-                    .with_hint("Formats: json, csv, parquet, arrow."));
+                    .with_hint("Formats: json, csv, parquet, arrow, upsert, debezium."));
             }
         };
         let mode = match request.options.get("mode") {
@@ -107,10 +109,11 @@ impl FileOptions {
         if mode == Mode::Tail && !matches!(layout, Layout::Lines | Layout::LinesAfterHeader) {
             let format = request.format.as_deref().unwrap_or_default();
             return Err(Error::user(format!("files of format '{format}' cannot be followed as they grow"))
-                .with_hint("\"mode\" = 'tail' takes the formats json and csv; use \"mode\" = 'bounded' for others."));
+                .with_hint("\"mode\" = 'tail' takes formats of lines; use \"mode\" = 'bounded' for others."));
         }
         let in_time_order = request.options.flag("in_time_order");
-        Ok(FileOptions { paths, mode, from_end, in_time_order, layout })
+        let one_reader = matches!(request.format.as_deref(), Some("upsert" | "debezium"));
+        Ok(FileOptions { paths, mode, from_end, in_time_order, layout, one_reader })
     }
 }
 

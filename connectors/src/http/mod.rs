@@ -21,7 +21,13 @@ use thalweg_schemas::source::{Source, SourceRequest};
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "http",
     doc: "Takes records that are posted to it: JSON, NDJSON, CSV and Arrow IPC.",
-    source: Some(SourceSpec { options: SOURCE, formats: &["json", "csv"], columns: None, bounded: |_| false, open }),
+    source: Some(SourceSpec {
+        options: SOURCE,
+        formats: &["json", "csv", "upsert", "debezium"],
+        columns: None,
+        bounded: |_| false,
+        open,
+    }),
     sink: None,
 };
 

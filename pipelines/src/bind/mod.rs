@@ -1,6 +1,7 @@
 //! What names mean: the relations declared so far, and the queries over them as logical plans.
 
 mod connector;
+mod key;
 pub(crate) mod messages;
 pub(crate) mod order;
 pub(crate) mod query;

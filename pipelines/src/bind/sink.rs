@@ -35,7 +35,7 @@ pub(crate) fn bind(
                 SinkInput::Relation(relation) => relation.position.clone(),
                 SinkInput::Query(_) => name.position.clone(),
             };
-            return Err(vec![changelog_into(connector.name, sink).at(position)]);
+            return Err(vec![changelog_into(connector.name, sink, scope).at(position)]);
         }
     };
     let history = side.history.map(|folder| folder(&options));
@@ -50,9 +50,12 @@ pub(crate) fn bind(
     Ok(BoundSink { plan, history })
 }
 
-fn changelog_into(connector: &str, sink: &CreateSink) -> Error {
+fn changelog_into(connector: &str, sink: &CreateSink, scope: &Scope) -> Error {
     let what = match &sink.input {
-        SinkInput::Relation(relation) => format!("view \"{}\" is a changelog", relation.value),
+        SinkInput::Relation(relation) => {
+            let noun = scope.relations.get(&relation.value).map_or("view", |relation| relation.noun());
+            format!("{noun} \"{}\" is a changelog", relation.value)
+        }
         SinkInput::Query(_) => format!("the query of sink \"{}\" is a changelog", sink.name.value),
     };
     Error::user(format!("{what}, and connector '{connector}' only appends"))

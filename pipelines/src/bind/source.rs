@@ -1,6 +1,6 @@
 //! `CREATE SOURCE`: its connector, format and columns, checked.
 
-use super::{Closes, Mode, Relation, RelationKind, RelationSource, Scope, both, connector, query};
+use super::{Closes, Mode, Relation, RelationKind, RelationSource, Scope, both, connector, key, query};
 use crate::lower::checked::checked;
 use crate::parse::Words;
 use crate::parse::ddl::{CreateSource, DeclaredColumn, DeclaredWatermark};
@@ -36,10 +36,13 @@ pub(crate) fn bind(
     let owner = format!("source \"{}\"", name.value);
     let (configured, declared) = both(connector::configure(source, connectors, &owner), columns(source))?;
     let located = |error: Error| vec![error.at(name.position.clone())];
-    let (columns, builtin) = match source.columns.is_empty() {
+    let (mut columns, builtin) = match source.columns.is_empty() {
         true => configured.builtin(&owner).map_err(located)?,
         false => (declared, None),
     };
+    let key = key::bind(source, configured.format, &columns, &owner).map_err(|error| vec![error])?;
+    // What is found by its key has one.
+    key.iter().for_each(|at| columns[*at].nullable = false);
     let watermark = match &source.watermark {
         Some(watermark) => declared_watermark(watermark, &columns, &owner, scope, words),
         None => Ok(builtin.and_then(|(column, ns)| Some((columns.iter().position(|c| c.name == column)?, ns)))),
@@ -49,7 +52,8 @@ pub(crate) fn bind(
     let watermark = watermark.map(|(column, lateness_ns)| configured.watermark(column, lateness_ns));
 
     let closes = if configured.bounded { Closes::AtEnd } else { Closes::Never };
-    let relation = relation(source, &columns, watermark.as_ref().map(|w| w.column), closes);
+    let promised = watermark.as_ref().map(|w| w.column);
+    let relation = relation(source, &columns, promised, closes, &key);
     let plan = SourcePlan {
         name: name.value.clone(),
         connector: configured.connector.to_string(),
@@ -58,7 +62,7 @@ pub(crate) fn bind(
         format: configured.format.map(|f| f.name.to_string()),
         format_options: configured.format_options,
         wanted: vec![false; columns.len()],
-        key: Vec::new(),
+        key,
         columns,
         generated,
         watermark,
@@ -70,12 +74,19 @@ pub(crate) fn bind(
 pub(crate) fn stand_in(source: &CreateSource) -> Option<Relation> {
     let columns = columns(source).ok().filter(|columns| !columns.is_empty())?;
     let promised = source.watermark.as_ref().and_then(|w| columns.iter().position(|c| c.name == w.column.value));
-    Some(relation(source, &columns, promised, Closes::AtEnd))
+    let key = key::stand_in(source, &columns);
+    Some(relation(source, &columns, promised, Closes::AtEnd, &key))
 }
 
 /// The source as queries see it. Without a watermark each of its timestamps is an event time, of which nothing is said
 /// before the source ends: then the windows over it close as `unpromised` says.
-fn relation(source: &CreateSource, columns: &[Column], promised: Option<usize>, unpromised: Closes) -> Relation {
+fn relation(
+    source: &CreateSource,
+    columns: &[Column],
+    promised: Option<usize>,
+    unpromised: Closes,
+    key: &[usize],
+) -> Relation {
     let name = &source.name.value;
     let origin = || TimeOrigin { sources: vec![(name.clone(), 0)] };
     let is_time = |at: usize| match promised {
@@ -86,9 +97,9 @@ fn relation(source: &CreateSource, columns: &[Column], promised: Option<usize>, 
         name: name.clone(),
         kind: RelationKind::Source(if promised.is_some() { Closes::ByWatermark } else { unpromised }),
         schema: schema_of(columns),
-        mode: Mode::Append,
+        mode: if key.is_empty() { Mode::Append } else { Mode::Changelog },
         times: (0..columns.len()).map(|at| is_time(at).then(origin)).collect(),
-        key: None,
+        key: (!key.is_empty()).then(|| key.to_vec()),
     }
 }
 

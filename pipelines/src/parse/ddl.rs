@@ -26,6 +26,7 @@ pub(crate) struct CreateSource {
     pub if_not_exists: bool,
     pub columns: Vec<DeclaredColumn>,
     pub watermark: Option<DeclaredWatermark>,
+    pub key: Option<DeclaredKey>,
     pub options: Vec<GivenOption>,
 }
 
@@ -36,6 +37,13 @@ pub(crate) struct DeclaredColumn {
     pub type_position: Position,
     pub not_null: bool,
     pub generated: Option<Expr>,
+}
+
+/// `PRIMARY KEY (columns)`
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredKey {
+    pub columns: Vec<Name>,
+    pub position: Position,
 }
 
 /// `WATERMARK FOR column AS expr`

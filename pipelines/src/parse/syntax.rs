@@ -1,6 +1,8 @@
 //! The grammar of our statements; expressions, types and queries are sqlparser's.
 
-use super::ddl::{CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredWatermark, Name, SinkInput};
+use super::ddl::{
+    CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredKey, DeclaredWatermark, Name, SinkInput,
+};
 use super::{Words, foreign, lower_first};
 use datafusion::sql::sqlparser::ast::{Ident, Query};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -116,6 +118,18 @@ pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
+fn keyed(source: &mut CreateSource, key: DeclaredKey) -> Result<()> {
+    match &source.key {
+        Some(_) => Err(Error::user(format!("source \"{}\" has two primary keys", source.name.value))
+            .with_hint("Write one PRIMARY KEY (...) with all of its columns.")
+            .at(key.position)),
+        None => {
+            source.key = Some(key);
+            Ok(())
+        }
+    }
+}
+
 struct Grammar<'a> {
     parser: Parser<'a>,
     words: &'a Words,
@@ -162,7 +176,7 @@ impl<'a> Grammar<'a> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.name()?;
         let mut source =
-            CreateSource { name, if_not_exists, columns: Vec::new(), watermark: None, options: Vec::new() };
+            CreateSource { name, if_not_exists, columns: Vec::new(), watermark: None, key: None, options: Vec::new() };
         if self.parser.consume_token(&Token::LParen) {
             loop {
                 self.source_item(&mut source)?;
@@ -182,9 +196,20 @@ impl<'a> Grammar<'a> {
     }
 
     fn source_item(&mut self, source: &mut CreateSource) -> Result<()> {
-        if self.peek("PRIMARY") || self.peek("UNIQUE") || self.peek("CONSTRAINT") || self.peek("FOREIGN") {
-            let error = Error::user("PRIMARY KEY of a source is not supported yet");
-            return Err(self.here(error).with_hint("Without it every record is an insertion; leave the clause out."));
+        if self.peek("PRIMARY") {
+            let position = self.primary_key()?;
+            self.expect_token(Token::LParen, "\"(\"")?;
+            let mut columns = vec![self.name()?];
+            while self.parser.consume_token(&Token::Comma) {
+                columns.push(self.name()?);
+            }
+            self.expect_token(Token::RParen, "\")\"")?;
+            self.not_enforced()?;
+            return keyed(source, DeclaredKey { columns, position });
+        }
+        if self.peek("UNIQUE") || self.peek("CONSTRAINT") || self.peek("FOREIGN") {
+            let error = Error::user("constraints of a source are not supported");
+            return Err(self.here(error).with_hint("A source may have a PRIMARY KEY (...); leave other clauses out."));
         }
         if self.peek("WATERMARK") && is_word(&self.parser.peek_nth_token(1).token, "FOR") {
             let at = self.position();
@@ -217,8 +242,9 @@ impl<'a> Grammar<'a> {
             } else if self.peek("AS") || self.peek("GENERATED") {
                 column.generated = Some(self.generated()?);
             } else if self.peek("PRIMARY") {
-                let error = Error::user("PRIMARY KEY of a source is not supported yet");
-                return Err(self.here(error).with_hint("Without it every record is an insertion; leave it out."));
+                let position = self.primary_key()?;
+                self.not_enforced()?;
+                keyed(source, DeclaredKey { columns: vec![column.name.clone()], position })?;
             } else if let Some((word, hint)) = self.constraint() {
                 let error = Error::user(format!("{word} of a column is not supported"));
                 return Err(self.here(error).with_hint(hint));
@@ -227,6 +253,23 @@ impl<'a> Grammar<'a> {
             }
         }
         source.columns.push(column);
+        Ok(())
+    }
+
+    /// `PRIMARY KEY`, and where it stands.
+    fn primary_key(&mut self) -> Result<Position> {
+        let position = self.position();
+        self.expect("PRIMARY")?;
+        self.expect("KEY")?;
+        Ok(position)
+    }
+
+    /// `NOT ENFORCED`, which says nothing here: the records decide.
+    fn not_enforced(&mut self) -> Result<()> {
+        if self.peek("NOT") && is_word(&self.parser.peek_nth_token(1).token, "ENFORCED") {
+            self.expect("NOT")?;
+            self.expect("ENFORCED")?;
+        }
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         doc: "Reads.",
         source: Some(SourceSpec {
             options: &[PATH, MODE],
-            formats: &["json", "csv", "parquet"],
+            formats: &["json", "csv", "parquet", "upsert", "debezium"],
             columns: None,
             bounded: |options| options.get("mode") == Some("bounded"),
             open: no_source,

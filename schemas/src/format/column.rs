@@ -143,7 +143,7 @@ impl Column {
     }
 
     /// Appends a place that holds nothing, whatever the column allows: only a NULL above may cover it.
-    fn push_blank(&mut self) {
+    pub(crate) fn push_blank(&mut self) {
         match &mut self.values {
             Values::Null => {}
             Values::Bool(values) => values.push(false),
@@ -390,18 +390,23 @@ fn push_struct(columns: &mut [Column], fields: &Fields, value: Value) -> Pushed 
 
 /// Appends a JSON value that stands inside another.
 fn push_json(column: &mut Column, value: &LazyValue) -> Pushed {
+    with_json(value, |value| column.push(value))
+}
+
+/// Has a JSON value taken.
+pub(crate) fn with_json(value: &LazyValue, take: impl FnOnce(Value) -> Pushed) -> Pushed {
     let raw = value.as_raw_str();
     match raw.as_bytes().first() {
         Some(b'"') => match value.as_str() {
-            Some(text) => column.push(Value::Text(text)),
+            Some(text) => take(Value::Text(text)),
             None => Err(Fault::because(format!("expected text, got {raw}"))),
         },
-        Some(b'{' | b'[') => column.push(Value::Nested(raw)),
-        Some(b'n') => column.push(Value::Null),
-        Some(b't') => column.push(Value::Bool(true)),
-        Some(b'f') => column.push(Value::Bool(false)),
+        Some(b'{' | b'[') => take(Value::Nested(raw)),
+        Some(b'n') => take(Value::Null),
+        Some(b't') => take(Value::Bool(true)),
+        Some(b'f') => take(Value::Bool(false)),
         _ => match Number::whole(raw) {
-            Some(number) => column.push(Value::Number(number)),
+            Some(number) => take(Value::Number(number)),
             None => Err(Fault::because(format!("expected a value, got {raw}"))),
         },
     }

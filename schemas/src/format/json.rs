@@ -6,8 +6,10 @@
 //! character, so a line's end needs no search of its own: the parser meets it. What lies deeper than a plain value
 //! (escapes, objects, lists) is given to `sonic-rs`, and so is a line that is no JSON, to say what is wrong with it.
 
+mod changelog;
 mod document;
 
+pub use changelog::{DEBEZIUM, UPSERT};
 pub use document::{Lines, to_lines};
 
 use super::rows::Rows;

@@ -1,8 +1,10 @@
 //! Formats: bytes to rows. A format knows nothing of where the bytes come from.
 
+pub mod avro;
 mod column;
 mod convert;
 pub mod csv;
+mod fit;
 pub mod json;
 mod registry;
 mod rows;
@@ -136,7 +138,7 @@ pub enum Framing {
 }
 
 /// All formats.
-pub const ALL: &[FormatSpec] = &[json::SPEC, csv::SPEC, PARQUET, ARROW];
+pub const ALL: &[FormatSpec] = &[json::SPEC, csv::SPEC, json::UPSERT, json::DEBEZIUM, avro::SPEC, PARQUET, ARROW];
 
 const PARQUET: FormatSpec = FormatSpec {
     name: "parquet",

@@ -2,13 +2,15 @@
 //!
 //! A record is pushed field by field and then either [ended](Rows::end_row) or [taken back](Rows::take_back) whole.
 
-use super::column::Column;
+use super::column::{Column, with_json};
 use super::value::{Fault, Value};
 use super::{BadRecord, DecodeRequest, Decoded, RAW_BYTES_MAX};
 use crate::error::Result;
 use arrow::array::new_null_array;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use sonic_rs::LazyValue;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -22,6 +24,8 @@ pub(crate) struct Rows {
     filled: usize,
     offsets: Vec<u64>,
     bad: Vec<BadRecord>,
+    /// Whether a row lacks what may not be NULL.
+    partial: bool,
     rows_before: usize,
 }
 
@@ -50,6 +54,7 @@ impl Rows {
             filled: 0,
             offsets: Vec::new(),
             bad: Vec::new(),
+            partial: false,
             rows_before: 0,
         })
     }
@@ -84,6 +89,32 @@ impl Rows {
             slot.column.truncate(0);
         }
         pushed.map_err(|fault| fault.within(self.schema.field(index).name()))
+    }
+
+    /// Gives field `index` of the record a JSON value.
+    pub(crate) fn put_json(&mut self, index: usize, value: &LazyValue) -> Result<(), Box<Fault>> {
+        with_json(value, |value| self.put(index, value))
+    }
+
+    /// Makes the record a row of which only the fields `key` are known, the others being NULL though they may not be.
+    pub(crate) fn end_key(&mut self, offset: u64, key: &[usize]) -> Result<(), Box<Fault>> {
+        for index in 0..self.slots.len() {
+            if key.contains(&index) {
+                if self.slots[index].filled_by != self.record {
+                    self.put(index, Value::Null)?;
+                }
+                continue;
+            }
+            let slot = &mut self.slots[index];
+            if slot.wanted {
+                slot.column.truncate(self.rows);
+                slot.column.push_blank();
+            }
+            self.partial |= slot.wanted && !self.schema.field(index).is_nullable();
+            slot.filled_by = self.record;
+        }
+        self.filled = self.slots.len();
+        self.end_row(offset)
     }
 
     /// Makes the record a row; fields without a value are NULL.
@@ -135,8 +166,15 @@ impl Rows {
         }
         self.rows_before = rows;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = match std::mem::take(&mut self.partial) {
+            false => self.schema.clone(),
+            true => {
+                let fields = self.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+                Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+            }
+        };
         Ok(Decoded {
-            rows: RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?,
+            rows: RecordBatch::try_new_with_options(schema, arrays, &options)?,
             diffs: None,
             offsets: std::mem::take(&mut self.offsets),
             bad: std::mem::take(&mut self.bad),

@@ -1,0 +1,247 @@
+//! A changelog out of records that say what becomes of the row with their key: the last row of each key is kept, so that
+//! it can be taken back when another comes in its place or when it is removed.
+//!
+//! Within an epoch the last record of a key counts. A record that says what is so already (a duplicate, the removal of a
+//! row that is not there) changes nothing. State goes when the row does; a source whose keys keep coming is not bounded.
+
+use crate::aggregate::emitted::Emitted;
+use crate::aggregate::keyed::Keys;
+use crate::aggregate::table::Grouping;
+use crate::operator::{Operator, Output, StateSize, Times};
+use crate::rows::Rows;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Result;
+
+/// Keeps the last row of each key. Its input is a batch whose differences say what each record does: `1` puts the row in
+/// the place of the one with its key, `-1` removes the one with its key. Port 0: every change, as a changelog.
+pub struct Upsert {
+    /// The columns of the key, then the others; each may be NULL, since nobody may want the values of a column.
+    schema: SchemaRef,
+    /// Where each column of `schema` is in the input.
+    positions: Vec<usize>,
+    /// Where each column of the input is in `schema`.
+    places: Vec<usize>,
+    key_columns: usize,
+    keys: Keys,
+    rows: Emitted,
+    arrived: Vec<Batch>,
+}
+
+impl Upsert {
+    /// Over rows of `schema`, unique by the columns `key`.
+    pub fn new(schema: &SchemaRef, key: &[usize]) -> Result<Upsert> {
+        let others = (0..schema.fields().len()).filter(|at| !key.contains(at));
+        let positions: Vec<usize> = key.iter().copied().chain(others).collect();
+        let mut places = vec![0; positions.len()];
+        positions.iter().enumerate().for_each(|(place, at)| places[*at] = place);
+        let fields: Vec<_> = positions.iter().map(|at| schema.field(*at).clone().with_nullable(true)).collect();
+        let columns =
+            key.iter().map(|at| Arc::new(Column::new(schema.field(*at).name(), *at)) as Arc<dyn PhysicalExpr>);
+        let grouping = Grouping::new(&columns.collect::<Vec<_>>(), &[], schema)?;
+        let types: Vec<DataType> = fields[key.len()..].iter().map(|field: &Field| field.data_type().clone()).collect();
+        Ok(Upsert {
+            schema: Arc::new(Schema::new(fields)),
+            positions,
+            places,
+            key_columns: key.len(),
+            keys: Keys::new(grouping)?,
+            rows: Emitted::new(types),
+            arrived: Vec::new(),
+        })
+    }
+
+    /// What arrived, as one batch with the key in front.
+    fn together(&mut self) -> Result<Option<Batch>> {
+        let arrived = std::mem::take(&mut self.arrived);
+        if arrived.is_empty() {
+            return Ok(None);
+        }
+        let (mut rows, mut diffs) = (Vec::new(), Vec::new());
+        for batch in &arrived {
+            let columns = self.positions.iter().map(|at| batch.rows.column(*at).clone()).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            rows.push(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+            diffs.extend((0..batch.num_rows()).map(|row| batch.diff(row)));
+        }
+        Ok(Some(Batch::changes(concat_batches(&self.schema, &rows)?, diffs.into())))
+    }
+
+    fn send(&self, change: crate::aggregate::emitted::Change, output: &mut Output) -> Result<()> {
+        let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? else { return Ok(()) };
+        let rows = batch.rows.project(&self.places)?;
+        output.send(0, Rows::unbounded(Batch { rows, diffs: batch.diffs }));
+        Ok(())
+    }
+}
+
+impl Operator for Upsert {
+    fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived.extend(rows.into_batch());
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        let Some(batch) = self.together()? else { return Ok(()) };
+        let (keys, values) = batch.rows.columns().split_at(self.key_columns);
+        let numbers = self.keys.number(keys, batch.num_rows())?;
+        // The last record of each key, in the order in which the keys came.
+        let last: BTreeMap<u32, usize> = numbers.iter().enumerate().map(|(row, number)| (*number, row)).collect();
+        let (mut there, mut at, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, row) in last {
+            if batch.diff(row) > 0 {
+                there.push(number);
+                at.push(row as u64);
+            } else {
+                gone.push(number);
+            }
+        }
+        let known = |numbers: &[u32], rows: &Emitted| -> Vec<u32> {
+            numbers.iter().copied().filter(|number| rows.rows().contains(*number)).collect()
+        };
+        let new: Vec<u32> = there.iter().copied().filter(|number| !self.rows.rows().contains(*number)).collect();
+        let leaving = known(&gone, &self.rows);
+        self.keys.hold(&new);
+        let removed = self.rows.withdraw(&leaving)?;
+        self.send(removed, output)?;
+        if !there.is_empty() {
+            let at = UInt64Array::from(at);
+            let values: Vec<ArrayRef> = values.iter().map(|c| take(c, &at, None)).collect::<Result<_, _>>()?;
+            let replaced = self.rows.replace(there, values)?;
+            self.send(replaced, output)?;
+        }
+        self.keys.release(&leaving);
+        if let Some(renamed) = self.keys.compact()? {
+            self.rows.rename(&renamed);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> StateSize {
+        let bytes = self.rows.rows().size() + self.keys.size();
+        StateSize { rows: self.rows.rows().len() as u64, bytes: bytes as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{AsArray, Int64Array, StringArray};
+    use arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
+    use thalweg_schemas::epoch::Watermark;
+
+    /// Value, key, and whether it is removed.
+    type Record = (i64, u8, bool);
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("value", DataType::Int64, false),
+            Field::new("key", DataType::Utf8, false),
+        ]))
+    }
+
+    fn batch(records: &[Record]) -> Batch {
+        let values = Int64Array::from_iter(records.iter().map(|(value, _, removed)| (!removed).then_some(*value)));
+        let keys = StringArray::from_iter_values(records.iter().map(|(_, key, _)| format!("key {key}")));
+        let lax =
+            Schema::new(schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>());
+        let rows = RecordBatch::try_new(Arc::new(lax), vec![Arc::new(values), Arc::new(keys)]).unwrap();
+        Batch::changes(
+            rows,
+            records.iter().map(|(_, _, removed)| if *removed { -1 } else { 1 }).collect::<Vec<i64>>().into(),
+        )
+    }
+
+    /// Runs one epoch; what it says, row by row.
+    fn epoch(operator: &mut Upsert, pieces: &[&[Record]]) -> Vec<(String, i64, i64)> {
+        let mut output = Output::default();
+        for piece in pieces {
+            operator.process(Epoch(1), Rows::unbounded(batch(piece)), &mut output).unwrap();
+        }
+        let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+        operator.finish_epoch(Epoch(1), times, &mut output).unwrap();
+        let mut said = Vec::new();
+        for (_, rows) in output.sent {
+            let batch = rows.into_batch().unwrap();
+            assert_eq!(batch.schema().field(0).name(), "value");
+            let values = batch.rows.column(0).as_primitive::<Int64Type>();
+            let keys = batch.rows.column(1).as_string::<i32>();
+            said.extend((0..batch.num_rows()).map(|r| (keys.value(r).to_string(), values.value(r), batch.diff(r))));
+        }
+        said
+    }
+
+    fn said(key: u8, value: i64, diff: i64) -> (String, i64, i64) {
+        (format!("key {key}"), value, diff)
+    }
+
+    #[test]
+    fn a_row_takes_the_place_of_the_one_with_its_key() {
+        let mut operator = Upsert::new(&schema(), &[1]).unwrap();
+        assert_eq!(epoch(&mut operator, &[&[(1, 1, false), (2, 2, false)]]), [said(1, 1, 1), said(2, 2, 1)]);
+        assert_eq!(epoch(&mut operator, &[&[(3, 1, false)]]), [said(1, 1, -1), said(1, 3, 1)]);
+        assert_eq!(epoch(&mut operator, &[&[(0, 2, true)]]), [said(2, 2, -1)]);
+        assert_eq!(operator.state().rows, 1);
+    }
+
+    #[test]
+    fn what_is_so_already_changes_nothing() {
+        let mut operator = Upsert::new(&schema(), &[1]).unwrap();
+        assert_eq!(epoch(&mut operator, &[&[(0, 7, true)]]), []);
+        assert_eq!(epoch(&mut operator, &[&[(1, 1, false)], &[(1, 1, false)]]), [said(1, 1, 1)]);
+        assert_eq!(epoch(&mut operator, &[&[(1, 1, false)]]), []);
+        assert_eq!(epoch(&mut operator, &[&[(2, 1, false), (0, 1, true), (1, 1, false)]]), []);
+    }
+
+    #[test]
+    fn keys_that_are_gone_leave_nothing() {
+        let mut operator = Upsert::new(&schema(), &[0]).unwrap();
+        let mut largest = 0;
+        for round in 0..20 {
+            let records: Vec<Record> = (0..1_000).map(|n| (round * 1_000 + n, 1, false)).collect();
+            epoch(&mut operator, &[&records]);
+            largest = largest.max(operator.keys.len());
+            let keys = Int64Array::from_iter_values(records.iter().map(|(value, ..)| *value));
+            let gone =
+                RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(StringArray::from(vec![""; 1_000]))]);
+            let gone = Batch::changes(gone.unwrap(), vec![-1; 1_000].into());
+            let mut output = Output::default();
+            operator.process(Epoch(1), Rows::unbounded(gone), &mut output).unwrap();
+            operator
+                .finish_epoch(Epoch(1), Times { before: Watermark::MIN, now: Watermark::MIN }, &mut output)
+                .unwrap();
+        }
+        assert_eq!(operator.state().rows, 0);
+        assert!(largest <= 4_000, "{largest} keys are kept");
+    }
+
+    proptest! {
+        #[test]
+        fn the_changes_add_up_to_the_last_row_of_each_key(
+            epochs in prop::collection::vec(prop::collection::vec((0..4i64, 0..5u8, any::<bool>()), 0..12), 0..12),
+        ) {
+            let mut operator = Upsert::new(&schema(), &[1]).unwrap();
+            let (mut sum, mut last) = (BTreeMap::new(), BTreeMap::new());
+            for records in epochs {
+                let (front, back) = records.split_at(records.len() / 2);
+                for (key, value, diff) in epoch(&mut operator, &[front, back]) {
+                    *sum.entry((key, value)).or_insert(0) += diff;
+                }
+                for (value, key, removed) in records {
+                    if removed { last.remove(&key) } else { last.insert(key, value) };
+                }
+                sum.retain(|_, times| *times != 0);
+                let expected: BTreeMap<_, _> = last.iter().map(|(k, v)| ((format!("key {k}"), *v), 1)).collect();
+                prop_assert_eq!(&sum, &expected);
+            }
+        }
+    }
+}
