@@ -1,6 +1,7 @@
 //! What a statement says about the topics to read and to write.
 
 use super::client::Cluster;
+use crate::schema_registry;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub(super) const SOURCE: &[OptionSpec] = &[
         required: false,
         doc: "How often new partitions and topics are looked for.",
     },
+    schema_registry::URL,
+    schema_registry::AUTH,
     PROPERTIES,
 ];
 

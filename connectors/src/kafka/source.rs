@@ -8,12 +8,14 @@ use super::options::SourceOptions;
 use super::partitions::Partitions;
 use super::replay::Replay;
 use super::scout::Scout;
+use crate::schema_registry;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::Result;
+use thalweg_schemas::format::SchemaRegistry;
 use thalweg_schemas::source::{Polled, Reader, Source, SourceRequest, Span};
 
 /// How long the end of a run waits for the last offsets to be told.
@@ -23,11 +25,13 @@ pub(super) fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
     let options = SourceOptions::read(&request)?;
     let client = Mutex::new(Some(Client::new(&options.cluster, &config(&options, 1, false))?));
     let (partitions, resumed, scout) = (Arc::default(), Mutex::default(), Mutex::default());
-    Ok(Arc::new(Topics { options, client, partitions, resumed, scout }))
+    let registry = schema_registry::from_options(&request.options)?;
+    Ok(Arc::new(Topics { options, registry, client, partitions, resumed, scout }))
 }
 
 struct Topics {
     options: SourceOptions,
+    registry: Option<Arc<dyn SchemaRegistry>>,
     /// The scout's client until it starts; made when the source is opened, so that a wrong configuration is found then.
     client: Mutex<Option<Client>>,
     partitions: Arc<Partitions>,
@@ -56,6 +60,10 @@ impl Source for Topics {
 
     fn replayable(&self) -> bool {
         true
+    }
+
+    fn schema_registry(&self) -> Option<Arc<dyn SchemaRegistry>> {
+        self.registry.clone()
     }
 
     fn resume(&self, done: &[Span]) -> Result<()> {

@@ -83,3 +83,14 @@ fn the_example_of_a_test_can_be_read() {
         assert_eq!(steps.len(), 6);
     }
 }
+
+#[test]
+fn the_examples_of_formats_compile() {
+    let document = std::fs::read_to_string("../docs/formats.md").unwrap();
+    let texts = [text("docs/formats.md", &blocks(&document, "sql").join("\n"))];
+    compiled_with(&texts, thalweg_connectors::ALL)
+        .unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
+    for format in thalweg_schemas::format::ALL {
+        assert!(document.contains(&format!("`{}`", format.name)), "docs/formats.md does not name {}", format.name);
+    }
+}

@@ -316,10 +316,17 @@ fn decode_one(decoder: &mut RecordDecoder, number: u32, record: &[u8]) -> Result
     guarded(|| {
         let wrong = |error| format!("not valid Avro: {error}");
         decoder.decode(&head).map_err(wrong)?;
-        match decoder.decode(record).map_err(wrong)? {
+        let room = decoder.capacity();
+        let used = decoder.decode(record);
+        // What is behind the record was taken for another one.
+        if decoder.capacity() < room && !matches!(used, Ok(used) if used == record.len())
+            || decoder.capacity() + 1 < room
+        {
+            return Err("bytes are left over behind the record".to_string());
+        }
+        match used.map_err(wrong)? {
             used if used == record.len() && used > 0 => Ok(()),
-            0 => Err("not valid Avro: the record is cut off".to_string()),
-            used => Err(format!("{} bytes are left over behind the record", record.len() - used)),
+            _ => Err("not valid Avro: the record is cut off".to_string()),
         }
     })
 }
@@ -329,6 +336,10 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err("not valid Avro: its parts do not fit together".into()))
 }
+
+mod writing;
+
+pub(crate) use writing::AvroEncoder;
 
 #[cfg(test)]
 mod tests;

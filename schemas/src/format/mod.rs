@@ -4,12 +4,14 @@ pub mod avro;
 mod column;
 mod convert;
 pub mod csv;
+mod encode;
 mod fit;
 pub mod json;
 mod registry;
 mod rows;
 mod value;
 
+pub use encode::{ENCODINGS, EncodeRequest, Encoder, Records, encoder};
 pub use registry::{MAGIC, RegisteredSchema, SchemaRegistry, SchemaType, schema_id};
 
 use crate::error::Result;

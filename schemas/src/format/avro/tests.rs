@@ -136,7 +136,7 @@ fn what_cannot_be_read_is_a_bad_record_and_the_others_are_rows() {
     assert_eq!(orders(&decoded), [(100, 1, Some("a".to_string())), (107, 5, Some("e".to_string()))]);
     let bad: Vec<_> = decoded.bad.iter().map(|bad| (bad.offset, bad.reason.as_str())).collect();
     assert_eq!(bad.len(), 6, "{bad:?}");
-    assert_eq!(bad[1], (102, "2 bytes are left over behind the record"));
+    assert_eq!(bad[1], (102, "bytes are left over behind the record"));
     assert_eq!(bad[2], (103, "the message does not begin with the number of a schema"));
     assert_eq!(bad[3], (104, "schema 9 does not exist"));
     assert_eq!(bad[4], (105, "the message is empty"));
