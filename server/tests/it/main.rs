@@ -10,6 +10,7 @@ mod faults;
 mod http;
 mod http_source;
 mod in_process;
+mod kafka;
 mod outside_world;
 mod pgwire;
 mod python;
