@@ -18,7 +18,7 @@ pub(crate) const URL: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     default: None,
     required: false,
-    doc: "The address of a schema registry with Confluent's API, such as 'http://127.0.0.1:8081'; for avro and protobuf.",
+    doc: "The address of a schema registry with Confluent's API, such as 'http://127.0.0.1:8081', for format 'avro'.",
 };
 
 /// Who asks.

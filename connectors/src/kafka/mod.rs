@@ -29,7 +29,7 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
     }),
     sink: Some(SinkSpec {
         options: sink::SINK,
-        formats: &["json"],
+        formats: thalweg_schemas::format::ENCODINGS,
         takes_changelog: false,
         history: None,
         open: sink::open,

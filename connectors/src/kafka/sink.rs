@@ -4,6 +4,7 @@
 use super::client::{Cluster, lock};
 use super::outbox::{Clerk, Outbox, Outlet};
 use super::transactions::Transactions;
+use crate::schema_registry;
 use crate::text::TextFormat;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, ErrorKind, Result};
+use thalweg_schemas::format::{self, EncodeRequest, Records};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 use thalweg_schemas::sink::{Refused, Sink, SinkRequest, Writer};
 use thalweg_schemas::suggest::closest;
@@ -52,6 +54,8 @@ pub(super) const SINK: &[OptionSpec] = &[
         doc: "'exactly_once' writes each epoch as a transaction, which readers see whole if they read what is committed; \
               'at_least_once' writes without transactions, and after a crash some rows may be there twice.",
     },
+    schema_registry::URL,
+    schema_registry::AUTH,
     super::options::PROPERTIES,
 ];
 
@@ -80,12 +84,21 @@ pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
         let names = written.split(',').map(str::trim).filter(|name| !name.is_empty());
         names.map(|name| column(&request.schema, name, option, &owner)).collect()
     };
-    let encoder = Encoder { key: columns("key")?, headers: columns("headers")?, lines: Vec::new() };
+    let (key, headers) = (columns("key")?, columns("headers")?);
+    let format = request.options.get("format").unwrap_or("json").to_string();
+    let values = EncodeRequest {
+        schema: request.schema.clone(),
+        registry: schema_registry::from_options(&request.options)?,
+        subject: format!("{topic}-value"),
+    };
+    // What cannot be encoded is found now, and not when the first row is written.
+    format::encoder(&format, values.clone())?;
+    let encoding = Encoding { key, headers, format, values };
     let exactly_once = request.options.get("delivery") != Some("at_least_once");
     let name = format!("thalweg-{}-{}", request.lineage, request.name);
     // What is wrong with the configuration is found now, and not when the first row is written.
     cluster.config(DEFAULTS, &[]).create_native_config().map_err(|error| cluster.configuration(&error))?;
-    Ok(Arc::new(Topic { cluster, topic, name, encoder, exactly_once, missed: Arc::default() }))
+    Ok(Arc::new(Topic { cluster, topic, name, encoding, exactly_once, missed: Arc::default() }))
 }
 
 fn column(schema: &SchemaRef, name: &str, option: &str, owner: &str) -> Result<usize> {
@@ -103,7 +116,7 @@ struct Topic {
     topic: String,
     /// What names its writers, together with their numbers.
     name: String,
-    encoder: Encoder,
+    encoding: Encoding,
     exactly_once: bool,
     /// How often the topic was not there.
     missed: Arc<Mutex<u32>>,
@@ -117,7 +130,7 @@ impl Sink for Topic {
             true => Way::ExactlyOnce(Box::new(Transactions::new(cluster.clone(), &topic, name))),
             false => Way::AtLeastOnce(None),
         };
-        let (encoder, missed) = (self.encoder.clone(), self.missed.clone());
+        let (encoder, missed) = (Encoder::new(&self.encoding)?, self.missed.clone());
         Ok(Box::new(TopicWriter { cluster, topic, encoder, outbox: Outbox::default(), last: None, way, missed }))
     }
 }
@@ -248,23 +261,35 @@ fn deliver(outlet: &mut Option<Outlet>, cluster: &Cluster, topic: &str, outbox: 
 }
 
 /// Rows as messages.
-#[derive(Clone)]
 struct Encoder {
     key: Vec<usize>,
     headers: Vec<usize>,
-    lines: Vec<u8>,
+    values: Box<dyn format::Encoder>,
+    records: Records,
+}
+
+/// How rows become messages, as the statement says.
+struct Encoding {
+    key: Vec<usize>,
+    headers: Vec<usize>,
+    format: String,
+    values: EncodeRequest,
 }
 
 impl Encoder {
+    fn new(encoding: &Encoding) -> Result<Encoder> {
+        let Encoding { key, headers, format, values } = encoding;
+        let values = format::encoder(format, values.clone())?;
+        Ok(Encoder { key: key.clone(), headers: headers.clone(), values, records: Records::default() })
+    }
+
     fn encode(&mut self, rows: &RecordBatch, outbox: &mut Outbox) -> Result<()> {
-        self.lines.clear();
-        TextFormat::Json.append(&Batch::append(rows.clone()), &mut self.lines)?;
+        self.records.clear();
+        self.values.encode(rows, &mut self.records)?;
         let keys = self.keys(rows)?;
         let names: Vec<_> = self.headers.iter().map(|column| rows.schema_ref().field(*column).name()).collect();
         let headers: Vec<Texts> = self.headers.iter().map(|column| texts(rows, *column)).collect::<Result<_>>()?;
-        // JSON writes a line's end within a value as an escape, so each line is a row.
-        let values = self.lines.split(|byte| *byte == b'\n').take(rows.num_rows());
-        for (row, value) in values.enumerate() {
+        for (row, value) in self.records.iter().enumerate() {
             outbox.push(keys.as_ref().and_then(|keys| keys[row].as_deref()), Some(value));
             for (name, texts) in names.iter().zip(&headers) {
                 if let Some(text) = &texts[row] {
