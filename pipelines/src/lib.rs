@@ -22,3 +22,4 @@ pub use explain::explain;
 pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 pub use report::{render_errors, render_warnings};
 pub use statement::{Shown, Statement, Subscribe, parse_statement};
+pub use types::sql_type;

@@ -19,6 +19,8 @@ pub enum Statement {
     Show(Shown),
     /// `EXPLAIN name`, the dataflow of a view.
     ExplainView(String),
+    /// `DESCRIBE name`, the columns of a relation: the schema, if one was written, and the name.
+    Describe(Option<String>, String),
 }
 
 /// `SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true)]`
@@ -60,6 +62,9 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
     if is(0, "SUBSCRIBE") {
         return subscribe(&whole, tokens).map(Statement::Subscribe);
     }
+    if is(0, "SHOW") && is(1, "MATERIALIZED") && is(2, "VIEWS") && tokens.len() == 3 {
+        return Ok(Statement::Show(Shown::Views));
+    }
     if is(0, "SHOW") && tokens.len() == 2 {
         let shown =
             [("SOURCES", Shown::Sources), ("VIEWS", Shown::Views), ("SINKS", Shown::Sinks), ("ALERTS", Shown::Alerts)];
@@ -70,6 +75,11 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
     let dotted = tokens.iter().skip(2).step_by(2).all(|t| t.token == Token::Period);
     if is(0, "EXPLAIN") && dotted && !names.is_empty() && 2 * names.len() == tokens.len() {
         return Ok(names.into_iter().last().map_or_else(query, Statement::ExplainView));
+    }
+    if (is(0, "DESCRIBE") || is(0, "DESC")) && dotted && !names.is_empty() && 2 * names.len() == tokens.len() {
+        let mut names = names.into_iter().rev();
+        let last = names.next();
+        return Ok(last.map_or_else(query, |name| Statement::Describe(names.next(), name)));
     }
     Ok(query())
 }
@@ -146,6 +156,9 @@ mod tests {
         assert_eq!(parse("SHOW TABLES"), Statement::Query("SHOW TABLES".into()));
         assert_eq!(parse("EXPLAIN latency"), Statement::ExplainView("latency".into()));
         assert_eq!(parse("explain public.\"Latency\""), Statement::ExplainView("Latency".into()));
+        assert_eq!(parse("DESCRIBE latency"), Statement::Describe(None, "latency".into()));
+        assert_eq!(parse("desc thalweg.views;"), Statement::Describe(Some("thalweg".into()), "views".into()));
+        assert_eq!(parse("SHOW MATERIALIZED VIEWS"), Statement::Show(Shown::Views));
         assert!(matches!(parse("EXPLAIN SELECT 1"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 1; SELECT 2"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 'open"), Statement::Query(_)));

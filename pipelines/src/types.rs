@@ -73,6 +73,20 @@ pub(crate) fn sql_names(message: &str) -> String {
     NAMES.iter().fold(message.to_string(), |text, (arrow, sql)| text.replace(arrow, sql))
 }
 
+/// A type of Arrow as a column of that type is declared.
+pub fn sql_type(data_type: &Arrow) -> String {
+    match data_type {
+        Arrow::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        Arrow::Timestamp(_, zone) => if zone.is_some() { "TIMESTAMPTZ" } else { "TIMESTAMP" }.to_string(),
+        Arrow::List(element) => format!("{}[]", sql_type(element.data_type())),
+        Arrow::Struct(fields) => {
+            let fields = fields.iter().map(|field| format!("{} {}", field.name(), sql_type(field.data_type())));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => sql_names(&other.to_string()),
+    }
+}
+
 fn decimal(info: &ExactNumberInfo) -> Result<Arrow> {
     let (precision, scale) = match info {
         ExactNumberInfo::None => (u64::from(DECIMAL128_MAX_PRECISION), 10),

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::view::Snapshot;
-use thalweg_pipelines::query::{PUBLIC, Pinned, SYSTEM};
+use thalweg_operators::plan::Plan;
+use thalweg_pipelines::query::{AllTime, PUBLIC, Pinned, SYSTEM};
 use thalweg_pipelines::{Declaration, DeclarationKind, Program};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
@@ -143,6 +144,21 @@ impl Pinned for SessionRelations {
             DeclarationKind::Sink { history, .. } => history.as_ref().map(PathBuf::from),
             _ => None,
         }
+    }
+
+    fn all_time(&self, view: &str) -> Option<AllTime> {
+        let Program { dataflow, declarations, .. } = &*self.relations.program;
+        let view = dataflow.views.iter().find(|plan| plan.name == view)?;
+        let reads_it = |plan: &Plan| matches!(plan, Plan::View { name, .. } if *name == view.name);
+        let has_history = |name: &str| {
+            declarations
+                .iter()
+                .any(|d| d.name == name && matches!(&d.kind, DeclarationKind::Sink { history: Some(_), .. }))
+        };
+        let sink = dataflow.sinks.iter().find(|sink| reads_it(&sink.plan) && has_history(&sink.name))?;
+        let schema = view.plan.schema();
+        let key = view.key.as_ref().map(|key| key.iter().map(|at| schema.field(*at).name().clone()).collect());
+        Some(AllTime { sink: sink.name.clone(), key })
     }
 
     fn query_of(&self, schema: &str, table: &str) -> Option<String> {

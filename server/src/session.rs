@@ -4,9 +4,9 @@ use crate::client_queries;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
-use crate::sql_error::{self, NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, SchemaRef};
+use crate::sql_error::{self, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
@@ -20,10 +20,11 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session};
-use thalweg_pipelines::{Shown, Statement, Subscribe, parse_statement};
+use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, with_all_time};
+use thalweg_pipelines::{Shown, Statement, Subscribe, parse_statement, sql_type};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
+use thalweg_schemas::suggest::closest;
 
 /// How many plans a session keeps; when there are more, it begins anew.
 const PLANS_MAX: usize = 256;
@@ -78,7 +79,7 @@ impl Sessions {
             // Readers share the machine with the engine: one query takes one core at most.
             options.execution.target_partitions = 1;
         }
-        Ok(Session { sessions: self.clone(), relations, context, plans: Mutex::default() })
+        Ok(Session { sessions: self.clone(), relations, context, plans: Mutex::default(), named: Mutex::default() })
     }
 
     /// A session that somebody has used before, or a new one.
@@ -109,6 +110,8 @@ pub struct Session {
     relations: Arc<SessionRelations>,
     context: SessionContext,
     plans: Mutex<BTreeMap<String, Arc<Prepared>>>,
+    /// What was prepared under a name.
+    named: Mutex<BTreeMap<String, Arc<Prepared>>>,
 }
 
 /// A planned query.
@@ -161,7 +164,32 @@ impl Session {
             Statement::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
             Statement::Show(shown) => Ok(Request::Query(self.prepare(listing(shown)).await?)),
             Statement::ExplainView(view) => Ok(Request::Query(self.explain_view(&view)?)),
+            Statement::Describe(schema, name) => {
+                Ok(Request::Query(self.describe(schema.as_deref().unwrap_or(PUBLIC), &name)?))
+            }
         }
+    }
+
+    /// What was prepared under `name`.
+    pub fn named(&self, name: &str) -> Option<Arc<Prepared>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Keeps a query under a name that is not in use.
+    pub fn keep_named(&self, name: &str, prepared: Arc<Prepared>) -> SqlResult<()> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.contains_key(name) {
+            let error = SqlError::user("42P05", format!("prepared statement \"{name}\" exists already"));
+            return Err(error.with_hint("DEALLOCATE it first, or take another name."));
+        }
+        named.insert(name.to_string(), prepared);
+        Ok(())
+    }
+
+    /// Forgets what was prepared under `name`, or all of it.
+    pub fn forget_named(&self, name: Option<&str>) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.retain(|known, _| name.is_some_and(|name| known != name));
     }
 
     /// What DataFusion needs to plan.
@@ -271,11 +299,38 @@ impl Session {
     fn explain_view(&self, view: &str) -> SqlResult<Arc<Prepared>> {
         let text = thalweg_pipelines::explain(&self.relations().program, Some(view))?;
         let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
-        let batch = RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?;
-        let plan = self.context.read_batch(batch).map_err(|error| self.explain(&error, view))?.into_unoptimized_plan();
+        self.known(view, RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?)
+    }
+
+    /// The columns of a relation, one a row.
+    fn describe(&self, schema: &str, name: &str) -> SqlResult<Arc<Prepared>> {
+        let Some(columns) = self.relations().schema_of(schema, name) else {
+            let error = SqlError::user(NO_TABLE, format!("relation \"{name}\" does not exist"));
+            let names = self.names();
+            return Err(match closest(name, names.iter().map(String::as_str)) {
+                Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+                None => error.with_hint("SHOW VIEWS lists what can be queried."),
+            });
+        };
+        let column = |of: &dyn Fn(&Field) -> String| -> ArrayRef {
+            Arc::new(columns.fields().iter().map(|field| Some(of(field))).collect::<StringArray>())
+        };
+        let nullable: ArrayRef =
+            Arc::new(columns.fields().iter().map(|f| Some(f.is_nullable())).collect::<BooleanArray>());
+        let batch = RecordBatch::try_from_iter([
+            ("column", column(&|field| field.name().clone())),
+            ("type", column(&|field| sql_type(field.data_type()))),
+            ("nullable", nullable),
+        ]);
+        self.known(name, batch.map_err(Error::from)?)
+    }
+
+    /// A statement whose answer is known.
+    fn known(&self, text: &str, batch: RecordBatch) -> SqlResult<Arc<Prepared>> {
+        let plan = self.context.read_batch(batch).map_err(|error| self.explain(&error, text))?.into_unoptimized_plan();
         let schema = Arc::new(plan.schema().as_arrow().clone());
         Ok(Arc::new(Prepared {
-            text: view.to_string(),
+            text: text.to_string(),
             work: Work::Plan(Box::new(plan)),
             views: vec![],
             parameters: vec![],
@@ -292,6 +347,7 @@ impl Session {
     /// Plans as DataFusion reads it; what only PostgreSQL's clients write is rewritten first.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, DataFusionError> {
         let state = self.context.state();
+        let text = &with_all_time(text);
         if mentions_catalog(text) {
             return self.plan_rewritten(&state, text).await;
         }

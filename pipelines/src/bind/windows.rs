@@ -9,7 +9,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
-    TableAlias, TableFactor, VisitMut, VisitorMut, With,
+    TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, With,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -44,10 +44,25 @@ pub(crate) fn extract(
     knows: &dyn Fn(&str) -> bool,
     words: &Words,
 ) -> Result<Vec<WindowCall>> {
+    let _ = query.visit(&mut DollarQuotes);
     let mut extractor = Extractor { knows, words, around: Vec::new(), calls: Vec::new() };
     match query.visit(&mut extractor) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(extractor.calls),
+    }
+}
+
+/// A text in dollars is one in quotes, wherever one can stand.
+struct DollarQuotes;
+
+impl VisitorMut for DollarQuotes {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if let Value::DollarQuotedString(text) = &value.value {
+            value.value = Value::SingleQuotedString(text.value.clone());
+        }
+        ControlFlow::Continue(())
     }
 }
 

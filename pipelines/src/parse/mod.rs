@@ -175,7 +175,7 @@ fn position(file: &Arc<str>, span: Span) -> Position {
     Position { file: file.clone(), line: span.start.line.max(1), column: span.start.column.max(1), width: width.max(1) }
 }
 
-fn byte_of(text: &str, location: Location) -> usize {
+pub(crate) fn byte_of(text: &str, location: Location) -> usize {
     let line_index = usize::try_from(location.line.saturating_sub(1)).unwrap_or(usize::MAX);
     let start: usize = text.split_inclusive('\n').take(line_index).map(str::len).sum();
     let column = usize::try_from(location.column.saturating_sub(1)).unwrap_or(usize::MAX);

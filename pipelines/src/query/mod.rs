@@ -1,9 +1,11 @@
 //! Ad-hoc SQL over snapshots: a DataFusion session whose tables are the relations of a running engine.
 
+mod all_time;
 mod history;
 mod table;
 mod windows;
 
+pub use all_time::{AllTime, with_all_time};
 pub use windows::{plan, plan_statement};
 
 use crate::registry;
@@ -37,6 +39,8 @@ pub trait Pinned: Send + Sync + Debug {
     fn scan(&self, schema: &str, table: &str) -> Result<Vec<RecordBatch>>;
     /// For a sink whose history can be queried, its Parquet folder, partitioned as Hive does it.
     fn history(&self, schema: &str, table: &str) -> Option<PathBuf>;
+    /// For a materialized view that a sink keeps the history of, where that is and how its rows are told apart.
+    fn all_time(&self, view: &str) -> Option<AllTime>;
     /// For a plain view, the text of its query.
     fn query_of(&self, schema: &str, table: &str) -> Option<String>;
 }
@@ -49,6 +53,7 @@ pub fn session(pinned: Arc<dyn Pinned>) -> SessionContext {
         // Names are distinct, and a catalog in memory takes any schema.
         let _ = catalog.register_schema(&name, schema);
     }
+    let _ = catalog.register_schema(all_time::ALL_TIME, Arc::new(all_time::AllTimeSchema { pinned }));
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_string(), Arc::new(catalog));
     let mut state = registry::base().clone();

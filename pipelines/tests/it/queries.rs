@@ -6,7 +6,7 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
 use std::path::PathBuf;
 use std::sync::Arc;
-use thalweg_pipelines::query::{Pinned, session};
+use thalweg_pipelines::query::{AllTime, Pinned, session};
 use thalweg_schemas::error::Result;
 
 #[derive(Debug)]
@@ -45,6 +45,10 @@ impl Pinned for Fixed {
 
     fn history(&self, _schema: &str, table: &str) -> Option<PathBuf> {
         (table == "history").then(|| self.history.clone())
+    }
+
+    fn all_time(&self, _view: &str) -> Option<AllTime> {
+        None
     }
 
     fn query_of(&self, _schema: &str, table: &str) -> Option<String> {

@@ -7,6 +7,7 @@ mod copy;
 mod cursor;
 mod errors;
 mod extended;
+mod prepared;
 mod settings;
 mod simple;
 mod startup;

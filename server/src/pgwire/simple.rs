@@ -90,7 +90,12 @@ where
 {
     let session = &connection.session;
     match statement {
-        Statement::Query(prepared) => {
+        Statement::Query(_) | Statement::Execute(..) => {
+            let (prepared, parameters) = match statement {
+                Statement::Query(prepared) => (prepared, parameters),
+                Statement::Execute(prepared, values) => (prepared, values.clone()),
+                other => return Err(errors::internal(format!("rows of {other:?}"))),
+            };
             let asked = connection.cancel.listen();
             let work = session.execute(prepared, parameters);
             let outcome = match settings::statement_timeout(client) {
@@ -144,6 +149,14 @@ where
                 Some(name) => drop(cursors.remove(name).ok_or_else(|| cursor::missing(name))?),
             }
             Ok(Response::Execution(Tag::new("CLOSE CURSOR")))
+        }
+        Statement::Prepare(name, prepared) => {
+            session.keep_named(name, prepared.clone()).map_err(errors::plain)?;
+            Ok(Response::Execution(Tag::new("PREPARE")))
+        }
+        Statement::Deallocate(name) => {
+            session.forget_named(name.as_deref());
+            Ok(Response::Execution(Tag::new(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })))
         }
         Statement::Set(name, value) => {
             if let Some(told) = settings::set(client, name, value.as_deref()) {

@@ -1,9 +1,11 @@
 //! What a statement is: a query, or one of the few that only concern the connection.
 
+use super::prepared;
 use crate::session::{Prepared, Request, Session};
 use crate::sql_error::{NOT_SUPPORTED, SYNTAX, SqlError, SqlResult};
 use crate::subscription;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 use thalweg_pipelines::Subscribe;
 
@@ -23,6 +25,12 @@ pub enum Statement {
     Fetch(String, Option<usize>),
     /// `CLOSE cursor`; without a name: all of them.
     Close(Option<String>),
+    /// `PREPARE name AS query`
+    Prepare(String, Arc<Prepared>),
+    /// `EXECUTE name (values)`
+    Execute(Arc<Prepared>, Vec<ScalarValue>),
+    /// `DEALLOCATE name`; without a name: all of them.
+    Deallocate(Option<String>),
     /// `COPY (..) TO STDOUT`
     Copy(Box<Statement>, CopyFormat),
     /// `SET name = value`; without a value: the default.
@@ -67,7 +75,15 @@ impl Statement {
             "SAVEPOINT" => Ok(Statement::Accepted("SAVEPOINT")),
             "RELEASE" => Ok(Statement::Accepted("RELEASE")),
             "DISCARD" => Ok(Statement::Accepted("DISCARD ALL")),
-            "DEALLOCATE" => Ok(Statement::Accepted("DEALLOCATE")),
+            "PREPARE" => prepared::prepare(session, words).await,
+            "EXECUTE" => prepared::execute(session, words).await,
+            "DEALLOCATE" => Ok(Statement::Deallocate(
+                match words.name() {
+                    Some(word) if word == "prepare" => words.name(),
+                    name => name,
+                }
+                .filter(|name| name != "all"),
+            )),
             "LISTEN" => Ok(Statement::Accepted("LISTEN")),
             "UNLISTEN" => Ok(Statement::Accepted("UNLISTEN")),
             "SET" => set(words),
@@ -83,7 +99,7 @@ impl Statement {
             "SHOW" => {
                 let setting = words.rest.trim().to_ascii_lowercase();
                 match setting.as_str() {
-                    "sources" | "views" | "sinks" | "alerts" => query(session, text).await,
+                    "sources" | "views" | "materialized views" | "sinks" | "alerts" => query(session, text).await,
                     "tables" => query(session, TABLES).await,
                     _ => Ok(Statement::ShowSetting(setting)),
                 }
@@ -95,7 +111,7 @@ impl Statement {
     /// The columns of what it answers; `None` where only running it tells.
     pub fn schema(&self) -> Option<SchemaRef> {
         match self {
-            Statement::Query(prepared) => Some(prepared.schema.clone()),
+            Statement::Query(prepared) | Statement::Execute(prepared, _) => Some(prepared.schema.clone()),
             Statement::Subscribe(_, schema) => Some(schema.clone()),
             Statement::ShowSetting(name) => {
                 Some(Arc::new(Schema::new(vec![Field::new(name.replace(' ', "_"), DataType::Utf8, false)])))
@@ -205,8 +221,8 @@ async fn copy(session: &Session, text: &str, words: Words<'_>) -> SqlResult<Stat
 }
 
 /// The words of a statement, quoted names being one.
-struct Words<'a> {
-    rest: &'a str,
+pub(super) struct Words<'a> {
+    pub(super) rest: &'a str,
 }
 
 impl<'a> Words<'a> {
@@ -222,13 +238,13 @@ impl<'a> Words<'a> {
     }
 
     /// The next word as a name: folded to lower case unless it is quoted.
-    fn name(&mut self) -> Option<String> {
+    pub(super) fn name(&mut self) -> Option<String> {
         let word = self.next()?;
         Some(if word.starts_with('"') { unquote(word) } else { word.to_ascii_lowercase() })
     }
 }
 
-fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(word.len())?;
     (start.eq_ignore_ascii_case(word) && rest.starts_with(char::is_whitespace)).then_some(rest)
 }

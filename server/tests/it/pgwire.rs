@@ -36,6 +36,75 @@ fn prepared_statements_take_parameters() {
     });
 }
 
+/// The rows of a text in the simple protocol, cells parted by `|`.
+async fn simple(client: &Client, text: &str) -> Vec<String> {
+    let messages = client.simple_query(text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+    let rows = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL")).collect::<Vec<_>>().join("|"))
+        }
+        _ => None,
+    });
+    rows.collect()
+}
+
+#[test]
+fn statements_are_prepared_by_name_in_sql() {
+    with_client(async |client| {
+        let prepare =
+            "PREPARE of_item (text, int) AS SELECT item, orders FROM per_item WHERE item = $1 AND orders > $2";
+        simple(&client, prepare).await;
+        assert_eq!(simple(&client, "EXECUTE of_item('tea', 1 + 1); EXECUTE of_item('cake', 5)").await, ["tea|3"]);
+        let row = client.query_one("EXECUTE of_item('cake', 0)", &[]).await.unwrap();
+        assert_eq!((row.get::<_, String>(0), row.get::<_, i64>(1)), ("cake".to_string(), 1));
+        for (text, code) in [
+            (prepare, "42P05"),
+            ("EXECUTE of_item('tea')", "42601"),
+            ("EXECUTE of_item('tea', 'x')", "22023"),
+            ("EXECUTE nothing", "26000"),
+            ("PREPARE broken SELECT 1", "42601"),
+        ] {
+            let error = client.simple_query(text).await.unwrap_err();
+            assert_eq!(error.code().map(|code| code.code()), Some(code), "{text}: {error:?}");
+        }
+        simple(&client, "DEALLOCATE PREPARE of_item; PREPARE one AS SELECT 1; DEALLOCATE ALL").await;
+        assert!(client.simple_query("EXECUTE of_item('tea', 1)").await.is_err());
+        assert!(client.simple_query("EXECUTE one").await.is_err());
+    });
+}
+
+#[test]
+fn relations_are_listed_described_and_explained() {
+    with_client(async |client| {
+        let described = ["item|TEXT|t", "orders|BIGINT|f", "revenue|DOUBLE|t"];
+        assert_eq!(simple(&client, "DESCRIBE per_item").await, described);
+        assert_eq!(simple(&client, "DESC public.per_item;").await, described);
+        assert_eq!(simple(&client, "SHOW SOURCES").await.len(), 1);
+        assert_eq!(simple(&client, "SHOW VIEWS").await.len(), 3);
+        assert_eq!(simple(&client, "SHOW MATERIALIZED VIEWS").await.len(), 3);
+        assert!(simple(&client, "SHOW SINKS").await.is_empty() && simple(&client, "SHOW ALERTS").await.is_empty());
+        assert!(simple(&client, "EXPLAIN per_item").await[0].starts_with("materialized view per_item: changelog"));
+        let error = client.simple_query("DESCRIBE per_itm").await.unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().hint(), Some("Did you mean \"per_item\"?"));
+    });
+}
+
+#[test]
+fn texts_stand_in_dollars_and_windows_in_queries() {
+    with_client(async |client| {
+        let text = "SELECT $$it's$$, interval $$1 day$$ = interval '24 hours', $tag$a;b$tag$";
+        assert!(simple(&client, text).await[0].starts_with("it's|"));
+        let windows = "SELECT window_end, count(*) FROM TUMBLE(sold, ts, interval $$2 seconds$$) GROUP BY 1 ORDER BY 1";
+        assert_eq!(
+            simple(&client, windows).await,
+            ["2026-01-01 00:00:02.000000|1", "2026-01-01 00:00:04.000000|1", "2026-01-01 00:00:06.000000|1"]
+        );
+        let rows =
+            client.query("SELECT item FROM TUMBLE(sold, ts, INTERVAL '1 minute') WHERE price > $1", &[&5.0]).await;
+        assert_eq!(rows.unwrap().len(), 1);
+    });
+}
+
 #[test]
 fn errors_have_their_code_place_and_hint() {
     with_client(async |client| {
