@@ -30,6 +30,27 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock that does not begin before a time: a run that goes on from an earlier one must not repeat its epochs, even if
+/// the wall clock was set back in between.
+pub(crate) struct NotBefore {
+    clock: Arc<dyn Clock>,
+    ahead_ns: i64,
+}
+
+impl NotBefore {
+    /// `clock`, set forward if it is before `start_ns`.
+    pub fn wrap(clock: Arc<dyn Clock>, start_ns: i64) -> Arc<dyn Clock> {
+        let ahead_ns = start_ns.saturating_sub(clock.now_ns());
+        if ahead_ns > 0 { Arc::new(NotBefore { clock, ahead_ns }) } else { clock }
+    }
+}
+
+impl Clock for NotBefore {
+    fn now_ns(&self) -> i64 {
+        self.clock.now_ns().saturating_add(self.ahead_ns)
+    }
+}
+
 /// A clock that stands until it is moved.
 #[derive(Default)]
 pub struct VirtualClock {

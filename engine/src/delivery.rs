@@ -3,6 +3,7 @@
 //! What waits in the queues is counted in bytes; when it is too much, the workers stop asking the sources (see
 //! `worker.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
 
+use crate::durability::Durability;
 use crate::ledger::{Ledger, lock};
 use crate::status::DeadLetter;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -26,7 +27,17 @@ const QUIET: Duration = Duration::from_secs(1);
 enum Order {
     Write(Epoch, Batch),
     Commit(Epoch),
+    Flush(Epoch),
     Finish,
+}
+
+/// What a writer's thread must know of the run's durability.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub durability: Arc<Durability>,
+    pub worker: usize,
+    /// Rows of epochs up to this one are visible outside already.
+    pub visible: Epoch,
 }
 
 /// One worker's way to one sink.
@@ -73,10 +84,11 @@ impl Delivery {
         all: QueuedBytes,
         stopping: Arc<AtomicBool>,
         tick_ns: i64,
+        gate: Option<Gate>,
     ) -> Result<(Delivery, JoinHandle<()>)> {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
-        let mut desk = Desk { writer, queue: queue.clone(), stopping, tick_ns, epoch: Epoch(0) };
+        let mut desk = Desk { writer, queue: queue.clone(), stopping, tick_ns, epoch: Epoch(0), gate };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
         let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
         let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
@@ -90,6 +102,11 @@ impl Delivery {
             self.send(Order::Write(epoch, batch));
         }
         self.send(Order::Commit(epoch));
+    }
+
+    /// Everything up to `epoch` is about to become part of a checkpoint.
+    pub fn flush(&self, epoch: Epoch) {
+        self.send(Order::Flush(epoch));
     }
 
     fn send(&self, order: Order) {
@@ -112,6 +129,7 @@ struct Desk {
     tick_ns: i64,
     /// The epoch that an order named last.
     epoch: Epoch,
+    gate: Option<Gate>,
 }
 
 impl Desk {
@@ -127,7 +145,7 @@ impl Desk {
             };
             committed = match order {
                 Order::Commit(epoch) => Some(epoch),
-                Order::Write(..) | Order::Finish => None,
+                Order::Write(..) | Order::Flush(_) | Order::Finish => None,
             };
             if let Order::Write(epoch, _) | Order::Commit(epoch) = &order {
                 self.epoch = *epoch;
@@ -141,7 +159,7 @@ impl Desk {
                 Order::Write(_, batch) => batch.num_rows() as u64,
                 _ => 0,
             };
-            let done = self.carry_out(&order);
+            let done = if self.may(&order) { self.carry_out(&order) } else { Ok(()) };
             self.queue.remove(bytes);
             match done {
                 Ok(()) => {
@@ -156,6 +174,18 @@ impl Desk {
             if last {
                 return;
             }
+        }
+    }
+
+    /// Whether an order is to be carried out: not what is visible outside already, and nothing of an epoch that is not
+    /// durable, which is waited for.
+    fn may(&self, order: &Order) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        match order {
+            Order::Write(epoch, _) | Order::Commit(epoch) if *epoch <= gate.visible => false,
+            Order::Write(epoch, _) | Order::Commit(epoch) | Order::Flush(epoch) => gate.durability.wait_for(epoch.0),
+            // After a crash there is no orderly end.
+            Order::Finish => !gate.durability.is_over(),
         }
     }
 
@@ -189,11 +219,15 @@ impl Desk {
             let result = match order {
                 Order::Write(epoch, batch) => self.writer.write(*epoch, batch),
                 Order::Commit(epoch) => self.writer.commit(*epoch),
+                Order::Flush(epoch) => self.writer.flush(*epoch),
                 Order::Finish => self.writer.finish(),
             };
             let error = match result {
                 Ok(()) => {
                     lock(&self.book().last_error).take();
+                    if let (Order::Flush(epoch), Some(gate)) = (order, &self.gate) {
+                        gate.durability.flushes.flushed(self.queue.sink, gate.worker, epoch.0);
+                    }
                     return Ok(());
                 }
                 Err(error) if error.kind == ErrorKind::Retry => error,

@@ -1,7 +1,10 @@
 //! A run, from the outside: started from a plan, looked at while it runs, stopped or waited for.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, NotBefore};
 use crate::delivery::QueuedBytes;
+use crate::durability::recover::Recovered;
+use crate::durability::storage::Storage;
+use crate::durability::{CheckpointStatus, recovery};
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
@@ -9,7 +12,7 @@ use crate::status::{DeadLetter, LateRow, LatencyStatus, OperatorStatus, Status, 
 use crate::turns::{Free, Turns};
 use crate::view::published::PublishedView;
 use crate::view::{Snapshot, Subscription};
-use crate::worker::{Job, Share, run};
+use crate::worker::{Job, Past, Share, run};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +25,17 @@ use thalweg_schemas::sink::{Sink, SinkRequest};
 use thalweg_schemas::source::{Source, SourceRequest};
 use thalweg_schemas::table::{Metadata, Origin, schema_of};
 use timely::communication::WorkerGuards;
+
+/// What a run is surrounded by.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Decides which worker moves when.
+    pub turns: Arc<dyn Turns>,
+    /// Where the run keeps its state; `None`: it does not outlive its process.
+    pub storage: Option<Arc<dyn Storage>>,
+}
 
 /// A running dataflow. All methods may be called from any thread. Dropping it stops the run and waits for its end.
 pub struct Engine {
@@ -52,18 +66,70 @@ impl Engine {
         settings: Settings,
         turns: Arc<dyn Turns>,
     ) -> Result<Engine> {
+        Engine::start_with(dataflow, connectors, settings, Surroundings { clock, turns, storage: None })
+    }
+
+    /// As [`start`](Self::start), in surroundings of the caller's choice. With a storage the run keeps its state there
+    /// and goes on from what an earlier run of the same dataflow left.
+    pub fn start_with(
+        dataflow: Dataflow,
+        connectors: &[ConnectorSpec],
+        settings: Settings,
+        surroundings: Surroundings,
+    ) -> Result<Engine> {
+        let workers = settings.workers.max(1);
+        let Some(storage) = surroundings.storage.clone() else {
+            return Engine::launch(dataflow, connectors, settings, surroundings, None);
+        };
+        if recovery::has_ended(storage.as_ref())? {
+            let surroundings = Surroundings { storage: None, ..surroundings };
+            let engine = Engine::launch(dataflow, connectors, settings, surroundings, None)?;
+            engine.stop();
+            return Ok(engine);
+        }
+        let mut past = recovery::look(storage.as_ref(), &settings)?;
+        if let Some(old) = past.log_workers().filter(|old| *old != workers) {
+            // The log says what each of the old workers took in. They take it in once more, and stop with a checkpoint,
+            // which any number of workers can go on from.
+            tracing::info!("finishing the epoch log with its {old} workers, before going on with {workers}");
+            let settings = Settings { workers: old, ..settings.clone() };
+            let engine = Engine::launch(dataflow.clone(), connectors, settings.clone(), surroundings.clone(), Some(past))?;
+            engine.job.finish_log.store(true, Ordering::Release);
+            engine.wait()?;
+            drop(engine);
+            past = recovery::look(storage.as_ref(), &settings)?;
+        }
+        Engine::launch(dataflow, connectors, settings, surroundings, Some(past))
+    }
+
+    fn launch(
+        dataflow: Dataflow,
+        connectors: &[ConnectorSpec],
+        settings: Settings,
+        surroundings: Surroundings,
+        past: Option<Recovered>,
+    ) -> Result<Engine> {
+        let workers = settings.workers.max(1);
         let sources: Vec<_> =
             dataflow.sources.iter().map(|plan| open_source(plan, connectors)).collect::<Result<_>>()?;
         let sinks: Vec<_> =
             dataflow.sinks.iter().map(|plan| open_sink(plan, connectors, &settings.lineage)).collect::<Result<_>>()?;
-        let workers = settings.workers.max(1);
-        let complete = Arc::new(AtomicU64::new(0));
+        let last_epoch = past.as_ref().map_or(0, Recovered::last_epoch);
+        let clock = NotBefore::wrap(surroundings.clock, (last_epoch + 1) as i64 * settings.tick_ns());
+        let complete = Arc::new(AtomicU64::new(past.as_ref().map_or(0, Recovered::checkpoint)));
         let ledger = Arc::new(Ledger::new(
             dataflow.sources.iter().map(|s| s.name.clone()).collect(),
             dataflow.views.iter().map(|v| v.name.clone()).collect(),
             dataflow.sinks.iter().map(|s| s.name.clone()).collect(),
             settings.kept_rows_max,
         ));
+        let durability = match (&surroundings.storage, &past) {
+            (Some(storage), Some(past)) => {
+                let sources = dataflow.sources.iter().map(|plan| plan.name.clone()).zip(sources.iter().cloned());
+                Some(recovery::resume(storage, past, sources.collect(), &settings, ledger.clone())?)
+            }
+            _ => None,
+        };
         let views = dataflow.views.iter().map(|view| {
             let published = PublishedView::new(view.name.clone(), view.plan.schema(), workers, complete.clone());
             (view.name.clone(), Arc::new(published))
@@ -74,16 +140,33 @@ impl Engine {
             dataflow,
             ledger,
             clock,
-            turns,
+            turns: surroundings.turns,
             settings,
             complete,
             stopping: Arc::new(AtomicBool::new(false)),
+            finish_log: AtomicBool::new(false),
             queued: QueuedBytes::default(),
+            durability,
+            last_epoch: AtomicU64::new(0),
             latency: Mutex::new(new_histogram()?),
             workers_done: (Mutex::new(0), Condvar::new()),
         });
+        let resumes = past.as_ref().filter(|past| past.manifest.is_some() || !past.records.is_empty());
+        let checkpoint = resumes.map(|past| Epoch(past.checkpoint()));
+        let past = match (past, &surroundings.storage) {
+            (Some(past), Some(storage)) => Some(Arc::new(Past {
+                storage: storage.clone(),
+                next_epoch: if checkpoint.is_some() { last_epoch + 1 } else { 0 },
+                manifest: past.manifest,
+                records: past.records.into_iter().map(Arc::new).collect(),
+            })),
+            _ => None,
+        };
         let shares: Vec<Mutex<Option<Share>>> = (0..workers)
-            .map(|index| Ok(Mutex::new(Some(share(&job, &sources, &sinks, WorkerId { index, peers: workers })?))))
+            .map(|index| {
+                let worker = WorkerId { index, peers: workers };
+                Ok(Mutex::new(Some(share(&job, &sources, &sinks, worker, (checkpoint, past.clone()))?)))
+            })
             .collect::<Result<_>>()?;
         let worker_job = job.clone();
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
@@ -150,7 +233,7 @@ impl Engine {
         });
         Status {
             epoch,
-            epoch_start_ns: (epoch.0 as i64).saturating_mul(job.settings.tick.as_nanos() as i64),
+            epoch_start_ns: (epoch.0 as i64).saturating_mul(job.settings.tick_ns()),
             workers,
             sources: sources.collect(),
             watermarks: ledger.sources.iter().flat_map(|book| book.watermarks()).collect(),
@@ -187,6 +270,7 @@ impl Engine {
         let workers = self.job.settings.workers.max(1);
         let (done, changed) = &self.job.workers_done;
         drop(changed.wait_while(lock(done), |done| *done < workers).unwrap_or_else(PoisonError::into_inner));
+        self.end_durably()?;
         for view in self.job.views.values() {
             view.progress(true);
         }
@@ -197,12 +281,42 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Waits for what is being written of the state; a run that has come to its own end leaves none.
+    fn end_durably(&self) -> Result<()> {
+        let Some(durability) = &self.job.durability else { return Ok(()) };
+        durability.finish();
+        if durability.is_over() || self.job.ledger.has_failed() {
+            return Ok(());
+        }
+        self.job.complete.fetch_max(self.job.last_epoch.load(Ordering::Acquire), Ordering::AcqRel);
+        let stopped = self.job.stopping.load(Ordering::Acquire) || self.job.finish_log.load(Ordering::Acquire);
+        if stopped { Ok(()) } else { durability.forget() }
+    }
+
+    /// Ends the run as the death of its process would: nothing more is written, no sink is finished.
+    pub fn crash(&self) {
+        if let Some(durability) = &self.job.durability {
+            durability.crash();
+        }
+        self.job.ledger.fail(Error::outside("the run was ended as by a crash"));
+    }
+
+    /// The checkpoints of the run; `None` where it keeps no state.
+    pub fn checkpoints(&self) -> Option<CheckpointStatus> {
+        self.job.durability.as_ref().map(|durability| durability.status())
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
         if let Some(guards) = lock(&self.guards).take() {
             // A worker that panicked has said so through the books.
             guards.join().into_iter().for_each(drop);
+        }
+        if let Some(durability) = &self.job.durability {
+            durability.finish();
         }
     }
 }
@@ -277,15 +391,28 @@ fn open_sink(
     })
 }
 
-fn share(job: &Arc<Job>, sources: &[Arc<dyn Source>], sinks: &[Arc<dyn Sink>], worker: WorkerId) -> Result<Share> {
+fn share(
+    job: &Arc<Job>,
+    sources: &[Arc<dyn Source>],
+    sinks: &[Arc<dyn Sink>],
+    worker: WorkerId,
+    (checkpoint, past): (Option<Epoch>, Option<Arc<Past>>),
+) -> Result<Share> {
     let ingests = job.dataflow.sources.iter().zip(sources).enumerate().map(|(position, (plan, source))| {
         Ingest::new(position, worker, plan.clone(), source.clone(), job.ledger.clone())
     });
-    let writers = sinks.iter().map(|sink| {
-        let writes = worker.index == 0 || !sink.single_writer();
-        writes.then(|| sink.writer(worker)).transpose()
+    let writers = sinks.iter().enumerate().map(|(position, sink)| {
+        if worker.index > 0 && sink.single_writer() {
+            return Ok(None);
+        }
+        let mut writer = sink.writer(worker)?;
+        if let Some(durability) = &job.durability {
+            durability.flushes.expect(position, worker.index);
+        }
+        let visible = checkpoint.map(|checkpoint| writer.resume(checkpoint)).transpose()?;
+        Ok(Some((writer, visible.unwrap_or_default())))
     });
-    Ok(Share { ingests: ingests.collect::<Result<_>>()?, writers: writers.collect::<Result<_>>()? })
+    Ok(Share { ingests: ingests.collect::<Result<_>>()?, writers: writers.collect::<Result<_>>()?, past })
 }
 
 /// The views of a run by name, for those who list them.

@@ -67,6 +67,35 @@ impl Ledger {
         }
     }
 
+    /// The counters of sources, views and sinks, for a checkpoint.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.each_counter().into_iter().map(|(name, counter)| (name, counter.load(Ordering::Acquire))).collect()
+    }
+
+    /// Goes on from the counters of an earlier run.
+    pub fn restore(&self, counters: &BTreeMap<String, u64>) {
+        for (name, counter) in self.each_counter() {
+            counter.store(counters.get(&name).copied().unwrap_or_default(), Ordering::Release);
+        }
+    }
+
+    fn each_counter(&self) -> Vec<(String, &AtomicU64)> {
+        let mut counters = Vec::new();
+        for book in &self.sources {
+            let of = |what: &str| format!("source/{}/{what}", book.name);
+            counters.push((of("rows_in"), &book.rows_in));
+            counters.push((of("rows_out"), &book.rows_out));
+            counters.push((of("dead"), &book.dead));
+            counters.push((of("bytes"), &book.bytes));
+        }
+        for (name, book) in &self.views {
+            counters.push((format!("view/{name}/late"), &book.late));
+            counters.push((format!("view/{name}/dead"), &book.dead));
+        }
+        counters.extend(self.sinks.iter().map(|book| (format!("sink/{}/rows", book.name), &book.rows)));
+        counters
+    }
+
     /// Keeps a dead letter; the oldest goes when there are too many.
     pub fn keep_dead(&self, letter: DeadLetter) {
         keep(&self.dead, letter, self.kept_max);

@@ -4,6 +4,7 @@
 
 pub mod baton;
 pub mod clock;
+pub mod durability;
 pub mod engine;
 pub mod settings;
 pub mod status;
@@ -11,7 +12,9 @@ pub mod turns;
 pub mod view;
 
 mod delivery;
+mod driver;
 mod epochs;
+mod holdings;
 mod ingest;
 mod ledger;
 mod watcher;

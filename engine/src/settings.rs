@@ -15,6 +15,10 @@ pub struct Settings {
     pub subscriber_rows_max: usize,
     /// How many late rows and dead letters are kept in memory for their system tables (the counters are exact).
     pub kept_rows_max: usize,
+    /// How long after one checkpoint the next is begun, for runs that keep their state.
+    pub checkpoint_interval: Duration,
+    /// How many checkpoints are kept, at least 1: the older ones are for when the newest turns out damaged.
+    pub checkpoints_kept: usize,
     /// Names the state that the run goes on from, for sinks that tell their writers apart by name.
     pub lineage: String,
 }
@@ -27,7 +31,21 @@ impl Default for Settings {
             sink_queue_bytes: 64 << 20,
             subscriber_rows_max: 1 << 20,
             kept_rows_max: 10_000,
+            checkpoint_interval: Duration::from_secs(10),
+            checkpoints_kept: 2,
             lineage: "thalweg".into(),
         }
+    }
+}
+
+impl Settings {
+    /// The length of an epoch in nanoseconds.
+    pub(crate) fn tick_ns(&self) -> i64 {
+        (self.tick.as_nanos() as i64).max(1)
+    }
+
+    /// How many epochs lie between two checkpoints.
+    pub(crate) fn checkpoint_epochs(&self) -> u64 {
+        (self.checkpoint_interval.as_nanos() as i64 / self.tick_ns()).max(1) as u64
     }
 }

@@ -1,15 +1,19 @@
 //! The engine's ear in the dataflow: enters what operators report in the books of the run.
 
+use crate::holdings::Holdings;
 use crate::ledger::lock;
 use crate::status::{DeadLetter, LateRow};
 use crate::worker::Job;
 use arrow::record_batch::RecordBatch;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use thalweg_operators::evaluate::row_to_json;
 use thalweg_operators::observer::{Observer, OperatorMeter};
 use thalweg_operators::operator::DeadRow;
+use thalweg_operators::state::Checkpointed;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 
@@ -17,16 +21,17 @@ pub(crate) struct Watcher {
     job: Arc<Job>,
     worker: usize,
     started: Instant,
+    holdings: Rc<RefCell<Holdings>>,
 }
 
 impl Watcher {
     #[allow(clippy::disallowed_methods, reason = "a stopwatch for meters; no result depends on it")]
-    pub fn new(job: Arc<Job>, worker: usize) -> Watcher {
-        Watcher { job, worker, started: Instant::now() }
+    pub fn new(job: Arc<Job>, worker: usize, holdings: Rc<RefCell<Holdings>>) -> Watcher {
+        Watcher { job, worker, started: Instant::now(), holdings }
     }
 
     fn time_of(&self, epoch: Epoch) -> i64 {
-        (epoch.0 as i64).saturating_mul(self.job.settings.tick.as_nanos() as i64)
+        (epoch.0 as i64).saturating_mul(self.job.settings.tick_ns())
     }
 }
 
@@ -35,6 +40,10 @@ impl Observer for Watcher {
         let meter = Arc::new(OperatorMeter::default());
         lock(&self.job.ledger.operators).push((view.to_string(), name.to_string(), self.worker, meter.clone()));
         meter
+    }
+
+    fn built(&self, view: &str, name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
+        self.holdings.borrow_mut().add_operator(view, name, operator);
     }
 
     fn late(&self, view: &str, epoch: Epoch, rows: RecordBatch) {

@@ -1,12 +1,16 @@
-//! One worker: builds the dataflow, then drives it turn by turn.
-//!
-//! A turn is: follow the clock, ask the sources, let timely work, say how far things are complete. A worker never waits
-//! for anything but the next tick.
+//! One worker: builds the dataflow, gives it back what an earlier run left, then drives it turn by turn.
 
 use crate::clock::Clock;
-use crate::delivery::{Delivery, QueuedBytes};
+use crate::delivery::{Delivery, Gate, QueuedBytes};
+use crate::driver::{Driver, RowsInput, Turn, WatermarkInput};
+use crate::durability::Durability;
+use crate::durability::manifest::Manifest;
+use crate::durability::record::{Entry, EpochRecord};
+use crate::durability::replay::Replay;
+use crate::durability::storage::Storage;
 use crate::epochs::for_each_epoch;
-use crate::ingest::{Ingest, Intake};
+use crate::holdings::Holdings;
+use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
 use crate::turns::Turns;
@@ -14,34 +18,27 @@ use crate::view::published::PublishedView;
 use crate::view::store::ViewStore;
 use crate::watcher::Watcher;
 use hdrhistogram::Histogram;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use thalweg_operators::exchange::by_key;
+use thalweg_operators::placement::{Placement, placement};
 use thalweg_operators::plan::{Dataflow, Emit, Read};
 use thalweg_operators::render::{Demand, Renderer, demands};
-use thalweg_operators::rows::Rows;
 use thalweg_operators::watermark::WatermarkUpdate;
-use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::sink::Writer;
-use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Input;
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
-
-/// How many bytes a source is asked for at a time: enough for long vectors, little enough to stay in a core's cache.
-const POLL_BYTES: usize = 512 << 10;
-/// How many epochs with rows may be on their way through the dataflow before the sources are held back.
-const EPOCHS_IN_FLIGHT_MAX: usize = 8;
-/// How long an idle worker rests when no tick is due: the longest that a row may wait unseen at a source.
-const REST: Duration = Duration::from_millis(2);
 
 /// What all workers of a run share.
 pub(crate) struct Job {
@@ -56,7 +53,13 @@ pub(crate) struct Job {
     /// The last epoch that is complete everywhere.
     pub complete: Arc<AtomicU64>,
     pub stopping: Arc<AtomicBool>,
+    /// Whether the run ends when it has taken in what the epoch log says.
+    pub finish_log: AtomicBool,
     pub queued: QueuedBytes,
+    /// `None`: the run does not outlive its process.
+    pub durability: Option<Arc<Durability>>,
+    /// The last epoch of all workers that are done.
+    pub last_epoch: AtomicU64,
     /// From the beginning of an epoch with rows until its results are visible, in microseconds.
     pub latency: Mutex<Histogram<u64>>,
     /// Signed off by each worker when it is done.
@@ -66,8 +69,18 @@ pub(crate) struct Job {
 /// What one worker owns from the start.
 pub(crate) struct Share {
     pub ingests: Vec<Ingest>,
-    /// One a sink; `None` where another worker writes alone.
-    pub writers: Vec<Option<Box<dyn Writer>>>,
+    /// One a sink, with the last epoch that is visible outside already; `None` where another worker writes alone.
+    pub writers: Vec<Option<(Box<dyn Writer>, Epoch)>>,
+    pub past: Option<Arc<Past>>,
+}
+
+/// What an earlier run left, as the workers take it on.
+pub(crate) struct Past {
+    pub storage: Arc<dyn Storage>,
+    pub manifest: Option<Manifest>,
+    pub records: Vec<Arc<EpochRecord>>,
+    /// The epoch with which this run goes on.
+    pub next_epoch: u64,
 }
 
 /// Runs one worker to its end.
@@ -126,9 +139,6 @@ impl Drop for Leaving {
     }
 }
 
-type RowsInput = InputHandle<u64, NoopBuilder<Rows>>;
-type WatermarkInput = InputHandle<u64, CapacityContainerBuilder<Vec<WatermarkUpdate>>>;
-
 /// Builds the dataflow on this worker.
 fn build(
     worker: &mut Worker,
@@ -140,6 +150,8 @@ fn build(
     let mut inputs: Vec<RowsInput> = share.ingests.iter().map(|_| InputHandle::new_with_builder()).collect();
     let mut watermarks: WatermarkInput = InputHandle::new();
     let probe = Probe::new();
+    let holdings = Rc::new(RefCell::new(Holdings::default()));
+    let mut deliveries = Vec::new();
     worker.dataflow_named::<u64, _, _>("thalweg", |scope| -> Result<()> {
         let mut renderer = Renderer {
             scope,
@@ -148,24 +160,69 @@ fn build(
             source_ids: BTreeMap::new(),
             watermarks: scope.input_from(&mut watermarks).broadcast(),
             views: BTreeMap::new(),
-            observer: Rc::new(Watcher::new(job.clone(), id.index)),
+            observer: Rc::new(Watcher::new(job.clone(), id.index, holdings.clone())),
         };
         for (position, (plan, input)) in job.dataflow.sources.iter().zip(&mut inputs).enumerate() {
             renderer.source(plan, scope.input_from(input))?;
             renderer.source_ids.insert(plan.name.clone(), position as u32);
         }
-        build_views(scope, &mut renderer, job, id, &probe)?;
-        build_sinks(scope, &renderer, job, share.writers, &probe, threads)
+        let stores = build_views(scope, &mut renderer, job, id, &probe)?;
+        let sinks = SinkThreads { threads, deliveries: &mut deliveries, worker: id.index };
+        build_sinks(scope, &renderer, job, share.writers, &probe, sinks)?;
+        stores.into_iter().for_each(|(view, place, store)| holdings.borrow_mut().add_view(&view, place, store));
+        Ok(())
     })?;
-    Ok(Driver {
+    let mut driver = Driver {
         job: job.clone(),
+        id,
         ingests: share.ingests,
         inputs,
         watermarks: Some(watermarks),
         probe,
         epoch: Epoch(0),
         in_flight: VecDeque::new(),
-    })
+        entry: Entry::default(),
+        holdings,
+        deliveries,
+        replay: None,
+        held: None,
+        parted: false,
+    };
+    if let Some(past) = share.past {
+        take_on(&mut driver, &past)?;
+    }
+    Ok(driver)
+}
+
+/// Gives a worker its share of what an earlier run left.
+fn take_on(driver: &mut Driver, past: &Past) -> Result<()> {
+    let mut primes = Vec::new();
+    if let Some(manifest) = &past.manifest {
+        let holdings = driver.holdings.borrow();
+        let floor = holdings.restore(manifest, past.storage.as_ref(), driver.id)?;
+        for (plan, ingest) in driver.job.dataflow.sources.iter().zip(&mut driver.ingests) {
+            let source = manifest.sources.get(&plan.name).cloned().unwrap_or_default();
+            let said = said_before(&source.said, manifest.workers, driver.id);
+            ingest.restore(source.partitions, floor, said);
+            primes.extend(said);
+        }
+        holdings.publish(&driver.job.views, driver.id.index, Epoch(manifest.epoch));
+    }
+    driver.replay = Some(Replay::new(past.records.clone(), primes, past.next_epoch));
+    Ok(())
+}
+
+/// What this worker's share of a source is to say first: what it said last, or, where there were other workers, the
+/// promise that all of them had made.
+fn said_before(said: &[WatermarkUpdate], workers: usize, id: WorkerId) -> Option<WatermarkUpdate> {
+    if workers == id.peers {
+        return said.iter().find(|said| said.worker as usize == id.index).copied();
+    }
+    // What an old share had brought to its end says nothing of the others.
+    let open = || said.iter().filter(|said| said.watermark_ns != Watermark::MAX.0);
+    let least = open().filter(|said| !said.idle).min_by_key(|said| said.watermark_ns);
+    let least = least.or_else(|| open().max_by_key(|said| said.watermark_ns)).or(said.first())?;
+    Some(WatermarkUpdate { worker: id.index as u32, ..*least })
 }
 
 fn build_views<'scope>(
@@ -174,7 +231,11 @@ fn build_views<'scope>(
     job: &Arc<Job>,
     id: WorkerId,
     probe: &Probe<u64>,
-) -> Result<()> {
+) -> Result<Vec<(String, Placement, Rc<RefCell<ViewStore>>)>> {
+    let mut stores = Vec::new();
+    let keyed = job.dataflow.sources.iter().filter(|source| !source.key.is_empty());
+    let mut placements: BTreeMap<String, Placement> =
+        keyed.map(|source| (source.name.clone(), Placement::By(source.key.clone()))).collect();
     let mut demanded = BTreeMap::new();
     for sink in &job.dataflow.sinks {
         demands(&sink.plan, Demand::of(sink.read), &mut demanded);
@@ -201,16 +262,30 @@ fn build_views<'scope>(
         renderer.views.insert(view.name.clone(), rendered);
         let stream = stream.ok_or_else(|| Error::bug(format!("view \"{}\" has no stream to publish", view.name)))?;
         let target = job.views[&view.name].clone();
-        let mut store = ViewStore::new(view.plan.schema());
+        let store = Rc::new(RefCell::new(ViewStore::new(view.plan.schema())));
+        let mut place = placement(&view.plan, &placements);
+        placements.insert(view.name.clone(), place.clone());
         let ledger = job.ledger.clone();
-        for_each_epoch(scope, &format!("Publish {}", view.name), stream, Pipeline, probe, move |epoch, batches| {
+        let kept = store.clone();
+        let publish = move |epoch, batches: Vec<Batch>| {
+            let mut store = kept.borrow_mut();
             match store.apply(&batches) {
                 Ok(()) => target.publish(id.index, epoch, store.version(), &batches),
                 Err(error) => ledger.fail(error),
             }
-        });
+        };
+        let name = format!("Publish {}", view.name);
+        if place == Placement::Scattered {
+            // A row and its retraction must come to one worker, by what is known of both.
+            let all: Vec<usize> = (0..view.plan.schema().fields().len()).collect();
+            for_each_epoch(scope, &name, stream, by_key(all.clone()), probe, publish);
+            place = Placement::By(all);
+        } else {
+            for_each_epoch(scope, &name, stream, Pipeline, probe, publish);
+        }
+        stores.push((view.name.clone(), place, store));
     }
-    Ok(())
+    Ok(stores)
 }
 
 fn published(emit: Emit) -> Read {
@@ -220,13 +295,20 @@ fn published(emit: Emit) -> Read {
     }
 }
 
+/// Where the threads of a worker's sinks are noted.
+struct SinkThreads<'a> {
+    threads: &'a mut Vec<JoinHandle<()>>,
+    deliveries: &'a mut Vec<Rc<Delivery>>,
+    worker: usize,
+}
+
 fn build_sinks<'scope>(
     scope: Scope<'scope, u64>,
     renderer: &Renderer<'scope>,
     job: &Arc<Job>,
-    writers: Vec<Option<Box<dyn Writer>>>,
+    writers: Vec<Option<(Box<dyn Writer>, Epoch)>>,
     probe: &Probe<u64>,
-    threads: &mut Vec<JoinHandle<()>>,
+    sinks: SinkThreads<'_>,
 ) -> Result<()> {
     for (position, (sink, writer)) in job.dataflow.sinks.iter().zip(writers).enumerate() {
         let rendered = renderer.render(&sink.name, &sink.plan, Demand::of(sink.read))?;
@@ -237,11 +319,14 @@ fn build_sinks<'scope>(
         let stream = stream.ok_or_else(|| Error::bug(format!("sink \"{}\" has no stream to write", sink.name)))?;
         let delivery = match writer {
             None => None,
-            Some(writer) => {
+            Some((writer, visible)) => {
                 let (ledger, queued, stopping) = (job.ledger.clone(), job.queued.clone(), job.stopping.clone());
-                let tick_ns = job.settings.tick.as_nanos() as i64;
-                let (delivery, thread) = Delivery::start(writer, position, ledger, queued, stopping, tick_ns)?;
-                threads.push(thread);
+                let tick_ns = job.settings.tick_ns();
+                let gate = job.durability.clone().map(|durability| Gate { durability, worker: sinks.worker, visible });
+                let (delivery, thread) = Delivery::start(writer, position, ledger, queued, stopping, tick_ns, gate)?;
+                sinks.threads.push(thread);
+                let delivery = Rc::new(delivery);
+                sinks.deliveries.push(delivery.clone());
                 Some(delivery)
             }
         };
@@ -258,152 +343,4 @@ fn build_sinks<'scope>(
         }
     }
     Ok(())
-}
-
-/// What a turn says about the next one.
-enum Turn {
-    Busy,
-    Idle(Duration),
-    Done,
-}
-
-/// Drives one worker's dataflow.
-struct Driver {
-    job: Arc<Job>,
-    ingests: Vec<Ingest>,
-    inputs: Vec<RowsInput>,
-    /// `None` when the inputs are closed.
-    watermarks: Option<WatermarkInput>,
-    probe: Probe<u64>,
-    epoch: Epoch,
-    /// Epochs in which this worker sent rows and that are not complete.
-    in_flight: VecDeque<Epoch>,
-}
-
-impl Driver {
-    fn turn(&mut self, worker: &mut Worker) -> Turn {
-        if self.job.ledger.has_failed() {
-            self.close();
-            return Turn::Done;
-        }
-        let now_ns = self.job.clock.now_ns();
-        let rolled = self.follow_clock(now_ns);
-        let taken = match self.ask_sources() {
-            Ok(taken) => taken,
-            Err(error) => {
-                self.job.ledger.fail(error);
-                return Turn::Busy;
-            }
-        };
-        worker.step();
-        let moved = self.note_progress(now_ns);
-        if self.watermarks.is_none() && !worker.has_dataflows() {
-            return Turn::Done;
-        }
-        if rolled || taken || moved {
-            return Turn::Busy;
-        }
-        let tick_ns = self.tick_ns();
-        let left = tick_ns - now_ns.rem_euclid(tick_ns);
-        Turn::Idle(REST.min(Duration::from_nanos(left.unsigned_abs())))
-    }
-
-    fn tick_ns(&self) -> i64 {
-        (self.job.settings.tick.as_nanos() as i64).max(1)
-    }
-
-    /// Ends the current epoch when the clock has left it. Epochs that nobody used are skipped.
-    fn follow_clock(&mut self, now_ns: i64) -> bool {
-        let now = Epoch(now_ns.div_euclid(self.tick_ns()).max(0) as u64);
-        if now <= self.epoch || self.watermarks.is_none() {
-            return false;
-        }
-        self.say_watermarks(now_ns);
-        self.epoch = now;
-        for input in &mut self.inputs {
-            input.advance_to(now.0);
-        }
-        if let Some(watermarks) = &mut self.watermarks {
-            watermarks.advance_to(now.0);
-        }
-        true
-    }
-
-    fn say_watermarks(&mut self, now_ns: i64) {
-        let Some(watermarks) = &mut self.watermarks else { return };
-        for ingest in &mut self.ingests {
-            if let Some(update) = ingest.watermark_update(now_ns) {
-                watermarks.send(update);
-            }
-        }
-        watermarks.flush();
-    }
-
-    /// Asks each source once; closes the inputs when all have ended or the run is to stop.
-    fn ask_sources(&mut self) -> Result<bool> {
-        if self.watermarks.is_none() {
-            return Ok(false);
-        }
-        if self.job.stopping.load(Ordering::Acquire) {
-            self.close();
-            return Ok(true);
-        }
-        if self.job.queued.get() > self.job.settings.sink_queue_bytes || self.in_flight.len() > EPOCHS_IN_FLIGHT_MAX {
-            return Ok(false);
-        }
-        let (mut taken, mut ended) = (false, 0);
-        let epoch_start_ns = self.epoch.0 as i64 * self.tick_ns();
-        for (ingest, input) in self.ingests.iter_mut().zip(&mut self.inputs) {
-            match ingest.poll(epoch_start_ns, POLL_BYTES)? {
-                Intake::Rows(mut rows) => {
-                    input.send_batch(&mut rows);
-                    taken = true;
-                    if self.in_flight.back() != Some(&self.epoch) {
-                        self.in_flight.push_back(self.epoch);
-                    }
-                }
-                Intake::Nothing => taken = true,
-                Intake::Pending => {}
-                Intake::Ended => ended += 1,
-            }
-        }
-        if ended == self.ingests.len() {
-            // The end is said in the last epoch: it closes every window there.
-            self.say_watermarks(self.job.clock.now_ns());
-            self.close();
-            taken = true;
-        }
-        Ok(taken)
-    }
-
-    fn close(&mut self) {
-        self.inputs.clear();
-        self.watermarks = None;
-    }
-
-    /// Tells readers how far things are complete.
-    fn note_progress(&mut self, now_ns: i64) -> bool {
-        let frontier = self.probe.with_frontier(|f| f.first().copied());
-        let complete = match frontier {
-            Some(frontier) => frontier.saturating_sub(1),
-            None => self.epoch.0,
-        };
-        let mut seen = false;
-        while self.in_flight.front().is_some_and(|e| e.0 <= complete) {
-            if let Some(epoch) = self.in_flight.pop_front() {
-                let waited_ns = now_ns.saturating_sub(epoch.0 as i64 * self.tick_ns());
-                let us = waited_ns.max(0) as u64 / 1_000;
-                lock(&self.job.latency).saturating_record(us);
-                seen = true;
-            }
-        }
-        let before = self.job.complete.fetch_max(complete, Ordering::AcqRel);
-        if before >= complete {
-            return seen;
-        }
-        for view in self.job.views.values().filter(|view| view.is_subscribed()) {
-            view.progress(false);
-        }
-        true
-    }
 }

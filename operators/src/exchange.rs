@@ -18,6 +18,12 @@ pub fn hash_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, datafusi
     Ok(hashes)
 }
 
+/// Which of `peers` workers owns rows with this hash. The high half decides: the low bits place the row in the owner's
+/// hash tables.
+pub fn owner(hash: u64, peers: usize) -> usize {
+    ((hash >> 32) % peers as u64) as usize
+}
+
 /// Sends each row to the worker that owns its key; rows without key columns all to the first worker.
 pub struct KeyDistributor {
     key: Vec<usize>,
@@ -35,8 +41,7 @@ impl KeyDistributor {
         let hashes =
             hash_rows(&columns, batch.num_rows()).expect("the planner refuses keys of a type that cannot be hashed");
         for (row, hash) in hashes.iter().enumerate() {
-            // The high half decides: the low bits place the row in the owner's hash tables.
-            targets[((hash >> 32) % peers as u64) as usize].push(row as u64);
+            targets[owner(*hash, peers)].push(row as u64);
         }
         targets
     }
@@ -47,7 +52,7 @@ impl Distributor<Rows> for KeyDistributor {
         let rows = std::mem::take(container);
         let bound = rows.late_bound();
         let Some(batch) = rows.into_batch() else { return };
-        if self.key.is_empty() {
+        if self.key.is_empty() || pushers.len() == 1 {
             Message::push_at(&mut Rows::new(batch, bound), time.clone(), &mut pushers[0]);
             return;
         }

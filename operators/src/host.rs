@@ -6,10 +6,13 @@
 use crate::observer::Observer;
 use crate::operator::{Operator, Output, Times};
 use crate::rows::Rows;
+use crate::state::{Checkpointed, Restored, Section};
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::error::{Error, Result};
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -52,17 +55,19 @@ where
         streams.push(stream);
     }
     let meter = observer.operator(view, name);
-    let mut hosted = Hosted {
+    let hosted = Rc::new(RefCell::new(Hosted {
         operator,
         view: view.to_string(),
         tracker: inputs.tracker,
-        observer,
+        observer: observer.clone(),
         ports,
         pending: BTreeMap::new(),
         finished: None,
-    };
+    }));
+    observer.built(view, name, hosted.clone());
     builder.build(move |_capabilities| {
         move |frontiers: &[MutableAntichain<u64>]| {
+            let mut hosted = hosted.borrow_mut();
             let began = hosted.observer.nanos();
             let frontier = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min().unwrap_or(u64::MAX);
             let mut sent = Vec::new();
@@ -176,7 +181,7 @@ impl<O: Operator> Hosted<O> {
         self.pending.remove(&time);
     }
 
-    fn settle(&mut self, time: u64, result: thalweg_schemas::error::Result<()>, output: Output, sent: &mut Sent) {
+    fn settle(&mut self, time: u64, result: Result<()>, output: Output, sent: &mut Sent) {
         if let Err(error) = result {
             self.observer.fail(error.with_detail(format!("in view \"{}\", epoch {time}", self.view)));
         }
@@ -193,5 +198,23 @@ impl<O: Operator> Hosted<O> {
         for row in output.dead {
             self.observer.dead(&self.view, Epoch(time), row);
         }
+    }
+}
+
+impl<O: Operator> Checkpointed for Hosted<O> {
+    fn watermark(&mut self) -> Watermark {
+        self.tracker.current()
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        if !self.pending.is_empty() {
+            return Err(Error::bug("a checkpoint was taken in the middle of an epoch"));
+        }
+        self.operator.snapshot()
+    }
+
+    fn restore(&mut self, watermark: Watermark, sections: Vec<Restored>) -> Result<()> {
+        self.tracker.restore(watermark);
+        self.operator.restore(sections, watermark)
     }
 }

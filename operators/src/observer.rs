@@ -1,7 +1,10 @@
 //! What a dataflow reports to the engine beside its results: meters, late rows, dead rows, faults.
 
 use crate::operator::{DeadRow, StateSize};
+use crate::state::Checkpointed;
 use arrow::record_batch::RecordBatch;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_schemas::epoch::Epoch;
@@ -11,6 +14,10 @@ use thalweg_schemas::error::Error;
 pub trait Observer {
     /// A meter for the operator `name` of `view`, asked for once.
     fn operator(&self, view: &str, name: &str) -> Arc<OperatorMeter>;
+
+    /// The operator `name` of `view` was built: what a checkpoint asks for its state. Operators are built in the same
+    /// order on every worker and in every run of the same plan.
+    fn built(&self, view: &str, name: &str, operator: Rc<RefCell<dyn Checkpointed>>);
 
     /// Rows came after all of their windows had closed.
     fn late(&self, view: &str, epoch: Epoch, rows: RecordBatch);

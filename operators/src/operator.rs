@@ -1,6 +1,7 @@
 //! What an operator is: a state machine over batches and epochs, a plain value that can be tested as one.
 
 use crate::rows::Rows;
+use crate::state::{Restored, Section};
 use arrow::record_batch::RecordBatch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
@@ -28,6 +29,21 @@ pub trait Operator: 'static {
 
     /// All rows of `epoch` were handed over.
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()>;
+
+    /// Its state as of the last finished epoch, when no rows of a later one were handed over. Cheap: it shares what it
+    /// holds with the sections and goes on at once.
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes on state that [`snapshot`](Self::snapshot) handed over in an earlier run, perhaps of another number of
+    /// workers: `sections` have the rows that this worker owns. `watermark` is that of its input as of then.
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        match sections.first() {
+            None => Ok(()),
+            Some(section) => Err(section.unknown()),
+        }
+    }
 
     /// Rows, groups or windows held, and the bytes they take, for `thalweg.operators`.
     fn state(&self) -> StateSize {

@@ -9,6 +9,7 @@ use crate::aggregate::keyed::Keys;
 use crate::aggregate::table::Grouping;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
+use crate::state::{Restored, Section};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -17,7 +18,7 @@ use datafusion_physical_expr::expressions::Column;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
 
 /// Keeps the last row of each key. Its input is a batch whose differences say what each record does: `1` puts the row in
@@ -124,6 +125,18 @@ impl Operator for Upsert {
         Ok(())
     }
 
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        self.keys.sections("rows", self.rows.rows_mut())
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        for section in sections {
+            let new = self.keys.restore(&section.rows, self.rows.rows_mut())?;
+            self.keys.hold(&new);
+        }
+        Ok(())
+    }
+
     fn state(&self) -> StateSize {
         let bytes = self.rows.rows().size() + self.keys.size();
         StateSize { rows: self.rows.rows().len() as u64, bytes: bytes as u64 }
@@ -136,7 +149,6 @@ mod tests {
     use arrow::array::{AsArray, Int64Array, StringArray};
     use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
-    use thalweg_schemas::epoch::Watermark;
 
     /// Value, key, and whether it is removed.
     type Record = (i64, u8, bool);

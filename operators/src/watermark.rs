@@ -46,13 +46,24 @@ impl WatermarkTracker {
         }
     }
 
+    /// Goes on from a watermark of an earlier run.
+    pub fn restore(&mut self, watermark: Watermark) {
+        self.current = self.current.max(watermark);
+    }
+
     /// The watermark by all messages taken in; never less than it was.
     pub fn current(&mut self) -> Watermark {
         let mut least: Option<Watermark> = None;
         for (delay, workers) in self.sources.values() {
-            let active = workers.iter().filter(|w| !w.is_some_and(|u| u.idle));
-            let source = active.map(|w| w.map_or(Watermark::MIN, |u| Watermark(u.watermark_ns))).min();
-            // A source of which all shares are idle says nothing: the others decide, or it stays as it was.
+            let ended = |update: &WatermarkUpdate| update.watermark_ns == Watermark::MAX.0;
+            let source = if workers.iter().all(|w| w.as_ref().is_some_and(ended)) {
+                Some(Watermark::MAX)
+            } else {
+                let active = workers.iter().filter(|w| !w.is_some_and(|u| u.idle || ended(&u)));
+                active.map(|w| w.map_or(Watermark::MIN, |u| Watermark(u.watermark_ns))).min()
+            };
+            // A source of which all shares are idle or ended, but not all ended, says nothing: the others decide, or it
+            // stays as it was. The end of one share is no promise for another that only rests.
             if let Some(source) = source {
                 let here = source.delayed(*delay);
                 least = Some(least.map_or(here, |l| l.min(here)));
@@ -100,6 +111,19 @@ mod tests {
         assert_eq!(t.current(), Watermark(100));
         t.update(WatermarkUpdate { idle: true, ..said(0, 0, 100) });
         assert_eq!(t.current(), Watermark(100));
+    }
+
+    #[test]
+    fn the_end_of_one_share_does_not_close_what_an_idle_one_may_still_bring() {
+        let mut t = tracker(&[("a", 0)], 2);
+        t.update(said(0, 0, 100));
+        t.update(said(0, 1, 50));
+        assert_eq!(t.current(), Watermark(50));
+        t.update(said(0, 0, i64::MAX));
+        t.update(WatermarkUpdate { idle: true, ..said(0, 1, 50) });
+        assert_eq!(t.current(), Watermark(50));
+        t.update(said(0, 1, i64::MAX));
+        assert_eq!(t.current(), Watermark::MAX);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod compile;
 mod explain;
+mod fingerprint;
 mod program;
 pub mod query;
 mod report;
@@ -19,6 +20,7 @@ mod wanted;
 
 pub use compile::compile;
 pub use explain::explain;
+pub use fingerprint::fingerprint;
 pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 pub use report::{render_errors, render_warnings};
 pub use statement::{Shown, Statement, Subscribe, parse_statement};

@@ -98,6 +98,12 @@ pub trait Reader: Send {
         Err(Error::bug(format!("partition {} cannot be read again", span.partition)))
     }
 
+    /// The partitions of its share that are known to be there, whether or not they have records: the watermark waits for
+    /// the first row of each, or until it is idle. `None` where they are only known as they are read.
+    fn partitions(&self) -> Option<Vec<Partition>> {
+        None
+    }
+
     /// What is known of the partitions that are still to come; asked at the end of each epoch.
     fn outlook(&self) -> Outlook {
         Outlook::Open

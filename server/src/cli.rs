@@ -76,7 +76,7 @@ pub enum Command {
 /// Options that every engine-running command takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct EngineOptions {
-    /// Folder for state and history [default: ./thalweg-data]
+    /// Folder for state and history, or 'off' to keep none [default: ./thalweg-data]
     #[arg(long, env = "THALWEG_DATA", value_name = "DIR")]
     pub data: Option<String>,
 
@@ -95,6 +95,10 @@ pub struct EngineOptions {
     /// Length of an epoch: how often results become visible [default: 50ms]
     #[arg(long, env = "THALWEG_EPOCH", value_name = "TIME")]
     pub epoch: Option<String>,
+
+    /// How long after one checkpoint of the state the next is begun [default: 10s]
+    #[arg(long, env = "THALWEG_CHECKPOINT_INTERVAL", value_name = "TIME")]
+    pub checkpoint_interval: Option<String>,
 
     /// How logs on stderr look: text or json [default: text]
     #[arg(long, env = "THALWEG_LOG_FORMAT", value_name = "FORMAT")]

@@ -11,6 +11,8 @@ use thalweg_schemas::options::parse_duration;
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "thalweg.toml";
 
+/// Where state and history are kept unless told otherwise.
+pub const DEFAULT_DATA: &str = "./thalweg-data";
 /// Where the PostgreSQL protocol is served unless told otherwise.
 pub const DEFAULT_PG: &str = "127.0.0.1:5433";
 /// Where HTTP is served unless told otherwise.
@@ -19,8 +21,8 @@ pub const DEFAULT_HTTP: &str = "127.0.0.1:8433";
 /// The checked settings of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Folder for state and history.
-    pub data: PathBuf,
+    /// Folder for state and history; `None`: the run does not outlive its process.
+    pub data: Option<PathBuf>,
     /// Worker threads, at least 1.
     pub workers: usize,
     /// Where the PostgreSQL protocol is served, if it is.
@@ -29,6 +31,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Length of an epoch, above 0.
     pub epoch: Duration,
+    /// How long after one checkpoint the next is begun, above 0.
+    pub checkpoint_interval: Duration,
     /// How logs look.
     pub log_format: LogFormat,
 }
@@ -51,6 +55,8 @@ struct File {
     pg: Option<String>,
     http: Option<String>,
     epoch: Option<String>,
+    #[serde(alias = "checkpoint_interval")]
+    checkpoint_interval: Option<String>,
     #[serde(alias = "log_format")]
     log_format: Option<String>,
 }
@@ -72,11 +78,18 @@ impl Config {
         };
         let workers = given.workers.clone().or(file.workers.map(|n| n.to_string()));
         Ok(Config {
-            data: PathBuf::from(pick(&given.data, file.data, "./thalweg-data")),
+            data: match pick(&given.data, file.data, DEFAULT_DATA) {
+                off if off == "off" => None,
+                folder => Some(PathBuf::from(folder)),
+            },
             workers: parse_workers(workers.as_deref())?,
             pg: parse_address("pg", &pick(&given.pg, file.pg, DEFAULT_PG))?,
             http: parse_address("http", &pick(&given.http, file.http, DEFAULT_HTTP))?,
             epoch: parse_time("epoch", &pick(&given.epoch, file.epoch, "50ms"))?,
+            checkpoint_interval: parse_time(
+                "checkpoint-interval",
+                &pick(&given.checkpoint_interval, file.checkpoint_interval, "10s"),
+            )?,
             log_format: match pick(&given.log_format, file.log_format, "text").as_str() {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
@@ -125,7 +138,7 @@ fn read_file(path: &Path) -> Result<File> {
         let before = &text[..start.min(text.len())];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Error::user(format!("{}: {}", path.display(), error.message().lines().next().unwrap_or("not TOML")))
-            .with_hint("Keys: data, workers, pg, http, epoch, log-format.")
+            .with_hint("Keys: data, workers, pg, http, epoch, checkpoint-interval, log-format.")
             .at(Position {
                 file: path.display().to_string().into(),
                 line: before.matches('\n').count() as u64 + 1,
@@ -146,7 +159,7 @@ mod tests {
         let config = Config::check(&given, file).unwrap();
         assert_eq!((config.workers, config.pg, config.epoch), (5, None, Duration::from_millis(10)));
         assert_eq!(config.http, "127.0.0.1:8433".parse().ok());
-        assert_eq!(config.data, PathBuf::from("./thalweg-data"));
+        assert_eq!(config.data, Some(PathBuf::from("./thalweg-data")));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod running;
 pub mod serve;
 pub mod session;
 pub mod sql_error;
+pub mod state_folder;
 pub mod statements;
 pub mod subscription;
 pub mod system_tables;

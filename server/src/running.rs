@@ -4,13 +4,15 @@ use crate::config::Config;
 use crate::relations::Relations;
 use crate::serve;
 use crate::session::Sessions;
+use crate::state_folder::StateFolder;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::clock::SystemClock;
-use thalweg_engine::engine::Engine;
+use thalweg_engine::engine::{Engine, Surroundings};
 use thalweg_engine::settings::Settings;
-use thalweg_pipelines::Program;
+use thalweg_engine::turns::Free;
+use thalweg_pipelines::{Program, fingerprint};
 use thalweg_schemas::error::{Error, Result};
 use tokio::runtime::Runtime;
 
@@ -25,6 +27,8 @@ pub struct Running {
     /// Where SQL over it is answered.
     pub sessions: Arc<Sessions>,
     runtime: Runtime,
+    /// Holds the lock on the state until the run is over.
+    _state: Option<StateFolder>,
     /// Heard from the start: a signal that comes while the run begins must end it in order, not kill it.
     signals: tokio::sync::Mutex<Signals>,
 }
@@ -40,10 +44,21 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
         .build()
         .map_err(|error| Error::io("threads for serving", &error))?;
     let signals = runtime.block_on(async { Signals::listen() })?;
-    let settings = Settings { workers: config.workers, tick: config.epoch, ..Settings::default() };
+    let state = config.data.as_deref().map(|data| StateFolder::open(data, &program.dataflow)).transpose()?;
+    let settings = Settings {
+        workers: config.workers,
+        tick: config.epoch,
+        checkpoint_interval: config.checkpoint_interval,
+        lineage: fingerprint(&program.dataflow),
+        ..Settings::default()
+    };
+    let surroundings = Surroundings {
+        clock: SystemClock::start(),
+        turns: Arc::new(Free),
+        storage: state.as_ref().map(StateFolder::storage).transpose()?,
+    };
     let dataflow = program.dataflow.clone();
-    let engine = Engine::start(dataflow, thalweg_connectors::ALL, SystemClock::start(), settings)?;
-    let engine = Arc::new(engine);
+    let engine = Arc::new(Engine::start_with(dataflow, thalweg_connectors::ALL, settings, surroundings)?);
     let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline };
     let sessions = Sessions::new(Arc::new(relations));
     serve::spawn(&runtime, sessions.clone(), pg, http);
@@ -53,6 +68,7 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
         http: addresses.1,
         sessions,
         runtime,
+        _state: state,
         signals: tokio::sync::Mutex::new(signals),
     })
 }

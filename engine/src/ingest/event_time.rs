@@ -2,6 +2,7 @@
 
 use super::conform::Facts;
 use super::raw_of;
+use crate::durability::manifest::PartitionTime;
 use crate::ledger::{SourceBook, lock};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
@@ -12,28 +13,88 @@ use thalweg_operators::plan::WatermarkPlan;
 use thalweg_schemas::epoch::Watermark;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::BadRecord;
-use thalweg_schemas::source::Outlook;
+use thalweg_schemas::source::{self, Outlook};
 
 /// The event time of one worker's share of a source.
 pub(super) struct EventTime {
     plan: Option<WatermarkPlan>,
-    partitions: BTreeMap<u32, Partition>,
+    partitions: BTreeMap<Arc<str>, Partition>,
+    /// What an earlier run knew of partitions that have not been met in this one.
+    known: BTreeMap<String, PartitionTime>,
     /// What was said last: the watermark and whether the share is idle.
     said: (Watermark, bool),
+    /// No watermark of an earlier run was above this.
+    floor: Watermark,
     /// Whether the share has ever been idle: then the others went on without it.
     was_idle: bool,
     ended: bool,
 }
 
 struct Partition {
-    name: Arc<str>,
+    index: u32,
     watermark: Watermark,
     last_row_ns: i64,
 }
 
 impl EventTime {
     pub fn new(plan: Option<WatermarkPlan>) -> EventTime {
-        EventTime { plan, partitions: BTreeMap::new(), said: (Watermark::MIN, false), was_idle: false, ended: false }
+        EventTime {
+            plan,
+            partitions: BTreeMap::new(),
+            known: BTreeMap::new(),
+            said: (Watermark::MIN, false),
+            floor: Watermark::MIN,
+            was_idle: false,
+            ended: false,
+        }
+    }
+
+    /// Goes on from an earlier run, in which no watermark was above `floor`.
+    pub fn restore(&mut self, known: BTreeMap<String, PartitionTime>, floor: Watermark) {
+        (self.known, self.floor) = (known, floor);
+    }
+
+    /// The event time of each partition, for a checkpoint.
+    pub fn partition_times(&self) -> impl Iterator<Item = (Arc<str>, PartitionTime)> {
+        let met = self.partitions.iter().map(|(name, p)| {
+            let time = PartitionTime { watermark_ns: p.watermark.0, last_row_ns: p.last_row_ns };
+            (name.clone(), time)
+        });
+        met.chain(self.known.iter().map(|(name, time)| (name.as_str().into(), *time)))
+    }
+
+    /// This was said on behalf of the share.
+    pub fn note_said(&mut self, watermark: Watermark, idle: bool) {
+        self.said = (watermark, idle);
+        self.was_idle |= idle;
+    }
+
+    /// What was said last.
+    pub fn said(&self) -> (Watermark, bool) {
+        self.said
+    }
+
+    /// The share has these partitions and no others: those that have brought nothing yet hold the watermark back until
+    /// they are idle, those that are gone no longer do.
+    pub fn meet(&mut self, partitions: &[source::Partition], now_ns: i64) {
+        for partition in partitions {
+            self.partition(partition.index, &partition.name, now_ns);
+        }
+        self.partitions.retain(|name, _| partitions.iter().any(|p| p.name == *name));
+    }
+
+    fn partition(&mut self, index: u32, name: &Arc<str>, now_ns: i64) -> &mut Partition {
+        if !self.partitions.contains_key(name) {
+            let known = self.known.remove(&**name);
+            let partition = Partition {
+                index,
+                watermark: known.map_or(Watermark::MIN, |known| Watermark(known.watermark_ns)),
+                last_row_ns: now_ns,
+            };
+            self.partitions.insert(name.clone(), partition);
+        }
+        let partition = self.partitions.get_mut(name);
+        partition.expect("it was there or has just been put there")
     }
 
     /// No row will come any more.
@@ -44,7 +105,7 @@ impl EventTime {
     /// A bound on the watermark by which rows taken in now are judged late. What this worker said before the current
     /// epoch bounds the minimum over all workers, unless the others were let go on without it.
     pub fn bound(&self) -> Watermark {
-        if self.was_idle { Watermark::MAX } else { self.said.0 }
+        if self.was_idle { Watermark::MAX } else { self.said.0.max(self.floor) }
     }
 
     /// Takes the partition's event time from `rows`; those too far in the future become bad records.
@@ -73,32 +134,30 @@ impl EventTime {
         } else {
             rows
         };
-        let entry = self.partitions.entry(partition).or_insert_with(|| Partition {
-            name: name.clone(),
-            watermark: Watermark::MIN,
-            last_row_ns: now_ns,
-        });
-        entry.watermark = entry.watermark.max(Watermark(latest.saturating_sub(plan.lateness_ns)));
+        let watermark = Watermark(latest.saturating_sub(plan.lateness_ns));
+        let entry = self.partition(partition, name, now_ns);
+        entry.watermark = entry.watermark.max(watermark);
         entry.last_row_ns = now_ns;
         Ok(rows)
     }
 
     /// What is to be said at the end of an epoch, if it is news.
-    pub fn end_of_epoch(&mut self, now_ns: i64, outlook: Outlook) -> Option<(Watermark, bool)> {
+    pub fn end_of_epoch(&mut self, now_ns: i64, outlook: Outlook, all_met: bool) -> Option<(Watermark, bool)> {
         let next = if self.ended {
             (Watermark::MAX, false)
         } else if outlook == Outlook::MoreToCome {
             // Whatever has been read, the next partition may begin where this one began.
             self.said
         } else if outlook == Outlook::LastOne {
-            let current = self.partitions.last_key_value().map_or(Watermark::MIN, |(_, current)| current.watermark);
+            let last = self.partitions.values().max_by_key(|partition| partition.index);
+            let current = last.map_or(Watermark::MIN, |current| current.watermark);
             (current.max(self.said.0), false)
         } else {
             let idle_after = self.plan.as_ref()?.idle_timeout_ns;
             let active = self.partitions.values().filter(|p| now_ns.saturating_sub(p.last_row_ns) < idle_after);
             match active.map(|p| p.watermark).min() {
                 Some(watermark) => (watermark.max(self.said.0), false),
-                None if self.partitions.is_empty() => self.said,
+                None if self.partitions.is_empty() && !all_met => self.said,
                 None => (self.said.0, true),
             }
         };
@@ -112,9 +171,9 @@ impl EventTime {
     /// Enters the partitions' watermarks in the books.
     pub fn show(&self, book: &SourceBook, worker: usize) {
         let mut shown = lock(&book.watermarks);
-        for partition in self.partitions.values() {
+        for (name, partition) in &self.partitions {
             let watermark = if self.ended { Watermark::MAX } else { partition.watermark };
-            shown.insert((worker, partition.name.to_string()), (watermark, self.said.1));
+            shown.insert((worker, name.to_string()), (watermark, self.said.1));
         }
     }
 }
@@ -172,12 +231,26 @@ mod tests {
             let facts = Facts { source: "s", partition: &name, start: 0, now_ns: 0 };
             event_time.judge(rows, *partition, &name, 0, facts, &mut Vec::new()).unwrap();
         }
-        event_time.end_of_epoch(10, outlook)
+        event_time.end_of_epoch(10, outlook, false)
     }
 
     #[test]
     fn partitions_side_by_side_wait_for_the_slowest() {
         assert_eq!(after(&[(0, 100), (1, 50)], Outlook::Open), Some((Watermark(45), false)));
+    }
+
+    #[test]
+    fn a_partition_without_rows_holds_the_watermark_until_it_is_idle_and_no_partition_is_idle_at_once() {
+        let plan = WatermarkPlan { column: 0, lateness_ns: 5, idle_timeout_ns: 1_000, future_max_ns: 1_000_000 };
+        let mut event_time = EventTime::new(Some(plan));
+        let partition = |index: u32| source::Partition { index, name: format!("topic/{index}").into() };
+        event_time.meet(&[partition(0), partition(1)], 0);
+        event_time.partition(0, &"topic/0".into(), 0).watermark = Watermark(100);
+        assert_eq!(event_time.end_of_epoch(10, Outlook::Open, true), None);
+        event_time.partition(0, &"topic/0".into(), 0).last_row_ns = 900;
+        assert_eq!(event_time.end_of_epoch(1_000, Outlook::Open, true), Some((Watermark(100), false)));
+        event_time.meet(&[], 1_000);
+        assert_eq!(event_time.end_of_epoch(1_010, Outlook::Open, true), Some((Watermark(100), true)));
     }
 
     #[test]

@@ -9,15 +9,18 @@ mod event_time;
 
 use crate::ledger::{Ledger, lock};
 use crate::status::DeadLetter;
+use crate::durability::manifest::PartitionTime;
+use crate::durability::record::{Entry, EpochRecord, Taken};
 use conform::{Conform, Facts};
 use decoders::Decoders;
 use event_time::EventTime;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thalweg_operators::plan::{OnBad, SourcePlan};
 use thalweg_operators::rows::Rows;
 use thalweg_operators::watermark::WatermarkUpdate;
-use thalweg_schemas::epoch::WorkerId;
+use thalweg_schemas::epoch::{Watermark, WorkerId};
 use thalweg_schemas::error::{Error, ErrorKind, Result};
 use thalweg_schemas::format::{BadRecord, Decoded, RAW_BYTES_MAX};
 use thalweg_schemas::source::{Chunk, Fault, Payload, Polled, Reader, Source, Span};
@@ -83,8 +86,9 @@ impl Ingest {
         })
     }
 
-    /// Asks the reader once. `now_ns` is the beginning of the current epoch.
-    pub fn poll(&mut self, now_ns: i64, budget: usize) -> Result<Intake> {
+    /// Asks the reader once. `now_ns` is the beginning of the current epoch. What comes is noted in `entry`, if there is
+    /// one, before it is taken in.
+    pub fn poll(&mut self, now_ns: i64, budget: usize, entry: Option<&mut Entry>) -> Result<Intake> {
         if self.ended {
             return Ok(Intake::Ended);
         }
@@ -95,23 +99,34 @@ impl Ingest {
             Some(chunk) => Ok(Polled::Ready(chunk)),
             None => self.reader.poll(budget),
         };
-        match polled.and_then(|polled| self.accept(polled, now_ns)) {
-            Err(error) if error.kind == ErrorKind::Retry => {
-                self.pause_ns = (self.pause_ns * 2).clamp(PAUSE_NS.0, PAUSE_NS.1);
-                self.pause_until_ns = now_ns.saturating_add(self.pause_ns);
-                tracing::warn!(source = %self.plan.name, "{error}; trying again in {} ms", self.pause_ns / 1_000_000);
-                *lock(&self.book().last_error) = Some(error.to_string());
-                Ok(Intake::Pending)
-            }
+        match polled.and_then(|polled| self.accept(polled, now_ns, entry)) {
+            Err(error) => self.pause(error, now_ns),
             answer => answer,
         }
     }
 
-    fn accept(&mut self, polled: Polled, now_ns: i64) -> Result<Intake> {
+    /// After an error that may pass nothing is asked for a while.
+    fn pause(&mut self, error: Error, now_ns: i64) -> Result<Intake> {
+        if error.kind != ErrorKind::Retry {
+            return Err(error);
+        }
+        self.pause_ns = (self.pause_ns * 2).clamp(PAUSE_NS.0, PAUSE_NS.1);
+        self.pause_until_ns = now_ns.saturating_add(self.pause_ns);
+        tracing::warn!(source = %self.plan.name, "{error}; trying again in {} ms", self.pause_ns / 1_000_000);
+        *lock(&self.book().last_error) = Some(error.to_string());
+        Ok(Intake::Pending)
+    }
+
+    fn accept(&mut self, polled: Polled, now_ns: i64, entry: Option<&mut Entry>) -> Result<Intake> {
         match polled {
             Polled::Ready(chunk) => match self.decode(&chunk) {
                 Ok(decoded) => {
                     self.pause_ns = 0;
+                    match entry {
+                        Some(entry) => entry.take(self.source, &chunk, !self.outside.replayable())?,
+                        // Nothing survives a crash, and this is as far as records come.
+                        None => self.outside.durable(&[span_of(&chunk)]),
+                    }
                     self.take(chunk, decoded, now_ns)
                 }
                 Err(error) => {
@@ -135,14 +150,81 @@ impl Ingest {
 
     /// What the share says of its watermark as of the end of an epoch, if that is news.
     pub fn watermark_update(&mut self, epoch_end_ns: i64) -> Option<WatermarkUpdate> {
-        let (watermark, idle) = self.event_time.end_of_epoch(epoch_end_ns, self.reader.outlook())?;
+        let partitions = self.reader.partitions();
+        if let Some(partitions) = &partitions {
+            self.event_time.meet(partitions, epoch_end_ns);
+        }
+        let (watermark, idle) =
+            self.event_time.end_of_epoch(epoch_end_ns, self.reader.outlook(), partitions.is_some())?;
         self.event_time.show(&self.ledger.sources[self.source], self.worker.index);
-        Some(WatermarkUpdate {
-            source: self.source as u32,
-            worker: self.worker.index as u32,
-            watermark_ns: watermark.0,
-            idle,
-        })
+        Some(self.update((watermark, idle)))
+    }
+
+    fn update(&self, (watermark, idle): (Watermark, bool)) -> WatermarkUpdate {
+        let (source, worker) = (self.source as u32, self.worker.index as u32);
+        WatermarkUpdate { source, worker, watermark_ns: watermark.0, idle }
+    }
+
+    /// What the share said of its watermark last, for a checkpoint.
+    pub fn said(&self) -> WatermarkUpdate {
+        self.update(self.event_time.said())
+    }
+
+    /// The event time of the partitions, for a checkpoint.
+    pub fn partition_times(&self) -> impl Iterator<Item = (usize, Arc<str>, PartitionTime)> {
+        self.event_time.partition_times().map(|(name, time)| (self.source, name, time))
+    }
+
+    /// Goes on from an earlier run.
+    pub fn restore(
+        &mut self,
+        known: BTreeMap<String, PartitionTime>,
+        floor: Watermark,
+        said: Option<WatermarkUpdate>,
+    ) {
+        self.event_time.restore(known, floor);
+        said.into_iter().for_each(|said| self.note_said(said));
+    }
+
+    /// This was said on behalf of the share, by the epoch log.
+    pub fn note_said(&mut self, said: WatermarkUpdate) {
+        self.event_time.note_said(Watermark(said.watermark_ns), said.idle);
+    }
+
+    /// Takes in once more what an earlier run took in: the next chunk of `taken`, and the offset after it.
+    pub fn replay(
+        &mut self,
+        record: &EpochRecord,
+        taken: &Taken,
+        from: u64,
+        now_ns: i64,
+        budget: usize,
+    ) -> Result<(Intake, u64)> {
+        let chunk = match (&taken.kept, self.held.take()) {
+            (_, Some(chunk)) => chunk,
+            (Some(kept), None) => record.kept_chunk(taken, kept)?,
+            (None, None) => {
+                let span = Span { partition: taken.partition.as_str().into(), start: from, end: taken.end };
+                match self.reader.replay(&span, budget) {
+                    Ok(Polled::Ready(chunk)) => chunk,
+                    Ok(Polled::Pending) => return Ok((Intake::Pending, from)),
+                    Ok(Polled::Fault(fault)) => return Err(self.gone(&span, &fault.reason)),
+                    Ok(Polled::Ended) => return Err(self.gone(&span, "the source has ended before them")),
+                    Err(error) => return Ok((self.pause(error, now_ns)?, from)),
+                }
+            }
+        };
+        let end = chunk.end.max(from);
+        match self.accept(Polled::Ready(chunk), now_ns, None) {
+            Ok(intake) => Ok((intake, end)),
+            Err(error) => Ok((self.pause(error, now_ns)?, from)),
+        }
+    }
+
+    fn gone(&self, span: &Span, why: &str) -> Error {
+        Error::outside(format!("source \"{}\" cannot be read again: {why}", self.plan.name))
+            .with_detail(format!("{}, offsets {} to {}, which the epoch log names", span.partition, span.start, span.end))
+            .with_hint("Bring the records back, or start anew with another --data folder.")
     }
 
     fn book(&self) -> &crate::ledger::SourceBook {
@@ -195,8 +277,6 @@ impl Ingest {
         book.bytes.fetch_add(bytes, Ordering::AcqRel);
         assert_eq!(rows_in, rows.num_rows() + bad.len(), "every record is a row or a dead letter");
         self.bury(bad, &chunk.partition.name, now_ns)?;
-        // Without a log of epochs nothing survives a crash, and this is as far as records come.
-        self.outside.durable(&[Span { partition: chunk.partition.name.clone(), start: chunk.start, end: chunk.end }]);
         if rows.num_rows() == 0 {
             return Ok(Intake::Nothing);
         }
@@ -247,6 +327,10 @@ impl Ingest {
         });
         Ok(())
     }
+}
+
+fn span_of(chunk: &Chunk) -> Span {
+    Span { partition: chunk.partition.name.clone(), start: chunk.start, end: chunk.end }
 }
 
 /// A row that is typed already, as the raw form of a dead letter.

@@ -7,12 +7,13 @@
 use arrow::array::{Array, BooleanArray, RecordBatch, UInt64Array, make_comparator};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{SortOptions, concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_operators::exchange::hash_rows;
+use thalweg_operators::state::{Section, fresh_id};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
 
@@ -29,6 +30,8 @@ pub(crate) struct ViewStore {
 }
 
 struct Chunk {
+    /// See [`thalweg_operators::state::Section::id`].
+    section: u64,
     rows: RecordBatch,
     hashes: Vec<u64>,
     live: Vec<bool>,
@@ -108,13 +111,7 @@ impl ViewStore {
         for chunk in self.chunks.values_mut() {
             version.rows += chunk.live_rows as u64;
             version.bytes += chunk.rows.get_array_memory_size() as u64;
-            let mask = (chunk.live_rows < chunk.rows.num_rows()).then(|| {
-                let live = &chunk.live;
-                let mask = chunk.mask.get_or_insert_with(|| {
-                    Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(live.len(), |row| live[row]), None))
-                });
-                mask.clone()
-            });
+            let mask = chunk.mask();
             version.chunks.push((chunk.rows.clone(), mask));
         }
         version
@@ -131,8 +128,33 @@ impl ViewStore {
     fn insert(&mut self, rows: RecordBatch) -> Result<()> {
         let hashes = hash_rows(rows.columns(), rows.num_rows()).map_err(|e| Error::bug(e.to_string()))?;
         let live_rows = rows.num_rows();
-        self.add_chunk(Chunk { live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
+        self.add_chunk(Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
         Ok(())
+    }
+
+    /// Its rows for a checkpoint: each chunk, followed by the bitmap of the rows that still count if not all do.
+    pub fn sections(&mut self) -> Vec<Section> {
+        let mut sections = Vec::new();
+        for chunk in self.chunks.values_mut() {
+            let rows = chunk.rows.clone();
+            sections.push(section(CHUNK, chunk.section, move || Ok(rows)));
+            if let Some(mask) = chunk.mask() {
+                sections.push(section(MASK, fresh_id(), move || {
+                    let schema = Schema::new(vec![Field::new("live", DataType::Boolean, false)]);
+                    Ok(RecordBatch::try_new(Arc::new(schema), vec![Arc::new(mask.as_ref().clone())])?)
+                }));
+            }
+        }
+        sections
+    }
+
+    /// Takes in rows of an earlier run.
+    pub fn restore(&mut self, rows: RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        // Field names and metadata are those of this plan.
+        self.insert(RecordBatch::try_new(self.schema.clone(), rows.columns().to_vec())?)
     }
 
     fn add_chunk(&mut self, chunk: Chunk) {
@@ -224,9 +246,31 @@ impl ViewStore {
         }
         let rows = concat_batches(&self.schema, &rows)?;
         let live_rows = rows.num_rows();
-        self.add_chunk(Chunk { live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
+        self.add_chunk(Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
         Ok(())
     }
+}
+
+impl Chunk {
+    /// The rows that count; `None`: all.
+    fn mask(&mut self) -> Option<Arc<BooleanArray>> {
+        (self.live_rows < self.rows.num_rows()).then(|| {
+            let live = &self.live;
+            let mask = self.mask.get_or_insert_with(|| {
+                Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(live.len(), |row| live[row]), None))
+            });
+            mask.clone()
+        })
+    }
+}
+
+/// The label of a chunk's rows in a checkpoint.
+pub(crate) const CHUNK: &str = "chunk";
+/// The label of the bitmap that belongs to the chunk before it.
+pub(crate) const MASK: &str = "mask";
+
+fn section(label: &str, id: u64, rows: impl FnOnce() -> Result<RecordBatch> + Send + 'static) -> Section {
+    Section { label: label.to_string(), id, keys: 0, rows: Box::new(rows) }
 }
 
 fn add_places(index: &mut HashTable<Place>, id: u64, chunk: &Chunk) {
@@ -257,7 +301,6 @@ fn display_row(rows: &RecordBatch, row: usize) -> String {
 mod tests {
     use super::*;
     use arrow::array::{Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
     fn schema() -> SchemaRef {

@@ -32,6 +32,10 @@ impl Emitted {
         &self.rows
     }
 
+    pub fn rows_mut(&mut self) -> &mut KeyedRows {
+        &mut self.rows
+    }
+
     pub fn rename(&mut self, renamed: &[Option<u32>]) {
         self.rows.rename(renamed);
     }

@@ -4,7 +4,8 @@ use super::Part;
 use super::index::Index;
 use super::table::Grouping;
 use crate::evaluate::fault;
-use arrow::array::{Array, ArrayRef, UInt32Array, UInt64Array, new_empty_array};
+use crate::state::{Section, fresh_id, named, unnamed};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, UInt64Array, new_empty_array};
 use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_expr::EmitTo;
@@ -110,6 +111,37 @@ impl Keys {
         Ok(Some(renamed))
     }
 
+    /// The rows of `held` with their keys before them, as sections called `label`: one for each chunk.
+    pub fn sections(&self, label: &str, held: &mut KeyedRows) -> Result<Vec<Section>> {
+        held.settle()?;
+        let section = |(part, id): (&Part, &u64)| {
+            let (values, part, keyless) = (self.values.clone(), part.clone(), self.table.is_none());
+            let rows = move || {
+                let kept = named(&part.numbers);
+                let numbers: Vec<u32> = kept.values().iter().map(|&row| part.numbers[row as usize]).collect();
+                let mut columns = if keyless { Vec::new() } else { values.get(&numbers)? };
+                for state in &part.states {
+                    columns.push(take(state, &kept, None)?);
+                }
+                unnamed(columns, numbers.len())
+            };
+            Section { label: label.to_string(), id: *id, keys: self.grouping.keys(), rows: Box::new(rows) }
+        };
+        Ok(held.chunks.iter().zip(&held.ids).map(section).collect())
+    }
+
+    /// Takes the rows of a section into `held`; gives the numbers that were not in it.
+    pub fn restore(&mut self, rows: &RecordBatch, held: &mut KeyedRows) -> Result<Vec<u32>> {
+        if rows.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let (keys, states) = rows.columns().split_at(self.grouping.keys());
+        let numbers = self.number(keys, rows.num_rows())?;
+        let new: Vec<u32> = numbers.iter().copied().filter(|number| !held.contains(*number)).collect();
+        held.put(Part { numbers, states: states.to_vec() })?;
+        Ok(new)
+    }
+
     pub fn size(&self) -> usize {
         let table = self.table.as_ref().map_or(0, |table| table.size());
         table + self.values.size() + self.holders.capacity() * size_of::<u32>()
@@ -126,7 +158,7 @@ impl Drop for Keys {
 }
 
 /// Rows by dense numbers, which only grow in number: each chunk twice as long as the next, so that there are few.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct KeyValues {
     /// The first number of each chunk, and its columns.
     chunks: Vec<(u32, Vec<ArrayRef>)>,
@@ -181,12 +213,16 @@ pub(crate) struct KeyedRows {
     /// The row where each number is, counted through all chunks; what lies elsewhere under its name was replaced.
     places: Index,
     chunks: Vec<Part>,
+    /// For each chunk, an id that no other chunk has.
+    ids: Vec<u64>,
     stored: usize,
+    /// Whether rows were taken out that still lie in a chunk, with nothing in a later one to override them.
+    taken_out: bool,
 }
 
 impl KeyedRows {
     pub fn new(types: Vec<DataType>) -> KeyedRows {
-        KeyedRows { types, places: Index::default(), chunks: Vec::new(), stored: 0 }
+        KeyedRows { types, places: Index::default(), chunks: Vec::new(), ids: Vec::new(), stored: 0, taken_out: false }
     }
 
     pub fn contains(&self, number: u32) -> bool {
@@ -219,6 +255,7 @@ impl KeyedRows {
         }
         self.stored += part.numbers.len();
         self.chunks.push(part);
+        self.ids.push(fresh_id());
     }
 
     /// The rows of those of `numbers` that are there.
@@ -263,6 +300,7 @@ impl KeyedRows {
     /// Takes rows out.
     pub fn remove(&mut self, numbers: &[u32]) {
         for &number in numbers {
+            self.taken_out |= self.places.get(number).is_some();
             self.places.remove(number);
         }
     }
@@ -307,9 +345,16 @@ impl KeyedRows {
         Ok(Part { states: self.gather(from, &places)?, numbers })
     }
 
+    /// Makes the chunks say all there is: later rows override earlier ones, and no row is there that was taken out.
+    fn settle(&mut self) -> Result<()> {
+        if self.taken_out { self.put_together(0) } else { Ok(()) }
+    }
+
     fn put_together(&mut self, from: usize) -> Result<()> {
         let part = self.live(from)?;
+        self.taken_out &= from > 0;
         self.chunks.truncate(from);
+        self.ids.truncate(from);
         self.stored = self.chunks.iter().map(|chunk| chunk.numbers.len()).sum();
         if !part.numbers.is_empty() {
             self.push(part);

@@ -7,12 +7,13 @@ use crate::aggregate::table::{GroupTable, Grouping};
 use crate::aggregate::{Merger, States};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
+use crate::state::{Restored, Section};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::{Error, Result};
 
 /// Combines the rows of an epoch. Port 0: the keys, then the states of all aggregates.
@@ -139,6 +140,26 @@ impl Operator for MergeReduce {
         let change = self.emitted.replace(changed, results)?;
         if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
             output.send(0, Rows::unbounded(batch));
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        let mut sections = self.keys.sections("state", &mut self.held)?;
+        sections.extend(self.keys.sections("result", self.emitted.rows_mut())?);
+        Ok(sections)
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        for section in sections {
+            match section.label.as_str() {
+                "state" => drop(self.keys.restore(&section.rows, &mut self.held)?),
+                "result" => {
+                    self.owes_first &= section.rows.num_rows() == 0;
+                    self.keys.restore(&section.rows, self.emitted.rows_mut())?;
+                }
+                _ => return Err(section.unknown()),
+            }
         }
         Ok(())
     }

@@ -7,13 +7,14 @@ use crate::aggregate::number_groups;
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use crate::state::{Restored, Section, fresh_id, unnamed};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::{Error, Result};
 
 /// Computes keys and arguments from each row, with its difference, so that rows can go to the key's owner.
@@ -62,6 +63,8 @@ pub struct ReduceRows {
     arguments: RowConverter,
     /// The rows of each group as their encoded arguments, with how often each is there.
     groups: BTreeMap<u32, BTreeMap<OwnedRow, i64>>,
+    /// Another one after every change of `groups`.
+    rows_id: u64,
     emitted: Emitted,
     arrived: Vec<Batch>,
     owes_first: bool,
@@ -89,6 +92,7 @@ impl ReduceRows {
             owes_first: key_columns == 0 && owns,
             grouping,
             groups: BTreeMap::new(),
+            rows_id: fresh_id(),
             arrived: Vec::new(),
         })
     }
@@ -99,18 +103,50 @@ impl ReduceRows {
         // Without aggregates (DISTINCT) all rows of a group are alike.
         let alike = [new_null_array(&DataType::Boolean, batch.num_rows())];
         let arguments = if arguments.is_empty() { alike.as_slice() } else { arguments };
-        let numbers = self.keys.number(keys, batch.num_rows())?;
+        let one = || Int64Array::from(vec![1; batch.num_rows()]);
+        self.count(keys, arguments, &batch.diffs.clone().unwrap_or_else(one), batch.num_rows())
+    }
+
+    /// Counts rows, each with its difference; gives the groups that they are of.
+    fn count(
+        &mut self,
+        keys: &[ArrayRef],
+        arguments: &[ArrayRef],
+        diffs: &Int64Array,
+        rows: usize,
+    ) -> Result<Vec<u32>> {
+        let numbers = self.keys.number(keys, rows)?;
         let rows = self.arguments.convert_columns(arguments)?;
+        self.rows_id = fresh_id();
         for (row, number) in numbers.iter().enumerate() {
             let key = rows.row(row).owned();
             let group = self.groups.entry(*number).or_default();
             let times = group.entry(key.clone()).or_default();
-            *times += batch.diff(row);
+            *times += diffs.value(row);
             if *times == 0 {
                 group.remove(&key);
             }
         }
         Ok(numbers)
+    }
+
+    /// All rows: their keys, their arguments, and how often each is there.
+    fn held_rows(&self) -> Result<RecordBatch> {
+        let all = || self.groups.iter().flat_map(|(number, group)| group.iter().map(move |row| (*number, row)));
+        let mut columns = self.keys.values(&all().map(|(number, _)| number).collect::<Vec<_>>())?;
+        columns.extend(self.arguments.convert_rows(all().map(|(_, (row, _))| row.row()))?);
+        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
+        let rows = columns[0].len();
+        unnamed(columns, rows)
+    }
+
+    fn restore_rows(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let (times, columns) = rows.columns().split_last().ok_or_else(|| Error::bug("rows without a count"))?;
+        let (keys, arguments) = columns.split_at(self.grouping.keys());
+        self.count(keys, arguments, times.as_primitive::<Int64Type>(), rows.num_rows()).map(drop)
     }
 
     /// The results of `numbers` from their rows.
@@ -166,6 +202,28 @@ impl Operator for ReduceRows {
         for change in changes {
             if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
                 output.send(0, Rows::unbounded(batch));
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        let keys = self.grouping.keys();
+        let rows = self.held_rows()?;
+        let mut sections = self.keys.sections("result", self.emitted.rows_mut())?;
+        sections.push(Section { label: "rows".into(), id: self.rows_id, keys, rows: Box::new(move || Ok(rows)) });
+        Ok(sections)
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        for section in sections {
+            match section.label.as_str() {
+                "rows" => self.restore_rows(&section.rows)?,
+                "result" => {
+                    self.owes_first &= section.rows.num_rows() == 0;
+                    self.keys.restore(&section.rows, self.emitted.rows_mut())?;
+                }
+                _ => return Err(section.unknown()),
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use crate::aggregate::{Merger, Part, States, number_groups};
 use crate::event_time::timestamps;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
+use crate::state::{Restored, Section, fresh_id, unnamed};
 use crate::window::Window;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::take;
@@ -251,6 +252,41 @@ impl Operator for MergeAggregate {
             self.windows.keys().copied().take_while(|start| self.is_final(*start, times.now)).collect();
         self.close(&closing, output)?;
         self.forget(times.now)
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        for slice in self.pending.keys().copied().collect::<Vec<_>>() {
+            self.settle(slice)?;
+        }
+        let mut sections = Vec::new();
+        for (slice, held) in &mut self.slices {
+            sections.extend(self.keys.sections(&format!("slice:{slice}"), held)?);
+        }
+        for (start, emitted) in &mut self.windows {
+            let label = format!("window:{start}");
+            // A window is there before anything was said of it.
+            let none = Box::new(|| unnamed(Vec::new(), 0));
+            sections.push(Section { label: label.clone(), id: fresh_id(), keys: 0, rows: none });
+            sections.extend(self.keys.sections(&label, emitted.rows_mut())?);
+        }
+        Ok(sections)
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        for section in sections {
+            if section.label.starts_with("slice:") {
+                let types = self.states.types()?;
+                let held = self.slices.entry(section.number_after("slice")?).or_insert_with(|| KeyedRows::new(types));
+                let new = self.keys.restore(&section.rows, held)?;
+                self.keys.hold(&new);
+            } else {
+                let types = self.result_types();
+                let start = section.number_after("window")?;
+                let emitted = self.windows.entry(start).or_insert_with(|| Emitted::new(types));
+                self.keys.restore(&section.rows, emitted.rows_mut())?;
+            }
+        }
+        Ok(())
     }
 
     fn state(&self) -> StateSize {

@@ -2,7 +2,7 @@
 
 use crate::cli::DemoArgs;
 use crate::compile::compile_with;
-use crate::config::{Config, parse_time};
+use crate::config::{Config, DEFAULT_DATA, parse_time};
 use crate::demo_screen::Screen;
 use crate::failure::Outcome;
 use crate::logging;
@@ -23,7 +23,7 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     let limit = args.duration.as_deref().map(|text| parse_time("for", text)).transpose()?;
     let config = Config::load(&args.options)?;
     logging::start(config.log_format);
-    let data = config.data.display().to_string();
+    let data = config.data.as_deref().unwrap_or(DEFAULT_DATA.as_ref()).display().to_string();
     let text = SourceText { file: "demo.sql".to_string(), text: PIPELINE.to_string() };
     let compiled = compile_with(&[text], &|name| match name {
         "THALWEG_DATA" => Some(data.clone()),

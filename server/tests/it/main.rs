@@ -15,4 +15,5 @@ mod kafka;
 mod outside_world;
 mod pgwire;
 mod python;
+mod recovery;
 mod slt;

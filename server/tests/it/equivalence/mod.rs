@@ -2,7 +2,7 @@
 //! answer to the same query over the whole table, with and without a watermark; and so is the answer of a running
 //! engine to the query as the view has it, asked over a view of all rows.
 
-mod queries;
+pub mod queries;
 pub mod scripted;
 mod table;
 
@@ -13,7 +13,7 @@ use scripted::{CONNECTORS, Script, script};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, random_table};
+pub use table::{BEGIN_NS, Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, random_table};
 use thalweg_engine::clock::VirtualClock;
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
@@ -139,7 +139,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// The rows as sorted lines. Floating-point numbers to nine digits: addition is not associative.
-fn lines(batches: &[RecordBatch]) -> Vec<String> {
+pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let mut lines = Vec::new();
     for batch in batches {
         for row in 0..batch.num_rows() {
@@ -162,7 +162,7 @@ fn cell(column: &arrow::array::ArrayRef, row: usize) -> String {
     }
 }
 
-fn difference(found: &[String], expected: &[String]) -> String {
+pub fn difference(found: &[String], expected: &[String]) -> String {
     let mut text = String::new();
     for line in found.iter().filter(|line| !expected.contains(line)).take(3) {
         let _ = writeln!(text, "  only streaming: {line}");

@@ -1,0 +1,368 @@
+//! Drives one worker's dataflow turn by turn: follow the clock, ask the sources, let timely work, say how far things are.
+//!
+//! A worker never waits for anything but the next tick.
+
+use crate::delivery::Delivery;
+use crate::durability::Durability;
+use crate::durability::record::Entry;
+use crate::durability::replay::{Replay, Step};
+use crate::holdings::Holdings;
+use crate::ingest::{Ingest, Intake};
+use crate::ledger::lock;
+use crate::worker::Job;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use thalweg_operators::rows::Rows;
+use thalweg_operators::watermark::WatermarkUpdate;
+use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::error::Result;
+use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::dataflow::InputHandle;
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::worker::Worker;
+
+/// How many bytes a source is asked for at a time: enough for long vectors, little enough to stay in a core's cache.
+const POLL_BYTES: usize = 512 << 10;
+/// How many epochs with rows may be on their way through the dataflow before the sources are held back.
+const EPOCHS_IN_FLIGHT_MAX: usize = 8;
+/// How long an idle worker rests when no tick is due: the longest that a row may wait unseen at a source.
+const REST: Duration = Duration::from_millis(2);
+
+pub(crate) type RowsInput = InputHandle<u64, NoopBuilder<Rows>>;
+pub(crate) type WatermarkInput = InputHandle<u64, CapacityContainerBuilder<Vec<WatermarkUpdate>>>;
+
+/// What a turn says about the next one.
+pub(crate) enum Turn {
+    Busy,
+    Idle(Duration),
+    Done,
+}
+
+/// Drives one worker's dataflow.
+pub(crate) struct Driver {
+    pub job: Arc<Job>,
+    pub id: WorkerId,
+    pub ingests: Vec<Ingest>,
+    pub inputs: Vec<RowsInput>,
+    /// `None` when the inputs are closed.
+    pub watermarks: Option<WatermarkInput>,
+    pub probe: Probe<u64>,
+    pub epoch: Epoch,
+    /// Epochs in which this worker sent rows and that are not complete.
+    pub in_flight: VecDeque<Epoch>,
+    /// What the epoch log is to be told of the current epoch.
+    pub entry: Entry,
+    pub holdings: Rc<RefCell<Holdings>>,
+    pub deliveries: Vec<Rc<Delivery>>,
+    /// What an earlier run took in and this one has not yet.
+    pub replay: Option<Replay>,
+    /// The epoch after which this worker takes in nothing until all have met there, and whether it has arrived.
+    pub held: Option<(u64, bool)>,
+    /// Whether all have met after the run was asked to stop.
+    pub parted: bool,
+}
+
+impl Driver {
+    /// One turn.
+    pub fn turn(&mut self, worker: &mut Worker) -> Turn {
+        if self.job.ledger.has_failed() {
+            self.leave();
+            return Turn::Done;
+        }
+        let now_ns = self.job.clock.now_ns();
+        match self.advance(now_ns) {
+            Ok(taken) => {
+                worker.step();
+                let moved = self.note_progress(now_ns);
+                if self.watermarks.is_none() && !worker.has_dataflows() {
+                    self.job.last_epoch.fetch_max(self.epoch.0, Ordering::AcqRel);
+                    return Turn::Done;
+                }
+                if taken || moved { Turn::Busy } else { Turn::Idle(self.rest(now_ns)) }
+            }
+            Err(error) => {
+                self.job.ledger.fail(error);
+                Turn::Busy
+            }
+        }
+    }
+
+    /// Moves on as far as the clock, the sources and the other workers let it; whether anything happened.
+    fn advance(&mut self, now_ns: i64) -> Result<bool> {
+        let log_only = self.replay.is_none() && self.job.finish_log.load(Ordering::Acquire);
+        let stopping = log_only || self.job.stopping.load(Ordering::Acquire);
+        if self.replay.is_some() {
+            if stopping {
+                self.leave();
+                return Ok(true);
+            }
+            return self.replay_some();
+        }
+        if let Some(durability) = self.job.durability.clone()
+            && self.meet(&durability, now_ns, stopping)?
+        {
+            return Ok(false);
+        }
+        // A durable run stops where all have met.
+        if stopping && self.watermarks.is_some() {
+            self.leave();
+            return Ok(true);
+        }
+        let rolled = self.follow_clock(now_ns)?;
+        Ok(self.ask_sources()? || rolled)
+    }
+
+    fn rest(&self, now_ns: i64) -> Duration {
+        let tick_ns = self.tick_ns();
+        let left = tick_ns - now_ns.rem_euclid(tick_ns);
+        REST.min(Duration::from_nanos(left.unsigned_abs()))
+    }
+
+    fn tick_ns(&self) -> i64 {
+        self.job.settings.tick_ns()
+    }
+
+    /// Ends the current epoch when the clock has left it. Epochs that nobody used are skipped.
+    fn follow_clock(&mut self, now_ns: i64) -> Result<bool> {
+        let now = Epoch(now_ns.div_euclid(self.tick_ns()).max(0) as u64);
+        if now <= self.epoch || self.watermarks.is_none() {
+            return Ok(false);
+        }
+        self.end_epoch(now, now_ns)?;
+        Ok(true)
+    }
+
+    /// Ends the current epoch and begins `next`.
+    fn end_epoch(&mut self, next: Epoch, now_ns: i64) -> Result<()> {
+        self.say_watermarks(now_ns);
+        self.hand_in(next.0 - 1)?;
+        self.begin(next);
+        Ok(())
+    }
+
+    fn begin(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        for input in &mut self.inputs {
+            input.advance_to(epoch.0);
+        }
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.advance_to(epoch.0);
+        }
+    }
+
+    /// Tells the epoch log what was done in the current epoch, and that this worker is through with all up to `until`.
+    fn hand_in(&mut self, until: u64) -> Result<()> {
+        let Some(durability) = &self.job.durability else { return Ok(()) };
+        let entry = std::mem::take(&mut self.entry);
+        durability.journal.hand_in(self.id.index, self.epoch.0, Entry { worker: self.id.index, ..entry }, until)
+    }
+
+    fn say_watermarks(&mut self, now_ns: i64) {
+        let Some(watermarks) = &mut self.watermarks else { return };
+        for ingest in &mut self.ingests {
+            if let Some(update) = ingest.watermark_update(now_ns) {
+                watermarks.send(update);
+                self.entry.said.push(update);
+            }
+        }
+        watermarks.flush();
+    }
+
+    /// Whether what is on its way must become less before more is taken in.
+    fn is_full(&self) -> bool {
+        self.job.queued.get() > self.job.settings.sink_queue_bytes || self.in_flight.len() > EPOCHS_IN_FLIGHT_MAX
+    }
+
+    fn sent_rows(&mut self) {
+        if self.in_flight.back() != Some(&self.epoch) {
+            self.in_flight.push_back(self.epoch);
+        }
+    }
+
+    /// Asks each source once; closes the inputs when all have ended.
+    fn ask_sources(&mut self) -> Result<bool> {
+        if self.watermarks.is_none() || self.is_full() {
+            return Ok(false);
+        }
+        let (mut taken, mut ended) = (false, 0);
+        let epoch_start_ns = self.epoch.0 as i64 * self.tick_ns();
+        let logged = self.job.durability.is_some();
+        for position in 0..self.ingests.len() {
+            let entry = logged.then_some(&mut self.entry);
+            match self.ingests[position].poll(epoch_start_ns, POLL_BYTES, entry)? {
+                Intake::Rows(mut rows) => {
+                    self.inputs[position].send_batch(&mut rows);
+                    taken = true;
+                    self.sent_rows();
+                }
+                Intake::Nothing => taken = true,
+                Intake::Pending => {}
+                Intake::Ended => ended += 1,
+            }
+        }
+        if ended == self.ingests.len() {
+            // The end is said in the last epoch: it closes every window there.
+            self.say_watermarks(self.job.clock.now_ns());
+            self.hand_in(u64::MAX)?;
+            self.close();
+            taken = true;
+        }
+        Ok(taken)
+    }
+
+    fn close(&mut self) {
+        self.inputs.clear();
+        self.watermarks = None;
+    }
+
+    /// Closes without having come to an end: the other workers must not wait for this one.
+    fn leave(&mut self) {
+        if let Some(durability) = self.job.durability.clone() {
+            durability.barrier.abandon();
+            if self.watermarks.is_some() && !self.job.ledger.has_failed() {
+                if self.replay.is_none() {
+                    self.say_watermarks(self.job.clock.now_ns());
+                }
+                if let Err(error) = self.hand_in(u64::MAX) {
+                    self.job.ledger.fail(error);
+                }
+            }
+        }
+        self.close();
+    }
+
+    /// Meets the other workers for a checkpoint, if one is announced or due; whether this worker has to wait for that.
+    fn meet(&mut self, durability: &Durability, now_ns: i64, stopping: bool) -> Result<bool> {
+        let barrier = &durability.barrier;
+        let open = self.watermarks.is_some();
+        if open && barrier.next().is_none() && self.held.is_none() && !self.parted {
+            if stopping || durability.is_due(self.epoch.0) {
+                barrier.announce(self.epoch.0);
+            }
+        }
+        let Some(epoch) = barrier.next() else {
+            self.parted |= stopping && self.held.take().is_some();
+            return Ok(false);
+        };
+        match self.held {
+            Some((held, true)) if held == epoch => return Ok(true),
+            Some((held, false)) if held == epoch => {}
+            _ if open && self.epoch.0 > epoch => {
+                barrier.announce(self.epoch.0);
+                return Ok(true);
+            }
+            _ => {
+                if open {
+                    self.end_epoch(Epoch(epoch + 1), now_ns)?;
+                }
+                self.held = Some((epoch, false));
+            }
+        }
+        if self.probe.less_equal(&epoch) {
+            return Ok(true);
+        }
+        self.held = Some((epoch, true));
+        let mut part = self.holdings.borrow().snapshot()?;
+        part.said = self.ingests.iter().map(Ingest::said).collect();
+        part.partitions = self.ingests.iter().flat_map(Ingest::partition_times).collect();
+        for delivery in &self.deliveries {
+            delivery.flush(Epoch(epoch));
+        }
+        if let Some(parts) = barrier.arrive(self.id.index, epoch, part) {
+            durability.hand_over(epoch, now_ns, parts, self.job.ledger.counters())?;
+            barrier.part(epoch);
+        }
+        Ok(true)
+    }
+
+    /// Takes in once more what the epoch log says.
+    fn replay_some(&mut self) -> Result<bool> {
+        if self.is_full() {
+            return Ok(false);
+        }
+        let Some(replay) = &mut self.replay else { return Ok(false) };
+        match replay.step(self.id.index) {
+            Step::Read { record, taken, from } => {
+                if self.epoch.0 < record.epoch {
+                    self.begin(Epoch(record.epoch));
+                }
+                let start_ns = self.epoch.0 as i64 * self.tick_ns();
+                let piece = record.entries.iter().find(|entry| entry.worker == self.id.index);
+                let Some(piece) = piece.and_then(|entry| entry.taken.get(taken)) else { return Ok(false) };
+                let ingest = &mut self.ingests[piece.source];
+                let (intake, end) = ingest.replay(&record, piece, from, start_ns, POLL_BYTES)?;
+                if let Some(replay) = &mut self.replay
+                    && !matches!(intake, Intake::Pending)
+                {
+                    replay.read(end, piece.end, piece.kept.is_some());
+                }
+                match intake {
+                    Intake::Rows(mut rows) => {
+                        self.inputs[piece.source].send_batch(&mut rows);
+                        self.sent_rows();
+                    }
+                    Intake::Pending => return Ok(false),
+                    Intake::Nothing | Intake::Ended => {}
+                }
+            }
+            Step::EndEpoch { epoch, said } => {
+                replay.end_epoch();
+                if self.epoch.0 < epoch {
+                    self.begin(Epoch(epoch));
+                }
+                self.say(said);
+                self.begin(Epoch(epoch + 1));
+            }
+            Step::Done { said } => {
+                let next = replay.next_epoch.max(self.epoch.0);
+                self.replay = None;
+                self.begin(Epoch(next));
+                self.say(said);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says watermarks that an earlier run said.
+    fn say(&mut self, said: Vec<WatermarkUpdate>) {
+        let Some(watermarks) = &mut self.watermarks else { return };
+        for update in said {
+            if let Some(ingest) = self.ingests.get_mut(update.source as usize) {
+                ingest.note_said(update);
+            }
+            watermarks.send(update);
+        }
+        watermarks.flush();
+    }
+
+    /// Tells readers how far things are complete.
+    fn note_progress(&mut self, now_ns: i64) -> bool {
+        let frontier = self.probe.with_frontier(|f| f.first().copied());
+        let through = match frontier {
+            Some(frontier) => frontier.saturating_sub(1),
+            None => self.epoch.0,
+        };
+        let complete = self.job.durability.as_ref().map_or(through, |d| through.min(d.journal.durable()));
+        let mut seen = false;
+        while self.in_flight.front().is_some_and(|e| e.0 <= complete) {
+            if let Some(epoch) = self.in_flight.pop_front() {
+                let waited_ns = now_ns.saturating_sub(epoch.0 as i64 * self.tick_ns());
+                let us = waited_ns.max(0) as u64 / 1_000;
+                lock(&self.job.latency).saturating_record(us);
+                seen = true;
+            }
+        }
+        let before = self.job.complete.fetch_max(complete, Ordering::AcqRel);
+        if before >= complete {
+            return seen;
+        }
+        for view in self.job.views.values().filter(|view| view.is_subscribed()) {
+            view.progress(false);
+        }
+        true
+    }
+}

@@ -1,0 +1,128 @@
+//! The manifest of a checkpoint: everything that a restart needs to know, and where the rows of the state lie.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use thalweg_operators::watermark::WatermarkUpdate;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::source::Span;
+
+/// The version of the format that this code writes. It reads all versions down to 1.
+pub(crate) const VERSION: u32 = 1;
+
+/// One checkpoint.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub version: u32,
+    /// The state is as of the end of this epoch.
+    pub epoch: u64,
+    /// When it was taken, in nanoseconds since 1970.
+    pub time_ns: i64,
+    /// The number of the log's record that comes next.
+    pub next_sequence: u64,
+    /// How many workers took it.
+    pub workers: usize,
+    /// The sources by name.
+    pub sources: BTreeMap<String, SourceState>,
+    /// The operators by id, one entry for each worker.
+    pub operators: BTreeMap<String, Vec<OperatorState>>,
+    /// The published rows of the views, one entry for each worker.
+    pub views: BTreeMap<String, Vec<Vec<SectionRef>>>,
+    /// The counters of the views and sinks.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// How far a source has been read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SourceState {
+    pub done: Vec<StoredSpan>,
+    /// What each worker said of its watermark last.
+    pub said: Vec<WatermarkUpdate>,
+    /// The watermarks of its partitions by name.
+    pub partitions: BTreeMap<String, PartitionTime>,
+}
+
+/// A [`Span`] as it is written: partition, start, end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredSpan(pub String, pub u64, pub u64);
+
+impl From<Span> for StoredSpan {
+    fn from(span: Span) -> StoredSpan {
+        StoredSpan(span.partition.to_string(), span.start, span.end)
+    }
+}
+
+impl From<StoredSpan> for Span {
+    fn from(StoredSpan(partition, start, end): StoredSpan) -> Span {
+        Span { partition: partition.into(), start, end }
+    }
+}
+
+/// The event time of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartitionTime {
+    /// Nanoseconds since 1970.
+    pub watermark_ns: i64,
+    /// When its last row came.
+    pub last_row_ns: i64,
+}
+
+/// The state of one operator on one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OperatorState {
+    /// Nanoseconds since 1970.
+    pub watermark_ns: i64,
+    pub sections: Vec<SectionRef>,
+}
+
+/// Where the rows of a section lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SectionRef {
+    pub label: String,
+    /// How many leading columns decide which worker owns a row.
+    pub keys: usize,
+    pub file: String,
+    pub at: u64,
+    pub length: u64,
+    pub crc: u32,
+}
+
+impl Manifest {
+    /// The name of the checkpoint of `epoch`.
+    pub fn name(epoch: u64) -> String {
+        format!("checkpoint-{epoch:020}.json")
+    }
+
+    /// The epoch of a checkpoint by its name; `None` for other names.
+    pub fn epoch_of(name: &str) -> Option<u64> {
+        name.strip_prefix("checkpoint-")?.strip_suffix(".json")?.parse().ok()
+    }
+
+    /// The checkpoint as bytes: a line with the CRC-32 of what follows, then JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let json = serde_json::to_vec(self).map_err(|e| Error::bug(format!("a checkpoint cannot be written: {e}")))?;
+        let mut bytes = format!("thalweg checkpoint {:08x}\n", crc32fast::hash(&json)).into_bytes();
+        bytes.extend_from_slice(&json);
+        Ok(bytes)
+    }
+
+    /// The checkpoint that `bytes` hold; what is wrong with them otherwise.
+    pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Manifest, String> {
+        let line = memchr::memchr(b'\n', bytes).ok_or("its first line is not whole")?;
+        let json = &bytes[line + 1..];
+        let first = format!("thalweg checkpoint {:08x}", crc32fast::hash(json));
+        if bytes[..line] != *first.as_bytes() {
+            return Err("its checksum is wrong".to_string());
+        }
+        let manifest: Manifest = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        if manifest.version > VERSION {
+            return Err(format!("it has version {}, and this Thalweg reads up to {VERSION}", manifest.version));
+        }
+        Ok(manifest)
+    }
+
+    /// All sections.
+    pub fn sections(&self) -> impl Iterator<Item = &SectionRef> {
+        let operators = self.operators.values().flatten().flat_map(|operator| &operator.sections);
+        operators.chain(self.views.values().flatten().flatten())
+    }
+}

@@ -1,0 +1,234 @@
+//! The epoch log's records: for each epoch what every worker took in and which watermarks it said.
+//!
+//! A record is `TWEL`, the length and the CRC-32 of its payload (four bytes each, little-endian), and the payload: the
+//! length of a JSON head (four bytes), the head, and the bytes of the records that only the log keeps.
+
+use serde::{Deserialize, Serialize};
+use thalweg_operators::watermark::WatermarkUpdate;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::source::{Chunk, Partition, Payload};
+
+const MAGIC: &[u8; 4] = b"TWEL";
+const FRAME: usize = 12;
+
+/// One epoch that brought something.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct EpochRecord {
+    /// The epoch.
+    pub epoch: u64,
+    /// Counts the records of the log.
+    pub sequence: u64,
+    /// How many workers took it in.
+    pub workers: usize,
+    /// What each of them did, for those who did anything.
+    pub entries: Vec<Entry>,
+    /// Bytes that `entries` refer to.
+    #[serde(skip)]
+    pub kept: Vec<u8>,
+}
+
+/// What one worker did in an epoch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The worker.
+    pub worker: usize,
+    /// What it took in, in order.
+    pub taken: Vec<Taken>,
+    /// What it said of its watermarks at the epoch's end.
+    pub said: Vec<WatermarkUpdate>,
+    /// Bytes that `taken` refers to.
+    #[serde(skip)]
+    pub kept: Vec<u8>,
+}
+
+/// A stretch of a partition that was taken in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// The source's position in the plan.
+    pub source: usize,
+    /// The partition.
+    pub partition: String,
+    /// Its number.
+    pub index: u32,
+    /// The offset of the first record.
+    pub start: u64,
+    /// The offset after the last.
+    pub end: u64,
+    /// Where a source cannot be read again: the records themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// Records among the kept bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Where they begin.
+    at: usize,
+    /// How many bytes, the header's included.
+    length: usize,
+    /// How many of them are the header line.
+    header: usize,
+    form: Form,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Form {
+    Bytes,
+    Formatted(String),
+    Rows,
+}
+
+impl Entry {
+    /// Whether there is nothing worth writing.
+    pub fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.said.is_empty()
+    }
+
+    /// Notes what is about to be taken in; with `keep` the records too.
+    pub fn take(&mut self, source: usize, chunk: &Chunk, keep: bool) -> Result<()> {
+        let kept = if keep { Some(self.keep(chunk)?) } else { None };
+        if let Some(last) = self.taken.last_mut()
+            && !keep
+            && (last.source, last.end, last.partition.as_str()) == (source, chunk.start, &*chunk.partition.name)
+        {
+            last.end = chunk.end;
+            return Ok(());
+        }
+        self.taken.push(Taken {
+            source,
+            partition: chunk.partition.name.to_string(),
+            index: chunk.partition.index,
+            start: chunk.start,
+            end: chunk.end,
+            kept,
+        });
+        Ok(())
+    }
+
+    fn keep(&mut self, chunk: &Chunk) -> Result<Kept> {
+        let at = self.kept.len();
+        let header = chunk.header.as_deref().unwrap_or_default();
+        self.kept.extend_from_slice(header);
+        let form = match &chunk.payload {
+            Payload::Bytes(bytes) => {
+                self.kept.extend_from_slice(bytes);
+                Form::Bytes
+            }
+            Payload::Formatted { format, bytes } => {
+                self.kept.extend_from_slice(bytes);
+                Form::Formatted(format.to_string())
+            }
+            Payload::Messages(_) => {
+                return Err(Error::bug("messages that cannot be read again are for a log of their system's"));
+            }
+            Payload::Rows(rows) => {
+                let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut self.kept, &rows.schema())?;
+                writer.write(rows)?;
+                writer.finish()?;
+                Form::Rows
+            }
+        };
+        Ok(Kept { at, length: self.kept.len() - at, header: header.len(), form })
+    }
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::bug(format!("a record of the epoch log cannot be written: {error}"))
+}
+
+fn unreadable() -> Error {
+    Error::outside("a record of the epoch log is not of this version")
+}
+
+impl EpochRecord {
+    /// Adds what one worker did.
+    pub fn add(&mut self, mut entry: Entry) {
+        for taken in &mut entry.taken {
+            if let Some(kept) = &mut taken.kept {
+                kept.at += self.kept.len();
+            }
+        }
+        self.kept.append(&mut entry.kept);
+        self.entries.push(entry);
+    }
+
+    /// The chunk that only the log keeps, as it was taken in.
+    pub fn kept_chunk(&self, taken: &Taken, kept: &Kept) -> Result<Chunk> {
+        let bytes = self.kept.get(kept.at..kept.at + kept.length).ok_or_else(unreadable)?;
+        let (header, body) = bytes.split_at_checked(kept.header).ok_or_else(unreadable)?;
+        let payload = match &kept.form {
+            Form::Bytes => Payload::Bytes(body.to_vec()),
+            Form::Formatted(format) => {
+                let format = thalweg_schemas::format::by_name(format).ok_or_else(unreadable)?.name;
+                Payload::Formatted { format, bytes: body.to_vec() }
+            }
+            Form::Rows => {
+                let mut reader = arrow::ipc::reader::StreamReader::try_new(body, None)?;
+                Payload::Rows(reader.next().ok_or_else(unreadable)??)
+            }
+        };
+        Ok(Chunk {
+            partition: Partition { index: taken.index, name: taken.partition.as_str().into() },
+            start: taken.start,
+            end: taken.end,
+            header: (!header.is_empty()).then(|| header.into()),
+            payload,
+        })
+    }
+
+    /// Appends the record to `bytes`.
+    pub fn write(&self, bytes: &mut Vec<u8>) -> Result<()> {
+        let head = serde_json::to_vec(self).map_err(unwritable)?;
+        let begin = bytes.len();
+        bytes.extend_from_slice(&[0; FRAME]);
+        bytes.extend_from_slice(&(head.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&head);
+        bytes.extend_from_slice(&self.kept);
+        let payload = &bytes[begin + FRAME..];
+        let (length, crc) = (payload.len() as u32, crc32fast::hash(payload));
+        bytes[begin..begin + 4].copy_from_slice(MAGIC);
+        bytes[begin + 4..begin + 8].copy_from_slice(&length.to_le_bytes());
+        bytes[begin + 8..begin + 12].copy_from_slice(&crc.to_le_bytes());
+        Ok(())
+    }
+}
+
+/// What the bytes of a log hold.
+#[derive(Debug)]
+pub(crate) struct Readout {
+    /// The whole records from the beginning.
+    pub records: Vec<EpochRecord>,
+    /// How many bytes they take.
+    pub good: usize,
+    /// Whether a whole record follows somewhere behind the first bad byte: then it is damage, not a torn end.
+    pub more_behind: bool,
+}
+
+/// Reads the records of a log up to the first that is not whole.
+pub(crate) fn read_log(bytes: &[u8]) -> Readout {
+    let (mut records, mut good) = (Vec::new(), 0);
+    while let Some((record, length)) = read_record(&bytes[good..]) {
+        records.push(record);
+        good += length;
+    }
+    let behind = bytes.get(good + 1..).unwrap_or_default();
+    let more_behind = memchr::memmem::find_iter(behind, MAGIC).any(|at| read_record(&behind[at..]).is_some());
+    Readout { records, good, more_behind }
+}
+
+fn read_record(bytes: &[u8]) -> Option<(EpochRecord, usize)> {
+    let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    if bytes.get(..4)? != MAGIC {
+        return None;
+    }
+    let (length, crc) = (number(4)? as usize, number(8)?);
+    let payload = bytes.get(FRAME..FRAME + length)?;
+    if crc32fast::hash(payload) != crc {
+        return None;
+    }
+    let head = number(FRAME)? as usize;
+    let mut record: EpochRecord = serde_json::from_slice(payload.get(4..4 + head)?).ok()?;
+    record.kept = payload.get(4 + head..)?.to_vec();
+    Some((record, FRAME + length))
+}

@@ -1,0 +1,202 @@
+//! What an earlier run left behind: the newest checkpoint that is whole, and the log since then.
+
+use super::journal::{Mark, is_log};
+use super::manifest::{Manifest, SectionRef};
+use super::record::{EpochRecord, read_log};
+use super::storage::Storage;
+use arrow::record_batch::RecordBatch;
+use std::collections::BTreeMap;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::source::Span;
+
+/// Where a run goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// The checkpoint; `None`: from the beginning.
+    pub manifest: Option<Manifest>,
+    /// The epochs after it that brought something.
+    pub records: Vec<EpochRecord>,
+    /// The files of the log with the last epoch in each.
+    pub files: Vec<(String, u64)>,
+    /// The checkpoints that are whole, oldest first.
+    pub checkpoints: Vec<u64>,
+}
+
+/// Looks for what an earlier run left; `None` where there is nothing.
+pub(crate) fn recover(storage: &dyn Storage) -> Result<Option<Recovered>> {
+    let names = storage.list()?;
+    let (records, files) = read_logs(storage, names.iter().filter(|name| is_log(name)))?;
+    let mut checkpoints: Vec<u64> = names.iter().filter_map(|name| Manifest::epoch_of(name)).collect();
+    checkpoints.sort_unstable();
+    let mut damaged = None;
+    while let Some(&epoch) = checkpoints.last() {
+        match read_manifest(storage, epoch) {
+            Ok(manifest) => {
+                if damaged.is_some() {
+                    tracing::warn!("going on from the checkpoint before it, of epoch {epoch}");
+                }
+                let records = records_after(records, manifest.epoch, manifest.next_sequence, storage, &files)?;
+                return Ok(Some(Recovered { manifest: Some(manifest), records, files, checkpoints }));
+            }
+            Err(why) => {
+                let name = storage.describe(&Manifest::name(epoch));
+                tracing::warn!("checkpoint {name} is damaged: {why}");
+                damaged.get_or_insert(format!("{name}: {why}"));
+                checkpoints.pop();
+            }
+        }
+    }
+    match (damaged, records.first()) {
+        (None, None) => Ok(None),
+        (_, Some(first)) if first.sequence == 0 => {
+            Ok(Some(Recovered { manifest: None, records: contiguous(records, storage, &files)?, files, checkpoints }))
+        }
+        (damaged, _) => Err(refuse("no checkpoint is whole, and the log does not reach back to the beginning")
+            .with_detail(damaged.unwrap_or_else(|| "there is no checkpoint".to_string()))),
+    }
+}
+
+fn refuse(what: &str) -> Error {
+    Error::outside(format!("the state cannot be recovered: {what}")).with_hint(
+        "Bring the files back from a copy, or start anew with another --data folder (sources are then read from their \
+         beginning and sinks may get results again).",
+    )
+}
+
+type Files = Vec<(String, u64)>;
+
+fn read_logs<'a>(storage: &dyn Storage, names: impl Iterator<Item = &'a String>) -> Result<(Vec<EpochRecord>, Files)> {
+    let (mut records, mut files) = (Vec::new(), Vec::new());
+    let mut names = names.peekable();
+    while let Some(name) = names.next() {
+        let bytes = storage.read(name)?;
+        let mut readout = read_log(&bytes);
+        if readout.good < bytes.len() {
+            if readout.more_behind || names.peek().is_some() {
+                return Err(refuse("the epoch log is damaged").with_detail(format!(
+                    "{}, byte {}: no whole record begins here, but others follow",
+                    storage.describe(name),
+                    readout.good
+                )));
+            }
+            tracing::warn!(
+                "{}: cut {} bytes at the end, of a record that was not whole when the process ended",
+                storage.describe(name),
+                bytes.len() - readout.good
+            );
+            storage.cut_log(name, readout.good as u64)?;
+        }
+        match readout.records.last() {
+            Some(last) => files.push((name.clone(), last.epoch)),
+            None => storage.remove(name)?,
+        }
+        records.append(&mut readout.records);
+    }
+    Ok((records, files))
+}
+
+fn records_after(
+    mut records: Vec<EpochRecord>,
+    epoch: u64,
+    next_sequence: u64,
+    storage: &dyn Storage,
+    files: &Files,
+) -> Result<Vec<EpochRecord>> {
+    records.retain(|record| record.epoch > epoch);
+    match records.first() {
+        Some(first) if first.sequence != next_sequence => Err(refuse("a part of the epoch log is missing").with_detail(
+            format!("after the checkpoint of epoch {epoch} comes record {next_sequence}, but {} is there", first.sequence),
+        )),
+        _ => contiguous(records, storage, files),
+    }
+}
+
+fn contiguous(records: Vec<EpochRecord>, storage: &dyn Storage, files: &Files) -> Result<Vec<EpochRecord>> {
+    match records.windows(2).find(|pair| pair[0].sequence + 1 != pair[1].sequence) {
+        None => Ok(records),
+        Some(pair) => Err(refuse("a part of the epoch log is missing").with_detail(format!(
+            "record {} is followed by {} in {}",
+            pair[0].sequence,
+            pair[1].sequence,
+            files.iter().map(|(name, _)| storage.describe(name)).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+/// The checkpoint of `epoch`, if it and all that it names is whole.
+fn read_manifest(storage: &dyn Storage, epoch: u64) -> std::result::Result<Manifest, String> {
+    let bytes = storage.read(&Manifest::name(epoch)).map_err(|e| e.to_string())?;
+    let manifest = Manifest::from_bytes(&bytes)?;
+    let mut by_file: BTreeMap<&str, Vec<&SectionRef>> = BTreeMap::new();
+    for section in manifest.sections() {
+        by_file.entry(&section.file).or_default().push(section);
+    }
+    for (file, sections) in by_file {
+        let bytes = storage.read(file).map_err(|e| e.to_string())?;
+        for section in sections {
+            let part = bytes.get(section.at as usize..(section.at + section.length) as usize);
+            if part.is_none_or(|part| crc32fast::hash(part) != section.crc) {
+                return Err(format!("{}, byte {}: the checksum is wrong", storage.describe(file), section.at));
+            }
+        }
+    }
+    Ok(manifest)
+}
+
+/// Reads the rows of sections, keeping the file that was read last.
+pub(crate) struct SectionReader<'a> {
+    storage: &'a dyn Storage,
+    file: Option<(String, Vec<u8>)>,
+}
+
+impl SectionReader<'_> {
+    pub fn new(storage: &dyn Storage) -> SectionReader<'_> {
+        SectionReader { storage, file: None }
+    }
+
+    /// The rows of one section.
+    pub fn rows(&mut self, section: &SectionRef) -> Result<RecordBatch> {
+        if self.file.as_ref().is_none_or(|(name, _)| *name != section.file) {
+            self.file = Some((section.file.clone(), self.storage.read(&section.file)?));
+        }
+        let bytes = self.file.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
+        let part = bytes.get(section.at as usize..(section.at + section.length) as usize);
+        let lost = || Error::outside(format!("{} is too short", self.storage.describe(&section.file)));
+        let mut reader = arrow::ipc::reader::StreamReader::try_new(part.ok_or_else(lost)?, None)?;
+        Ok(reader.next().ok_or_else(lost)??)
+    }
+}
+
+impl Recovered {
+    /// The epoch of the checkpoint; 0 without one.
+    pub fn checkpoint(&self) -> u64 {
+        self.manifest.as_ref().map_or(0, |manifest| manifest.epoch)
+    }
+
+    /// The last epoch that is part of the checkpoint or the log.
+    pub fn last_epoch(&self) -> u64 {
+        self.records.last().map_or(0, |record| record.epoch).max(self.checkpoint())
+    }
+
+    /// How many workers the epochs of the log were taken in by; `None` if there are none.
+    pub fn log_workers(&self) -> Option<usize> {
+        self.records.first().map(|record| record.workers)
+    }
+
+    /// What was read of the sources called `names`, the log included.
+    pub fn mark(&self, names: &[String]) -> Mark {
+        let stored = |name: &String| self.manifest.as_ref().and_then(|m| m.sources.get(name)).map(|s| s.done.clone());
+        let done = names.iter().map(|name| stored(name).unwrap_or_default().into_iter().map(Span::from).collect());
+        let mut mark =
+            Mark { done: done.collect(), next_sequence: self.manifest.as_ref().map_or(0, |m| m.next_sequence) };
+        for record in &self.records {
+            mark.next_sequence = record.sequence + 1;
+            for taken in record.entries.iter().flat_map(|entry| &entry.taken) {
+                if let Some(done) = mark.done.get_mut(taken.source) {
+                    done.add(&taken.partition.as_str().into(), taken.start, taken.end);
+                }
+            }
+        }
+        mark
+    }
+}

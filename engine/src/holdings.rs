@@ -1,0 +1,120 @@
+//! What one worker holds of a run's state: its operators and its rows of the views, as checkpoints and restarts see them.
+
+use crate::durability::barrier::Part;
+use crate::durability::manifest::{Manifest, SectionRef};
+use crate::durability::recover::SectionReader;
+use crate::durability::storage::Storage;
+use crate::view::published::PublishedView;
+use crate::view::store::{CHUNK, MASK, ViewStore};
+use arrow::array::AsArray;
+use arrow::compute::filter_record_batch;
+use arrow::record_batch::RecordBatch;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use thalweg_operators::placement::Placement;
+use thalweg_operators::state::{Checkpointed, Restored, owned};
+use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
+use thalweg_schemas::error::{Error, Result};
+
+/// One worker's operators and views.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    operators: Vec<(String, Rc<RefCell<dyn Checkpointed>>)>,
+    views: Vec<(String, Placement, Rc<RefCell<ViewStore>>)>,
+}
+
+impl Holdings {
+    /// Notes an operator; those of one view and name are told apart by the order in which they are built.
+    pub fn add_operator(&mut self, view: &str, name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
+        let id = format!("{view}/{name}");
+        let before = self.operators.iter().filter(|(other, _)| other.rsplit_once('/').is_some_and(|(o, _)| o == id));
+        let id = format!("{id}/{}", before.count());
+        self.operators.push((id, operator));
+    }
+
+    pub fn add_view(&mut self, view: &str, placement: Placement, store: Rc<RefCell<ViewStore>>) {
+        self.views.push((view.to_string(), placement, store));
+    }
+
+    /// The state between two epochs.
+    pub fn snapshot(&self) -> Result<Part> {
+        let mut part = Part::default();
+        for (id, operator) in &self.operators {
+            let mut operator = operator.borrow_mut();
+            part.operators.push((id.clone(), operator.watermark().0, operator.snapshot()?));
+        }
+        for (view, _, store) in &self.views {
+            part.views.push((view.clone(), store.borrow_mut().sections()));
+        }
+        Ok(part)
+    }
+
+    /// Publishes the views as they are, as of `epoch`.
+    pub fn publish(&self, targets: &BTreeMap<String, Arc<PublishedView>>, worker: usize, epoch: Epoch) {
+        for (view, _, store) in &self.views {
+            if let Some(target) = targets.get(view) {
+                target.publish(worker, epoch, store.borrow_mut().version(), &[]);
+            }
+        }
+    }
+
+    /// Takes on this worker's share of a checkpoint; gives a bound on all watermarks as of then.
+    pub fn restore(&self, manifest: &Manifest, storage: &dyn Storage, worker: WorkerId) -> Result<Watermark> {
+        let mut reader = SectionReader::new(storage);
+        let mut floor = Watermark::MIN;
+        for (id, operator) in &self.operators {
+            let states = manifest.operators.get(id).ok_or_else(|| missing("operator", id))?;
+            let mut watermark = Watermark::MIN;
+            let mut sections = Vec::new();
+            for state in states {
+                watermark = watermark.max(Watermark(state.watermark_ns));
+                for section in &state.sections {
+                    let rows = reader.rows(section)?;
+                    let rows = owned(&rows, &(0..section.keys).collect::<Vec<_>>(), worker)?;
+                    sections.push(Restored { label: section.label.clone(), rows });
+                }
+            }
+            floor = floor.max(watermark);
+            operator.borrow_mut().restore(watermark, sections)?;
+        }
+        for (view, placement, store) in &self.views {
+            let parts = manifest.views.get(view).ok_or_else(|| missing("view", view))?;
+            for sections in parts {
+                restore_view(sections, &mut reader, placement, &mut store.borrow_mut(), worker)?;
+            }
+        }
+        Ok(floor)
+    }
+}
+
+fn restore_view(
+    sections: &[SectionRef],
+    reader: &mut SectionReader<'_>,
+    placement: &Placement,
+    store: &mut ViewStore,
+    worker: WorkerId,
+) -> Result<()> {
+    let mut sections = sections.iter().peekable();
+    while let Some(section) = sections.next() {
+        if section.label != CHUNK {
+            return Err(Error::bug(format!("a view's state holds \"{}\" where its rows should be", section.label)));
+        }
+        let mut rows: RecordBatch = reader.rows(section)?;
+        if let Some(mask) = sections.next_if(|next| next.label == MASK) {
+            let mask = reader.rows(mask)?;
+            rows = filter_record_batch(&rows, mask.column(0).as_boolean())?;
+        }
+        let keys = match placement {
+            Placement::By(keys) => keys.clone(),
+            Placement::Any | Placement::Scattered => (0..rows.num_columns()).collect(),
+        };
+        store.restore(owned(&rows, &keys, worker)?)?;
+    }
+    Ok(())
+}
+
+fn missing(what: &str, name: &str) -> Error {
+    Error::bug(format!("the checkpoint has no state of {what} \"{name}\", which this plan has"))
+}

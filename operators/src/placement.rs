@@ -1,0 +1,43 @@
+//! On which worker the rows of a relation lie: known from the plan, so that state can be handed out to other workers.
+
+use crate::plan::Plan;
+use datafusion_physical_expr::expressions::Column;
+use std::collections::BTreeMap;
+
+/// Where the rows of a relation are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Anywhere, and it does not matter: no row is ever retracted.
+    Any,
+    /// With the owner of these columns (see [`crate::exchange::by_key`]); a retraction comes there too.
+    By(Vec<usize>),
+    /// With the owner of columns that the relation does not have any more.
+    Scattered,
+}
+
+/// Where the rows of `plan` are, given where those of the views before it are, and of the sources that have a key.
+pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement {
+    match plan {
+        Plan::Source { name, .. } => known.get(name).cloned().unwrap_or(Placement::Any),
+        Plan::View { name, .. } => known.get(name).cloned().unwrap_or(Placement::Scattered),
+        Plan::Filter(spec) => placement(&spec.input, known),
+        Plan::AssignWindows(spec) => placement(&spec.input, known),
+        Plan::Project(spec) => match placement(&spec.input, known) {
+            Placement::By(keys) => {
+                let column_of = |key: &usize| {
+                    spec.exprs.iter().position(|expr| {
+                        expr.downcast_ref::<Column>().is_some_and(|column| column.index() == *key)
+                    })
+                };
+                keys.iter().map(column_of).collect::<Option<_>>().map_or(Placement::Scattered, Placement::By)
+            }
+            other => other,
+        },
+        Plan::Union { inputs } => {
+            let any = inputs.iter().all(|input| placement(input, known) == Placement::Any);
+            if any { Placement::Any } else { Placement::Scattered }
+        }
+        Plan::WindowAggregate(spec) => Placement::By((2..2 + spec.keys.len()).collect()),
+        Plan::Reduce(spec) => Placement::By((0..spec.keys.len()).collect()),
+    }
+}

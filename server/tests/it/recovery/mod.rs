@@ -1,0 +1,203 @@
+//! A run that is killed again and again comes to the answer of one that never was, and its sinks show every row once.
+
+mod outside;
+
+use super::equivalence::{Random, WATERMARK_SQL, SCHEMA_SQL, BEGIN_NS, batch_context, difference, lines, queries, random_table};
+use arrow::array::{Int64Array, RecordBatch};
+use outside::{CONNECTORS, Disk, SharedDisk, World, register};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+use thalweg_engine::clock::VirtualClock;
+use thalweg_engine::engine::{Engine, Surroundings};
+use thalweg_engine::settings::Settings;
+use thalweg_engine::turns::Free;
+use thalweg_operators::plan::Dataflow;
+use thalweg_pipelines::{Environment, SqlText, compile, render_errors};
+use thalweg_schemas::error::Result;
+
+/// A pipeline over a world, run by one process after the other.
+struct Lives {
+    world: Arc<World>,
+    dataflow: Dataflow,
+    clock: Arc<VirtualClock>,
+}
+
+impl Lives {
+    fn new(name: &str, sql: &str, world: World) -> Lives {
+        let world = register(name, world);
+        let sql = sql.replace("{world}", &format!("connector = 'world', world = '{name}'"));
+        let texts = [SqlText { file: "recovery.sql".into(), text: sql.into() }];
+        let environment = Environment { connectors: CONNECTORS, variables: &|_| None };
+        let program =
+            compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
+        let clock = VirtualClock::at(BEGIN_NS + 3_600_000_000_000);
+        Lives { world, dataflow: program.dataflow, clock }
+    }
+
+    fn start(&self, workers: usize, operations: i64) -> (Result<Engine>, Arc<Disk>) {
+        let disk = Arc::new(Disk { world: self.world.clone(), left: AtomicI64::new(operations) });
+        let settings = Settings {
+            workers,
+            tick: Duration::from_millis(100),
+            checkpoint_interval: Duration::from_millis(600),
+            ..Settings::default()
+        };
+        let surroundings = Surroundings {
+            clock: self.clock.clone(),
+            turns: Arc::new(Free),
+            storage: Some(Arc::new(SharedDisk(disk.clone()))),
+        };
+        (Engine::start_with(self.dataflow.clone(), CONNECTORS, settings, surroundings), disk)
+    }
+
+    /// A process that dies at its `operations`-th write, or comes to the end.
+    fn live(&self, workers: usize, operations: i64) -> Option<Engine> {
+        let (engine, disk) = self.start(workers, operations);
+        let engine = match engine {
+            Ok(engine) => engine,
+            Err(error) => {
+                assert!(disk.is_dead(), "{error}: {:?}", error.detail);
+                return None;
+            }
+        };
+        self.until(|| engine.ended() || disk.is_dead());
+        if disk.is_dead() {
+            engine.crash();
+            return None;
+        }
+        engine.wait().map_or_else(
+            |error| {
+                assert!(disk.is_dead(), "{error}: {:?}", error.detail);
+                None
+            },
+            |()| Some(engine),
+        )
+    }
+
+    /// Moves the clock until `done`.
+    fn until(&self, mut done: impl FnMut() -> bool) {
+        #[allow(clippy::disallowed_methods, reason = "a deadline for a test that would hang")]
+        let began = std::time::Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(60), "a run did not end within a minute");
+            self.clock.advance(Duration::from_millis(20));
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn world(rows: &RecordBatch, partitions: usize, chunk_rows: usize) -> World {
+    let length = rows.num_rows().div_ceil(partitions);
+    let part = |p: usize| rows.slice(p * length, length.min(rows.num_rows() - p * length));
+    World::new((0..partitions).map(part).collect(), chunk_rows, 5)
+}
+
+/// The rows that a sink shows in the end, whatever it was told in between.
+fn consolidated(world: &World, sink: &str) -> Vec<String> {
+    let mut counts: std::collections::BTreeMap<String, i64> = Default::default();
+    for batch in world.shown(sink) {
+        let diffs = batch.diffs.clone().unwrap_or_else(|| Int64Array::from(vec![1; batch.num_rows()]));
+        for row in 0..batch.num_rows() {
+            *counts.entry(lines(&[batch.rows.slice(row, 1)]).remove(0)).or_default() += diffs.value(row);
+        }
+    }
+    counts.into_iter().flat_map(|(line, n)| {
+        assert!(n >= 0, "{sink} retracts a row that it never showed: {line}");
+        std::iter::repeat_n(line, n as usize)
+    }).collect()
+}
+
+const SOURCE: &str = "CREATE SOURCE events ({SCHEMA}{WATERMARK}) WITH ({world});\n";
+
+fn source() -> String {
+    SOURCE.replace("{SCHEMA}", SCHEMA_SQL).replace("{WATERMARK}", WATERMARK_SQL)
+}
+
+/// Every query of the equivalence list, killed a few times, with another number of workers after each death.
+#[test]
+fn every_query_survives_crashes_with_other_numbers_of_workers() {
+    let rows = random_table(77, 400);
+    let mut sql = source();
+    for (number, query) in queries::QUERIES.iter().enumerate() {
+        let _ = writeln!(sql, "CREATE MATERIALIZED VIEW v{number} AS {};", queries::streaming(query));
+        let _ = writeln!(sql, "CREATE SINK s{number} FROM v{number} WITH ({{world}});");
+    }
+    let lives = Lives::new("every-query", &sql, world(&rows, 3, 20));
+    for (workers, operations) in [(2, 9), (2, 14), (3, 12), (1, 20)] {
+        assert!(lives.live(workers, operations).is_none(), "this process should have died");
+    }
+    let engine = lives.live(2, i64::MAX).unwrap();
+    let context = batch_context(&rows);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut faults = String::new();
+    for (number, query) in queries::QUERIES.iter().enumerate() {
+        let batch = runtime.block_on(async { context.sql(&queries::batch(query)).await?.collect().await });
+        let expected = lines(&batch.unwrap());
+        let view = lines(&engine.snapshots(&[&format!("v{number}")]).unwrap().remove(0).batches);
+        let sink = consolidated(&lives.world, &format!("s{number}"));
+        if view != expected || sink != expected {
+            let _ = writeln!(faults, "{query}\n  batch {}, view {}, sink {} rows", expected.len(), view.len(), sink.len());
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+    assert_eq!(lives.world.files(), Vec::<String>::new(), "a run that has come to its end leaves no state");
+}
+
+/// A small pipeline of everything that holds state, killed at every writing operation, by seed.
+#[test]
+fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() {
+    let seconds: u64 = std::env::var("THALWEG_SIMULATE").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
+    #[allow(clippy::disallowed_methods, reason = "how long to go on with other seeds")]
+    let began = std::time::Instant::now();
+    let mut lives = 0;
+    let mut seed = 0;
+    while seed < 3 || began.elapsed() < Duration::from_secs(seconds) {
+        seed += 1;
+        lives += simulate(seed);
+    }
+    println!("{seed} seeds, {lives} processes");
+}
+
+fn simulate(seed: u64) -> usize {
+    let mut random = Random::new(seed);
+    let rows = random_table(seed, 300);
+    let sql = source() + "
+        CREATE MATERIALIZED VIEW windows AS SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, max(f) AS m
+            FROM HOP(events, ts, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY window_start, window_end, k;
+        CREATE MATERIALIZED VIEW totals AS SELECT g, count(*) AS n, sum(v) AS s FROM events GROUP BY g;
+        CREATE MATERIALIZED VIEW of_totals AS SELECT count(*) AS groups, max(n) AS n FROM totals;
+        CREATE SINK raw FROM events WITH ({world});
+        CREATE SINK finals FROM windows WITH ({world});
+        CREATE SINK changes FROM totals WITH ({world});
+        CREATE SINK ends FROM of_totals WITH ({world});";
+    let lives = Lives::new(&format!("seed-{seed}"), &sql, world(&rows, 1 + random.below(4), 1 + random.below(40)));
+    let mut processes = 0;
+    let engine = loop {
+        processes += 1;
+        let operations = if processes > 12 { i64::MAX } else { random.below(30) as i64 };
+        if let Some(engine) = lives.live(1 + random.below(3), operations) {
+            break engine;
+        }
+    };
+    let same = |what: &str, found: Vec<String>, expected: &[String]| {
+        assert!(found == expected, "seed {seed}, {what}:\n{}", difference(&found, expected));
+    };
+    same("the rows of the source", consolidated(&lives.world, "raw"), &lines(&[rows]));
+    // The same without any crash.
+    let world = World::new(lives.world.partitions.clone(), 50, 0);
+    let straight = Lives::new(&format!("straight-{seed}"), &sql, world);
+    let straight = straight.live(2, i64::MAX).unwrap();
+    let view = |engine: &Engine, name: &str| lines(&engine.snapshots(&[name]).unwrap().remove(0).batches);
+    // A process that died after the end of the run leaves nothing for the next one to compute.
+    let computed = engine.status().sources[0].rows_in > 0;
+    for (name, sink) in [("windows", "finals"), ("totals", "changes"), ("of_totals", "ends")] {
+        let expected = view(&straight, name);
+        same(sink, consolidated(&lives.world, sink), &expected);
+        if computed {
+            same(name, view(&engine, name), &expected);
+        }
+    }
+    processes
+}

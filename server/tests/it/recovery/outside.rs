@@ -1,0 +1,303 @@
+//! The world around a run that crashes: a disk, a source that can be read again, a sink that remembers what it showed.
+
+use arrow::record_batch::RecordBatch;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use thalweg_engine::durability::storage::{Log, Storage};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::epoch::{Epoch, WorkerId};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
+use thalweg_schemas::sink::{Sink, SinkRequest, Writer};
+use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Reader, Source, SourceRequest, Span};
+
+/// What outlives the process.
+#[derive(Default)]
+pub struct World {
+    /// The partitions of the source, whole.
+    pub partitions: Vec<RecordBatch>,
+    /// How long a chunk may be; how many polls out of ten bring nothing.
+    pub chunk_rows: usize,
+    pub quiet: u64,
+    disk: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// What each sink shows, by epoch and worker.
+    shown: Mutex<BTreeMap<String, BTreeMap<(u64, usize), Vec<Batch>>>>,
+}
+
+impl World {
+    pub fn new(partitions: Vec<RecordBatch>, chunk_rows: usize, quiet: u64) -> World {
+        World { partitions, chunk_rows, quiet, ..World::default() }
+    }
+
+    /// All rows that `sink` shows.
+    pub fn shown(&self, sink: &str) -> Vec<Batch> {
+        let shown = self.shown.lock().unwrap();
+        shown.get(sink).into_iter().flat_map(|epochs| epochs.values().flatten().cloned()).collect()
+    }
+
+    pub fn files(&self) -> Vec<String> {
+        self.disk.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub fn change_file(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        change(self.disk.lock().unwrap().get_mut(name).unwrap());
+    }
+}
+
+static WORLDS: Mutex<BTreeMap<String, Arc<World>>> = Mutex::new(BTreeMap::new());
+
+/// Makes a world known by the `world` option.
+pub fn register(name: &str, world: World) -> Arc<World> {
+    let world = Arc::new(world);
+    WORLDS.lock().unwrap().insert(name.to_string(), world.clone());
+    world
+}
+
+const OPTIONS: &[OptionSpec] =
+    &[OptionSpec { name: "world", kind: OptionKind::Text, default: None, required: true, doc: "Which." }];
+
+pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
+    name: "world",
+    doc: "What outlives a crash.",
+    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| true, open: open_source }),
+    sink: Some(SinkSpec { options: OPTIONS, formats: &[], takes_changelog: true, history: None, open: open_sink }),
+}];
+
+fn world_of(options: &Options) -> Arc<World> {
+    WORLDS.lock().unwrap()[options.get("world").unwrap()].clone()
+}
+
+fn open_source(request: SourceRequest) -> Result<Arc<dyn Source>> {
+    let world = world_of(&request.options);
+    let read = vec![0; world.partitions.len()];
+    Ok(Arc::new(WorldSource { world, read: Mutex::new(read) }))
+}
+
+fn open_sink(request: SinkRequest) -> Result<Arc<dyn Sink>> {
+    Ok(Arc::new(WorldSink { world: world_of(&request.options), name: request.name }))
+}
+
+struct WorldSource {
+    world: Arc<World>,
+    /// How far each partition was read before this run.
+    read: Mutex<Vec<u64>>,
+}
+
+fn partition_name(index: usize) -> Arc<str> {
+    format!("part/{index}").into()
+}
+
+fn partition_index(name: &str) -> usize {
+    name.strip_prefix("part/").unwrap().parse().unwrap()
+}
+
+impl Source for WorldSource {
+    fn reader(&self, worker: WorkerId) -> Result<Box<dyn Reader>> {
+        let own = (0..self.world.partitions.len()).filter(|p| p % worker.peers == worker.index);
+        let read = self.read.lock().unwrap();
+        let positions = own.map(|p| (p, read[p])).collect();
+        Ok(Box::new(WorldReader { world: self.world.clone(), positions, turn: worker.index as u64 }))
+    }
+
+    fn bounded(&self) -> bool {
+        true
+    }
+
+    fn replayable(&self) -> bool {
+        true
+    }
+
+    fn resume(&self, done: &[Span]) -> Result<()> {
+        for span in done {
+            assert_eq!(span.start, 0, "what was read has no holes: {done:?}");
+            self.read.lock().unwrap()[partition_index(&span.partition)] = span.end;
+        }
+        Ok(())
+    }
+}
+
+struct WorldReader {
+    world: Arc<World>,
+    positions: Vec<(usize, u64)>,
+    turn: u64,
+}
+
+impl WorldReader {
+    fn chunk(&self, partition: usize, start: u64, end: u64) -> Polled {
+        let rows = self.world.partitions[partition].slice(start as usize, (end - start) as usize);
+        Polled::Ready(Chunk {
+            partition: Partition { index: partition as u32, name: partition_name(partition) },
+            start,
+            end,
+            header: None,
+            payload: Payload::Rows(rows),
+        })
+    }
+
+    /// Some number that looks random.
+    fn roll(&mut self) -> u64 {
+        self.turn = self.turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.turn >> 33
+    }
+}
+
+impl Reader for WorldReader {
+    fn poll(&mut self, _budget: usize) -> Result<Polled> {
+        let world = self.world.clone();
+        self.positions.retain(|(p, read)| (*read as usize) < world.partitions[*p].num_rows());
+        if self.positions.is_empty() {
+            return Ok(Polled::Ended);
+        }
+        if self.roll() % 10 < world.quiet {
+            return Ok(Polled::Pending);
+        }
+        let length = 1 + self.roll() % world.chunk_rows as u64;
+        let which = self.roll() as usize % self.positions.len();
+        let (partition, start) = self.positions[which];
+        let end = (start + length).min(world.partitions[partition].num_rows() as u64);
+        self.positions[which].1 = end;
+        Ok(self.chunk(partition, start, end))
+    }
+
+    fn replay(&mut self, span: &Span, _budget: usize) -> Result<Polled> {
+        // In other pieces than before.
+        let end = span.end.min(span.start + 7);
+        Ok(self.chunk(partition_index(&span.partition), span.start, end))
+    }
+
+    fn partitions(&self) -> Option<Vec<Partition>> {
+        let partition = |&(p, _): &(usize, u64)| Partition { index: p as u32, name: partition_name(p) };
+        Some(self.positions.iter().map(partition).collect())
+    }
+}
+
+struct WorldSink {
+    world: Arc<World>,
+    name: String,
+}
+
+impl Sink for WorldSink {
+    fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>> {
+        let (world, name) = (self.world.clone(), self.name.clone());
+        Ok(Box::new(WorldWriter { world, name, worker: worker.index, epoch: 0, held: Vec::new() }))
+    }
+}
+
+/// Shows rows with the commit of their epoch.
+struct WorldWriter {
+    world: Arc<World>,
+    name: String,
+    worker: usize,
+    epoch: u64,
+    held: Vec<Batch>,
+}
+
+impl Writer for WorldWriter {
+    fn write(&mut self, epoch: Epoch, batch: &Batch) -> Result<()> {
+        assert!(epoch.0 >= self.epoch, "epochs go back from {} to {epoch}", self.epoch);
+        self.epoch = epoch.0;
+        self.held.push(batch.clone());
+        Ok(())
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        if !self.held.is_empty() {
+            let mut shown = self.world.shown.lock().unwrap();
+            let before =
+                shown.entry(self.name.clone()).or_default().insert((epoch.0, self.worker), std::mem::take(&mut self.held));
+            assert!(before.is_none(), "{} shows epoch {epoch} of worker {} twice", self.name, self.worker);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {
+        let shown = self.world.shown.lock().unwrap();
+        let own = shown.get(&self.name).into_iter().flat_map(|epochs| epochs.keys());
+        let last = own.filter(|(_, worker)| *worker == self.worker).map(|(epoch, _)| *epoch).max();
+        Ok(checkpoint.max(Epoch(last.unwrap_or(0))))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.commit(Epoch(self.epoch))
+    }
+}
+
+/// The world's disk, as a process sees it that will die at its `left`-th writing operation.
+pub struct Disk {
+    pub world: Arc<World>,
+    pub left: AtomicI64,
+}
+
+impl Disk {
+    /// Whether the process has died.
+    pub fn is_dead(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+
+    fn spend(&self) -> Result<()> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        self.left.store(-1, Ordering::SeqCst);
+        Err(Error::outside("the process is dead"))
+    }
+}
+
+/// A disk that can be shared with the logs on it.
+#[derive(Clone)]
+pub struct SharedDisk(pub Arc<Disk>);
+
+impl Storage for SharedDisk {
+    fn list(&self) -> Result<Vec<String>> {
+        Ok(self.0.world.files())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        self.0.world.disk.lock().unwrap().get(name).cloned().ok_or_else(|| Error::outside(format!("no file {name}")))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.0.spend()?;
+        self.0.world.disk.lock().unwrap().insert(name.to_string(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.0.spend()?;
+        self.0.world.disk.lock().unwrap().remove(name);
+        Ok(())
+    }
+
+    fn create_log(&self, name: &str) -> Result<Box<dyn Log>> {
+        self.0.spend()?;
+        self.0.world.disk.lock().unwrap().insert(name.to_string(), Vec::new());
+        Ok(Box::new(DiskLog { disk: self.0.clone(), name: name.to_string() }))
+    }
+
+    fn cut_log(&self, name: &str, length: u64) -> Result<()> {
+        self.0.spend()?;
+        self.0.world.change_file(name, |bytes| bytes.truncate(length as usize));
+        Ok(())
+    }
+
+    fn describe(&self, name: &str) -> String {
+        name.to_string()
+    }
+}
+
+struct DiskLog {
+    disk: Arc<Disk>,
+    name: String,
+}
+
+impl Log for DiskLog {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let alive = self.disk.spend();
+        // The process that dies while appending leaves a torn record.
+        let length = if alive.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        self.disk.world.change_file(&self.name, |file| file.extend_from_slice(&bytes[..length]));
+        alive
+    }
+}
