@@ -4,7 +4,7 @@ use crate::clock::{Clock, NotBefore};
 use crate::delivery::QueuedBytes;
 use crate::durability::recover::Recovered;
 use crate::durability::storage::Storage;
-use crate::durability::{CheckpointStatus, recovery};
+use crate::durability::recovery;
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
@@ -241,6 +241,7 @@ impl Engine {
             sinks: ledger.sinks.iter().map(|book| book.status()).collect(),
             operators: operators.collect(),
             latencies: vec![latency("epoch_to_view", &lock(&job.latency))],
+            checkpoints: job.durability.iter().map(|durability| durability.status()).collect(),
         }
     }
 
@@ -300,11 +301,6 @@ impl Engine {
             durability.crash();
         }
         self.job.ledger.fail(Error::outside("the run was ended as by a crash"));
-    }
-
-    /// The checkpoints of the run; `None` where it keeps no state.
-    pub fn checkpoints(&self) -> Option<CheckpointStatus> {
-        self.job.durability.as_ref().map(|durability| durability.status())
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Status {
     pub operators: Vec<OperatorStatus>,
     /// How long rows took, by what is measured.
     pub latencies: Vec<LatencyStatus>,
+    /// The checkpoints: one entry, none where the run keeps no state.
+    pub checkpoints: Vec<CheckpointStatus>,
 }
 
 /// One source, over all workers. At any complete epoch `rows_in = rows_out + dead`.
@@ -115,6 +117,21 @@ pub struct OperatorStatus {
     pub state_bytes: u64,
     /// Time spent in it, in nanoseconds.
     pub busy_ns: u64,
+}
+
+/// The checkpoints of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointStatus {
+    /// How many were written.
+    pub written: u64,
+    /// The epoch of the last one.
+    pub epoch: u64,
+    /// Bytes that the last one wrote.
+    pub bytes: u64,
+    /// Bytes of the state that the last one names.
+    pub state_bytes: u64,
+    /// How many could not be written.
+    pub failed: u64,
 }
 
 /// A distribution of durations.

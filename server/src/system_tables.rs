@@ -45,6 +45,7 @@ type Build = fn(&Facts) -> Table;
 
 /// All system tables.
 const TABLES: &[(&str, Build)] = &[
+    ("checkpoints", checkpoints),
     ("dead_letters", dead_letters),
     ("late_rows", late_rows),
     ("latency", latency),
@@ -180,6 +181,16 @@ fn latency(facts: &Facts) -> Table {
         .milliseconds("p90_ms", rows, |l| l.p90_ns)
         .milliseconds("p99_ms", rows, |l| l.p99_ns)
         .milliseconds("max_ms", rows, |l| l.max_ns)
+}
+
+fn checkpoints(facts: &Facts) -> Table {
+    let rows = facts.status.checkpoints.as_slice();
+    Table::default()
+        .count("epoch", rows, |c| (c.written > 0).then_some(c.epoch))
+        .count("written", rows, |c| Some(c.written))
+        .count("failed", rows, |c| Some(c.failed))
+        .count("bytes_written", rows, |c| Some(c.bytes))
+        .count("state_bytes", rows, |c| Some(c.state_bytes))
 }
 
 fn dead_letters(facts: &Facts) -> Table {

@@ -17,6 +17,7 @@ pub(crate) mod spans;
 pub mod storage;
 
 use crate::ledger::{Ledger, lock};
+use crate::status::CheckpointStatus;
 use barrier::{Barrier, Part};
 use checkpoint::{Checkpointer, Flushes, Handover};
 use crossbeam_channel::{Receiver, Sender};
@@ -46,21 +47,6 @@ pub(crate) struct Durability {
     over: AtomicBool,
     ledger: Arc<Ledger>,
     status: Mutex<CheckpointStatus>,
-}
-
-/// The checkpoints of a run, for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CheckpointStatus {
-    /// How many were written.
-    pub written: u64,
-    /// The epoch of the last one.
-    pub epoch: u64,
-    /// Bytes that the last one wrote.
-    pub bytes: u64,
-    /// Bytes of the state that the last one names.
-    pub state_bytes: u64,
-    /// How many could not be written.
-    pub failed: u64,
 }
 
 impl Durability {
