@@ -3,8 +3,8 @@
 use crate::clock::{Clock, NotBefore};
 use crate::delivery::QueuedBytes;
 use crate::durability::recover::Recovered;
-use crate::durability::storage::Storage;
 use crate::durability::recovery;
+use crate::durability::storage::Storage;
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
@@ -93,7 +93,8 @@ impl Engine {
             // which any number of workers can go on from.
             tracing::info!("finishing the epoch log with its {old} workers, before going on with {workers}");
             let settings = Settings { workers: old, ..settings.clone() };
-            let engine = Engine::launch(dataflow.clone(), connectors, settings.clone(), surroundings.clone(), Some(past))?;
+            let engine =
+                Engine::launch(dataflow.clone(), connectors, settings.clone(), surroundings.clone(), Some(past))?;
             engine.job.finish_log.store(true, Ordering::Release);
             engine.wait()?;
             drop(engine);

@@ -25,9 +25,9 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
         Plan::Project(spec) => match placement(&spec.input, known) {
             Placement::By(keys) => {
                 let column_of = |key: &usize| {
-                    spec.exprs.iter().position(|expr| {
-                        expr.downcast_ref::<Column>().is_some_and(|column| column.index() == *key)
-                    })
+                    spec.exprs
+                        .iter()
+                        .position(|expr| expr.downcast_ref::<Column>().is_some_and(|column| column.index() == *key))
                 };
                 keys.iter().map(column_of).collect::<Option<_>>().map_or(Placement::Scattered, Placement::By)
             }

@@ -50,8 +50,9 @@ impl Restored {
 
     /// What to say of a label that nobody knows.
     pub fn unknown(&self) -> Error {
-        Error::user(format!("the checkpoint holds state \"{}\" that this version does not know", self.label))
-            .with_hint("It was written by another version of Thalweg: run that one, or start anew with another --data folder.")
+        Error::user(format!("the checkpoint holds state \"{}\" that this version does not know", self.label)).with_hint(
+            "It was written by another version of Thalweg: run that one, or start anew with another --data folder.",
+        )
     }
 }
 

@@ -200,9 +200,7 @@ impl Checkpointer {
             in_use.get(file).is_some_and(|used| used * NEEDED_MIN >= length)
         };
         let places: BTreeSet<(&str, u64)> = newest.sections().map(|s| (s.file.as_str(), s.at)).collect();
-        self.written.retain(|_, section| {
-            places.contains(&(section.file.as_str(), section.at)) && worth(&section.file)
-        });
+        self.written.retain(|_, section| places.contains(&(section.file.as_str(), section.at)) && worth(&section.file));
         Ok(())
     }
 }

@@ -23,10 +23,10 @@ use checkpoint::{Checkpointer, Flushes, Handover};
 use crossbeam_channel::{Receiver, Sender};
 use journal::Journal;
 use std::collections::BTreeMap;
-use storage::Storage;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use storage::Storage;
 use thalweg_schemas::error::{Error, ErrorKind, Result};
 
 /// What the threads of a durable run share.
@@ -95,7 +95,9 @@ impl Durability {
 
     /// Whether the workers should meet in `epoch`, by the time that has passed.
     pub fn is_due(&self, epoch: u64) -> bool {
-        self.journal.has_news() && epoch >= self.begun.load(Ordering::Acquire).saturating_add(self.interval) && !self.writing.load(Ordering::Acquire)
+        self.journal.has_news()
+            && epoch >= self.begun.load(Ordering::Acquire).saturating_add(self.interval)
+            && !self.writing.load(Ordering::Acquire)
     }
 
     /// Takes what all workers handed over after `epoch`.
@@ -131,7 +133,9 @@ impl Durability {
                 }
                 Err(error) if matches!(error.kind, ErrorKind::Retry | ErrorKind::Outside) => {
                     lock(&self.status).failed += 1;
-                    tracing::warn!("the checkpoint of epoch {epoch} could not be written: {error}; the epoch log goes on");
+                    tracing::warn!(
+                        "the checkpoint of epoch {epoch} could not be written: {error}; the epoch log goes on"
+                    );
                 }
                 Err(error) => self.ledger.fail(error.with_detail(format!("in the checkpoint of epoch {epoch}"))),
             }

@@ -104,9 +104,11 @@ fn records_after(
 ) -> Result<Vec<EpochRecord>> {
     records.retain(|record| record.epoch > epoch);
     match records.first() {
-        Some(first) if first.sequence != next_sequence => Err(refuse("a part of the epoch log is missing").with_detail(
-            format!("after the checkpoint of epoch {epoch} comes record {next_sequence}, but {} is there", first.sequence),
-        )),
+        Some(first) if first.sequence != next_sequence => Err(refuse("a part of the epoch log is missing")
+            .with_detail(format!(
+                "after the checkpoint of epoch {epoch} comes record {next_sequence}, but {} is there",
+                first.sequence
+            ))),
         _ => contiguous(records, storage, files),
     }
 }

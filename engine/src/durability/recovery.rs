@@ -27,7 +27,9 @@ pub(crate) fn look(storage: &dyn Storage, settings: &Settings) -> Result<Recover
             settings.tick.saturating_mul(u32::try_from(epochs).unwrap_or(u32::MAX))
         ),
         None if past.records.is_empty() => {}
-        None => tracing::info!("going on from the {} epochs of the log; there is no checkpoint yet", past.records.len()),
+        None => {
+            tracing::info!("going on from the {} epochs of the log; there is no checkpoint yet", past.records.len())
+        }
     }
     Ok(past)
 }
@@ -55,8 +57,7 @@ pub(crate) fn resume(
     let handles = sources.iter().map(|(_, source)| source.clone()).collect();
     let position = (past.last_epoch(), mark, past.files.clone());
     let journal = Journal::new(storage.clone(), handles, workers, position, true);
-    let checkpointer =
-        Checkpointer::new(storage.clone(), sources, settings.checkpoints_kept, past.checkpoints.clone());
+    let checkpointer = Checkpointer::new(storage.clone(), sources, settings.checkpoints_kept, past.checkpoints.clone());
     Durability::start(storage.clone(), journal, workers, settings.checkpoint_epochs(), checkpointer, ledger)
 }
 

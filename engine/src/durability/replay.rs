@@ -48,7 +48,8 @@ impl Replay {
 
     /// The piece was read up to `end`; it goes up to `piece_end`, or is whole whatever the offsets if it was `kept`.
     pub fn read(&mut self, end: u64, piece_end: u64, kept: bool) {
-        self.position = if kept || end >= piece_end { (self.position.0 + 1, None) } else { (self.position.0, Some(end)) };
+        self.position =
+            if kept || end >= piece_end { (self.position.0 + 1, None) } else { (self.position.0, Some(end)) };
     }
 
     /// The epoch is over.

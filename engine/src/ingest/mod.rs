@@ -7,10 +7,10 @@ mod conform;
 mod decoders;
 mod event_time;
 
-use crate::ledger::{Ledger, lock};
-use crate::status::DeadLetter;
 use crate::durability::manifest::PartitionTime;
 use crate::durability::record::{Entry, EpochRecord, Taken};
+use crate::ledger::{Ledger, lock};
+use crate::status::DeadLetter;
 use conform::{Conform, Facts};
 use decoders::Decoders;
 use event_time::EventTime;
@@ -176,12 +176,7 @@ impl Ingest {
     }
 
     /// Goes on from an earlier run.
-    pub fn restore(
-        &mut self,
-        known: BTreeMap<String, PartitionTime>,
-        floor: Watermark,
-        said: Option<WatermarkUpdate>,
-    ) {
+    pub fn restore(&mut self, known: BTreeMap<String, PartitionTime>, floor: Watermark, said: Option<WatermarkUpdate>) {
         self.event_time.restore(known, floor);
         said.into_iter().for_each(|said| self.note_said(said));
     }
@@ -223,7 +218,10 @@ impl Ingest {
 
     fn gone(&self, span: &Span, why: &str) -> Error {
         Error::outside(format!("source \"{}\" cannot be read again: {why}", self.plan.name))
-            .with_detail(format!("{}, offsets {} to {}, which the epoch log names", span.partition, span.start, span.end))
+            .with_detail(format!(
+                "{}, offsets {} to {}, which the epoch log names",
+                span.partition, span.start, span.end
+            ))
             .with_hint("Bring the records back, or start anew with another --data folder.")
     }
 

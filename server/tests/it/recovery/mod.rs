@@ -2,7 +2,9 @@
 
 mod outside;
 
-use super::equivalence::{Random, WATERMARK_SQL, SCHEMA_SQL, BEGIN_NS, batch_context, difference, lines, queries, random_table};
+use super::equivalence::{
+    BEGIN_NS, Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, difference, lines, queries, random_table,
+};
 use arrow::array::{Int64Array, RecordBatch};
 use outside::{CONNECTORS, Disk, SharedDisk, World, register};
 use std::fmt::Write;
@@ -103,10 +105,13 @@ fn consolidated(world: &World, sink: &str) -> Vec<String> {
             *counts.entry(lines(&[batch.rows.slice(row, 1)]).remove(0)).or_default() += diffs.value(row);
         }
     }
-    counts.into_iter().flat_map(|(line, n)| {
-        assert!(n >= 0, "{sink} retracts a row that it never showed: {line}");
-        std::iter::repeat_n(line, n as usize)
-    }).collect()
+    counts
+        .into_iter()
+        .flat_map(|(line, n)| {
+            assert!(n >= 0, "{sink} retracts a row that it never showed: {line}");
+            std::iter::repeat_n(line, n as usize)
+        })
+        .collect()
 }
 
 const SOURCE: &str = "CREATE SOURCE events ({SCHEMA}{WATERMARK}) WITH ({world});\n";
@@ -138,7 +143,8 @@ fn every_query_survives_crashes_with_other_numbers_of_workers() {
         let view = lines(&engine.snapshots(&[&format!("v{number}")]).unwrap().remove(0).batches);
         let sink = consolidated(&lives.world, &format!("s{number}"));
         if view != expected || sink != expected {
-            let _ = writeln!(faults, "{query}\n  batch {}, view {}, sink {} rows", expected.len(), view.len(), sink.len());
+            let _ =
+                writeln!(faults, "{query}\n  batch {}, view {}, sink {} rows", expected.len(), view.len(), sink.len());
         }
     }
     assert!(faults.is_empty(), "{faults}");
@@ -163,7 +169,8 @@ fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() 
 fn simulate(seed: u64) -> usize {
     let mut random = Random::new(seed);
     let rows = random_table(seed, 300);
-    let sql = source() + "
+    let sql = source()
+        + "
         CREATE MATERIALIZED VIEW windows AS SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, max(f) AS m
             FROM HOP(events, ts, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY window_start, window_end, k;
         CREATE MATERIALIZED VIEW totals AS SELECT g, count(*) AS n, sum(v) AS s FROM events GROUP BY g;

@@ -205,8 +205,10 @@ impl Writer for WorldWriter {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         if !self.held.is_empty() {
             let mut shown = self.world.shown.lock().unwrap();
-            let before =
-                shown.entry(self.name.clone()).or_default().insert((epoch.0, self.worker), std::mem::take(&mut self.held));
+            let before = shown
+                .entry(self.name.clone())
+                .or_default()
+                .insert((epoch.0, self.worker), std::mem::take(&mut self.held));
             assert!(before.is_none(), "{} shows epoch {epoch} of worker {} twice", self.name, self.worker);
         }
         Ok(())
