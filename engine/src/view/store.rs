@@ -33,7 +33,8 @@ struct Chunk {
     /// See [`thalweg_operators::state::Section::id`].
     section: u64,
     rows: RecordBatch,
-    hashes: Vec<u64>,
+    /// A hash a row, made when the index is first needed.
+    hashes: Option<Vec<u64>>,
     live: Vec<bool>,
     live_rows: usize,
     /// The bitmap as last published.
@@ -94,7 +95,7 @@ impl ViewStore {
         inserted.retain(|rows| rows.num_rows() > 0);
         retracted.retain(|rows| rows.num_rows() > 0);
         if !retracted.is_empty() && self.index.is_none() {
-            self.index = Some(self.build_index());
+            self.index = Some(self.build_index()?);
         }
         if !inserted.is_empty() {
             self.insert(concat_batches(&self.schema, &inserted)?)?;
@@ -117,19 +118,16 @@ impl ViewStore {
         version
     }
 
-    fn build_index(&self) -> HashTable<Place> {
+    fn build_index(&mut self) -> Result<HashTable<Place>> {
         let mut index = HashTable::with_capacity(self.chunks.values().map(|c| c.live_rows).sum());
-        for (&id, chunk) in &self.chunks {
-            add_places(&mut index, id, chunk);
+        for (&id, chunk) in &mut self.chunks {
+            add_places(&mut index, id, chunk)?;
         }
-        index
+        Ok(index)
     }
 
     fn insert(&mut self, rows: RecordBatch) -> Result<()> {
-        let hashes = hash_rows(rows.columns(), rows.num_rows()).map_err(|e| Error::bug(e.to_string()))?;
-        let live_rows = rows.num_rows();
-        self.add_chunk(Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
-        Ok(())
+        self.add_chunk(Chunk::new(rows, None))
     }
 
     /// Its rows for a checkpoint: each chunk, followed by the bitmap of the rows that still count if not all do.
@@ -157,18 +155,18 @@ impl ViewStore {
         self.insert(RecordBatch::try_new(self.schema.clone(), rows.columns().to_vec())?)
     }
 
-    fn add_chunk(&mut self, chunk: Chunk) {
+    fn add_chunk(&mut self, mut chunk: Chunk) -> Result<()> {
         let id = self.next_chunk;
         self.next_chunk += 1;
         if let Some(index) = &mut self.index {
-            add_places(index, id, &chunk);
+            add_places(index, id, &mut chunk)?;
         }
         self.chunks.insert(id, chunk);
+        Ok(())
     }
 
     fn retract(&mut self, rows: &RecordBatch) -> Result<()> {
-        let hashes = hash_rows(rows.columns(), rows.num_rows()).map_err(|e| Error::bug(e.to_string()))?;
-        for (row, &hash) in hashes.iter().enumerate() {
+        for (row, &hash) in hashes_of(rows)?.iter().enumerate() {
             let place = self.find(rows, row, hash)?.ok_or_else(|| {
                 Error::bug("a view was told to retract a row that is not in it")
                     .with_detail(format!("the row is {}", display_row(rows, row)))
@@ -228,30 +226,31 @@ impl ViewStore {
     }
 
     fn merge_chunks(&mut self, ids: &[u64]) -> Result<()> {
-        let (mut rows, mut hashes) = (Vec::new(), Vec::new());
+        let (mut rows, mut hashes) = (Vec::new(), self.index.is_some().then(Vec::new));
         for id in ids {
             let Some(chunk) = self.chunks.remove(id) else { continue };
-            if let Some(index) = &mut self.index {
-                for (row, &hash) in chunk.hashes.iter().enumerate() {
-                    if chunk.live[row]
-                        && let Ok(entry) =
-                            index.find_entry(hash, |p| p.hash == hash && p.chunk == *id && p.row == row as u32)
+            if let (Some(index), Some(hashes), Some(own)) = (&mut self.index, &mut hashes, &chunk.hashes) {
+                for (row, &hash) in own.iter().enumerate().filter(|(row, _)| chunk.live[*row]) {
+                    if let Ok(entry) =
+                        index.find_entry(hash, |p| p.hash == hash && p.chunk == *id && p.row == row as u32)
                     {
                         entry.remove();
                     }
+                    hashes.push(hash);
                 }
             }
-            rows.push(filter_record_batch(&chunk.rows, &BooleanArray::from(chunk.live.clone()))?);
-            hashes.extend(chunk.hashes.iter().zip(&chunk.live).filter(|(_, live)| **live).map(|(hash, _)| *hash));
+            rows.push(filter_record_batch(&chunk.rows, &BooleanArray::from(chunk.live))?);
         }
-        let rows = concat_batches(&self.schema, &rows)?;
-        let live_rows = rows.num_rows();
-        self.add_chunk(Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None });
-        Ok(())
+        self.add_chunk(Chunk::new(concat_batches(&self.schema, &rows)?, hashes))
     }
 }
 
 impl Chunk {
+    fn new(rows: RecordBatch, hashes: Option<Vec<u64>>) -> Chunk {
+        let live_rows = rows.num_rows();
+        Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None }
+    }
+
     /// The rows that count; `None`: all.
     fn mask(&mut self) -> Option<Arc<BooleanArray>> {
         (self.live_rows < self.rows.num_rows()).then(|| {
@@ -273,12 +272,20 @@ fn section(label: &str, id: u64, rows: impl FnOnce() -> Result<RecordBatch> + Se
     Section { label: label.to_string(), id, keys: 0, rows: Box::new(rows) }
 }
 
-fn add_places(index: &mut HashTable<Place>, id: u64, chunk: &Chunk) {
-    for (row, &hash) in chunk.hashes.iter().enumerate() {
-        if chunk.live[row] {
-            index.insert_unique(hash, Place { hash, chunk: id, row: row as u32 }, |p| p.hash);
-        }
+fn hashes_of(rows: &RecordBatch) -> Result<Vec<u64>> {
+    hash_rows(rows.columns(), rows.num_rows()).map_err(|e| Error::bug(e.to_string()))
+}
+
+fn add_places(index: &mut HashTable<Place>, id: u64, chunk: &mut Chunk) -> Result<()> {
+    let hashes = match &mut chunk.hashes {
+        Some(hashes) => hashes,
+        None => chunk.hashes.insert(hashes_of(&chunk.rows)?),
+    };
+    index.reserve(chunk.live_rows, |p| p.hash);
+    for (row, &hash) in hashes.iter().enumerate().filter(|(row, _)| chunk.live[*row]) {
+        index.insert_unique(hash, Place { hash, chunk: id, row: row as u32 }, |p| p.hash);
     }
+    Ok(())
 }
 
 fn same_row(left: &RecordBatch, left_row: usize, right: &RecordBatch, right_row: usize) -> Result<bool> {

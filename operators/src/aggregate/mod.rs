@@ -4,6 +4,7 @@
 //! that changed: old states in, partial states in, new states out. The states between epochs are plain Arrow rows, which
 //! can be shared, snapshotted and written without asking an accumulator.
 
+pub(crate) mod bypass;
 pub(crate) mod emitted;
 pub(crate) mod index;
 pub(crate) mod keyed;
@@ -135,6 +136,14 @@ impl Aggregate {
         Ok(kept.iter().map(|state| state.data_type()).eq(declared.iter().map(|field| field.data_type())))
     }
 
+    /// The values of [`exprs`](Self::exprs) without the filter, and the filter.
+    fn split_filter<'a>(&self, values: &'a [ArrayRef]) -> Result<(&'a [ArrayRef], Option<BooleanArray>)> {
+        match (&self.filter, values.split_last()) {
+            (Some(_), Some((filter, values))) => Ok((values, Some(as_filter(filter)?))),
+            _ => Ok((values, None)),
+        }
+    }
+
     /// Takes rows into `accumulator`: `values` are those of [`exprs`](Self::exprs).
     pub(crate) fn update(
         &self,
@@ -143,11 +152,7 @@ impl Aggregate {
         groups: &[usize],
         total: usize,
     ) -> Result<()> {
-        let (values, filter) = match &self.filter {
-            Some(_) => values.split_at(values.len() - 1),
-            None => (values, [].as_slice()),
-        };
-        let filter = filter.first().map(as_filter).transpose()?;
+        let (values, filter) = self.split_filter(values)?;
         if self.order_bys().is_empty() || !self.function.order_sensitivity().hard_requires() {
             return accumulator.update_batch(values, groups, filter.as_ref(), total).map_err(fault);
         }

@@ -1,6 +1,7 @@
 //! Every aggregate function that DataFusion has, through partial states, merging and evaluation as the operators do it,
 //! against DataFusion's accumulator over all rows in one go.
 
+use super::bypass::Bypass;
 use super::table::{GroupTable, Grouping};
 use super::*;
 use arrow::array::{AsArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
@@ -139,9 +140,30 @@ fn in_parts(aggregate: &Aggregate, rows: &RecordBatch, part_rows: usize) -> Vec<
         let numbers = columns[0].as_primitive::<arrow::datatypes::Int64Type>().values().iter().map(|g| *g as u32);
         state = grouping.states.merge_states(vec![state, Part { numbers: numbers.collect(), states }]).unwrap();
     }
-    let results = grouping.states.evaluate(&state).unwrap().remove(0);
+    evaluate(&grouping, &state)
+}
+
+fn evaluate(grouping: &Grouping, state: &Part) -> Vec<ScalarValue> {
+    let results = grouping.states.evaluate(state).unwrap().remove(0);
     let of = |group: u32| state.numbers.iter().position(|n| *n == group).unwrap();
     (0..GROUPS as u32).map(|group| ScalarValue::try_from_array(&results, of(group)).unwrap()).collect()
+}
+
+/// The answers where no row is combined with another before the merging, if the aggregate is one that this is done to.
+fn in_single_rows(aggregate: &Aggregate, rows: &RecordBatch) -> Option<Vec<ScalarValue>> {
+    let schema = rows.schema();
+    let grouping = Grouping::new(&[col("g", &schema).unwrap()], std::slice::from_ref(aggregate), &schema).unwrap();
+    let mut bypass = Bypass::new(&grouping).unwrap();
+    bypass.combined(1 << 20, 1 << 20);
+    let evaluate_row = |e: &Arc<dyn PhysicalExpr>| e.evaluate(rows).unwrap().into_array(rows.num_rows()).unwrap();
+    let values: Vec<ArrayRef> = grouping.exprs.iter().map(evaluate_row).collect();
+    let mut columns = bypass.pass(&grouping, &values, rows.num_rows()).unwrap()?;
+    let states = columns.split_off(1);
+    let types: Vec<DataType> = states.iter().map(|s| s.data_type().clone()).collect();
+    assert_eq!(types, grouping.states.types().unwrap(), "the states are of the types that were declared");
+    let numbers = columns[0].as_primitive::<arrow::datatypes::Int64Type>().values().iter().map(|g| *g as u32);
+    let state = grouping.states.merge_states(vec![Part { numbers: numbers.collect(), states }]).unwrap();
+    Some(evaluate(&grouping, &state))
 }
 
 /// Equal, up to the last bits of sums and, where the function approximates, up to its error.
@@ -209,6 +231,28 @@ fn check_all(kind: Kind) -> Vec<String> {
         checked.push(name);
     }
     checked
+}
+
+#[test]
+fn numbers_are_the_same_when_rows_pass_as_they_are() {
+    let (rows, mut passed) = (rows(), Vec::new());
+    let schema = rows.schema();
+    for function in all_default_aggregate_functions() {
+        let name = function.name().to_string();
+        let Some(plain) = aggregate(&function, arguments(&name, &schema), &schema, Kind::Plain) else { continue };
+        let filtered = Aggregate { filter: Some(col("b", &schema).unwrap()), ..plain.clone() };
+        for aggregate in [plain, filtered] {
+            let Some(found) = in_single_rows(&aggregate, &rows) else { continue };
+            let expected = in_parts(&aggregate, &rows, ROWS as usize);
+            for (expected, found) in expected.iter().zip(&found) {
+                assert!(alike(&name, Kind::Plain, expected, found), "{name}: {found:?}, combined {expected:?}");
+            }
+            passed.push(name.clone());
+        }
+    }
+    for name in ["count", "sum", "avg", "stddev"] {
+        assert!(passed.contains(&name.to_string()), "{name} did not pass: {passed:?}");
+    }
 }
 
 #[test]

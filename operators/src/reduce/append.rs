@@ -1,6 +1,7 @@
 //! Groups over an append stream, in two phases.
 
 use super::ReduceSpec;
+use crate::aggregate::bypass::Bypass;
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
@@ -8,7 +9,7 @@ use crate::aggregate::{Merger, States};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use thalweg_schemas::error::{Error, Result};
 /// Combines the rows of an epoch. Port 0: the keys, then the states of all aggregates.
 pub struct LocalReduce {
     grouping: Grouping,
+    bypass: Bypass,
     partial_schema: SchemaRef,
     open: BTreeMap<Epoch, GroupTable>,
 }
@@ -31,7 +33,15 @@ impl LocalReduce {
         for (i, data_type) in grouping.states.types()?.into_iter().enumerate() {
             fields.push(Arc::new(Field::new(format!("state{i}"), data_type, true)));
         }
-        Ok(LocalReduce { grouping, partial_schema: Arc::new(Schema::new(fields)), open: BTreeMap::new() })
+        let bypass = Bypass::new(&grouping)?;
+        Ok(LocalReduce { grouping, bypass, partial_schema: Arc::new(Schema::new(fields)), open: BTreeMap::new() })
+    }
+
+    fn send(&self, states: Vec<ArrayRef>, rows: usize, output: &mut Output) -> Result<()> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let partial = RecordBatch::try_new_with_options(self.partial_schema.clone(), states, &options)?;
+        output.send(0, Rows::unbounded(Batch::append(partial)));
+        Ok(())
     }
 }
 
@@ -44,22 +54,27 @@ impl Operator for LocalReduce {
             return Err(Error::bug("states cannot be combined over a changelog"));
         }
         let (batch, values) = self.grouping.evaluate(batch, &mut output.dead)?;
-        if batch.is_empty() {
+        let rows = batch.num_rows();
+        if rows == 0 {
             return Ok(());
+        }
+        if let Some(states) = self.bypass.pass(&self.grouping, &values, rows)? {
+            return self.send(states, rows, output);
         }
         let table = match self.open.entry(epoch) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(GroupTable::new(&self.grouping)?),
         };
-        table.add(&self.grouping, &values, batch.num_rows())
+        let before = table.groups();
+        table.add(&self.grouping, &values, rows)?;
+        self.bypass.combined(rows, table.groups() - before);
+        Ok(())
     }
 
     fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
         if let Some(table) = self.open.remove(&epoch) {
             let groups = table.groups();
-            let options = RecordBatchOptions::new().with_row_count(Some(groups));
-            let partial = RecordBatch::try_new_with_options(self.partial_schema.clone(), table.finish()?, &options)?;
-            output.send(0, Rows::unbounded(Batch::append(partial)));
+            self.send(table.finish()?, groups, output)?;
         }
         Ok(())
     }

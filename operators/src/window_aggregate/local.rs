@@ -1,9 +1,11 @@
 //! The first phase: one partial state for each slice and key that had rows in the epoch, on the worker that read them.
 //!
 //! Rows that cannot be late are combined at once. A row can be late only if its last window has ended by the bound that
-//! comes with it; such rows wait until the watermark of the epoch before is known, and are judged by that.
+//! comes with it; such rows wait until the watermark of the epoch before is known, and are judged by that. Where nearly
+//! every row is a group of its own, rows pass as they are.
 
 use super::{OnLate, WindowAggregateSpec};
+use crate::aggregate::bypass::Bypass;
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::assign_windows::with_event_time;
 use crate::evaluate::{evaluate, evaluate_rows};
@@ -26,6 +28,7 @@ pub struct LocalAggregate {
     window: Window,
     on_late: OnLate,
     grouping: Grouping,
+    bypass: Bypass,
     partial_schema: SchemaRef,
     open: BTreeMap<Epoch, OpenEpoch>,
 }
@@ -49,6 +52,7 @@ impl LocalAggregate {
             time: spec.time.clone(),
             window: spec.window,
             on_late: spec.on_late,
+            bypass: Bypass::new(&grouping)?,
             grouping,
             partial_schema: Arc::new(Schema::new(fields)),
             open: BTreeMap::new(),
@@ -70,14 +74,14 @@ impl LocalAggregate {
         Ok((batch, EventTimes::new(&columns[0])?))
     }
 
-    fn combine(&mut self, epoch: Epoch, batch: Batch, times: &EventTimes, dead: &mut Vec<DeadRow>) -> Result<()> {
+    fn combine(&mut self, epoch: Epoch, batch: Batch, times: &EventTimes, output: &mut Output) -> Result<()> {
         let Some((min, max)) = times.bounds() else { return Ok(()) };
         let slice = self.window.slice_of(min);
         if slice == self.window.slice_of(max) {
-            return self.combine_slice(epoch, slice, batch, dead);
+            return self.combine_slice(epoch, slice, batch, output);
         }
         for (slice, part) in self.cut(&batch, times)? {
-            self.combine_slice(epoch, slice, part, dead)?;
+            self.combine_slice(epoch, slice, part, output)?;
         }
         Ok(())
     }
@@ -110,17 +114,32 @@ impl LocalAggregate {
         rows.into_iter().map(|(slice, list)| Ok((slice, batch.take(&UInt64Array::from(list))?))).collect()
     }
 
-    fn combine_slice(&mut self, epoch: Epoch, slice: i64, batch: Batch, dead: &mut Vec<DeadRow>) -> Result<()> {
-        let (batch, values) = self.grouping.evaluate(batch, dead)?;
-        if batch.is_empty() {
+    fn combine_slice(&mut self, epoch: Epoch, slice: i64, batch: Batch, output: &mut Output) -> Result<()> {
+        let (batch, values) = self.grouping.evaluate(batch, &mut output.dead)?;
+        let rows = batch.num_rows();
+        if rows == 0 {
             return Ok(());
+        }
+        if let Some(states) = self.bypass.pass(&self.grouping, &values, rows)? {
+            return self.send(slice, states, rows, output);
         }
         let slices = &mut self.open.entry(epoch).or_default().slices;
         let table = match slices.entry(slice) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(GroupTable::new(&self.grouping)?),
         };
-        table.add(&self.grouping, &values, batch.num_rows())
+        let before = table.groups();
+        table.add(&self.grouping, &values, rows)?;
+        self.bypass.combined(rows, table.groups() - before);
+        Ok(())
+    }
+
+    fn send(&self, slice: i64, states: Vec<ArrayRef>, rows: usize, output: &mut Output) -> Result<()> {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![slice; rows]))];
+        columns.extend(states);
+        let partial = RecordBatch::try_new(self.partial_schema.clone(), columns)?;
+        output.send(0, Rows::unbounded(Batch::append(partial)));
+        Ok(())
     }
 
     /// Splits off the rows whose last window has ended by `bound`, less what late rows are given.
@@ -143,14 +162,14 @@ impl Operator for LocalAggregate {
         let (batch, times) = self.timed(batch, &mut output.dead)?;
         let Some((min, _)) = times.bounds() else { return Ok(()) };
         if !bound.closes(self.last_end(min)) {
-            return self.combine(epoch, batch, &times, &mut output.dead);
+            return self.combine(epoch, batch, &times, output);
         }
         let (in_time, maybe_late) = self.split(&batch, &times, bound, 0)?;
         if !maybe_late.is_empty() {
             self.open.entry(epoch).or_default().maybe_late.push(maybe_late);
         }
         let (in_time, times) = self.timed(in_time, &mut output.dead)?;
-        self.combine(epoch, in_time, &times, &mut output.dead)
+        self.combine(epoch, in_time, &times, output)
     }
 
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
@@ -162,15 +181,12 @@ impl Operator for LocalAggregate {
                 output.late.push(late.rows);
             }
             let (in_time, event_times) = self.timed(in_time, &mut output.dead)?;
-            self.combine(epoch, in_time, &event_times, &mut output.dead)?;
+            self.combine(epoch, in_time, &event_times, output)?;
         }
         for (slice, table) in self.open.remove(&epoch).unwrap_or_default().slices {
             let groups = table.finish()?;
             let rows = groups.first().map_or(0, |column| column.len());
-            let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![slice; rows]))];
-            columns.extend(groups);
-            let partial = RecordBatch::try_new(self.partial_schema.clone(), columns)?;
-            output.send(0, Rows::unbounded(Batch::append(partial)));
+            self.send(slice, groups, rows, output)?;
         }
         Ok(())
     }

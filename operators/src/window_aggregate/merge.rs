@@ -42,7 +42,7 @@ pub struct MergeAggregate {
     pub(super) windows: BTreeMap<i64, Emitted>,
     /// Partial states that came and are not in `slices` yet, by slice: those of the current epoch; those of earlier
     /// ones too where nobody asks for the states of a window before it closes.
-    pending: BTreeMap<i64, Merger>,
+    pub(super) pending: BTreeMap<i64, Merger>,
     /// The slices that something came for in the current epoch.
     arrived: BTreeSet<i64>,
 }

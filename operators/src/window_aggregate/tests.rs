@@ -183,9 +183,9 @@ impl Model<'_> {
     }
 }
 
-/// Sends partial rows to their owners, as the exchange does.
-fn exchange(partials: Output, owners: &mut [MergeAggregate], key_columns: usize, epoch: Epoch) {
-    for (_, rows) in partials.sent {
+/// Sends the partial rows of `output` to their owners, as the exchange does; gives what else there is.
+fn exchange(output: Output, owners: &mut [MergeAggregate], key_columns: usize, epoch: Epoch) -> Output {
+    for (_, rows) in output.sent {
         let batch = rows.into_batch().unwrap();
         let hashes = hash_rows(&batch.rows.columns()[1..1 + key_columns], batch.num_rows()).unwrap();
         for (i, owner) in owners.iter_mut().enumerate() {
@@ -198,6 +198,7 @@ fn exchange(partials: Output, owners: &mut [MergeAggregate], key_columns: usize,
             }
         }
     }
+    Output { sent: Vec::new(), late: output.late, dead: output.dead }
 }
 
 fn check(case: Case) {
@@ -218,7 +219,7 @@ fn check(case: Case) {
             for part in rows.chunks(7) {
                 let mut output = Output::default();
                 local.process(epoch, Rows::new(Batch::append(batch_of(part)), bound), &mut output).unwrap();
-                heard.hear(output);
+                heard.hear(exchange(output, &mut owners, case.key_columns, epoch));
             }
         }
         for row in batches.iter().flatten() {
@@ -230,9 +231,7 @@ fn check(case: Case) {
         for local in &mut locals {
             let mut output = Output::default();
             local.finish_epoch(epoch, times, &mut output).unwrap();
-            let partials = Output { sent: std::mem::take(&mut output.sent), ..Output::default() };
-            heard.hear(output);
-            exchange(partials, &mut owners, case.key_columns, epoch);
+            heard.hear(exchange(output, &mut owners, case.key_columns, epoch));
         }
         for owner in &mut owners {
             let mut output = Output::default();
@@ -250,7 +249,11 @@ fn check(case: Case) {
         before = now;
     }
     for owner in &owners {
-        assert_eq!((owner.slices.len(), owner.windows.len()), (0, 0), "at the end nothing is left");
+        assert_eq!(
+            (owner.slices.len(), owner.pending.len(), owner.windows.len()),
+            (0, 0, 0),
+            "at the end nothing is left"
+        );
     }
 }
 
