@@ -112,6 +112,11 @@ impl Conform {
             };
             // A connector may leave out what nobody wants; then nothing is known of its NULLs.
             let known = *wanted || given.is_some();
+            let none_lost = given.is_none_or(|given| given.null_count() == array.null_count());
+            if none_lost && (array.null_count() == 0 || column.nullable || !known) {
+                columns.push(array);
+                continue;
+            }
             for (row, good) in good.iter_mut().enumerate() {
                 let reason = match given {
                     Some(given) if array.is_null(row) && !given.is_null(row) => {

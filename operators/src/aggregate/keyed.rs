@@ -23,12 +23,14 @@ pub(crate) struct Keys {
     /// How many holders each number has.
     holders: Vec<u32>,
     unheld: usize,
+    /// The groups of the rows numbered last: room that is used again.
+    groups: Vec<usize>,
 }
 
 impl Keys {
     pub fn new(grouping: Grouping) -> Result<Keys> {
         let table = grouping.key_table()?;
-        Ok(Keys { grouping, table, values: KeyValues::default(), holders: Vec::new(), unheld: 0 })
+        Ok(Keys { grouping, table, values: KeyValues::default(), holders: Vec::new(), unheld: 0, groups: Vec::new() })
     }
 
     /// The numbers of the keys in `columns`, new ones where they are new. A new key has no holder yet.
@@ -40,12 +42,11 @@ impl Keys {
             }
             return Ok(vec![0; rows]);
         };
-        let mut groups = Vec::new();
         let known = table.len();
-        table.intern(columns, &mut groups).map_err(fault)?;
+        table.intern(columns, &mut self.groups).map_err(fault)?;
         if table.len() > known {
             let mut first = vec![0; table.len() - known];
-            for (row, &group) in groups.iter().enumerate().rev() {
+            for (row, &group) in self.groups.iter().enumerate().rev() {
                 if group >= known {
                     first[group - known] = row as u64;
                 }
@@ -56,7 +57,7 @@ impl Keys {
             self.unheld += table.len() - known;
             self.holders.resize(table.len(), 0);
         }
-        Ok(groups.into_iter().map(|group| group as u32).collect())
+        Ok(self.groups.iter().map(|group| *group as u32).collect())
     }
 
     /// The keys' values.
@@ -157,7 +158,10 @@ impl Drop for Keys {
     }
 }
 
-/// Rows by dense numbers, which only grow in number: each chunk twice as long as the next, so that there are few.
+/// So many chunks of keys of about one length become one: a key is copied a few times, and there are few chunks.
+const CHUNKS_TOGETHER: usize = 8;
+
+/// Rows by dense numbers, which only grow in number, in chunks that are at most as long as those before.
 #[derive(Clone, Default)]
 struct KeyValues {
     /// The first number of each chunk, and its columns.
@@ -170,16 +174,25 @@ impl KeyValues {
         let rows = columns[0].len() as u32;
         self.chunks.push((self.len, columns));
         self.len += rows;
-        let mut from = self.chunks.len() - 1;
-        while from > 0 && self.chunks[from].0 - self.chunks[from - 1].0 < 2 * (self.len - self.chunks[from].0) {
-            from -= 1;
+        loop {
+            let mut from = self.chunks.len();
+            let youngest = self.rows_of(from - 1);
+            while from > 0 && self.rows_of(from - 1) / CHUNKS_TOGETHER as u32 <= youngest {
+                from -= 1;
+            }
+            if self.chunks.len() - from < CHUNKS_TOGETHER {
+                return Ok(());
+            }
+            let together = self.chunks.split_off(from);
+            let columns = (0..together[0].1.len())
+                .map(|column| concat(&together.iter().map(|(_, c)| c[column].as_ref()).collect::<Vec<_>>()))
+                .collect::<Result<_, _>>()?;
+            self.chunks.push((together[0].0, columns));
         }
-        let together = self.chunks.split_off(from);
-        let columns = (0..together[0].1.len())
-            .map(|column| concat(&together.iter().map(|(_, c)| c[column].as_ref()).collect::<Vec<_>>()))
-            .collect::<Result<_, _>>()?;
-        self.chunks.push((together[0].0, columns));
-        Ok(())
+    }
+
+    fn rows_of(&self, chunk: usize) -> u32 {
+        self.chunks.get(chunk + 1).map_or(self.len, |(next, _)| *next) - self.chunks[chunk].0
     }
 
     fn get(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
