@@ -1,3 +1,8 @@
-//! Workloads that figures are measured on: made by seed, the same on every machine.
+//! Workloads that figures are measured on, made by seed, the same on every machine; and what is measured from outside.
 
+pub mod first_row;
+pub mod latency;
+pub mod point_queries;
+pub mod schedule;
+pub mod serving;
 pub mod w1;

@@ -6,10 +6,9 @@ use std::hint::black_box;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use thalweg_bench::w1;
+use thalweg_bench::serving::{Outcome, binary};
+use thalweg_bench::{first_row, latency, point_queries, w1};
 use thalweg_schemas::format::{DecodeRequest, by_name};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 #[derive(Parser)]
 #[command(about = "Makes workloads and measures single parts of the engine")]
@@ -44,6 +43,41 @@ enum Command {
         #[arg(long)]
         ours_only: bool,
     },
+    /// From a row handed in to its being visible in a view, at a steady rate.
+    Latency {
+        #[arg(long, default_value_t = 100_000)]
+        rate: u64,
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
+    /// Point queries over the PostgreSQL protocol while W1 runs, and what the run pays for them.
+    PointQueries {
+        /// W1 as NDJSON, long enough to last some seconds.
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long, default_value_t = 1_000)]
+        rate: u64,
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
+    /// From the start of the process to the first row in a view.
+    FirstRow {
+        #[arg(long, default_value_t = 5)]
+        rounds: u64,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -66,6 +100,13 @@ fn main() -> Outcome {
             }
         }
         Command::Decode { rows, rounds, ours_only } => measure_decoding(rows, rounds, ours_only),
+        Command::Latency { rate, seconds, workers, thalweg } => {
+            latency::measure(&binary(thalweg)?, rate, seconds, workers)
+        }
+        Command::PointQueries { file, rate, rounds, workers, thalweg } => {
+            point_queries::measure(&binary(thalweg)?, &file, rate, rounds, workers)
+        }
+        Command::FirstRow { rounds, thalweg } => first_row::measure(&binary(thalweg)?, rounds),
     }
 }
 

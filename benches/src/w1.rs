@@ -10,7 +10,8 @@ use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 
 const SERVICES: u32 = 20;
-const REGIONS: [&str; 5] = ["eu-west-1", "eu-north-1", "us-east-1", "us-west-2", "ap-south-1"];
+/// The regions.
+pub const REGIONS: [&str; 5] = ["eu-west-1", "eu-north-1", "us-east-1", "us-west-2", "ap-south-1"];
 const STATUSES: [i32; 10] = [200, 200, 200, 200, 200, 200, 200, 200, 200, 500];
 
 /// 2026-01-01T00:00:00Z, where event time begins.

@@ -172,6 +172,7 @@ impl Engine {
         let worker_job = job.clone();
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
         let guards = timely::execute(config, move |worker| {
+            (worker_job.settings.worker_started)();
             if let Some(share) = lock(&shares[worker.index()]).take() {
                 run(worker, &worker_job, share);
             }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// How many checkpoints are kept, at least 1: the older ones are for when the newest turns out damaged.
     pub checkpoints_kept: usize,
+    /// Called first on each worker's thread: whoever runs the engine may give the thread its place among others.
+    pub worker_started: fn(),
     /// Names the state that the run goes on from, for sinks that tell their writers apart by name.
     pub lineage: String,
 }
@@ -33,6 +35,7 @@ impl Default for Settings {
             kept_rows_max: 10_000,
             checkpoint_interval: Duration::from_secs(10),
             checkpoints_kept: 2,
+            worker_started: || {},
             lineage: "thalweg".into(),
         }
     }

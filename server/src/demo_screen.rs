@@ -5,7 +5,8 @@ use crate::session::Session;
 use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
 use arrow::record_batch::RecordBatch;
-use crossterm::{cursor, execute, terminal};
+use crossterm::style::Print;
+use crossterm::{cursor, execute, queue, terminal};
 use futures::TryStreamExt;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -21,44 +22,66 @@ const PROCESSES: &str = "SELECT process || ' (' || pid || ')', avg_percent, max_
     ORDER BY avg_percent DESC LIMIT 8";
 const MEMORY: &str = "SELECT used_mb, total_mb FROM memory ORDER BY window_start DESC LIMIT 1";
 
-/// How wide a bar is.
-const BAR: usize = 30;
 /// Between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(2);
+/// More cores than these stand side by side.
+const CORES_IN_A_COLUMN: usize = 8;
+/// How wide a core is beside others.
+const CORE_WIDTH: usize = 26;
+
+/// What stands around the numbers.
+pub struct Introduction {
+    /// What this is.
+    pub title: String,
+    /// Where it can be asked.
+    pub addresses: String,
+    /// What to ask, in lines.
+    pub query: &'static str,
+}
 
 /// The screen of the demo.
 pub struct Screen {
-    introduction: String,
+    introduction: Introduction,
     is_terminal: bool,
     last_line: Option<Duration>,
 }
 
 impl Screen {
     /// Takes the terminal over, if there is one; otherwise the introduction is printed once.
-    pub fn new(introduction: String) -> Screen {
+    pub fn new(introduction: Introduction) -> Screen {
         let is_terminal = std::io::stdout().is_terminal();
+        let screen = Screen { introduction, is_terminal, last_line: None };
         if is_terminal {
             // A terminal that cannot do this shows the frames one below the other.
             let _shown = execute!(std::io::stdout(), terminal::EnterAlternateScreen, cursor::Hide);
         } else {
-            println!("{introduction}");
+            println!("{}", screen.introduction.text());
         }
-        Screen { introduction, is_terminal, last_line: None }
+        screen
     }
 
     /// Draws the state of things.
     pub async fn draw(&mut self, session: &Session, status: &Status, elapsed: Duration) {
         if self.is_terminal {
-            let frame = self.frame(session, status, elapsed).await;
+            let (width, height) = terminal::size().map_or((80, 24), |(w, h)| (usize::from(w), usize::from(h)));
+            let readings = Readings::take(session, status, elapsed).await;
+            let lines = frame(&self.introduction, &readings, width, height);
             let mut out = std::io::stdout().lock();
-            let cleared = execute!(out, cursor::MoveTo(0, 0), terminal::Clear(terminal::ClearType::FromCursorDown));
-            // Raw line ends: the terminal is not in raw mode, and takes \n as it is.
-            let _shown = cleared.and_then(|()| out.write_all(frame.as_bytes())).and_then(|()| out.flush());
-        } else if self.last_line.is_none_or(|last| elapsed >= last + LINE_EVERY)
-            && let Some(line) = line(session).await
-        {
-            println!("{:4} s  {line}", elapsed.as_secs());
-            self.last_line = Some(elapsed);
+            // Each line is overwritten where it stands and its rest cleared: nothing flickers.
+            let mut shown = queue!(out, cursor::MoveTo(0, 0));
+            for (at, line) in lines.iter().enumerate() {
+                shown = shown
+                    .and_then(|()| queue!(out, cursor::MoveTo(0, at as u16), Print(line)))
+                    .and_then(|()| queue!(out, terminal::Clear(terminal::ClearType::UntilNewLine)));
+            }
+            let shown = shown.and_then(|()| queue!(out, terminal::Clear(terminal::ClearType::FromCursorDown)));
+            let _shown = shown.and_then(|()| out.flush());
+        } else if self.last_line.is_none_or(|last| elapsed >= last + LINE_EVERY) {
+            let readings = Readings::take(session, status, elapsed).await;
+            if let Some(line) = readings.line() {
+                println!("{:4} s  {line}", elapsed.as_secs());
+                self.last_line = Some(elapsed);
+            }
         }
     }
 
@@ -66,48 +89,140 @@ impl Screen {
     pub fn leave(&self) {
         if self.is_terminal {
             let _shown = execute!(std::io::stdout(), terminal::LeaveAlternateScreen, cursor::Show);
-            println!("{}", self.introduction);
         }
     }
+}
 
-    async fn frame(&self, session: &Session, status: &Status, elapsed: Duration) -> String {
-        let mut frame = format!("{}\n\n", self.introduction);
-        frame.push_str("core        now                                     max    minute\n");
-        for row in rows(session, CORES).await {
-            frame.push_str(&format!(
-                "{:<6} {} {:>6} {:>7} {:>8}\n",
-                row.name,
-                bar(row.numbers.first().copied().flatten()),
-                percent(row.numbers.first()),
-                percent(row.numbers.get(1)),
-                percent(row.numbers.get(2))
-            ));
-        }
-        if let Some((used, total)) = memory(session).await {
-            let share = used / total * 100.0;
-            frame.push_str(&format!("\nmemory {} {share:>5.1}%  {used:.0} of {total:.0} MB\n", bar(Some(share))));
-        }
-        frame.push_str("\nprocess                             now     max\n");
-        for row in rows(session, PROCESSES).await {
-            let name: String = row.name.chars().take(30).collect();
-            frame.push_str(&format!(
-                "{name:<30} {:>8} {:>7}\n",
-                percent(row.numbers.first()),
-                percent(row.numbers.get(1))
-            ));
-        }
+impl Introduction {
+    fn text(&self) -> String {
+        format!("{}\n{}\n{INVITATION}\n{}\n", self.title, self.addresses, self.query)
+    }
+}
+
+/// Above the query.
+const INVITATION: &str = "Now beside the Parquet history, to paste into psql or the console:";
+
+/// What there is to show.
+#[derive(Default)]
+struct Readings {
+    cores: Vec<Row>,
+    /// Used and total megabytes.
+    memory: Option<(f64, f64)>,
+    processes: Vec<Row>,
+    summary: String,
+}
+
+impl Readings {
+    async fn take(session: &Session, status: &Status, elapsed: Duration) -> Readings {
         let taken: u64 = status.sources.iter().map(|source| source.rows_in).sum();
         let kept: u64 = status.sinks.iter().map(|sink| sink.rows).sum();
         let (taken, kept) = (grouped(taken), grouped(kept));
-        frame.push_str(&format!("\n{taken} readings in {} s, {kept} rows of history\n", elapsed.as_secs()));
-        frame
+        Readings {
+            cores: rows(session, CORES).await,
+            memory: memory(session).await,
+            processes: rows(session, PROCESSES).await,
+            summary: format!("{taken} readings in {} s, {kept} rows of history", elapsed.as_secs()),
+        }
     }
+
+    fn mean_load(&self) -> Option<f64> {
+        let loads: Vec<f64> = self.cores.iter().filter_map(|row| row.number(0)).collect();
+        (!loads.is_empty()).then(|| loads.iter().sum::<f64>() / loads.len() as f64)
+    }
+
+    /// Everything in a line.
+    fn line(&self) -> Option<String> {
+        let mut line = format!("cpu {:5.1}% on {} cores", self.mean_load()?, self.cores.len());
+        if let Some((used, total)) = self.memory {
+            line.push_str(&format!(", memory {used:.0} of {total:.0} MB"));
+        }
+        if let Some(busiest) = self.processes.first() {
+            line.push_str(&format!(", busiest {} {}", busiest.name, percent(busiest.number(0))));
+        }
+        Some(line)
+    }
+}
+
+/// The lines of the screen: as many as it has at most, none wider than it is.
+fn frame(introduction: &Introduction, readings: &Readings, width: usize, height: usize) -> Vec<String> {
+    let mut lines = vec![introduction.title.clone(), introduction.addresses.clone(), String::new()];
+    cores(readings, width, &mut lines);
+    if let Some((used, total)) = readings.memory {
+        let share = used / total * 100.0;
+        let length = bar_length(width);
+        lines.push(format!(
+            "{:<8} {} {:>6} {used:>7.0} of {total:.0} MB",
+            "memory",
+            bar(Some(share), length),
+            percent(Some(share))
+        ));
+    }
+    let mut end = vec![String::new(), readings.summary.clone(), INVITATION.to_string()];
+    end.extend(introduction.query.lines().map(str::to_string));
+    // Processes take what room is left; without any for them there is no query either.
+    let room = height.saturating_sub(lines.len() + end.len() + 2);
+    if room > 0 && !readings.processes.is_empty() {
+        let name_width = width.saturating_sub(30).clamp(20, 60);
+        lines.push(String::new());
+        lines.push(format!("{:<name_width$} {:>8} {:>8}", "process", "now", "max"));
+        for row in readings.processes.iter().take(room) {
+            let name: String = row.name.chars().take(name_width).collect();
+            let (now, max) = (percent(row.number(0)), percent(row.number(1)));
+            lines.push(format!("{name:<name_width$} {now:>8} {max:>8}"));
+        }
+    }
+    lines.append(&mut end);
+    lines.truncate(height);
+    lines.into_iter().map(|line| line.chars().take(width).collect()).collect()
+}
+
+fn cores(readings: &Readings, width: usize, lines: &mut Vec<String>) {
+    if readings.cores.is_empty() {
+        lines.push("The first readings come within a second or two.".to_string());
+    } else if readings.cores.len() <= CORES_IN_A_COLUMN {
+        let length = bar_length(width);
+        let space = " ".repeat(length);
+        lines.push(format!("{:<8} {space} {:>6} {:>8} {:>8}", "core", "now", "max", "minute"));
+        for row in &readings.cores {
+            lines.push(format!(
+                "{:<8} {} {:>6} {:>8} {:>8}",
+                row.name,
+                bar(row.number(0), length),
+                percent(row.number(0)),
+                percent(row.number(1)),
+                percent(row.number(2))
+            ));
+        }
+    } else {
+        let across = (width / CORE_WIDTH).max(1);
+        lines.push(format!("{} cores, {} busy", readings.cores.len(), percent(readings.mean_load())));
+        // Read downwards, as a list would be.
+        let down = readings.cores.len().div_ceil(across);
+        for at in 0..down {
+            let cells = readings.cores.iter().skip(at).step_by(down).map(|row| {
+                let cell = format!("{:>4} {} {:>6}", row.name, bar(row.number(0), 10), percent(row.number(0)));
+                format!("{cell:<CORE_WIDTH$}")
+            });
+            lines.push(cells.collect::<String>().trim_end().to_string());
+        }
+    }
+}
+
+/// Bars grow with the terminal.
+fn bar_length(width: usize) -> usize {
+    width.saturating_sub(40).clamp(10, 60)
 }
 
 /// A name and its numbers.
 struct Row {
     name: String,
     numbers: Vec<Option<f64>>,
+}
+
+impl Row {
+    fn number(&self, at: usize) -> Option<f64> {
+        self.numbers.get(at).copied().flatten()
+    }
 }
 
 /// The rows of a query: a text, then numbers. What cannot be read now is tried again with the next frame.
@@ -131,24 +246,6 @@ async fn memory(session: &Session) -> Option<(f64, f64)> {
     Some((number(0)?, number(1)?))
 }
 
-/// Everything in a line.
-async fn line(session: &Session) -> Option<String> {
-    let cores = rows(session, CORES).await;
-    let loads: Vec<f64> = cores.iter().filter_map(|row| row.numbers.first().copied().flatten()).collect();
-    if loads.is_empty() {
-        return None;
-    }
-    let mean = loads.iter().sum::<f64>() / loads.len() as f64;
-    let mut line = format!("cpu {mean:5.1}% on {} cores", loads.len());
-    if let Some((used, total)) = memory(session).await {
-        line.push_str(&format!(", memory {used:.0} of {total:.0} MB"));
-    }
-    if let Some(busiest) = rows(session, PROCESSES).await.first() {
-        line.push_str(&format!(", busiest {} {}", busiest.name, percent(busiest.numbers.first())));
-    }
-    Some(line)
-}
-
 async fn ask(session: &Session, query: &str) -> Vec<RecordBatch> {
     let answer = async {
         let prepared = session.prepare(query).await.ok()?;
@@ -158,13 +255,13 @@ async fn ask(session: &Session, query: &str) -> Vec<RecordBatch> {
     answer.await.unwrap_or_default()
 }
 
-fn percent(value: Option<&Option<f64>>) -> String {
-    value.copied().flatten().map_or("-".to_string(), |value| format!("{value:.1}%"))
+fn percent(value: Option<f64>) -> String {
+    value.map_or("-".to_string(), |value| format!("{value:.1}%"))
 }
 
-fn bar(share: Option<f64>) -> String {
-    let full = (share.unwrap_or_default().clamp(0.0, 100.0) / 100.0 * BAR as f64).round() as usize;
-    format!("{}{}", "█".repeat(full), "░".repeat(BAR - full))
+fn bar(share: Option<f64>, length: usize) -> String {
+    let full = (share.unwrap_or_default().clamp(0.0, 100.0) / 100.0 * length as f64).round() as usize;
+    format!("{}{}", "█".repeat(full), "░".repeat(length - full))
 }
 
 #[cfg(test)]
@@ -173,8 +270,44 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_their_share() {
-        assert_eq!(bar(Some(50.0)).matches('█').count(), BAR / 2);
-        assert_eq!(bar(Some(250.0)).matches('█').count(), BAR);
-        assert_eq!(bar(None).chars().count(), BAR);
+        assert_eq!(bar(Some(50.0), 30).matches('█').count(), 15);
+        assert_eq!(bar(Some(250.0), 30).matches('█').count(), 30);
+        assert_eq!(bar(None, 30).chars().count(), 30);
+    }
+
+    fn introduction() -> Introduction {
+        let query = "SELECT 1\nFROM core_load;";
+        Introduction { title: "Thalweg".into(), addresses: "psql -h 127.0.0.1".into(), query }
+    }
+
+    fn readings(cores: usize) -> Readings {
+        let row = |n: usize| Row { name: n.to_string(), numbers: vec![Some(50.0), Some(100.0), None] };
+        Readings {
+            cores: (0..cores).map(row).collect(),
+            memory: Some((1_024.0, 4_096.0)),
+            processes: (0..20).map(row).collect(),
+            summary: "7 readings".to_string(),
+        }
+    }
+
+    #[test]
+    fn a_frame_fits_its_terminal_and_ends_with_the_query() {
+        for cores in [0, 1, 2, 8, 9, 64] {
+            for (width, height) in [(80, 24), (160, 50), (40, 10), (1, 1)] {
+                let lines = frame(&introduction(), &readings(cores), width, height);
+                assert!(lines.len() <= height, "{cores} cores, {width} by {height}");
+                assert!(lines.iter().all(|line| line.chars().count() <= width), "{cores} cores, {width} by {height}");
+                if (width, height) == (80, 24) && cores <= 9 || height == 50 {
+                    assert_eq!(lines.last().map(String::as_str), Some("FROM core_load;"), "{cores} cores");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_cores_stand_side_by_side() {
+        let lines = frame(&introduction(), &readings(64), 160, 50);
+        let line = lines.iter().find(|line| line.starts_with("   0 ")).expect("the first core is shown");
+        assert!(line.contains("  11 "), "{line}");
     }
 }

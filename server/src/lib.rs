@@ -17,6 +17,7 @@ pub mod pg_catalog;
 pub mod pgwire;
 pub mod pipeline_files;
 pub mod point_query;
+pub mod priority;
 pub mod progress;
 pub mod relations;
 pub mod running;

@@ -80,7 +80,8 @@ impl ProgressLine {
         }
         self.bar.set_length(measured.iter().map(|progress| progress.total).sum());
         self.bar.set_position(measured.iter().map(|progress| progress.done).sum());
-        self.bar.set_message(message(status, elapsed));
+        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        self.bar.set_message(message(status, elapsed, columns));
     }
 
     /// Takes the line away.
@@ -95,18 +96,35 @@ impl Default for ProgressLine {
     }
 }
 
-fn message(status: &Status, elapsed: Duration) -> String {
+/// Fewer columns than these, and the message says the same in fewer words, so that a bar is left.
+const NARROW: usize = 120;
+
+fn message(status: &Status, elapsed: Duration, columns: usize) -> String {
     let rows = Totals::of(status).rows_in;
+    let rate = per_second(rows, elapsed);
+    let narrow = columns < NARROW;
+    let mut text = match narrow {
+        true => format!("{} rows, {}/s", grouped(rows), short(rate)),
+        false => format!("{} rows, {} rows/s", grouped(rows), grouped(rate)),
+    };
     let watermark = status.sources.iter().filter_map(|source| source.watermark).min();
-    let mut text = format!("{} rows, {} rows/s", grouped(rows), grouped(per_second(rows, elapsed)));
-    if let Some(watermark) = watermark {
-        text.push_str(&format!(", watermark {watermark}"));
-        if watermark != Watermark::MIN && watermark != Watermark::MAX {
-            let lag = status.epoch_start_ns.saturating_sub(watermark.0).max(0) as u64;
-            text.push_str(&format!(", lag {}", rough(Duration::from_nanos(lag))));
-        }
+    if let Some(watermark) = watermark.filter(|w| *w != Watermark::MIN && *w != Watermark::MAX) {
+        let second = watermark.to_string();
+        let second = second.split_once('.').map_or(second.as_str(), |(second, _)| second);
+        let lag = status.epoch_start_ns.saturating_sub(watermark.0).max(0) as u64;
+        let word = if narrow { "to" } else { "watermark" };
+        text.push_str(&format!(", {word} {second}, lag {}", rough(Duration::from_nanos(lag))));
     }
     text
+}
+
+/// A number in three digits or so.
+fn short(n: u64) -> String {
+    match n {
+        0..10_000 => grouped(n),
+        10_000..1_000_000 => format!("{}k", n / 1_000),
+        _ => format!("{:.1}M", n as f64 / 1e6),
+    }
 }
 
 /// A length of time in its largest unit.
@@ -128,6 +146,23 @@ mod tests {
     #[test]
     fn numbers_are_grouped_by_thousands() {
         assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1_000, 1_234_567].map(grouped)[..]);
+    }
+
+    #[test]
+    fn the_message_leaves_room_for_a_bar() {
+        let source = SourceStatus {
+            rows_in: 123_456_789,
+            watermark: Some(Watermark(1_767_225_706_783_000_000)),
+            ..SourceStatus::default()
+        };
+        let status = Status { sources: vec![source], epoch_start_ns: 1_767_225_716_783_000_000, ..Status::default() };
+        let elapsed = Duration::from_secs(10);
+        let narrow = message(&status, elapsed, 80);
+        assert_eq!(narrow, "123,456,789 rows, 12.3M/s, to 2026-01-01 00:01:46, lag 10 s");
+        assert_eq!(
+            message(&status, elapsed, 160),
+            "123,456,789 rows, 12,345,678 rows/s, watermark 2026-01-01 00:01:46, lag 10 s"
+        );
     }
 
     #[test]

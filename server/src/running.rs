@@ -50,6 +50,7 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
         tick: config.epoch,
         checkpoint_interval: config.checkpoint_interval,
         lineage: fingerprint(&program.dataflow),
+        worker_started: crate::priority::behind_the_servers,
         ..Settings::default()
     };
     let surroundings = Surroundings {

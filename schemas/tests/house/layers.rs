@@ -24,7 +24,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("timely", &["thalweg-operators", "thalweg-engine"]),
     ("differential-dataflow", &["thalweg-operators"]),
     ("rdkafka", &["thalweg-connectors"]),
-    ("tokio", &["thalweg-connectors", "thalweg"]),
+    ("tokio", &["thalweg-connectors", "thalweg", "thalweg-bench"]),
     ("pgwire", &["thalweg"]),
     ("axum", &["thalweg-connectors", "thalweg"]),
     ("clap", &["thalweg", "thalweg-bench"]),

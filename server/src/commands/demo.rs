@@ -3,7 +3,7 @@
 use crate::cli::DemoArgs;
 use crate::compile::compile_with;
 use crate::config::{Config, DEFAULT_DATA, parse_time};
-use crate::demo_screen::Screen;
+use crate::demo_screen::{Introduction, Screen};
 use crate::failure::Outcome;
 use crate::logging;
 use crate::pipeline_files::SourceText;
@@ -48,22 +48,35 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     Ok(())
 }
 
-/// What can be done besides watching.
-fn introduction(running: &Running) -> String {
-    let mut lines = vec![format!("Thalweg {}: this machine, live. Ctrl-C stops.", env!("CARGO_PKG_VERSION"))];
+/// What can be done besides watching; each line fits into 80 columns.
+fn introduction(running: &Running) -> Introduction {
+    let mut addresses = Vec::new();
     if let Some(pg) = running.pg {
-        lines.push(format!("psql:    psql -h {} -p {} -d thalweg", pg.ip(), pg.port()));
+        addresses.push(format!("psql -h {} -p {} -d thalweg", pg.ip(), pg.port()));
     }
     if let Some(http) = running.http {
-        lines.push(format!("console: http://{http}"));
+        addresses.push(format!("console: http://{http}"));
     }
-    lines.push("now and before, in one query (paste it there):".to_string());
-    lines.push(
-        "  SELECT now.core, now.avg_percent AS now, avg(past.avg_percent) AS before, count(*) AS windows\n  \
-         FROM core_load now JOIN core_history past ON past.core = now.core\n  \
-         WHERE now.window_start = (SELECT max(window_start) FROM core_load)\n  \
-         GROUP BY now.core, now.avg_percent ORDER BY now.core;"
-            .to_string(),
-    );
-    lines.join("\n")
+    Introduction {
+        title: format!("Thalweg {}: this machine, live. Ctrl-C stops.", env!("CARGO_PKG_VERSION")),
+        addresses: addresses.join("    "),
+        query: QUERY,
+    }
+}
+
+/// Of the live view and its history.
+const QUERY: &str = "\
+  SELECT n.core, n.avg_percent AS now, avg(h.avg_percent) AS past, count(h.core)
+  FROM core_load n LEFT JOIN core_history h ON h.core = n.core
+  WHERE n.window_start = (SELECT max(window_start) FROM core_load)
+  GROUP BY n.core, n.avg_percent ORDER BY n.core;";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_can_be_copied_from_a_narrow_terminal() {
+        assert!(QUERY.lines().all(|line| line.len() <= 80 && !line.ends_with(' ')), "{QUERY}");
+    }
 }

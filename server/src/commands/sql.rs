@@ -5,6 +5,8 @@ use crate::config::{DEFAULT_HTTP, parse_address};
 use crate::failure::{Failure, Outcome, USERS_MISTAKE, one_error};
 use crate::statements;
 use arrow::ipc::reader::StreamReader;
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches;
 use rustyline::error::ReadlineError;
 use std::io::{IsTerminal, Read, Write};
@@ -31,7 +33,9 @@ pub fn sql(args: &SqlArgs) -> Outcome {
 fn prompt(client: &Client) -> Outcome {
     let fault = |error: ReadlineError| Error::outside(format!("prompt: {error}"));
     let mut editor = rustyline::DefaultEditor::new().map_err(fault)?;
-    println!("Connected to {}. End statements with ';'; \\q leaves.", client.url);
+    // Whoever answers nothing is told now, and not after a statement has been typed.
+    drop(client.ask("SELECT 1")?);
+    println!("Connected to {}\nEnd statements with ';'. \\? helps, \\q leaves.", client.url);
     let mut pending = String::new();
     loop {
         let line = match editor.readline(if pending.is_empty() { "thalweg> " } else { "      -> " }) {
@@ -43,8 +47,22 @@ fn prompt(client: &Client) -> Outcome {
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(fault(error).into()),
         };
-        if pending.is_empty() && matches!(line.trim(), "\\q" | "quit" | "exit") {
-            return Ok(());
+        if pending.is_empty() && line.trim().is_empty() {
+            continue;
+        }
+        if pending.is_empty()
+            && let Some(command) = command(line.trim())
+        {
+            let _unrecorded = editor.add_history_entry(line.trim());
+            match command {
+                Command::Leave => return Ok(()),
+                Command::Help => println!("{HELP}"),
+                Command::Ask(query) => show(client, &query),
+                Command::Other(text) => {
+                    eprintln!("error: there is no command {text}\n  hint: \\? lists those that there are.")
+                }
+            }
+            continue;
         }
         pending.push_str(&line);
         pending.push('\n');
@@ -53,10 +71,51 @@ fn prompt(client: &Client) -> Outcome {
         }
         let statement = std::mem::take(&mut pending);
         let _unrecorded = editor.add_history_entry(statement.trim_end());
-        if let Err(error) = client.print(&statement) {
-            eprintln!("{}", one_error(&error));
-        }
+        show(client, &statement);
     }
+}
+
+/// Prints what a statement answers, or what is wrong with it.
+fn show(client: &Client, statement: &str) {
+    if let Err(error) = client.print(statement) {
+        eprintln!("{}", one_error(&error));
+    }
+}
+
+const HELP: &str = "\
+statement;    runs it, over as many lines as it needs; Ctrl-C drops it
+\\d            lists sources, views and sinks
+\\d NAME       the columns of NAME
+\\q            leaves, as Ctrl-D does";
+
+/// What a line says that is no statement.
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Leave,
+    Help,
+    Ask(String),
+    Other(String),
+}
+
+fn command(line: &str) -> Option<Command> {
+    let words: Vec<&str> = line.trim_end_matches(';').split_whitespace().collect();
+    Some(match words[..] {
+        ["\\q" | "quit" | "exit"] => Command::Leave,
+        ["\\?" | "\\h" | "help"] => Command::Help,
+        ["\\d" | "\\dt" | "\\dv"] => Command::Ask(
+            "SELECT 'source' AS kind, name, rows_out AS rows, dead FROM thalweg.sources UNION ALL \
+             SELECT 'view', name, rows, dead FROM thalweg.views UNION ALL \
+             SELECT 'sink', name, rows, NULL FROM thalweg.sinks ORDER BY kind, name"
+                .to_string(),
+        ),
+        ["\\d", name] => Command::Ask(format!(
+            "SELECT column_name AS \"column\", data_type AS type FROM information_schema.columns \
+             WHERE table_name = '{}' ORDER BY ordinal_position",
+            name.trim_matches('"').replace('\'', "''")
+        )),
+        [first, ..] if first.starts_with('\\') => Command::Other(first.to_string()),
+        _ => return None,
+    })
 }
 
 /// Where to ask, and how to print.
@@ -126,16 +185,47 @@ fn pass_on(body: &mut impl Read, out: &mut impl Write) -> std::io::Result<()> {
     }
 }
 
-/// The rows of an Arrow stream, in columns.
+/// The rows of an Arrow stream, in columns; one below the other where a terminal is too narrow for that.
 fn table(body: impl Read) -> Result<String> {
     let reader = StreamReader::try_new(body, None)?;
     let schema = reader.schema();
     let mut batches = reader.collect::<Result<Vec<_>, _>>()?;
     let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
     if batches.is_empty() {
-        batches.push(arrow::record_batch::RecordBatch::new_empty(schema));
+        batches.push(RecordBatch::new_empty(schema));
     }
-    Ok(format!("{}\n({rows} {})", pretty_format_batches(&batches)?, if rows == 1 { "row" } else { "rows" }))
+    let mut text = pretty_format_batches(&batches)?.to_string();
+    let width = text.lines().next().map_or(0, |line| line.chars().count());
+    if rows > 0
+        && std::io::stdout().is_terminal()
+        && let Ok((columns, _)) = crossterm::terminal::size()
+        && columns > 0
+        && width > usize::from(columns)
+    {
+        text = expanded(&batches)?;
+    }
+    Ok(format!("{text}\n({rows} {})", if rows == 1 { "row" } else { "rows" }))
+}
+
+/// A line for each value.
+fn expanded(batches: &[RecordBatch]) -> Result<String> {
+    let mut lines = Vec::new();
+    let options = FormatOptions::default();
+    let mut number = 0;
+    for batch in batches {
+        let schema = batch.schema();
+        let width = schema.fields().iter().map(|field| field.name().chars().count()).max().unwrap_or(0);
+        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            number += 1;
+            lines.push(format!("-[ row {number} ]{}", "-".repeat(width)));
+            for (field, column) in schema.fields().iter().zip(&columns) {
+                lines.push(format!("{:width$} | {}", field.name(), column.value(row)));
+            }
+        }
+    }
+    Ok(lines.join("\n"))
 }
 
 /// The error in an answer.
@@ -154,6 +244,22 @@ fn error_of(body: &[u8]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_may_be_a_command() {
+        assert_eq!(command("\\q"), Some(Command::Leave));
+        assert_eq!(command("\\x on"), Some(Command::Other("\\x".to_string())));
+        assert!(matches!(command("\\d orders;"), Some(Command::Ask(query)) if query.contains("= 'orders'")));
+        assert_eq!(command("SELECT 1;"), None);
+    }
+
+    #[test]
+    fn wide_rows_are_shown_value_by_value() {
+        let column = |values: [i64; 2]| std::sync::Arc::new(arrow::array::Int64Array::from_iter_values(values)) as _;
+        let batch = RecordBatch::try_from_iter([("a", column([1, 2])), ("long", column([3, 4]))]).unwrap();
+        let expected = "-[ row 1 ]----\na    | 1\nlong | 3\n-[ row 2 ]----\na    | 2\nlong | 4";
+        assert_eq!(expanded(&[batch]).unwrap(), expected);
+    }
 
     #[test]
     fn errors_of_the_server_keep_their_parts() {

@@ -1,0 +1,92 @@
+//! Times that are fixed before a measurement begins, and what is measured against them.
+//!
+//! Whoever asks the next question only after the last answer asks less when answers are slow, and so leaves out what is
+//! slow (coordinated omission). Here every delay counts from when its turn was, whenever it was really begun.
+
+use hdrhistogram::Histogram;
+use std::time::{Duration, Instant};
+
+/// Turns at equal distances.
+#[derive(Clone, Copy)]
+pub struct Schedule {
+    start: Instant,
+    every: Duration,
+}
+
+impl Schedule {
+    /// Turns `every` so often, from now on.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures wall time")]
+    pub fn from_now(every: Duration) -> Schedule {
+        Schedule { start: Instant::now(), every }
+    }
+
+    /// When it is the turn of `n`.
+    pub fn turn(&self, n: u64) -> Instant {
+        self.start + Duration::from_nanos(self.every.as_nanos() as u64 * n)
+    }
+
+    /// How long ago the turn of `n` was.
+    pub fn since(&self, n: u64) -> Duration {
+        self.turn(n).elapsed()
+    }
+}
+
+/// Delays, in microseconds.
+pub struct Delays(Histogram<u64>);
+
+impl Default for Delays {
+    fn default() -> Delays {
+        // From a microsecond to an hour, three digits.
+        Delays(Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are in order"))
+    }
+}
+
+impl Delays {
+    /// Takes a delay down.
+    pub fn record(&mut self, delay: Duration) {
+        self.0.saturating_record(delay.as_micros() as u64);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The figures.
+    pub fn line(&self) -> String {
+        let ms = |us: u64| us as f64 / 1e3;
+        let at = |quantile| ms(self.0.value_at_quantile(quantile));
+        format!(
+            "p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms",
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            ms(self.0.max())
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_delays_are_told_as_they_were() {
+        let mut delays = Delays::default();
+        delays.record(Duration::from_millis(1));
+        delays.record(Duration::from_secs(2));
+        assert!(delays.line().starts_with("p50 1.00 ms") && delays.line().contains("max 200"), "{}", delays.line());
+    }
+
+    #[test]
+    fn turns_do_not_wait_for_anybody() {
+        let schedule = Schedule::from_now(Duration::from_millis(1));
+        assert_eq!(schedule.turn(1_000) - schedule.turn(0), Duration::from_secs(1));
+    }
+}
