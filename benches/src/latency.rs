@@ -47,11 +47,9 @@ pub fn measure(binary: &Path, rate: u64, seconds: u64, workers: usize) -> Outcom
         let writer = std::thread::spawn(move || {
             for (turn, text) in texts.iter().enumerate() {
                 wait_until(&schedule, turn as u64);
-                if let Err(error) = file.write_all(text.as_bytes()) {
-                    return Err(error);
-                }
+                file.write_all(text.as_bytes())?;
             }
-            Ok(())
+            Ok::<(), std::io::Error>(())
         });
         let (mut delays, mut seen) = (Delays::default(), 0);
         while seen < turns {
@@ -73,11 +71,15 @@ pub fn measure(binary: &Path, rate: u64, seconds: u64, workers: usize) -> Outcom
     })
 }
 
-/// Sleeps until it is the turn of `n`; returns at once when that has passed.
+/// Waits until it is the turn of `n`; returns at once when that has passed.
 #[expect(clippy::disallowed_methods, reason = "a load keeps real time")]
 fn wait_until(schedule: &Schedule, n: u64) {
-    let left = schedule.turn(n).saturating_duration_since(std::time::Instant::now());
-    if !left.is_zero() {
-        std::thread::sleep(left);
+    loop {
+        let left = schedule.turn(n).saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Nobody wakes this thread; it may wake by itself too early.
+        std::thread::park_timeout(left);
     }
 }

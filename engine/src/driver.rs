@@ -239,10 +239,9 @@ impl Driver {
     fn meet(&mut self, durability: &Durability, now_ns: i64, stopping: bool) -> Result<bool> {
         let barrier = &durability.barrier;
         let open = self.watermarks.is_some();
-        if open && barrier.next().is_none() && self.held.is_none() && !self.parted {
-            if stopping || durability.is_due(self.epoch.0) {
-                barrier.announce(self.epoch.0);
-            }
+        let free = open && barrier.next().is_none() && self.held.is_none() && !self.parted;
+        if free && (stopping || durability.is_due(self.epoch.0)) {
+            barrier.announce(self.epoch.0);
         }
         let Some(epoch) = barrier.next() else {
             self.parted |= stopping && self.held.take().is_some();
@@ -265,8 +264,9 @@ impl Driver {
         if self.probe.less_equal(&epoch) {
             return Ok(true);
         }
+        // Rows of a later epoch have come from a worker that is further already: it is about to announce that epoch.
+        let Some(mut part) = self.holdings.borrow().snapshot()? else { return Ok(true) };
         self.held = Some((epoch, true));
-        let mut part = self.holdings.borrow().snapshot()?;
         part.said = self.ingests.iter().map(Ingest::said).collect();
         part.partitions = self.ingests.iter().flat_map(Ingest::partition_times).collect();
         for delivery in &self.deliveries {

@@ -38,17 +38,18 @@ impl Holdings {
         self.views.push((view.to_string(), placement, store));
     }
 
-    /// The state between two epochs.
-    pub fn snapshot(&self) -> Result<Part> {
+    /// The state between two epochs; `None` if something of a later epoch has come already.
+    pub fn snapshot(&self) -> Result<Option<Part>> {
         let mut part = Part::default();
         for (id, operator) in &self.operators {
             let mut operator = operator.borrow_mut();
-            part.operators.push((id.clone(), operator.watermark().0, operator.snapshot()?));
+            let Some(sections) = operator.snapshot()? else { return Ok(None) };
+            part.operators.push((id.clone(), operator.watermark().0, sections));
         }
         for (view, _, store) in &self.views {
             part.views.push((view.clone(), store.borrow_mut().sections()));
         }
-        Ok(part)
+        Ok(Some(part))
     }
 
     /// Publishes the views as they are, as of `epoch`.

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use thalweg_schemas::epoch::{Epoch, Watermark};
-use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::error::Result;
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -206,11 +206,8 @@ impl<O: Operator> Checkpointed for Hosted<O> {
         self.tracker.current()
     }
 
-    fn snapshot(&mut self) -> Result<Vec<Section>> {
-        if !self.pending.is_empty() {
-            return Err(Error::bug("a checkpoint was taken in the middle of an epoch"));
-        }
-        self.operator.snapshot()
+    fn snapshot(&mut self) -> Result<Option<Vec<Section>>> {
+        if self.pending.is_empty() { self.operator.snapshot().map(Some) } else { Ok(None) }
     }
 
     fn restore(&mut self, watermark: Watermark, sections: Vec<Restored>) -> Result<()> {

@@ -56,13 +56,14 @@ impl Restored {
     }
 }
 
-/// A hosted operator, as a checkpoint sees it: between two epochs, all before finished and none after begun.
+/// A hosted operator, as a checkpoint sees it.
 pub trait Checkpointed {
     /// The watermark of its input.
     fn watermark(&mut self) -> Watermark;
 
-    /// Its state; see [`crate::operator::Operator::snapshot`].
-    fn snapshot(&mut self) -> Result<Vec<Section>>;
+    /// Its state between two epochs, see [`crate::operator::Operator::snapshot`]; `None` if it was handed anything of an
+    /// epoch that is not finished.
+    fn snapshot(&mut self) -> Result<Option<Vec<Section>>>;
 
     /// Takes on the state of an earlier run, before anything else is asked of it.
     fn restore(&mut self, watermark: Watermark, sections: Vec<Restored>) -> Result<()>;
