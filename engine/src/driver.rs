@@ -250,7 +250,8 @@ impl Driver {
         match self.held {
             Some((held, true)) if held == epoch => return Ok(true),
             Some((held, false)) if held == epoch => {}
-            _ if open && self.epoch.0 > epoch => {
+            // A worker whose sources have ended may have spoken in a later epoch too.
+            _ if self.epoch.0 > epoch => {
                 barrier.announce(self.epoch.0);
                 return Ok(true);
             }

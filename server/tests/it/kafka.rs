@@ -29,6 +29,7 @@ impl Broker {
             .collect();
         let Some(address) = said.get("address").cloned() else {
             println!("skipped: no Kafka here");
+            drop(script.wait());
             return None;
         };
         Some(Broker { script, address })
