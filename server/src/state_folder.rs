@@ -3,10 +3,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_engine::durability::storage::{LocalFolder, Storage};
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::fingerprint;
 use thalweg_schemas::error::{Error, Result};
+
+/// How often a lock that somebody holds is tried again, and the pause in between.
+const PATIENCE: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A locked state folder; unlocked when dropped, or by the death of the process.
 pub struct StateFolder {
@@ -25,13 +30,21 @@ impl StateFolder {
         std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
         let lock = folder.with_extension("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(|e| failed(&e))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(StateFolder { folder, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::user(format!("{} is in use: this pipeline runs already", folder.display()))
-                    .with_hint("Stop the other process, or give this one another folder with --data DIR."))
+        let mut patience = PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(StateFolder { folder, _lock: lock }),
+                // A process that was killed holds its lock until the last of its threads is gone.
+                Err(TryLockError::WouldBlock) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::park_timeout(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::user(format!("{} is in use: this pipeline runs already", folder.display()))
+                        .with_hint("Stop the other process, or give this one another folder with --data DIR."));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&error)),
             }
-            Err(TryLockError::Error(error)) => Err(failed(&error)),
         }
     }
 

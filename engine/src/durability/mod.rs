@@ -1,9 +1,9 @@
 //! How a run survives the death of its process: the epoch log, checkpoints, and going on from them.
 //!
-//! Each epoch's intake is appended to a log ([`journal`]); nothing leaves the engine before that is durable. Every few
-//! seconds the workers meet between two epochs ([`barrier`]) and hand over what they hold; a thread writes what is new of
-//! it and publishes a manifest ([`checkpoint`]). A restart takes the newest whole manifest, hands the state out again and
-//! takes in the logged epochs once more, exactly as they were ([`recover`], [`replay`]).
+//! Each epoch's intake is appended to a log (`journal`); nothing leaves the engine before that is durable. Every few
+//! seconds the workers meet between two epochs (`barrier`) and hand over what they hold; a thread writes what is new of
+//! it and publishes a manifest (`checkpoint`). A restart takes the newest whole manifest, hands the state out again and
+//! takes in the logged epochs once more, exactly as they were (`recover`, `replay`).
 
 pub(crate) mod barrier;
 pub(crate) mod checkpoint;

@@ -12,6 +12,7 @@ mod http;
 mod http_source;
 mod in_process;
 mod kafka;
+mod killed;
 mod outside_world;
 mod pgwire;
 mod python;

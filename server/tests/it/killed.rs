@@ -1,0 +1,84 @@
+//! The real process, killed with SIGKILL again and again while it works: what it wrote in the end is there once.
+
+use super::binary::thalweg;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const PIPELINE: &str = "
+CREATE SOURCE g (WATERMARK FOR ts AS ts - INTERVAL '1 second')
+    WITH (connector = 'generator', kind = 'telemetry', rate = '20000', rows = '200000', seed = '7');
+CREATE MATERIALIZED VIEW w AS
+    SELECT window_start, window_end, service, count(*) AS n
+    FROM TUMBLE(g, ts, INTERVAL '1 second') GROUP BY window_start, window_end, service;
+CREATE SINK raw FROM g WITH (connector = 'parquet', path = 'raw');
+CREATE SINK windows FROM w WITH (connector = 'parquet', path = 'windows');
+";
+
+fn start(folder: &Path, workers: usize) -> Child {
+    let workers = workers.to_string();
+    let arguments =
+        ["run", "pipeline.sql", "--pg", "off", "--http", "off", "--checkpoint-interval", "400ms", "--workers"];
+    let mut command = thalweg(folder, &[&arguments[..], &[&workers]].concat());
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// How many files `folder` shows to readers.
+fn shown(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "parquet")).count()
+}
+
+/// Waits until the process has ended (true) or shows more than `files` files.
+#[allow(clippy::disallowed_methods, reason = "a deadline for a test that would hang")]
+fn ends_before_it_shows_more(child: &mut Child, folder: &Path, files: usize) -> bool {
+    let began = Instant::now();
+    loop {
+        if child.try_wait().unwrap().is_some() {
+            return true;
+        }
+        if shown(folder) > files {
+            return false;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "no new file within a minute");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_process_killed_up_to_ten_times_leaves_every_row_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    std::fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
+    let mut kills = 0;
+    while kills < 10 {
+        let files = shown(&raw);
+        let mut child = start(folder.path(), 1 + kills % 3);
+        let ended = ends_before_it_shows_more(&mut child, &raw, files);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if ended {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills > 1, "only {kills} kills came before the end");
+    if kills == 10 {
+        let output = start(folder.path(), 2).wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let found = runtime.block_on(async {
+        let context = SessionContext::new();
+        for table in ["raw", "windows"] {
+            let path = folder.path().join(table).display().to_string();
+            context.register_parquet(table, &path, ParquetReadOptions::default()).await.unwrap();
+        }
+        let query =
+            "SELECT (SELECT count(*) FROM raw), (SELECT count(DISTINCT ts) FROM raw), (SELECT sum(n) FROM windows)";
+        context.sql(query).await.unwrap().collect().await.unwrap()
+    });
+    let found = super::equivalence::lines(&found);
+    assert_eq!(found, ["200000 | 200000 | 200000"], "rows, distinct rows, rows counted in windows after {kills} kills");
+}
