@@ -78,7 +78,10 @@ impl Driver {
             Ok(taken) => {
                 worker.step();
                 let moved = self.note_progress(now_ns);
-                if self.watermarks.is_none() && !worker.has_dataflows() {
+                // What is not durable yet has not been shown: nobody would show it after the last turn.
+                let shown =
+                    self.job.durability.as_ref().is_none_or(|d| d.is_over() || d.journal.durable() >= self.epoch.0);
+                if self.watermarks.is_none() && !worker.has_dataflows() && shown {
                     self.job.last_epoch.fetch_max(self.epoch.0, Ordering::AcqRel);
                     return Turn::Done;
                 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use thalweg_operators::state::Section;
 use thalweg_operators::watermark::WatermarkUpdate;
-use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::error::Result;
 use thalweg_schemas::source::{Source, Span};
 
 /// A file of sections is closed when it has this many bytes, so that little memory is needed to write it.
@@ -69,13 +69,13 @@ impl Checkpointer {
         }
     }
 
-    /// Writes the state and waits for `ready`, which says when all that the state took in is durable and flushed; then
-    /// publishes the checkpoint and removes what is not needed any more. `None`: `ready` said that it will never be.
+    /// Writes the state and waits for `ready`, which says how far the sources were when all that the state took in is durable
+    /// and flushed; then publishes the checkpoint and removes what is not needed any more. `None`: it never will be.
     pub fn write(
         &mut self,
         handover: Handover,
         journal: &Journal,
-        ready: impl FnOnce() -> bool,
+        ready: impl FnOnce() -> Option<Mark>,
     ) -> Result<Option<Written>> {
         let epoch = handover.epoch;
         let mut shelf = Shelf { storage: self.storage.as_ref(), epoch, files: 0, open: Vec::new(), closed: Vec::new() };
@@ -104,10 +104,7 @@ impl Checkpointer {
         shelf.flush()?;
         let files = shelf.closed;
         self.files.extend(files.iter().cloned());
-        if !ready() {
-            return Ok(None);
-        }
-        let mark = journal.take_mark(epoch).ok_or_else(|| Error::bug("a checkpoint without a mark in the log"))?;
+        let Some(mark) = ready() else { return Ok(None) };
         manifest.next_sequence = mark.next_sequence;
         manifest.sources = self.sources_as_of(mark, times);
         let manifest_bytes = manifest.to_bytes()?;

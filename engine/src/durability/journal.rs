@@ -130,9 +130,17 @@ impl Journal {
         self.write()
     }
 
-    /// The mark after `epoch`, once all up to it is durable.
-    pub fn take_mark(&self, epoch: u64) -> Option<Mark> {
-        lock(&self.pen).marked.remove(&epoch)
+    /// Waits for the mark that was asked for after `epoch`; `None` if `give_up` said so first.
+    pub fn wait_for_mark(&self, epoch: u64, give_up: impl Fn() -> bool) -> Option<Mark> {
+        let mut guard = lock(&self.moved.0);
+        loop {
+            let mark = lock(&self.pen).marked.remove(&epoch);
+            if mark.is_some() || give_up() {
+                return mark;
+            }
+            let waited = self.moved.1.wait_timeout(guard, Duration::from_millis(20));
+            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Whether anything was handed in since the last mark.

@@ -122,7 +122,10 @@ impl Durability {
         for handover in received {
             let epoch = handover.epoch;
             let over = || self.is_over() || self.ledger.has_failed();
-            let ready = || self.flushes.wait_for(epoch, over) && self.journal.wait_for(epoch, over);
+            let ready = || {
+                let flushed = self.flushes.wait_for(epoch, over) && self.journal.wait_for(epoch, over);
+                if flushed { self.journal.wait_for_mark(epoch, over) } else { None }
+            };
             match checkpointer.write(handover, &self.journal, ready) {
                 Ok(None) => {}
                 Ok(Some(written)) => {
