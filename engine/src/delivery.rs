@@ -1,7 +1,7 @@
 //! Delivery to sinks: a thread and a queue for each worker's writer, so that no worker ever waits for a disk.
 //!
 //! What waits in the queues is counted in bytes; when it is too much, the workers stop asking the sources (see
-//! `worker.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
+//! `driver.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
 
 use crate::durability::Durability;
 use crate::ledger::{Ledger, lock};
