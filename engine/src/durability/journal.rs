@@ -27,7 +27,9 @@ pub(crate) struct Journal {
     pen: Mutex<Pen>,
     /// All epochs up to this one are durable.
     durable: AtomicU64,
-    moved: (Mutex<()>, Condvar),
+    /// Moved when epochs have become durable; holds the marks that were reached and not yet asked for. Nobody who holds
+    /// it asks for another lock.
+    moved: (Mutex<BTreeMap<u64, Mark>>, Condvar),
     /// Whether a thread writes, or whoever hands in.
     threaded: bool,
     news: AtomicBool,
@@ -52,7 +54,6 @@ struct Pen {
     unwritten: Vec<EpochRecord>,
     next_sequence: u64,
     done: Vec<SpanSet>,
-    marked: BTreeMap<u64, Mark>,
     complained: bool,
 }
 
@@ -91,7 +92,6 @@ impl Journal {
                 unwritten: Vec::new(),
                 next_sequence: mark.next_sequence,
                 done: mark.done,
-                marked: BTreeMap::new(),
                 complained: false,
             }),
             durable: AtomicU64::new(epoch),
@@ -132,14 +132,14 @@ impl Journal {
 
     /// Waits for the mark that was asked for after `epoch`; `None` if `give_up` said so first.
     pub fn wait_for_mark(&self, epoch: u64, give_up: impl Fn() -> bool) -> Option<Mark> {
-        let mut guard = lock(&self.moved.0);
+        let mut marks = lock(&self.moved.0);
         loop {
-            let mark = lock(&self.pen).marked.remove(&epoch);
+            let mark = marks.remove(&epoch);
             if mark.is_some() || give_up() {
                 return mark;
             }
-            let waited = self.moved.1.wait_timeout(guard, Duration::from_millis(20));
-            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.moved.1.wait_timeout(marks, Duration::from_millis(100));
+            marks = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -257,13 +257,18 @@ impl Journal {
                     source.durable(&spans);
                 }
             }
-            drop(lock(&self.moved.0));
+            if let Some(mark) = mark {
+                lock(&self.inbox).marks.pop_front();
+                pen.log = None;
+                let so_far = Mark { done: pen.done.clone(), next_sequence: pen.next_sequence };
+                lock(&self.moved.0).insert(mark, so_far);
+            } else {
+                drop(lock(&self.moved.0));
+            }
             self.moved.1.notify_all();
-            let Some(mark) = mark else { return Ok(()) };
-            lock(&self.inbox).marks.pop_front();
-            let so_far = Mark { done: pen.done.clone(), next_sequence: pen.next_sequence };
-            pen.marked.insert(mark, so_far);
-            pen.log = None;
+            if mark.is_none() {
+                return Ok(());
+            }
         }
     }
 
@@ -313,4 +318,73 @@ pub(crate) fn log_name(sequence: u64) -> String {
 /// Whether `name` is one that [`log_name`] gives.
 pub(crate) fn is_log(name: &str) -> bool {
     name.starts_with("log-") && name.ends_with(".twel")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg_schemas::error::Error;
+
+    /// Takes everything and keeps nothing.
+    struct Nowhere;
+
+    impl Storage for Nowhere {
+        fn list(&self) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+
+        fn read(&self, name: &str) -> Result<Vec<u8>> {
+            Err(Error::outside(format!("{name} is nowhere")))
+        }
+
+        fn write(&self, _name: &str, _bytes: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn remove(&self, _name: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn create_log(&self, _name: &str) -> Result<Box<dyn Log>> {
+            Ok(Box::new(Nowhere))
+        }
+
+        fn cut_log(&self, _name: &str, _length: u64) -> Result<()> {
+            Ok(())
+        }
+
+        fn describe(&self, name: &str) -> String {
+            name.to_string()
+        }
+    }
+
+    impl Log for Nowhere {
+        fn append(&mut self, _bytes: &[u8]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Who waits for a mark and who writes it once held a lock each that the other wanted: about once in some thousand.
+    #[test]
+    fn a_mark_is_reached_while_the_log_goes_on() {
+        let mark = Mark { done: Vec::new(), next_sequence: 0 };
+        let journal = Arc::new(Journal::new(Arc::new(Nowhere), Vec::new(), 1, (0, mark, Vec::new()), true));
+        let (marked, reached) = crossbeam_channel::unbounded();
+        let writer = journal.clone();
+        let waiter = journal.clone();
+        let serve = std::thread::spawn(move || writer.serve(|| false));
+        let wait = std::thread::spawn(move || {
+            for epoch in 1..=20_000 {
+                waiter.hand_in(0, epoch, Entry::default(), epoch).unwrap();
+                waiter.mark(epoch).unwrap();
+                waiter.hand_in(0, epoch, Entry::default(), epoch).unwrap();
+                assert!(waiter.wait_for_mark(epoch, || false).is_some());
+            }
+            marked.send(()).unwrap();
+        });
+        assert!(reached.recv_timeout(Duration::from_secs(60)).is_ok(), "nobody gets any further");
+        wait.join().unwrap();
+        journal.close();
+        serve.join().unwrap().unwrap();
+    }
 }
