@@ -10,8 +10,9 @@ use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
 use crate::status::{DeadLetter, LateRow, LatencyStatus, OperatorStatus, Status, ViewStatus};
 use crate::turns::{Free, Turns};
+use crate::view::history::Retention;
 use crate::view::published::PublishedView;
-use crate::view::{Snapshot, Subscription};
+use crate::view::{Begin, Snapshot, Subscription};
 use crate::worker::{Job, Past, Share, run};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -131,8 +132,10 @@ impl Engine {
             }
             _ => None,
         };
+        let retention = Retention { epochs: settings.retention_epochs(), bytes_max: settings.retained_bytes_max };
         let views = dataflow.views.iter().map(|view| {
-            let published = PublishedView::new(view.name.clone(), view.plan.schema(), workers, complete.clone());
+            let (name, schema) = (view.name.clone(), view.plan.schema());
+            let published = PublishedView::new(name, schema, workers, complete.clone(), retention);
             (view.name.clone(), Arc::new(published))
         });
         let job = Arc::new(Job {
@@ -192,10 +195,16 @@ impl Engine {
         views.iter().map(|name| self.view(name)?.snapshot(epoch)).collect()
     }
 
-    /// The changes of a view from now on; with `snapshot`, first its rows as insertions at the epoch they are as of.
-    pub fn subscribe(&self, view: &str, snapshot: bool) -> Result<Subscription> {
+    /// Views as of `epoch`, which may be past as far as their changes since are kept ([`Settings::retention`]).
+    pub fn snapshots_as_of(&self, views: &[&str], epoch: Epoch) -> Result<Vec<Snapshot>> {
+        views.iter().map(|name| self.view(name)?.snapshot_as_of(epoch)).collect()
+    }
+
+    /// The changes of a view from where `begin` says; a snapshot comes as insertions at the epoch it is as of. An epoch
+    /// after which not all changes are kept is an error.
+    pub fn subscribe(&self, view: &str, begin: Begin) -> Result<Subscription> {
         let view = self.view(view)?;
-        let subscription = view.subscribe(snapshot, self.job.settings.subscriber_rows_max)?;
+        let subscription = view.subscribe(begin, self.job.settings.subscriber_rows_max)?;
         if self.ended() {
             view.progress(true);
         }

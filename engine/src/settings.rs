@@ -13,6 +13,10 @@ pub struct Settings {
     pub sink_queue_bytes: usize,
     /// How many changes a subscriber may lag behind before it is cut off.
     pub subscriber_rows_max: usize,
+    /// How long the changes of a view are kept for readers of an earlier epoch.
+    pub retention: Duration,
+    /// How many bytes of them a view keeps at most; beyond that the oldest go first, however young.
+    pub retained_bytes_max: usize,
     /// How many late rows and dead letters are kept in memory for their system tables (the counters are exact).
     pub kept_rows_max: usize,
     /// How long after one checkpoint the next is begun, for runs that keep their state.
@@ -32,6 +36,8 @@ impl Default for Settings {
             tick: Duration::from_millis(50),
             sink_queue_bytes: 64 << 20,
             subscriber_rows_max: 1 << 20,
+            retention: Duration::from_secs(60),
+            retained_bytes_max: 16 << 20,
             kept_rows_max: 10_000,
             checkpoint_interval: Duration::from_secs(10),
             checkpoints_kept: 2,
@@ -50,5 +56,10 @@ impl Settings {
     /// How many epochs lie between two checkpoints.
     pub(crate) fn checkpoint_epochs(&self) -> u64 {
         (self.checkpoint_interval.as_nanos() as i64 / self.tick_ns()).max(1) as u64
+    }
+
+    /// For how many epochs changes are kept.
+    pub(crate) fn retention_epochs(&self) -> u64 {
+        (self.retention.as_nanos() as i64 / self.tick_ns()) as u64
     }
 }

@@ -23,7 +23,7 @@ pub enum Statement {
     Describe(Option<String>, String),
 }
 
-/// `SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true)]`
+/// `SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true, progress = true)]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
     /// The view's name.
@@ -32,8 +32,10 @@ pub struct Subscribe {
     pub filter: Option<String>,
     /// The epoch after which changes are wanted.
     pub as_of: Option<u64>,
-    /// Whether the rows as they are come first.
+    /// Whether the rows as they are (or were, `as_of`) come first.
     pub snapshot: bool,
+    /// Whether each epoch that is complete is told, with or without changes.
+    pub progress: bool,
 }
 
 /// What `SHOW` lists.
@@ -105,7 +107,7 @@ fn subscribe(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Subscribe> {
     let expected = |parser: &Parser, what: &str| {
         let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
         Error::user(format!("expected {what}"))
-            .with_hint("Write SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true)].")
+            .with_hint("Write SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true, progress = true)].")
             .at(at)
     };
     parser.next_token();
@@ -116,7 +118,7 @@ fn subscribe(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Subscribe> {
     let Some(view) = object.0.last().and_then(|part| part.as_ident()).map(fold) else {
         return Err(expected(&parser, "the name of a view"));
     };
-    let mut out = Subscribe { view, filter: None, as_of: None, snapshot: false };
+    let mut out = Subscribe { view, filter: None, as_of: None, snapshot: false, progress: false };
     if accept(&mut parser, "WHERE") {
         out.filter = Some(parser.parse_expr().map_err(|e| syntax_error(&e, &words))?.to_string());
     }
@@ -126,18 +128,28 @@ fn subscribe(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Subscribe> {
         out.as_of = Some(epoch.parse().map_err(|_| expected(&parser, "an epoch, a whole number"))?);
     }
     if accept(&mut parser, "WITH") {
-        let tokens: Vec<Token> = (0..5).map(|_| parser.next_token().token).collect();
-        out.snapshot = match tokens.as_slice() {
-            [Token::LParen, option, Token::Eq, value, Token::RParen] if is_word(option, "SNAPSHOT") => {
-                let text = value.to_string();
-                match text.trim_matches('\'').to_lowercase().as_str() {
-                    "true" => true,
-                    "false" => false,
-                    _ => return Err(expected(&parser, "snapshot = true or false")),
-                }
+        let mut separator = parser.next_token().token == Token::LParen;
+        while separator {
+            let (option, equals, value) =
+                (parser.next_token().token, parser.next_token().token, parser.next_token().token);
+            let value = match value.to_string().trim_matches('\'').to_lowercase().as_str() {
+                "true" if equals == Token::Eq => true,
+                "false" if equals == Token::Eq => false,
+                _ => return Err(expected(&parser, "an option = true or false")),
+            };
+            match &option {
+                option if is_word(option, "SNAPSHOT") => out.snapshot = value,
+                option if is_word(option, "PROGRESS") => out.progress = value,
+                _ => return Err(expected(&parser, "snapshot or progress")),
             }
-            _ => return Err(expected(&parser, "(snapshot = true)")),
-        };
+            separator = parser.peek_token().token == Token::Comma;
+            if separator {
+                parser.next_token();
+            }
+        }
+        if parser.next_token().token != Token::RParen {
+            return Err(expected(&parser, "(snapshot = true)"));
+        }
     }
     if parser.peek_token().token != Token::EOF {
         return Err(expected(&parser, "the end of the statement"));
@@ -175,11 +187,23 @@ mod tests {
                 filter: Some("region = 'eu' AND p99 > 5".into()),
                 as_of: Some(42),
                 snapshot: true,
+                progress: false,
             })
         );
-        let plain = Subscribe { view: "v".into(), filter: None, as_of: None, snapshot: false };
-        assert_eq!(parse_statement("subscribe to V").unwrap(), Statement::Subscribe(plain));
-        for wrong in ["SUBSCRIBE v", "SUBSCRIBE TO v AS OF then", "SUBSCRIBE TO v WITH (x = 1)", "SUBSCRIBE TO v v"] {
+        let plain = Subscribe { view: "v".into(), filter: None, as_of: None, snapshot: false, progress: false };
+        assert_eq!(parse_statement("subscribe to V").unwrap(), Statement::Subscribe(plain.clone()));
+        let both = "subscribe to v with (progress = 'true', snapshot = true)";
+        let told = Subscribe { snapshot: true, progress: true, ..plain };
+        assert_eq!(parse_statement(both).unwrap(), Statement::Subscribe(told));
+        for wrong in [
+            "SUBSCRIBE v",
+            "SUBSCRIBE TO v AS OF then",
+            "SUBSCRIBE TO v WITH (x = 1)",
+            "SUBSCRIBE TO v WITH (progress = true snapshot = true)",
+            "SUBSCRIBE TO v WITH (snapshot = true",
+            "SUBSCRIBE TO v WITH ()",
+            "SUBSCRIBE TO v v",
+        ] {
             let error = parse_statement(wrong).unwrap_err();
             assert!(error.position.is_some() && error.hint.is_some(), "{wrong}: {error}");
         }

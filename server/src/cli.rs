@@ -100,6 +100,10 @@ pub struct EngineOptions {
     #[arg(long, env = "THALWEG_CHECKPOINT_INTERVAL", value_name = "TIME")]
     pub checkpoint_interval: Option<String>,
 
+    /// How long the changes of views are kept for AS OF and for subscriptions that go on [default: 1m]
+    #[arg(long, env = "THALWEG_RETENTION", value_name = "TIME")]
+    pub retention: Option<String>,
+
     /// How logs on stderr look: text or json [default: text]
     #[arg(long, env = "THALWEG_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<String>,

@@ -33,6 +33,8 @@ pub struct Config {
     pub epoch: Duration,
     /// How long after one checkpoint the next is begun, above 0.
     pub checkpoint_interval: Duration,
+    /// How long the changes of views are kept for readers of an earlier epoch, above 0.
+    pub retention: Duration,
     /// How logs look.
     pub log_format: LogFormat,
 }
@@ -57,6 +59,7 @@ struct File {
     epoch: Option<String>,
     #[serde(alias = "checkpoint_interval")]
     checkpoint_interval: Option<String>,
+    retention: Option<String>,
     #[serde(alias = "log_format")]
     log_format: Option<String>,
 }
@@ -90,6 +93,7 @@ impl Config {
                 "checkpoint-interval",
                 &pick(&given.checkpoint_interval, file.checkpoint_interval, "10s"),
             )?,
+            retention: parse_time("retention", &pick(&given.retention, file.retention, "1m"))?,
             log_format: match pick(&given.log_format, file.log_format, "text").as_str() {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
@@ -138,7 +142,7 @@ fn read_file(path: &Path) -> Result<File> {
         let before = &text[..start.min(text.len())];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Error::user(format!("{}: {}", path.display(), error.message().lines().next().unwrap_or("not TOML")))
-            .with_hint("Keys: data, workers, pg, http, epoch, checkpoint-interval, log-format.")
+            .with_hint("Keys: data, workers, pg, http, epoch, checkpoint-interval, retention, log-format.")
             .at(Position {
                 file: path.display().to_string().into(),
                 line: before.matches('\n').count() as u64 + 1,

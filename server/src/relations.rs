@@ -81,14 +81,17 @@ impl SessionRelations {
         SessionRelations { relations, pinned: Mutex::default() }
     }
 
-    /// Pins `views` as of one common epoch, which is the answer (the engine's, where none is named); lets go of what
-    /// was pinned before.
-    pub fn pin(&self, views: &[&str]) -> Result<Epoch> {
+    /// Pins `views` as of one common epoch, which is the answer: `as_of`, or the engine's last; lets go of what was
+    /// pinned before.
+    pub fn pin(&self, views: &[&str], as_of: Option<Epoch>) -> Result<Epoch> {
         let names: Vec<&str> = views.iter().copied().filter(|view| self.relations.is_materialized(view)).collect();
         let mut pinned = BTreeMap::new();
         let mut epoch = None;
         if !names.is_empty() {
-            for (name, snapshot) in names.iter().zip(self.relations.engine.snapshots(&names)?) {
+            let engine = &self.relations.engine;
+            let snapshots =
+                as_of.map_or_else(|| engine.snapshots(&names), |epoch| engine.snapshots_as_of(&names, epoch));
+            for (name, snapshot) in names.iter().zip(snapshots?) {
                 epoch = Some(snapshot.epoch);
                 pinned.insert(name.to_string(), snapshot);
             }

@@ -49,6 +49,7 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
         workers: config.workers,
         tick: config.epoch,
         checkpoint_interval: config.checkpoint_interval,
+        retention: config.retention,
         lineage: fingerprint(&program.dataflow),
         worker_started: crate::priority::behind_the_servers,
         ..Settings::default()

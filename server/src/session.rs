@@ -20,7 +20,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, with_all_time};
+use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, split_as_of, with_all_time};
 use thalweg_pipelines::{Shown, Statement, Subscribe, parse_statement, sql_type};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
@@ -129,6 +129,8 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// Whether it reads files of a sink, which come to be while the plan is kept: it is planned anew for every run.
     pub reads_history: bool,
+    /// The epoch that it is asked of, if not the last one.
+    pub as_of: Option<Epoch>,
 }
 
 /// How a query is answered.
@@ -213,9 +215,10 @@ impl Session {
             return Ok(prepared.clone());
         }
         refuse_writing(text)?;
-        let prepared = Arc::new(match self.point_query(text) {
-            Some(prepared) => prepared,
-            None => self.prepare_plan(text).await?,
+        let prepared = Arc::new(match (split_as_of(text), self.point_query(text)) {
+            ((query, Some(epoch)), _) => self.prepare_as_of(query, Epoch(epoch)).await?,
+            (_, Some(prepared)) => prepared,
+            _ => self.prepare_plan(text).await?,
         });
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= PLANS_MAX {
@@ -237,7 +240,21 @@ impl Session {
             schema: point.schema.clone(),
             work: Work::Point(point),
             reads_history: false,
+            as_of: None,
         })
+    }
+
+    /// Only views know how they were.
+    async fn prepare_as_of(&self, query: &str, epoch: Epoch) -> SqlResult<Prepared> {
+        let prepared = self.prepare_plan(query).await?;
+        match prepared.views.iter().find(|name| !self.relations().is_materialized(name)) {
+            Some(name) => Err(SqlError::user(NOT_SUPPORTED, format!("\"{name}\" cannot be read AS OF an epoch"))
+                .with_hint("Only materialized views are kept as they were.")),
+            None if prepared.views.is_empty() => {
+                Err(SqlError::user(NOT_SUPPORTED, "AS OF an epoch asks how a view was, and this query reads none"))
+            }
+            None => Ok(Prepared { as_of: Some(epoch), ..prepared }),
+        }
     }
 
     async fn prepare_plan(&self, text: &str) -> SqlResult<Prepared> {
@@ -251,6 +268,7 @@ impl Session {
             parameters: parameters_of(&plan).map_err(|error| self.explain(&error, text))?,
             schema: Arc::new(plan.schema().as_arrow().clone()),
             work: Work::Plan(Box::new(plan)),
+            as_of: None,
         })
     }
 
@@ -262,7 +280,7 @@ impl Session {
             return Ok(answer);
         }
         let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
-        let epoch = self.relations.pin(&views)?;
+        let epoch = self.relations.pin(&views, prepared.as_of)?;
         let rows = self.start(prepared, parameters).await;
         // The plan holds on to the rows that it reads.
         self.relations.unpin();
@@ -336,6 +354,7 @@ impl Session {
             parameters: vec![],
             schema,
             reads_history: false,
+            as_of: None,
         }))
     }
 

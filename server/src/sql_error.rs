@@ -56,6 +56,7 @@ impl From<Error> for SqlError {
             ErrorKind::User if error.message.starts_with("view \"") && error.message.contains("does not exist") => {
                 NO_TABLE
             }
+            ErrorKind::User if error.message.starts_with("epoch ") => BAD_PARAMETER,
             ErrorKind::User => SYNTAX,
             ErrorKind::Data => "22000",
             ErrorKind::Retry | ErrorKind::Outside => "58030",

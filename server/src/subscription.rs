@@ -1,14 +1,14 @@
 //! A subscription as readers get it: the changes of a view as rows with `_epoch` and `_diff` in front.
 
 use crate::session::Session;
-use crate::sql_error::{BAD_PARAMETER, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use crate::sql_error::{NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::physical_plan::PhysicalExpr;
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_engine::view::{Event, Subscription};
+use thalweg_engine::view::{Begin, Event, Subscription};
 use thalweg_pipelines::Subscribe;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
@@ -49,9 +49,9 @@ impl Changes {
     }
 }
 
-/// The columns of a subscription to `view`.
-pub fn schema_of(session: &Session, view: &str) -> SqlResult<SchemaRef> {
-    let relations = session.relations();
+/// The columns of a subscription.
+pub fn schema_of(session: &Session, request: &Subscribe) -> SqlResult<SchemaRef> {
+    let (relations, view) = (session.relations(), request.view.as_str());
     if !relations.is_materialized(view) {
         if relations.schema_of("public", view).is_some() {
             return Err(SqlError::user(NOT_SUPPORTED, format!("\"{view}\" is no materialized view"))
@@ -65,31 +65,27 @@ pub fn schema_of(session: &Session, view: &str) -> SqlResult<SchemaRef> {
         });
     }
     let columns = relations.schema_of("public", view).unwrap_or_else(|| Arc::new(Schema::empty()));
-    Ok(with_change(&columns))
+    Ok(with_change(&columns, request.progress))
 }
 
-fn with_change(columns: &Schema) -> SchemaRef {
+/// With progress there are rows that tell of no row: their columns are NULL.
+fn with_change(columns: &Schema, progress: bool) -> SchemaRef {
     let change = ["_epoch", "_diff"].map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
-    Arc::new(Schema::new(change.into_iter().chain(columns.fields().iter().cloned()).collect::<Vec<_>>()))
+    let nullable = |field: &Arc<Field>| match progress {
+        true => Arc::new(field.as_ref().clone().with_nullable(true)),
+        false => field.clone(),
+    };
+    Arc::new(Schema::new(change.into_iter().chain(columns.fields().iter().map(nullable)).collect::<Vec<_>>()))
 }
 
 /// Begins to listen.
 pub fn subscribe(session: &Session, request: &Subscribe) -> SqlResult<Changes> {
-    let schema = schema_of(session, &request.view)?;
-    let engine = &session.relations().engine;
-    if let Some(epoch) = request.as_of
-        && epoch < engine.epoch().0
-    {
-        return Err(SqlError::user(
-            BAD_PARAMETER,
-            format!("epoch {epoch} of view \"{}\" is no longer kept", request.view),
-        )
-        .with_hint("Subscribe WITH (snapshot = true): it begins with the view as it is."));
-    }
+    let schema = schema_of(session, request)?;
     let filter = request.filter.as_deref().map(|filter| condition(session, &request.view, filter)).transpose()?;
-    let subscription = engine.subscribe(&request.view, request.snapshot)?;
+    let begin = Begin { after: request.as_of.map(Epoch), snapshot: request.snapshot };
+    let subscription = session.relations().engine.subscribe(&request.view, begin)?;
     let (tx, heard) = mpsc::channel(WAITING_MAX);
-    let listener = Listener { filter, after: request.as_of, schema: schema.clone() };
+    let listener = Listener { filter, progress: request.progress, schema: schema.clone() };
     tokio::task::spawn_blocking(move || listener.listen(&subscription, &tx));
     Ok(Changes { schema, heard })
 }
@@ -113,7 +109,7 @@ fn condition(session: &Session, view: &str, text: &str) -> SqlResult<Arc<dyn Phy
 /// Turns the engine's events into what readers hear, on a thread that may wait.
 struct Listener {
     filter: Option<Arc<dyn PhysicalExpr>>,
-    after: Option<u64>,
+    progress: bool,
     schema: SchemaRef,
 }
 
@@ -123,6 +119,7 @@ impl Listener {
             let Some(event) = subscription.next(LOOK_UP) else { continue };
             let heard = match event {
                 Ok(Event::Ended) => return,
+                Ok(Event::Progress(epoch)) if self.progress => self.progress(epoch).map(Some),
                 Ok(Event::Progress(epoch)) => Ok(Some(Heard::Progress(epoch))),
                 Ok(Event::Changes(epoch, batch)) => self.changes(epoch, &batch),
                 Err(error) => Err(error),
@@ -139,10 +136,15 @@ impl Listener {
         }
     }
 
+    /// A row with `_diff` 0 and no values.
+    fn progress(&self, epoch: Epoch) -> Result<Heard> {
+        let number = |n: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![n])) };
+        let nulls = self.schema.fields().iter().skip(2).map(|field| new_null_array(field.data_type(), 1));
+        let columns = [number(epoch.0 as i64), number(0)].into_iter().chain(nulls).collect();
+        Ok(Heard::Changes(RecordBatch::try_new(self.schema.clone(), columns)?))
+    }
+
     fn changes(&self, epoch: Epoch, batch: &Batch) -> Result<Option<Heard>> {
-        if self.after.is_some_and(|after| epoch.0 <= after) {
-            return Ok(None);
-        }
         let kept = match &self.filter {
             None => batch.clone(),
             Some(filter) => {

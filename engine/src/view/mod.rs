@@ -1,5 +1,6 @@
 //! Published views: what readers see of a view, as of one epoch, without stopping a worker.
 
+pub(crate) mod history;
 pub(crate) mod published;
 pub(crate) mod store;
 
@@ -19,6 +20,15 @@ pub struct Snapshot {
     pub schema: SchemaRef,
     /// The rows, each as often as it is in the view; shared, not copied, where nothing was retracted.
     pub batches: Vec<RecordBatch>,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begin {
+    /// The epoch after which changes are wanted; `None`: now.
+    pub after: Option<Epoch>,
+    /// Whether the rows as of then come first, as insertions.
+    pub snapshot: bool,
 }
 
 /// What a subscription hears, in epoch order.

@@ -1,9 +1,11 @@
 //! How a view's workers hand it to readers: a version an epoch, kept until no reader can ask for it, and the changes.
 
+use super::history::{History, Retention};
 use super::store::Version;
-use super::{Event, Snapshot, Subscription};
+use super::{Begin, Event, Snapshot, Subscription};
 use crate::ledger::lock;
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,10 +24,10 @@ pub(crate) struct PublishedView {
 }
 
 /// What one worker has published.
-#[derive(Default)]
 struct Share {
     /// Versions with the epoch they are as of, oldest first; each holds until the next one's epoch.
     versions: VecDeque<(Epoch, Arc<Version>)>,
+    history: History,
 }
 
 /// One subscriber's queue.
@@ -40,8 +42,10 @@ struct FeedState {
     /// Changes by epoch, of all workers.
     changes: BTreeMap<Epoch, Vec<Batch>>,
     rows: usize,
-    /// Changes up to here are part of the snapshot and labelled with it.
-    snapshot: Epoch,
+    /// The epoch it begins after.
+    begin: Epoch,
+    /// Whether changes up to there are part of the snapshot, and labelled with its epoch; otherwise they are not told.
+    with_snapshot: bool,
     /// The last epoch whose progress was told.
     told: Option<Epoch>,
     /// What is ready to be heard.
@@ -51,8 +55,17 @@ struct FeedState {
 }
 
 impl PublishedView {
-    pub fn new(name: String, schema: SchemaRef, workers: usize, complete: Arc<AtomicU64>) -> PublishedView {
-        let shares = (0..workers).map(|_| Mutex::default()).collect();
+    pub fn new(
+        name: String,
+        schema: SchemaRef,
+        workers: usize,
+        complete: Arc<AtomicU64>,
+        retention: Retention,
+    ) -> PublishedView {
+        let floor = Epoch(complete.load(Ordering::Acquire));
+        let retention = Retention { bytes_max: retention.bytes_max / workers, ..retention };
+        let share = || Share { versions: VecDeque::new(), history: History::new(retention, floor) };
+        let shares = (0..workers).map(|_| Mutex::new(share())).collect();
         PublishedView { name, schema, shares, subscribers: Mutex::default(), complete }
     }
 
@@ -68,6 +81,7 @@ impl PublishedView {
         while share.versions.get(1).is_some_and(|(next, _)| *next <= complete) {
             share.versions.pop_front();
         }
+        share.history.add(epoch, changes, complete);
         // Under the share's lock, so that a new subscriber hears of an epoch either in its snapshot or as changes.
         for feed in lock(&self.subscribers).iter() {
             feed.push(epoch, changes);
@@ -107,21 +121,56 @@ impl PublishedView {
         self.shares.iter().filter_map(newest).fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
     }
 
+    /// The rows as of `epoch`, which may be past as far as the changes since are kept.
+    pub fn snapshot_as_of(&self, epoch: Epoch) -> Result<Snapshot> {
+        if epoch > self.complete() {
+            return Err(Error::user(format!("epoch {epoch} is not complete yet"))
+                .with_detail(format!("The last one that is complete is {}.", self.complete())));
+        }
+        let shares: Vec<MutexGuard<'_, Share>> = self.shares.iter().map(lock).collect();
+        Ok(Snapshot { epoch, schema: self.schema.clone(), batches: self.rows_as_of(&shares, epoch)? })
+    }
+
+    fn rows_as_of(&self, shares: &[MutexGuard<'_, Share>], epoch: Epoch) -> Result<Vec<RecordBatch>> {
+        self.check_kept(shares, epoch)?;
+        let mut batches = Vec::new();
+        for share in shares {
+            if let Some((_, version)) = share.versions.back() {
+                batches.extend(share.history.rows_as_of(epoch, version, &self.schema)?);
+            }
+        }
+        batches.retain(|batch| batch.num_rows() > 0);
+        Ok(batches)
+    }
+
+    fn check_kept(&self, shares: &[MutexGuard<'_, Share>], epoch: Epoch) -> Result<()> {
+        let floor = shares.iter().map(|share| share.history.floor()).max().unwrap_or_default();
+        if epoch >= floor {
+            return Ok(());
+        }
+        Err(Error::user(format!("epoch {epoch} of view \"{}\" is no longer kept", self.name))
+            .with_detail(format!("Its changes are kept since epoch {floor}."))
+            .with_hint("Read the view as it is now (WITH (snapshot = true) for a subscription), or keep more with --retention."))
+    }
+
     /// A new subscriber.
-    pub fn subscribe(&self, snapshot: bool, rows_max: usize) -> Result<Subscription> {
+    pub fn subscribe(&self, begin: Begin, rows_max: usize) -> Result<Subscription> {
         let feed = Arc::new(Feed { state: Mutex::default(), moved: Condvar::new(), rows_max });
         // All shares are held, so that every worker's changes begin where its part of the snapshot ends.
         let shares: Vec<MutexGuard<'_, Share>> = self.shares.iter().map(lock).collect();
-        let as_of = shares.iter().filter_map(|s| s.versions.back().map(|(e, _)| *e)).max().unwrap_or_default();
-        let as_of = as_of.max(self.complete());
+        let newest = shares.iter().filter_map(|s| s.versions.back().map(|(e, _)| *e)).max().unwrap_or_default();
+        let newest = newest.max(self.complete());
+        let as_of = begin.after.unwrap_or(newest);
         let mut state = lock(&feed.state);
-        state.snapshot = as_of;
-        if snapshot {
-            for share in &shares {
-                if let Some((_, version)) = share.versions.back() {
-                    let batches = version.batches()?.into_iter().filter(|b| b.num_rows() > 0).map(Batch::append);
-                    state.changes.entry(as_of).or_default().extend(batches);
-                }
+        (state.begin, state.with_snapshot) = (as_of, begin.snapshot);
+        if begin.snapshot {
+            let rows = self.rows_as_of(&shares, as_of)?;
+            state.changes.entry(as_of).or_default().extend(rows.into_iter().map(Batch::append));
+        }
+        if as_of < newest {
+            self.check_kept(&shares, as_of)?;
+            for (epoch, batch) in shares.iter().flat_map(|share| share.history.after(as_of)) {
+                state.changes.entry(epoch).or_default().push(batch.clone());
             }
         }
         drop(state);
@@ -135,6 +184,9 @@ impl PublishedView {
 impl Feed {
     fn push(&self, epoch: Epoch, changes: &[Batch]) {
         let mut state = lock(&self.state);
+        if epoch <= state.begin && !state.with_snapshot {
+            return;
+        }
         state.rows += changes.iter().map(Batch::num_rows).sum::<usize>();
         if state.rows > self.rows_max {
             // A reader that does not read must not hold memory: it is told and let go.
@@ -144,7 +196,7 @@ impl Feed {
             self.moved.notify_all();
             return;
         }
-        let epoch = epoch.max(state.snapshot);
+        let epoch = epoch.max(state.begin);
         state.changes.entry(epoch).or_default().extend(changes.iter().filter(|b| !b.is_empty()).cloned());
     }
 
@@ -157,7 +209,7 @@ impl Feed {
             let (epoch, batches) = entry.remove_entry();
             state.ready.extend(batches.into_iter().map(|batch| Event::Changes(epoch, batch)));
         }
-        if complete >= state.snapshot && state.told.is_none_or(|told| told < complete) {
+        if complete >= state.begin && state.told.is_none_or(|told| told < complete) {
             // Only the newest progress is worth hearing.
             if matches!(state.ready.back(), Some(Event::Progress(_))) {
                 state.ready.pop_back();

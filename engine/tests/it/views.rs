@@ -2,8 +2,9 @@
 
 use super::fixture::*;
 use std::time::Duration;
-use thalweg_engine::view::Event;
+use thalweg_engine::view::{Begin, Event};
 use thalweg_operators::plan::Emit;
+use thalweg_schemas::epoch::Epoch;
 
 #[test]
 fn a_bounded_run_ends_by_itself_and_its_views_can_still_be_read() {
@@ -47,8 +48,8 @@ fn a_subscriber_hears_the_snapshot_and_then_every_change_once() {
         start(dataflow("subscribe", vec![view("v", source_plan(), Emit::Changes)], vec![]), settings(2));
     script.chunks.lock().unwrap().push_back(Some(rows(&[(1, "a", 1), (1, "b", 2)])));
     settle(&engine, &clock, &script);
-    let subscription = engine.subscribe("v", true).unwrap();
-    let from_now = engine.subscribe("v", false).unwrap();
+    let subscription = engine.subscribe("v", Begin { after: None, snapshot: true }).unwrap();
+    let from_now = engine.subscribe("v", Begin::default()).unwrap();
     script.chunks.lock().unwrap().push_back(Some(rows(&[(2, "c", 4)])));
     settle(&engine, &clock, &script);
     *script.closed.lock().unwrap() = true;
@@ -74,12 +75,64 @@ fn a_subscriber_hears_the_snapshot_and_then_every_change_once() {
 }
 
 #[test]
+fn an_earlier_epoch_can_be_read_and_gone_on_from_while_its_changes_are_kept() {
+    let script = script("earlier");
+    let mut settings = settings(2);
+    settings.retention = Duration::from_secs(3_600);
+    let (engine, clock) = start(dataflow("earlier", vec![view("v", source_plan(), Emit::Changes)], vec![]), settings);
+    let mut epochs = Vec::new();
+    for number in 1..=3 {
+        script.chunks.lock().unwrap().push_back(Some(rows(&[(number, "a", number), (number, "b", 10 * number)])));
+        settle(&engine, &clock, &script);
+        epochs.push(engine.epoch());
+    }
+    let total = |epoch| sum(&engine.snapshots_as_of(&["v"], epoch).unwrap()[0].batches, 2);
+    assert_eq!(epochs.iter().map(|epoch| total(*epoch)).collect::<Vec<_>>(), [11, 33, 66]);
+    let begins = [
+        (Begin { after: Some(epochs[0]), snapshot: true }, vec![11, 22, 33]),
+        (Begin { after: Some(epochs[1]), snapshot: false }, vec![33]),
+    ];
+    for (begin, expected) in begins {
+        let subscription = engine.subscribe("v", begin).unwrap();
+        let mut heard: Vec<(u64, i64)> = Vec::new();
+        loop {
+            match subscription.next(Duration::from_secs(60)).expect("events come in time").unwrap() {
+                Event::Changes(epoch, batch) => match heard.last_mut() {
+                    Some((last, total)) if *last == epoch.0 => *total += sum(&[batch.rows], 2),
+                    _ => heard.push((epoch.0, sum(&[batch.rows], 2))),
+                },
+                Event::Progress(_) | Event::Ended => break,
+            }
+        }
+        assert_eq!(heard.iter().map(|(_, total)| *total).collect::<Vec<_>>(), expected, "{begin:?}");
+    }
+    let next = Epoch(engine.epoch().0 + 1_000_000);
+    let error = engine.snapshots_as_of(&["v"], next).unwrap_err();
+    assert_eq!(error.message, format!("epoch {next} is not complete yet"));
+}
+
+#[test]
+fn an_epoch_that_is_no_longer_kept_is_refused() {
+    let script = script("forgotten");
+    let mut settings = settings(1);
+    settings.retention = Duration::from_millis(50);
+    let (engine, clock) = start(dataflow("forgotten", vec![view("v", source_plan(), Emit::Changes)], vec![]), settings);
+    for number in 1..=4 {
+        script.chunks.lock().unwrap().push_back(Some(rows(&[(number, "a", number)])));
+        settle(&engine, &clock, &script);
+    }
+    let error = engine.subscribe("v", Begin { after: Some(Epoch(1)), snapshot: false }).map(drop).unwrap_err();
+    assert_eq!(error.message, "epoch 1 of view \"v\" is no longer kept");
+    assert!(error.detail.unwrap().starts_with("Its changes are kept since epoch "));
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_is_told_and_let_go() {
     let script = script("lagging");
     let mut settings = settings(1);
     settings.subscriber_rows_max = 3;
     let (engine, clock) = start(dataflow("lagging", vec![view("v", source_plan(), Emit::Changes)], vec![]), settings);
-    let subscription = engine.subscribe("v", false).unwrap();
+    let subscription = engine.subscribe("v", Begin::default()).unwrap();
     let four: Vec<(i64, &str, i64)> = (0..4).map(|i| (i, "a", i)).collect();
     script.chunks.lock().unwrap().push_back(Some(rows(&four)));
     settle(&engine, &clock, &script);

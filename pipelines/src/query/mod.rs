@@ -1,11 +1,13 @@
 //! Ad-hoc SQL over snapshots: a DataFusion session whose tables are the relations of a running engine.
 
 mod all_time;
+mod as_of;
 mod history;
 mod table;
 mod windows;
 
 pub use all_time::{AllTime, with_all_time};
+pub use as_of::split_as_of;
 pub use windows::{plan, plan_statement};
 
 use crate::registry;

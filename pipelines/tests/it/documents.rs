@@ -40,10 +40,12 @@ fn pages(folder: &str) -> Vec<(String, String)> {
 fn every_example_compiles() {
     let mut compiled_pages = 0;
     for (page, document) in pages("../docs/sql") {
-        let (queries, ddl): (Vec<_>, Vec<_>) =
-            blocks(&document, "sql").into_iter().partition(|block| block.starts_with("SELECT"));
-        for query in queries {
-            assert!(matches!(parse_statement(&query), Ok(Statement::Query(_))), "{page}: {query}");
+        let (asked, ddl): (Vec<_>, Vec<_>) = blocks(&document, "sql")
+            .into_iter()
+            .partition(|block| block.starts_with("SELECT") || block.starts_with("SUBSCRIBE"));
+        for text in asked {
+            let statement = parse_statement(&text);
+            assert!(matches!(statement, Ok(Statement::Query(_) | Statement::Subscribe(_))), "{page}: {text}");
         }
         if ddl.is_empty() {
             continue;

@@ -32,7 +32,9 @@ pub async fn get(
     Query(wanted): Query<Wanted>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let view = wanted.view.ok_or_else(|| Problem::request("no view is named: ?view=.."))?;
-    let request = Subscribe { view, filter: wanted.filter, as_of: wanted.as_of, snapshot: wanted.snapshot };
+    let Wanted { filter, as_of, snapshot, .. } = wanted;
+    // Progress is an event of its own here.
+    let request = Subscribe { view, filter, as_of, snapshot, progress: false };
     let session = sessions.borrow()?;
     let changes = subscribe(&session, &request);
     sessions.give_back(session);

@@ -135,7 +135,7 @@ async fn query(session: &Session, text: &str) -> SqlResult<Statement> {
     match session.request(text).await? {
         Request::Query(prepared) => Ok(Statement::Query(prepared)),
         Request::Subscribe(subscribe) => {
-            let schema = subscription::schema_of(session, &subscribe.view)?;
+            let schema = subscription::schema_of(session, &subscribe)?;
             Ok(Statement::Subscribe(subscribe, schema))
         }
     }

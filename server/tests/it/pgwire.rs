@@ -135,6 +135,45 @@ fn cursors_fetch_changes() {
 }
 
 #[test]
+fn an_earlier_epoch_is_read_by_its_number() {
+    with_client(async |client| {
+        let epoch = simple(&client, "SELECT epoch FROM thalweg.views WHERE name = 'per_item'").await.remove(0);
+        let query = "SELECT item, orders FROM per_item ORDER BY item";
+        assert_eq!(simple(&client, &format!("{query} AS OF {epoch};")).await, simple(&client, query).await);
+        for (text, code, message) in [
+            ("SELECT * FROM per_item AS OF 99999999999", "22023", "epoch 99999999999 is not complete yet"),
+            ("SELECT 1 AS OF 3", "0A000", "AS OF an epoch asks how a view was, and this query reads none"),
+            ("SUBSCRIBE TO sold WITH (snapshots = true)", "42601", "expected snapshot or progress"),
+        ] {
+            let error = client.simple_query(text).await.unwrap_err();
+            let error = error.as_db_error().unwrap();
+            assert_eq!((error.code().code(), error.message()), (code, message));
+        }
+    });
+}
+
+#[test]
+fn a_subscription_tells_of_progress_and_goes_on_from_an_epoch() {
+    with_client(async |client| {
+        let declare = "BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO sold WITH (snapshot = true, progress = true)";
+        client.batch_execute(declare).await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.last().is_some_and(|row: &String| row.contains("|0|NULL")) {
+            heard.extend(simple(&client, "FETCH 100 FROM c").await);
+        }
+        let changes = heard.iter().filter(|row| !row.contains("|0|NULL")).count();
+        assert_eq!(changes, 3, "{heard:?}");
+        let progress = heard.last().unwrap().split('|').next().unwrap().to_string();
+        client.batch_execute("COMMIT").await.unwrap();
+        // What was told need not be told again.
+        let again = format!("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO sold AS OF {progress} WITH (progress = true)");
+        client.batch_execute(&again).await.unwrap();
+        let first = simple(&client, "FETCH 1 FROM c").await.remove(0);
+        assert!(first.contains("|0|NULL"), "{first}");
+    });
+}
+
+#[test]
 fn a_subscription_can_be_cancelled() {
     with_client(async |client| {
         let token = client.cancel_token();
