@@ -7,8 +7,8 @@ use crate::durability::Durability;
 use crate::ledger::{Ledger, lock};
 use crate::status::DeadLetter;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thalweg_schemas::batch::Batch;
@@ -36,8 +36,22 @@ enum Order {
 pub(crate) struct Gate {
     pub durability: Arc<Durability>,
     pub worker: usize,
-    /// Rows of epochs up to this one are visible outside already.
-    pub visible: Epoch,
+    /// The checkpoint that the run goes on from, and the other writers of the sink, which do too.
+    pub resume: Option<(Epoch, Reunion)>,
+}
+
+/// The writers of one sink of a run that goes on: each sees, one after the other, what its predecessor left, and none
+/// writes before all have. What a crash left half done is then not taken for what another one has just begun.
+#[derive(Clone)]
+pub(crate) struct Reunion {
+    resumed: Arc<(Mutex<usize>, Condvar)>,
+    writers: usize,
+}
+
+impl Reunion {
+    pub fn new(writers: usize) -> Reunion {
+        Reunion { resumed: Arc::default(), writers }
+    }
 }
 
 /// One worker's way to one sink.
@@ -88,7 +102,8 @@ impl Delivery {
     ) -> Result<(Delivery, JoinHandle<()>)> {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
-        let mut desk = Desk { writer, queue: queue.clone(), stopping, tick_ns, epoch: Epoch(0), gate };
+        let (epoch, visible) = (Epoch(0), Epoch(0));
+        let mut desk = Desk { writer, queue: queue.clone(), stopping, tick_ns, epoch, gate, visible };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
         let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
         let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
@@ -130,10 +145,15 @@ struct Desk {
     /// The epoch that an order named last.
     epoch: Epoch,
     gate: Option<Gate>,
+    /// Rows of epochs up to this one are visible outside already.
+    visible: Epoch,
 }
 
 impl Desk {
     fn serve(&mut self, orders: Receiver<Order>) {
+        if let Err(error) = self.resume() {
+            return self.fail(error);
+        }
         let mut committed = None;
         loop {
             let order = match (orders.recv_timeout(QUIET), committed) {
@@ -166,10 +186,7 @@ impl Desk {
                     self.book().rows.fetch_add(rows, Ordering::AcqRel);
                     self.bury_refused();
                 }
-                Err(error) => {
-                    self.queue.ledger.fail(error.with_detail(format!("in sink \"{}\"", self.book().name)));
-                    return;
-                }
+                Err(error) => return self.fail(error),
             }
             if last {
                 return;
@@ -177,12 +194,36 @@ impl Desk {
         }
     }
 
+    fn fail(&self, error: Error) {
+        self.queue.ledger.fail(error.with_detail(format!("in sink \"{}\"", self.book().name)));
+    }
+
+    /// Finds out what an earlier run left, and waits for the sink's other writers to.
+    fn resume(&mut self) -> Result<()> {
+        let Some((checkpoint, reunion)) = self.gate.as_ref().and_then(|gate| gate.resume.clone()) else {
+            return Ok(());
+        };
+        let (resumed, changed) = &*reunion.resumed;
+        self.visible = self.insist(|desk| {
+            let _alone = lock(resumed);
+            desk.writer.resume(checkpoint)
+        })?;
+        *lock(resumed) += 1;
+        changed.notify_all();
+        let mut resumed = lock(resumed);
+        while *resumed < reunion.writers && !self.queue.ledger.has_failed() {
+            let waited = changed.wait_timeout(resumed, QUIET).unwrap_or_else(PoisonError::into_inner);
+            resumed = waited.0;
+        }
+        Ok(())
+    }
+
     /// Whether an order is to be carried out: not what is visible outside already, and nothing of an epoch that is not
     /// durable, which is waited for.
     fn may(&self, order: &Order) -> bool {
         let Some(gate) = &self.gate else { return true };
         match order {
-            Order::Write(epoch, _) | Order::Commit(epoch) if *epoch <= gate.visible => false,
+            Order::Write(epoch, _) | Order::Commit(epoch) if *epoch <= self.visible => false,
             Order::Write(epoch, _) | Order::Commit(epoch) | Order::Flush(epoch) => gate.durability.wait_for(epoch.0),
             // After a crash there is no orderly end.
             Order::Finish => !gate.durability.is_over(),
@@ -211,24 +252,29 @@ impl Desk {
         }
     }
 
-    /// Carries out one order, again and again while the fault may pass.
+    /// Carries out one order.
     fn carry_out(&mut self, order: &Order) -> Result<()> {
+        self.insist(|desk| match order {
+            Order::Write(epoch, batch) => desk.writer.write(*epoch, batch),
+            Order::Commit(epoch) => desk.writer.commit(*epoch),
+            Order::Flush(epoch) => desk.writer.flush(*epoch),
+            Order::Finish => desk.writer.finish(),
+        })?;
+        if let (Order::Flush(epoch), Some(gate)) = (order, &self.gate) {
+            gate.durability.flushes.flushed(self.queue.sink, gate.worker, epoch.0);
+        }
+        Ok(())
+    }
+
+    /// Calls the writer again and again while the fault may pass.
+    fn insist<T>(&mut self, mut call: impl FnMut(&mut Desk) -> Result<T>) -> Result<T> {
         let mut pause = PAUSE.0;
         let mut tries_left = TRIES_AFTER_STOP;
         loop {
-            let result = match order {
-                Order::Write(epoch, batch) => self.writer.write(*epoch, batch),
-                Order::Commit(epoch) => self.writer.commit(*epoch),
-                Order::Flush(epoch) => self.writer.flush(*epoch),
-                Order::Finish => self.writer.finish(),
-            };
-            let error = match result {
-                Ok(()) => {
+            let error = match call(self) {
+                Ok(done) => {
                     lock(&self.book().last_error).take();
-                    if let (Order::Flush(epoch), Some(gate)) = (order, &self.gate) {
-                        gate.durability.flushes.flushed(self.queue.sink, gate.worker, epoch.0);
-                    }
-                    return Ok(());
+                    return Ok(done);
                 }
                 Err(error) if error.kind == ErrorKind::Retry => error,
                 Err(error) => return Err(error),

@@ -103,7 +103,7 @@ impl Driver {
                 self.leave();
                 return Ok(true);
             }
-            return self.replay_some();
+            return self.replay_some(now_ns);
         }
         if let Some(durability) = self.job.durability.clone()
             && self.meet(&durability, now_ns, stopping)?
@@ -284,7 +284,7 @@ impl Driver {
     }
 
     /// Takes in once more what the epoch log says.
-    fn replay_some(&mut self) -> Result<bool> {
+    fn replay_some(&mut self, now_ns: i64) -> Result<bool> {
         if self.is_full() {
             return Ok(false);
         }
@@ -298,7 +298,7 @@ impl Driver {
                 let piece = record.entries.iter().find(|entry| entry.worker == self.id.index);
                 let Some(piece) = piece.and_then(|entry| entry.taken.get(taken)) else { return Ok(false) };
                 let ingest = &mut self.ingests[piece.source];
-                let (intake, end) = ingest.replay(&record, piece, from, start_ns, POLL_BYTES)?;
+                let (intake, end) = ingest.replay((&record, piece), from, (start_ns, now_ns), POLL_BYTES)?;
                 if let Some(replay) = &mut self.replay
                     && !matches!(intake, Intake::Pending)
                 {

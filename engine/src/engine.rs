@@ -1,7 +1,7 @@
 //! A run, from the outside: started from a plan, looked at while it runs, stopped or waited for.
 
 use crate::clock::{Clock, NotBefore};
-use crate::delivery::QueuedBytes;
+use crate::delivery::{QueuedBytes, Reunion};
 use crate::durability::recover::Recovered;
 use crate::durability::recovery;
 use crate::durability::storage::Storage;
@@ -166,10 +166,13 @@ impl Engine {
             })),
             _ => None,
         };
+        let writers = |sink: &Arc<dyn Sink>| if sink.single_writer() { 1 } else { workers };
+        let reunions: Vec<Reunion> = sinks.iter().map(|sink| Reunion::new(writers(sink))).collect();
+        let resume = checkpoint.map(|checkpoint| (checkpoint, reunions));
         let shares: Vec<Mutex<Option<Share>>> = (0..workers)
             .map(|index| {
                 let worker = WorkerId { index, peers: workers };
-                Ok(Mutex::new(Some(share(&job, &sources, &sinks, worker, (checkpoint, past.clone()))?)))
+                Ok(Mutex::new(Some(share(&job, &sources, &sinks, worker, (resume.clone(), past.clone()))?)))
             })
             .collect::<Result<_>>()?;
         let worker_job = job.clone();
@@ -403,7 +406,7 @@ fn share(
     sources: &[Arc<dyn Source>],
     sinks: &[Arc<dyn Sink>],
     worker: WorkerId,
-    (checkpoint, past): (Option<Epoch>, Option<Arc<Past>>),
+    (resume, past): (Option<(Epoch, Vec<Reunion>)>, Option<Arc<Past>>),
 ) -> Result<Share> {
     let ingests = job.dataflow.sources.iter().zip(sources).enumerate().map(|(position, (plan, source))| {
         Ingest::new(position, worker, plan.clone(), source.clone(), job.ledger.clone())
@@ -412,12 +415,12 @@ fn share(
         if worker.index > 0 && sink.single_writer() {
             return Ok(None);
         }
-        let mut writer = sink.writer(worker)?;
+        let writer = sink.writer(worker)?;
         if let Some(durability) = &job.durability {
             durability.flushes.expect(position, worker.index);
         }
-        let visible = checkpoint.map(|checkpoint| writer.resume(checkpoint)).transpose()?;
-        Ok(Some((writer, visible.unwrap_or_default())))
+        let resume = resume.as_ref().map(|(checkpoint, reunions)| (*checkpoint, reunions[position].clone()));
+        Ok(Some((writer, resume)))
     });
     Ok(Share { ingests: ingests.collect::<Result<_>>()?, writers: writers.collect::<Result<_>>()?, past })
 }

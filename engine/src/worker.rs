@@ -1,7 +1,7 @@
 //! One worker: builds the dataflow, gives it back what an earlier run left, then drives it turn by turn.
 
 use crate::clock::Clock;
-use crate::delivery::{Delivery, Gate, QueuedBytes};
+use crate::delivery::{Delivery, Gate, QueuedBytes, Reunion};
 use crate::driver::{Driver, RowsInput, Turn, WatermarkInput};
 use crate::durability::Durability;
 use crate::durability::manifest::Manifest;
@@ -69,10 +69,13 @@ pub(crate) struct Job {
 /// What one worker owns from the start.
 pub(crate) struct Share {
     pub ingests: Vec<Ingest>,
-    /// One a sink, with the last epoch that is visible outside already; `None` where another worker writes alone.
-    pub writers: Vec<Option<(Box<dyn Writer>, Epoch)>>,
+    /// One a sink, and what it goes on from; `None` where another worker writes alone.
+    pub writers: Vec<Option<ShareOfSink>>,
     pub past: Option<Arc<Past>>,
 }
+
+/// One worker's writer of a sink; where a run goes on, from which checkpoint and with which others.
+pub(crate) type ShareOfSink = (Box<dyn Writer>, Option<(Epoch, Reunion)>);
 
 /// What an earlier run left, as the workers take it on.
 pub(crate) struct Past {
@@ -306,7 +309,7 @@ fn build_sinks<'scope>(
     scope: Scope<'scope, u64>,
     renderer: &Renderer<'scope>,
     job: &Arc<Job>,
-    writers: Vec<Option<(Box<dyn Writer>, Epoch)>>,
+    writers: Vec<Option<ShareOfSink>>,
     probe: &Probe<u64>,
     sinks: SinkThreads<'_>,
 ) -> Result<()> {
@@ -319,10 +322,10 @@ fn build_sinks<'scope>(
         let stream = stream.ok_or_else(|| Error::bug(format!("sink \"{}\" has no stream to write", sink.name)))?;
         let delivery = match writer {
             None => None,
-            Some((writer, visible)) => {
+            Some((writer, resume)) => {
                 let (ledger, queued, stopping) = (job.ledger.clone(), job.queued.clone(), job.stopping.clone());
                 let tick_ns = job.settings.tick_ns();
-                let gate = job.durability.clone().map(|durability| Gate { durability, worker: sinks.worker, visible });
+                let gate = job.durability.clone().map(|durability| Gate { durability, worker: sinks.worker, resume });
                 let (delivery, thread) = Delivery::start(writer, position, ledger, queued, stopping, tick_ns, gate)?;
                 sinks.threads.push(thread);
                 let delivery = Rc::new(delivery);

@@ -100,7 +100,7 @@ pub trait Reader: Send {
 
     /// The partitions of its share that are known to be there, whether or not they have records: the watermark waits for
     /// the first row of each, or until it is idle. `None` where they are only known as they are read.
-    fn partitions(&self) -> Option<Vec<Partition>> {
+    fn partitions(&self) -> Option<Vec<Standing>> {
         None
     }
 
@@ -108,6 +108,16 @@ pub trait Reader: Send {
     fn outlook(&self) -> Outlook {
         Outlook::Open
     }
+}
+
+/// How far a partition has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub partition: Partition,
+    /// Whether all that is there has been handed over, as far as anybody can say: only then is it idle if it brings
+    /// nothing. Not so while records wait to be read, or while brokers are away.
+    pub caught_up: bool,
 }
 
 /// What a reader knows of the partitions of its share that are still to come, and so of their event times.

@@ -44,7 +44,7 @@ pub(super) fn config(options: &SourceOptions, partitions: usize, end_events: boo
 impl Feed {
     /// A feed that has yet no partitions but is to get about as many.
     pub fn open(options: &SourceOptions, partitions: usize) -> Result<Feed> {
-        let client = Client::new(&options.cluster, &config(options, partitions, options.bounded))?;
+        let client = Client::new(&options.cluster, &config(options, partitions, true))?;
         let queue = Queue::new(client.consumer()).ok_or_else(|| Error::bug("librdkafka gives no queue"))?;
         Ok(Feed { queue, client })
     }

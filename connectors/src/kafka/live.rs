@@ -6,9 +6,10 @@ use super::partitions::Partitions;
 use super::slots::{Slot, Slots};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::Result;
-use thalweg_schemas::source::{Fault, Polled};
+use thalweg_schemas::source::{Fault, Polled, Standing};
 
 /// One worker's share, as it comes in.
 pub(super) struct Live {
@@ -24,6 +25,20 @@ pub(super) struct Live {
     slots: Slots,
     /// What was taken from the queue and not yet handed over.
     ready: VecDeque<Result<Polled>>,
+    /// When somebody asked last.
+    polled: Instant,
+    /// When it was last not known how far the topic has come: nobody had asked, or brokers were away.
+    unsure_since: Instant,
+}
+
+/// After so long without a question nobody knows what has come meanwhile.
+const UNSEEN: Duration = Duration::from_secs(1);
+/// So long later what came would be here.
+const UNSURE: Duration = Duration::from_secs(5);
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "brokers answer in real time")]
+    Instant::now()
 }
 
 impl Live {
@@ -39,6 +54,8 @@ impl Live {
             feed: None,
             slots,
             ready: VecDeque::new(),
+            polled: now(),
+            unsure_since: now(),
         }
     }
 
@@ -50,8 +67,26 @@ impl Live {
         &self.partitions
     }
 
+    /// The partitions of this share, once those of the beginning are known.
+    pub fn share(&self) -> Option<Vec<Standing>> {
+        let sure = !self.partitions.away() && self.unsure_since.elapsed() > UNSURE && self.polled.elapsed() < UNSEEN;
+        let each = self.slots.all().iter();
+        let standing =
+            |slot: &Slot| Standing { partition: slot.partition().clone(), caught_up: sure && slot.is_at_end() };
+        self.complete.then(|| each.map(standing).collect())
+    }
+
+    /// Whether the partitions of the beginning are known.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// See [`thalweg_schemas::source::Reader::poll`].
     pub fn poll(&mut self, budget: usize) -> Result<Polled> {
+        let polled = std::mem::replace(&mut self.polled, now());
+        if polled.elapsed() > UNSEEN || self.partitions.away() {
+            self.unsure_since = self.polled;
+        }
         if let Some(ready) = self.ready.pop_front() {
             return ready;
         }
@@ -61,6 +96,7 @@ impl Live {
         self.follow_partitions()?;
         if let Some(feed) = &mut self.feed {
             if feed.listen() {
+                self.partitions.set_away(true);
                 self.partitions.ask(|errand| errand.look = true);
             }
             self.slots.fill(feed, budget);

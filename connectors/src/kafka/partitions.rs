@@ -2,7 +2,7 @@
 
 use super::client::lock;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use thalweg_schemas::error::Error;
@@ -48,6 +48,8 @@ pub(super) struct Partitions {
     news: AtomicU64,
     errand: Mutex<Errand>,
     wake: Condvar,
+    /// Whether brokers were away when somebody looked last.
+    away: AtomicBool,
 }
 
 #[derive(Default)]
@@ -92,6 +94,16 @@ impl Partitions {
     pub fn set_complete(&self) {
         lock(&self.state).complete = true;
         self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes whether brokers are away.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+    }
+
+    /// Whether brokers were away when somebody looked last.
+    pub fn away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
     }
 
     /// What rises with every change.

@@ -105,6 +105,7 @@ impl Scout {
                     self.partitions.untell();
                 }
                 self.troubled = false;
+                self.partitions.set_away(false);
                 self.client.listener().forget();
             }
             Err(error) => self.trouble(error),
@@ -113,6 +114,7 @@ impl Scout {
 
     /// Tells of trouble, once until it is over.
     fn trouble(&mut self, error: Error) {
+        self.partitions.set_away(true);
         if error.kind != ErrorKind::Retry || !self.troubled {
             self.partitions.tell(error);
         }

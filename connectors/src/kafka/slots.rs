@@ -8,7 +8,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use std::collections::BTreeMap;
 use thalweg_schemas::error::Result;
 use thalweg_schemas::messages::{Message, Messages};
-use thalweg_schemas::source::{Chunk, Fault, Payload, Polled};
+use thalweg_schemas::source::{Chunk, Fault, Partition, Payload, Polled};
 
 /// A partition of this worker's.
 pub(super) struct Slot {
@@ -23,14 +23,29 @@ pub(super) struct Slot {
     troubled: bool,
     /// Whether its end is reached.
     done: bool,
+    /// The offset at which the partition was found to end last.
+    end: Option<u64>,
 }
 
 impl Slot {
     fn new(found: Found) -> Slot {
-        let mut slot =
-            Slot { next: found.start, filling: Messages::default(), read: false, troubled: false, done: false, found };
+        let mut slot = Slot {
+            next: found.start,
+            filling: Messages::default(),
+            read: false,
+            troubled: false,
+            done: false,
+            end: None,
+            found,
+        };
         slot.check_end(slot.next);
         slot
+    }
+
+    /// Whether all is read that was there.
+    pub fn is_at_end(&self) -> bool {
+        let next = self.filling.last_offset().map_or(self.next, |last| last + 1);
+        self.end.is_some_and(|end| end >= next)
     }
 
     fn check_end(&mut self, next: u64) {
@@ -176,6 +191,10 @@ impl Slots {
 }
 
 impl Slot {
+    pub fn partition(&self) -> &Partition {
+        &self.found.partition
+    }
+
     /// What is to be fetched, and from which offset on.
     pub fn wants(&self) -> Option<(&Found, u64)> {
         (!self.done).then_some((&self.found, self.next))
@@ -200,6 +219,7 @@ impl Trouble {
         let offset = u64::try_from(self.offset).unwrap_or(slot.next);
         match self.code {
             Code::PartitionEOF => {
+                slot.end = Some(offset);
                 slot.check_end(offset);
                 None
             }

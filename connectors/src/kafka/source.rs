@@ -16,7 +16,7 @@ use std::time::Duration;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::Result;
 use thalweg_schemas::format::SchemaRegistry;
-use thalweg_schemas::source::{Polled, Reader, Source, SourceRequest, Span};
+use thalweg_schemas::source::{Outlook, Polled, Reader, Source, SourceRequest, Span, Standing};
 
 /// How long the end of a run waits for the last offsets to be told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -101,6 +101,15 @@ impl Reader for TopicsReader {
     fn poll(&mut self, budget: usize) -> Result<Polled> {
         self.replay = None;
         self.live.poll(budget)
+    }
+
+    fn partitions(&self) -> Option<Vec<Standing>> {
+        self.live.share()
+    }
+
+    fn outlook(&self) -> Outlook {
+        // What an earlier run read is read once more before it is known which partitions there are.
+        if self.live.is_complete() { Outlook::Open } else { Outlook::MoreToCome }
     }
 
     fn replay(&mut self, span: &Span, budget: usize) -> Result<Polled> {

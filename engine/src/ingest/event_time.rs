@@ -13,7 +13,7 @@ use thalweg_operators::plan::WatermarkPlan;
 use thalweg_schemas::epoch::Watermark;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::BadRecord;
-use thalweg_schemas::source::{self, Outlook};
+use thalweg_schemas::source::{Outlook, Standing};
 
 /// The event time of one worker's share of a source.
 pub(super) struct EventTime {
@@ -27,6 +27,8 @@ pub(super) struct EventTime {
     floor: Watermark,
     /// Whether the share has ever been idle: then the others went on without it.
     was_idle: bool,
+    /// When the reader had nothing more last: what waits to be read is not idle.
+    rested_ns: i64,
     ended: bool,
 }
 
@@ -45,8 +47,14 @@ impl EventTime {
             said: (Watermark::MIN, false),
             floor: Watermark::MIN,
             was_idle: false,
+            rested_ns: i64::MIN,
             ended: false,
         }
+    }
+
+    /// The reader has nothing to hand over at present.
+    pub fn note_rest(&mut self, now_ns: i64) {
+        self.rested_ns = now_ns;
     }
 
     /// Goes on from an earlier run, in which no watermark was above `floor`.
@@ -76,11 +84,17 @@ impl EventTime {
 
     /// The share has these partitions and no others: those that have brought nothing yet hold the watermark back until
     /// they are idle, those that are gone no longer do.
-    pub fn meet(&mut self, partitions: &[source::Partition], now_ns: i64) {
-        for partition in partitions {
-            self.partition(partition.index, &partition.name, now_ns);
+    pub fn meet(&mut self, partitions: &[Standing], now_ns: i64) {
+        for Standing { partition, caught_up } in partitions {
+            let met = self.partition(partition.index, &partition.name, now_ns);
+            if !caught_up {
+                met.last_row_ns = now_ns;
+            }
         }
-        self.partitions.retain(|name, _| partitions.iter().any(|p| p.name == *name));
+        // All of them are there now, so more are too many; to look for these costs their number squared.
+        if self.partitions.len() > partitions.len() {
+            self.partitions.retain(|name, _| partitions.iter().any(|p| p.partition.name == *name));
+        }
     }
 
     fn partition(&mut self, index: u32, name: &Arc<str>, now_ns: i64) -> &mut Partition {
@@ -142,7 +156,7 @@ impl EventTime {
     }
 
     /// What is to be said at the end of an epoch, if it is news.
-    pub fn end_of_epoch(&mut self, now_ns: i64, outlook: Outlook, all_met: bool) -> Option<(Watermark, bool)> {
+    pub fn end_of_epoch(&mut self, outlook: Outlook, all_met: bool) -> Option<(Watermark, bool)> {
         let next = if self.ended {
             (Watermark::MAX, false)
         } else if outlook == Outlook::MoreToCome {
@@ -154,7 +168,8 @@ impl EventTime {
             (current.max(self.said.0), false)
         } else {
             let idle_after = self.plan.as_ref()?.idle_timeout_ns;
-            let active = self.partitions.values().filter(|p| now_ns.saturating_sub(p.last_row_ns) < idle_after);
+            let idle = |p: &Partition| self.rested_ns.saturating_sub(p.last_row_ns) >= idle_after;
+            let active = self.partitions.values().filter(|p| !idle(p));
             match active.map(|p| p.watermark).min() {
                 Some(watermark) => (watermark.max(self.said.0), false),
                 None if self.partitions.is_empty() && !all_met => self.said,
@@ -218,6 +233,7 @@ mod tests {
     use super::*;
     use arrow::array::TimestampNanosecondArray;
     use arrow::datatypes::{Field, Schema};
+    use thalweg_schemas::source;
 
     /// The event time after partitions `(number, latest time)` were read one after the other.
     fn after(read: &[(u32, i64)], outlook: Outlook) -> Option<(Watermark, bool)> {
@@ -231,7 +247,7 @@ mod tests {
             let facts = Facts { source: "s", partition: &name, start: 0, now_ns: 0 };
             event_time.judge(rows, *partition, &name, 0, facts, &mut Vec::new()).unwrap();
         }
-        event_time.end_of_epoch(10, outlook, false)
+        event_time.end_of_epoch(outlook, false)
     }
 
     #[test]
@@ -239,18 +255,47 @@ mod tests {
         assert_eq!(after(&[(0, 100), (1, 50)], Outlook::Open), Some((Watermark(45), false)));
     }
 
-    #[test]
-    fn a_partition_without_rows_holds_the_watermark_until_it_is_idle_and_no_partition_is_idle_at_once() {
+    fn standing(index: u32, caught_up: bool) -> Standing {
+        let partition = source::Partition { index, name: format!("topic/{index}").into() };
+        Standing { partition, caught_up }
+    }
+
+    /// The event time of a share of two partitions, the first of which has come to 100.
+    fn of_two() -> EventTime {
         let plan = WatermarkPlan { column: 0, lateness_ns: 5, idle_timeout_ns: 1_000, future_max_ns: 1_000_000 };
         let mut event_time = EventTime::new(Some(plan));
-        let partition = |index: u32| source::Partition { index, name: format!("topic/{index}").into() };
-        event_time.meet(&[partition(0), partition(1)], 0);
+        event_time.meet(&[standing(0, true), standing(1, true)], 0);
         event_time.partition(0, &"topic/0".into(), 0).watermark = Watermark(100);
-        assert_eq!(event_time.end_of_epoch(10, Outlook::Open, true), None);
+        event_time
+    }
+
+    #[test]
+    fn a_partition_without_rows_holds_the_watermark_until_it_is_idle_and_no_partition_is_idle_at_once() {
+        let mut event_time = of_two();
+        event_time.note_rest(10);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
         event_time.partition(0, &"topic/0".into(), 0).last_row_ns = 900;
-        assert_eq!(event_time.end_of_epoch(1_000, Outlook::Open, true), Some((Watermark(100), false)));
+        event_time.note_rest(1_000);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark(100), false)));
         event_time.meet(&[], 1_000);
-        assert_eq!(event_time.end_of_epoch(1_010, Outlook::Open, true), Some((Watermark(100), true)));
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark(100), true)));
+    }
+
+    #[test]
+    fn a_partition_that_waits_to_be_read_is_not_idle() {
+        let mut event_time = of_two();
+        // The reader always has more, of the first partition.
+        event_time.partition(0, &"topic/0".into(), 0).last_row_ns = 5_000;
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
+        // It rests, and knows that there is more of the second.
+        event_time.meet(&[standing(0, true), standing(1, false)], 5_000);
+        event_time.note_rest(5_500);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
+        event_time.meet(&[standing(0, true), standing(1, true)], 5_600);
+        event_time.note_rest(5_999);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
+        event_time.note_rest(6_000);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark::MIN, true)));
     }
 
     #[test]

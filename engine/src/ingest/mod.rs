@@ -134,7 +134,10 @@ impl Ingest {
                     Err(error)
                 }
             },
-            Polled::Pending => Ok(Intake::Pending),
+            Polled::Pending => {
+                self.event_time.note_rest(now_ns);
+                Ok(Intake::Pending)
+            }
             Polled::Ended => {
                 self.ended = true;
                 self.event_time.end();
@@ -154,8 +157,7 @@ impl Ingest {
         if let Some(partitions) = &partitions {
             self.event_time.meet(partitions, epoch_end_ns);
         }
-        let (watermark, idle) =
-            self.event_time.end_of_epoch(epoch_end_ns, self.reader.outlook(), partitions.is_some())?;
+        let (watermark, idle) = self.event_time.end_of_epoch(self.reader.outlook(), partitions.is_some())?;
         self.event_time.show(&self.ledger.sources[self.source], self.worker.index);
         Some(self.update((watermark, idle)))
     }
@@ -186,15 +188,18 @@ impl Ingest {
         self.event_time.note_said(Watermark(said.watermark_ns), said.idle);
     }
 
-    /// Takes in once more what an earlier run took in: the next chunk of `taken`, and the offset after it.
+    /// Takes in once more what an earlier run took in: the next chunk of `taken`, and the offset after it. Its epoch began
+    /// at `epoch_ns`; the clock says `now_ns`.
     pub fn replay(
         &mut self,
-        record: &EpochRecord,
-        taken: &Taken,
+        (record, taken): (&EpochRecord, &Taken),
         from: u64,
-        now_ns: i64,
+        (epoch_ns, now_ns): (i64, i64),
         budget: usize,
     ) -> Result<(Intake, u64)> {
+        if now_ns < self.pause_until_ns {
+            return Ok((Intake::Pending, from));
+        }
         let chunk = match (&taken.kept, self.held.take()) {
             (_, Some(chunk)) => chunk,
             (Some(kept), None) => record.kept_chunk(taken, kept)?,
@@ -210,7 +215,7 @@ impl Ingest {
             }
         };
         let end = chunk.end.max(from);
-        match self.accept(Polled::Ready(chunk), now_ns, None) {
+        match self.accept(Polled::Ready(chunk), epoch_ns, None) {
             Ok(intake) => Ok((intake, end)),
             Err(error) => Ok((self.pause(error, now_ns)?, from)),
         }
