@@ -22,7 +22,7 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Topics of Apache Kafka: read by offsets kept with the state, written in transactions.",
     source: Some(SourceSpec {
         options: options::SOURCE,
-        formats: &["json", "csv", "avro", "upsert", "debezium"],
+        formats: &["json", "csv", "avro", "protobuf", "upsert", "debezium"],
         columns: None,
         bounded: |options| options.get("mode") == Some("bounded"),
         open: source::open,

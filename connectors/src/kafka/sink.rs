@@ -90,6 +90,7 @@ pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
         schema: request.schema.clone(),
         registry: schema_registry::from_options(&request.options)?,
         subject: format!("{topic}-value"),
+        options: request.options.clone(),
     };
     // What cannot be encoded is found now, and not when the first row is written.
     format::encoder(&format, values.clone())?;

@@ -121,10 +121,10 @@ impl Column {
             Values::Int32(values) => values.push(to_integer(value)?),
             Values::Int64(values) => values.push(to_integer(value)?),
             Values::Timestamp { values, parser, .. } => values.push(to_timestamp(value, parser)?),
-            Values::Bytes { bytes, offsets, .. } => {
+            Values::Bytes { bytes, offsets, data_type } => {
                 match value {
                     Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
-                    other => push_json_text(bytes, other),
+                    other => push_as_text(bytes, data_type, other)?,
                 }
                 offsets.push(to_offset(bytes.len())?);
             }
@@ -308,15 +308,28 @@ impl Values {
                 let text = match value {
                     Value::Number(number) => number.text,
                     Value::Text(text) => text.trim_ascii(),
+                    Value::Float(float) => {
+                        values.push(float as f32);
+                        return Ok(());
+                    }
+                    Value::Integer(whole) => {
+                        values.push(whole as f32);
+                        return Ok(());
+                    }
                     _ => return Err(Fault::expected("a number", &value)),
                 };
                 let parsed: f32 = text.parse().map_err(|_| Fault::expected("a number", &value))?;
                 values.push(finite_or(parsed, parsed.is_finite(), value)?);
             }
             Values::Decimal128 { values, precision, scale } => {
+                let written;
                 let text = match value {
                     Value::Number(number) => number.text,
                     Value::Text(text) => text.trim_ascii(),
+                    Value::Integer(_) | Value::Float(_) => {
+                        written = value.to_string();
+                        &written
+                    }
                     _ => return Err(Fault::expected("a number", &value)),
                 };
                 if Number::whole(text).is_none() {
@@ -335,8 +348,17 @@ impl Values {
             }
             Values::Null => return Err(Fault::expected("null", &value)),
             Values::List { items, offsets, .. } => {
-                let json = nested(value).ok_or_else(|| Fault::expected("a list", &value))?;
                 let mut len = offsets.last().map_or(0, |end| *end as usize);
+                if let Value::Tree(tree) = value {
+                    let pushed = tree.items(&mut |item| {
+                        len += 1;
+                        items.push(item).map_err(|fault| fault.within("[]"))
+                    });
+                    pushed.ok_or_else(|| Fault::expected("a list", &value))??;
+                    offsets.push(to_offset(len)?);
+                    return Ok(());
+                }
+                let json = nested(value).ok_or_else(|| Fault::expected("a list", &value))?;
                 for item in sonic_rs::to_array_iter(json) {
                     let item = item.map_err(|_| Fault::expected("a list", &value))?;
                     push_json(items, &item).map_err(|fault| fault.within("[]"))?;
@@ -346,8 +368,18 @@ impl Values {
             }
             Values::Struct { columns, fields } => push_struct(columns, fields, value)?,
             Values::Map { keys, values, offsets, .. } => {
-                let json = nested(value).ok_or_else(|| Fault::expected("an object", &value))?;
                 let mut len = offsets.last().map_or(0, |end| *end as usize);
+                if let Value::Tree(tree) = value {
+                    let pushed = tree.entries(&mut |key, item| {
+                        len += 1;
+                        keys.push(key).map_err(|fault| fault.within("key"))?;
+                        values.push(item).map_err(|fault| fault.within(&key.to_string()))
+                    });
+                    pushed.ok_or_else(|| Fault::expected("an object", &value))??;
+                    offsets.push(to_offset(len)?);
+                    return Ok(());
+                }
+                let json = nested(value).ok_or_else(|| Fault::expected("an object", &value))?;
                 for entry in sonic_rs::to_object_iter(json) {
                     let (key, item) = entry.map_err(|_| Fault::expected("an object", &value))?;
                     keys.push(Value::Text(&key)).map_err(|fault| fault.within("key"))?;
@@ -369,6 +401,14 @@ impl Values {
 }
 
 fn push_struct(columns: &mut [Column], fields: &Fields, value: Value) -> Pushed {
+    if let Value::Tree(tree) = value {
+        for (column, field) in columns.iter_mut().zip(fields) {
+            let pushed = tree.field(field.name(), &mut |item| column.push(item));
+            let pushed = pushed.ok_or_else(|| Fault::expected("an object", &value))?;
+            pushed.map_err(|fault| fault.within(field.name()))?;
+        }
+        return Ok(());
+    }
     let json = nested(value).ok_or_else(|| Fault::expected("an object", &value))?;
     // The last of several values of one name counts, as at the top level.
     let mut found: Vec<Option<LazyValue>> = vec![None; columns.len()];
@@ -423,16 +463,30 @@ fn nested<'a>(value: Value<'a>) -> Option<&'a str> {
     }
 }
 
+/// Appends a value that is no text to a column of texts or bytes.
 #[cold]
-fn push_json_text(bytes: &mut Vec<u8>, value: Value) {
+fn push_as_text(bytes: &mut Vec<u8>, data_type: &DataType, value: Value) -> Pushed {
+    let written;
     let text = match value {
-        Value::Null => return,
-        Value::Bool(true) => "true",
-        Value::Bool(false) => "false",
+        Value::Null => return Ok(()),
         Value::Number(number) => number.text,
         Value::Text(text) | Value::Nested(text) => text,
+        Value::Bytes(raw) if matches!(data_type, DataType::Binary | DataType::LargeBinary) => {
+            bytes.extend_from_slice(raw);
+            return Ok(());
+        }
+        Value::Bytes(raw) => std::str::from_utf8(raw).map_err(|_| Fault::expected("text", &value))?,
+        Value::Tree(tree) => {
+            written = tree.to_json();
+            &written
+        }
+        Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Instant(..) => {
+            written = value.to_string();
+            &written
+        }
     };
     bytes.extend_from_slice(text.as_bytes());
+    Ok(())
 }
 
 #[inline]

@@ -12,6 +12,8 @@ pub(crate) fn to_float(value: Value) -> Result<f64, Box<Fault>> {
             Some(number) => number.to_f64(),
             None => return text.trim_ascii().parse().map_err(|_| Fault::expected("a number", &value)),
         },
+        Value::Float(float) => return Ok(float),
+        Value::Integer(whole) => return Ok(whole as f64),
         _ => return Err(Fault::expected("a number", &value)),
     };
     finite_or(parsed, parsed.is_finite(), value)
@@ -32,18 +34,26 @@ pub(crate) fn to_integer<T: Whole>(value: Value) -> Result<T, Box<Fault>> {
     let number = match value {
         Value::Number(number) => number,
         Value::Text(text) => Number::whole(text).ok_or_else(|| Fault::expected("a number", &value))?,
+        Value::Integer(whole) => return T::try_from(whole).map_err(|_| out_of_range::<T>(&whole.to_string())),
+        Value::Float(float) => return float_to_integer(float).ok_or_else(|| Fault::expected("a whole number", &value)),
         _ => return Err(Fault::expected("a number", &value)),
     };
     match number.to_integer() {
-        Some(whole) => T::try_from(whole).map_err(|_| out_of_range::<T>(number)),
+        Some(whole) => T::try_from(whole).map_err(|_| out_of_range::<T>(number.text)),
         None if number.is_fraction() => Err(Fault::expected("a whole number", &value)),
-        None => Err(out_of_range::<T>(number)),
+        None => Err(out_of_range::<T>(number.text)),
     }
 }
 
 #[cold]
-fn out_of_range<T: Whole>(number: Number) -> Box<Fault> {
-    Fault::because(format!("{} is out of range ({} to {})", clipped(number.text), T::MIN, T::MAX))
+fn out_of_range<T: Whole>(number: &str) -> Box<Fault> {
+    Fault::because(format!("{} is out of range ({} to {})", clipped(number), T::MIN, T::MAX))
+}
+
+/// The whole number that a floating-point number is, if it is one.
+fn float_to_integer<T: Whole>(float: f64) -> Option<T> {
+    // Beyond 2^127 the cast would saturate, and no column is as wide.
+    (float.fract() == 0.0 && float.abs() < 1e30).then(|| T::try_from(float as i128).ok())?
 }
 
 /// The whole numbers that a column can hold.
@@ -68,6 +78,9 @@ pub(crate) fn to_timestamp(value: Value, parser: &mut TimestampParser) -> Result
     let parsed = match value {
         Value::Text(text) => parser.text(text).or_else(|| parser.number(epoch_digits(text)?)),
         Value::Number(number) => parser.number(number),
+        Value::Instant(seconds, nanos) => parser.instant(seconds, nanos),
+        // Of unit and magnitude as text would have them.
+        Value::Integer(whole) => Number::whole(&whole.to_string()).and_then(|number| parser.number(number)),
         _ => None,
     };
     parsed.ok_or_else(|| Fault::expected("a timestamp such as 2026-01-31T13:45:00Z", &value))
@@ -85,6 +98,8 @@ pub(crate) fn to_date(value: Value, parser: &mut TimestampParser) -> Result<i32,
             Date32Type::parse(text.trim_ascii()).or_else(|| i32::try_from(parser.text(text)?.div_euclid(86_400)).ok())
         }
         Value::Number(number) => number.to_integer().and_then(|days| i32::try_from(days).ok()),
+        Value::Integer(days) => i32::try_from(days).ok(),
+        Value::Instant(seconds, _) => i32::try_from(seconds.div_euclid(86_400)).ok(),
         _ => None,
     };
     parsed.ok_or_else(|| Fault::expected("a date such as 2026-01-31", &value))

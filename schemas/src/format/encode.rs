@@ -1,6 +1,7 @@
 //! From rows to records, for sinks whose systems take messages: one row, one record.
 
 use super::avro::AvroEncoder;
+use super::protobuf::ProtobufEncoder;
 use super::{SchemaRegistry, by_name};
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
@@ -64,16 +65,19 @@ pub struct EncodeRequest {
     pub registry: Option<Arc<dyn SchemaRegistry>>,
     /// Under which name: `TOPIC-value` by Confluent's custom.
     pub subject: String,
+    /// The sink's options, among them those of the format.
+    pub options: crate::options::Options,
 }
 
 /// The formats that rows can be encoded in, the first being the default.
-pub const ENCODINGS: &[&str] = &["json", "avro"];
+pub const ENCODINGS: &[&str] = &["json", "avro", "protobuf"];
 
 /// The encoder of `format`.
 pub fn encoder(format: &str, request: EncodeRequest) -> Result<Box<dyn Encoder>> {
     match by_name(format).map(|format| format.name) {
         Some("json") => Ok(Box::new(JsonEncoder)),
         Some("avro") => Ok(Box::new(AvroEncoder::new(request)?)),
+        Some("protobuf") => Ok(Box::new(ProtobufEncoder::new(request)?)),
         _ => Err(Error::user(format!("rows cannot be written as format '{format}'"))
             .with_hint(format!("Formats: {}.", ENCODINGS.join(", ")))),
     }
@@ -146,7 +150,12 @@ mod tests {
     }
 
     fn encoded(format: &str, registry: Option<Arc<dyn SchemaRegistry>>) -> Records {
-        let request = EncodeRequest { schema: rows().schema(), registry, subject: "results-value".into() };
+        let request = EncodeRequest {
+            schema: rows().schema(),
+            registry,
+            subject: "results-value".into(),
+            options: Default::default(),
+        };
         let mut out = Records::default();
         encoder(format, request).unwrap().encode(&rows(), &mut out).unwrap();
         out
@@ -179,7 +188,12 @@ mod tests {
 
     #[test]
     fn formats_that_nothing_is_written_in_are_refused_by_name() {
-        let request = EncodeRequest { schema: rows().schema(), registry: None, subject: String::new() };
+        let request = EncodeRequest {
+            schema: rows().schema(),
+            registry: None,
+            subject: String::new(),
+            options: Default::default(),
+        };
         let error = |format| encoder(format, request.clone()).err().unwrap().message;
         assert_eq!(error("parquet"), "rows cannot be written as format 'parquet'");
         assert!(error("avro").contains("schema_registry"), "{}", error("avro"));

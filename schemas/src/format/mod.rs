@@ -7,6 +7,7 @@ pub mod csv;
 mod encode;
 mod fit;
 pub mod json;
+pub mod protobuf;
 mod registry;
 mod rows;
 mod value;
@@ -140,7 +141,8 @@ pub enum Framing {
 }
 
 /// All formats.
-pub const ALL: &[FormatSpec] = &[json::SPEC, csv::SPEC, json::UPSERT, json::DEBEZIUM, avro::SPEC, PARQUET, ARROW];
+pub const ALL: &[FormatSpec] =
+    &[json::SPEC, csv::SPEC, json::UPSERT, json::DEBEZIUM, avro::SPEC, protobuf::SPEC, PARQUET, ARROW];
 
 const PARQUET: FormatSpec = FormatSpec {
     name: "parquet",

@@ -147,6 +147,11 @@ impl Rows {
         self.bad.push(BadRecord { offset, raw: raw[..raw.len().min(RAW_BYTES_MAX)].to_vec(), reason });
     }
 
+    /// Whether field `index` of the record has its value.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.slots[index].filled_by == self.record
+    }
+
     /// How many rows and bad records there are since the last [`finish`](Rows::finish).
     pub(crate) fn seen(&self) -> usize {
         self.rows + self.bad.len()

@@ -11,6 +11,7 @@
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
 use arrow::datatypes::{Date32Type, TimeUnit};
+use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use std::fmt;
 
 /// A value of a record, not yet of a type.
@@ -22,6 +23,33 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     /// An object or a list, as JSON text that was found valid.
     Nested(&'a str),
+    /// A whole number, of a format that has such.
+    Integer(i128),
+    Float(f64),
+    Bytes(&'a [u8]),
+    /// A point in time: seconds since 1970, and nanoseconds from there on.
+    Instant(i64, i32),
+    /// An object or a list that is no text.
+    Tree(&'a dyn Tree),
+}
+
+/// An object, a list or a map, of a format that is no text.
+pub(crate) trait Tree: fmt::Debug {
+    /// Has each item of a list taken; `None` if it is none.
+    fn items(&self, take: &mut dyn FnMut(Value) -> Result<(), Box<Fault>>) -> Option<Result<(), Box<Fault>>>;
+
+    /// Has each key of a map or an object taken with its value; `None` if it is neither.
+    fn entries(&self, take: &mut dyn FnMut(Value, Value) -> Result<(), Box<Fault>>) -> Option<Result<(), Box<Fault>>>;
+
+    /// Has the value of an object's field taken, NULL if there is none; `None` if it is no object.
+    fn field(
+        &self,
+        name: &str,
+        take: &mut dyn FnMut(Value) -> Result<(), Box<Fault>>,
+    ) -> Option<Result<(), Box<Fault>>>;
+
+    /// It as JSON.
+    fn to_json(&self) -> String;
 }
 
 /// What is wrong with a value: where it was to go, and why it does not fit there.
@@ -71,8 +99,20 @@ impl fmt::Display for Value<'_> {
             Value::Number(number) => f.write_str(&clipped(number.text)),
             Value::Text(text) => write!(f, "\"{}\"", clipped(text)),
             Value::Nested(json) => f.write_str(&clipped(json)),
+            Value::Integer(value) => write!(f, "{value}"),
+            Value::Float(value) => write!(f, "{value}"),
+            Value::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Value::Instant(seconds, nanos) => f.write_str(&instant(*seconds, *nanos)),
+            Value::Tree(tree) => f.write_str(&clipped(&tree.to_json())),
         }
     }
+}
+
+/// A point in time as text, in UTC.
+pub(crate) fn instant(seconds: i64, nanos: i32) -> String {
+    let at = seconds.checked_mul(1_000_000_000).and_then(|at| at.checked_add(nanos.into()));
+    let at = at.and_then(timestamp_ns_to_datetime);
+    at.map_or_else(|| format!("{seconds} s and {nanos} ns"), |at| format!("{}Z", at.format("%Y-%m-%dT%H:%M:%S%.f")))
 }
 
 const QUOTED_CHARS_MAX: usize = 80;
@@ -263,6 +303,12 @@ impl TimestampParser {
         };
         let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
         in_unit(seconds, nanos.rem_euclid(1_000_000_000) as i64, self.unit)
+    }
+
+    /// A point in time in the column's unit.
+    #[inline]
+    pub(crate) fn instant(&self, seconds: i64, nanos: i32) -> Option<i64> {
+        (0..1_000_000_000).contains(&nanos).then(|| in_unit(seconds, i64::from(nanos), self.unit))?
     }
 
     /// `YYYY-MM-DDTHH:MM:SS[.frac][Z|+hh:mm]`: seconds and nanoseconds.

@@ -23,7 +23,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("datafusion-*", &["thalweg-operators", "thalweg"]),
     ("timely", &["thalweg-operators", "thalweg-engine"]),
     ("differential-dataflow", &["thalweg-operators"]),
-    ("rdkafka", &["thalweg-connectors"]),
+    ("rdkafka", &["thalweg-connectors", "thalweg-bench"]),
     ("tokio", &["thalweg-connectors", "thalweg", "thalweg-bench"]),
     ("pgwire", &["thalweg"]),
     ("axum", &["thalweg-connectors", "thalweg"]),
