@@ -1,60 +1,14 @@
 //! Kafka in, Kafka out, against a real one: as `docs/kafka.md` tells it.
 
-use crate::binary::{run, serve, stderr};
+use crate::binary::{SERVE, run, serve, serve_as, stderr, thalweg};
+use crate::broker::Broker;
 use crate::http::{rows, wait_for};
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-/// A broker, stopped when dropped, and when this process dies too: its script waits for the end of its input.
-struct Broker {
-    script: Child,
-    address: String,
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dev/kafka")
-}
-
-impl Broker {
-    /// `None`, said in the test's output, where Kafka cannot be had.
-    fn start() -> Option<Broker> {
-        let mut script =
-            Command::new(script()).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(script.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let said: BTreeMap<String, String> = lines
-            .filter_map(|line| line.split_once(' ').map(|(a, b)| (a.to_string(), b.to_string())))
-            .take(4)
-            .collect();
-        let Some(address) = said.get("address").cloned() else {
-            println!("skipped: no Kafka here");
-            drop(script.wait());
-            return None;
-        };
-        Some(Broker { script, address })
-    }
-
-    /// Runs one of Kafka's own tools.
-    fn tool(&self, arguments: &[&str], input: &str) {
-        let mut command = Command::new(script());
-        command.arg("tool").args(arguments).args(["--bootstrap-server", &self.address]);
-        let mut tool = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        tool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        assert!(tool.wait().unwrap().success(), "{arguments:?}");
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        drop(self.script.stdin.take());
-        let _ended = self.script.wait();
-    }
-}
+use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn messages_become_views_and_views_become_messages() {
-    let Some(broker) = Broker::start() else { return };
+    let Some(broker) = Broker::shared() else { return };
     broker.tool(&["topics", "--create", "--topic", "telemetry", "--partitions", "3"], "");
     broker.tool(&["topics", "--create", "--topic", "slowest", "--partitions", "1"], "");
     let mut messages = String::new();
@@ -121,6 +75,86 @@ fn messages_become_views_and_views_become_messages() {
     assert!(output.status.success(), "{}", stderr(&output));
     let shown = std::fs::read_to_string(folder.path().join("shown.ndjson")).unwrap();
     assert_eq!(shown.lines().last(), Some("{\"_diff\":1,\"n\":9,\"hosts\":3,\"m\":29}"), "{shown}");
+}
+
+/// Copies messages; `THALWEG_DATA` is left to the command.
+const COPY: &str = "
+CREATE SOURCE numbers (n BIGINT NOT NULL) WITH (connector = 'kafka', brokers = '{brokers}', topic = 'takeover-in');
+CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n FROM numbers;
+CREATE SINK copied FROM numbers WITH (connector = 'kafka', brokers = '{brokers}', topic = 'takeover-out');
+";
+
+#[test]
+fn of_two_processes_the_later_one_writes_and_the_earlier_one_says_so() {
+    let Some(broker) = Broker::shared() else { return };
+    broker.create(&[("takeover-in", 2), ("takeover-out", 1)]);
+    let numbers = |range: std::ops::Range<u32>| range.map(|n| format!("{{\"n\":{n}}}"));
+    broker.write("takeover-in", numbers(0..100));
+    let folder = tempfile::tempdir().unwrap();
+    let start = |data: &str| {
+        let mut command = thalweg(folder.path(), &SERVE);
+        command.args(["--data", data, "--checkpoint-interval", "200ms"]);
+        serve_as(folder.path(), &COPY.replace("{brokers}", &broker.address), command)
+    };
+    let zombie = start("first");
+    wait_for(&zombie, "SELECT rows FROM thalweg.sinks", "100\n");
+    wait_for(&zombie, "SELECT written > 0 FROM thalweg.checkpoints", "true\n");
+    // It stands still, and somebody takes it for dead and starts another one from what it left.
+    zombie.signal("-STOP");
+    let copied = Command::new("cp").args(["-r", "first", "second"]).current_dir(folder.path()).status().unwrap();
+    assert!(copied.success());
+    let later = start("second");
+    broker.write("takeover-in", numbers(100..200));
+    wait_for(&later, "SELECT n FROM total", "200\n");
+    wait_for(&later, "SELECT rows FROM thalweg.sinks", "200\n");
+    zombie.signal("-CONT");
+    let (code, log) = zombie.finish();
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("another instance writes as \"thalweg-"), "{log}");
+    broker.write("takeover-in", numbers(200..300));
+    wait_for(&later, "SELECT rows FROM thalweg.sinks", "300\n");
+    assert_eq!(later.terminate(), Some(0));
+    let mut found: Vec<String> = broker.committed("takeover-out").into_iter().map(|(_, value)| value).collect();
+    let mut expected: Vec<String> = numbers(0..300).collect();
+    (found.sort(), expected.sort());
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn protobuf_goes_out_and_comes_in_and_upserts_and_tombstones_make_a_table() {
+    let Some(broker) = Broker::shared() else { return };
+    broker.create(&[("stock", 2), ("protobuf", 1)]);
+    let producer = ["console-producer", "--topic", "stock", "--reader-property", "parse.key=true"];
+    let input = "\"tea\"\t{\"n\":1}\n\"cake\"\t{\"n\":2}\n\"tea\"\t{\"n\":3}\n\"cake\"\tNULL\n\"milk\"\t{\"n\":4}\n";
+    broker.tool(&[&producer[..], &["--reader-property", "null.marker=NULL"]].concat(), input);
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(
+        folder.path(),
+        &r#"
+        CREATE SOURCE readings (id BIGINT NOT NULL, at TIMESTAMP, name TEXT)
+            WITH (connector = 'file', path = 'readings.ndjson', format = 'json', mode = 'tail');
+        CREATE SINK written FROM readings WITH (connector = 'kafka', brokers = '{brokers}', topic = 'protobuf',
+            format = 'protobuf', schema = '{schema}');
+        CREATE SOURCE read (id BIGINT NOT NULL, at TIMESTAMP, name TEXT, _offset BIGINT)
+            WITH (connector = 'kafka', brokers = '{brokers}', topic = 'protobuf', format = 'protobuf', schema = '{schema}');
+        CREATE MATERIALIZED VIEW back AS SELECT id, at, name, _offset >= 0 AS placed FROM read;
+        CREATE SOURCE stock (item TEXT, n BIGINT, PRIMARY KEY (item))
+            WITH (connector = 'kafka', brokers = '{brokers}', topic = 'stock', format = 'upsert');
+        CREATE MATERIALIZED VIEW in_stock AS SELECT count(*) AS items, sum(n) AS n FROM stock;
+        "#
+        .replace("{brokers}", &broker.address)
+        .replace(
+            "{schema}",
+            "syntax = \"proto3\"; import \"google/protobuf/timestamp.proto\"; message Reading \
+             { sint64 id = 3; google.protobuf.Timestamp at = 5; optional string name = 9; }",
+        ),
+    );
+    let readings = "{\"id\":-7,\"at\":\"2026-01-31T12:00:00.25Z\",\"name\":\"a\"}\n{\"id\":8,\"at\":null}\n";
+    std::fs::write(folder.path().join("readings.ndjson"), readings).unwrap();
+    wait_for(&serving, "SELECT count(*) FROM back", "2\n");
+    let back = rows(&serving, "SELECT id, at, name, placed FROM back ORDER BY id");
+    assert_eq!(back, "-7,2026-01-31T12:00:00.250,a,true\n8,,,true\n");
+    wait_for(&serving, "SELECT items, n FROM in_stock", "2,7\n");
 }
 
 #[test]

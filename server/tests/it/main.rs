@@ -5,6 +5,7 @@
 mod all_time;
 mod bad_input;
 mod binary;
+mod broker;
 mod cli;
 mod equivalence;
 mod faults;

@@ -236,3 +236,30 @@ fn a_full_disk_under_parquet() {
         assert!(squeezed(&shown).contains(&squeezed(&expected)), "{shown}");
     });
 }
+
+#[test]
+fn a_full_disk_under_the_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount_point = folder.path().join("disk");
+    fs::create_dir(&mount_point).unwrap();
+    let Some(disk) = SmallDisk::mount(&mount_point) else { return };
+    let filler = disk.fill(16 << 10);
+    let mut command = thalweg(folder.path(), &SERVE);
+    command.arg("--data").arg(disk.folder.join("state")).args(["--checkpoint-interval", "200ms"]);
+    let serving = serve_as(
+        folder.path(),
+        "CREATE SOURCE g WITH (connector = 'generator', kind = 'telemetry', rate = '20000', rows = '60000', seed = '7');
+         CREATE MATERIALIZED VIEW counted AS SELECT host, service, count(*) AS n FROM g GROUP BY host, service;
+         CREATE SINK kept FROM g WITH (connector = 'file', path = 'kept.csv', format = 'csv');",
+        command,
+    );
+    wait_for(&serving, "SELECT failed > 0 FROM thalweg.checkpoints", "true\n");
+    fs::remove_file(filler).unwrap();
+    let (code, log) = serving.finish();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("No space left on device"), "{log}");
+    assert!(log.contains("done: 60,000 rows in"), "{log}");
+    let kept = fs::read_to_string(folder.path().join("kept.csv")).unwrap();
+    assert_eq!(kept.lines().skip(1).collect::<std::collections::BTreeSet<_>>().len(), 60_000);
+    assert_eq!(kept.lines().count(), 60_001);
+}

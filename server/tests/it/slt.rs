@@ -1,11 +1,11 @@
 //! SQL by files: `sql/NAME.sql` is a pipeline over `sql/data`, `sql/NAME.slt` what it must answer, whatever the number
-//! of workers. `UPDATE=1` writes the answers.
+//! of workers, and whether or not it was stopped in between. `UPDATE=1` writes the answers.
 
 use crate::in_process::{self, Ended};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use sqllogictest::{DBOutput, DefaultColumnType, default_column_validator, default_normalizer, default_validator};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 struct Database(Ended);
 
@@ -41,27 +41,50 @@ impl sqllogictest::DB for Database {
     }
 }
 
-#[test]
-fn files_hold_with_any_number_of_workers() {
+/// Each file with its pipeline.
+fn cases() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sql");
     let mut cases: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
     assert!(!cases.is_empty());
-    for case in cases {
-        let pipeline = std::fs::read_to_string(case.with_extension("sql")).unwrap();
+    cases.sort();
+    let pipeline = |case: &PathBuf| std::fs::read_to_string(case.with_extension("sql")).unwrap();
+    cases.iter().map(|case| (case.clone(), pipeline(case))).collect()
+}
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sql/data")
+}
+
+/// Asks what the file asks of runs that `run` makes.
+fn holds(case: &Path, how: &str, labels: &[&str], run: impl Fn() -> Ended) {
+    let mut runner = sqllogictest::Runner::new(|| {
+        let ended = run();
+        async { Ok(Database(ended)) }
+    });
+    labels.iter().for_each(|label| runner.add_label(label));
+    if std::env::var_os("UPDATE").is_some() {
+        let (same, plain, columns) = (default_validator, default_normalizer, default_column_validator);
+        futures::executor::block_on(runner.update_test_file(case, " ", same, plain, columns)).unwrap();
+    }
+    if let Err(error) = runner.run_file(case) {
+        panic!("{} {how}:\n{}", case.display(), error.display(false));
+    }
+}
+
+#[test]
+fn files_hold_with_any_number_of_workers() {
+    for (case, pipeline) in cases() {
         for workers in [1, 2, 4] {
-            let data = folder.join("data");
-            let mut runner = sqllogictest::Runner::new(|| {
-                let ended = in_process::run(&pipeline, &data, workers);
-                async { Ok(Database(ended)) }
-            });
-            if std::env::var_os("UPDATE").is_some() {
-                let (same, plain, columns) = (default_validator, default_normalizer, default_column_validator);
-                futures::executor::block_on(runner.update_test_file(&case, " ", same, plain, columns)).unwrap();
-            }
-            if let Err(error) = runner.run_file(&case) {
-                panic!("{} with {workers} workers:\n{}", case.display(), error.display(false));
-            }
+            holds(&case, &format!("with {workers} workers"), &[], || in_process::run(&pipeline, &data(), workers));
         }
+    }
+}
+
+#[test]
+fn files_hold_when_two_workers_are_stopped_and_three_go_on() {
+    for (case, pipeline) in cases() {
+        let run = || in_process::run_in_two_lives(&pipeline, &data(), [2, 3]);
+        holds(&case, "stopped with 2 workers, restored with 3", &["restored"], run);
     }
 }

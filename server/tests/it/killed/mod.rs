@@ -1,6 +1,12 @@
 //! The real process, killed with SIGKILL again and again while it works: what it wrote in the end is there once.
 
+mod kafka;
+mod load;
+mod receiver;
+
 use super::binary::thalweg;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -81,4 +87,16 @@ fn a_process_killed_up_to_ten_times_leaves_every_row_once() {
     });
     let found = super::equivalence::lines(&found);
     assert_eq!(found, ["200000 | 200000 | 200000"], "rows, distinct rows, rows counted in windows after {kills} kills");
+}
+
+/// The column `id` of all files that `folder` shows.
+fn ids_in_parquet(folder: &Path) -> Vec<u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let batches = runtime.block_on(async {
+        let options = ParquetReadOptions::default();
+        let read = SessionContext::new().read_parquet(folder.to_str().unwrap(), options).await.unwrap();
+        read.select_columns(&["id"]).unwrap().collect().await.unwrap()
+    });
+    let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter());
+    ids.map(|id| *id as u64).collect()
 }
