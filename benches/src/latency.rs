@@ -46,7 +46,7 @@ pub fn measure(binary: &Path, rate: u64, seconds: u64, workers: usize) -> Outcom
         let schedule = Schedule::from_now(EVERY);
         let writer = std::thread::spawn(move || {
             for (turn, text) in texts.iter().enumerate() {
-                wait_until(&schedule, turn as u64);
+                schedule.wait_for(turn as u64);
                 file.write_all(text.as_bytes())?;
             }
             Ok::<(), std::io::Error>(())
@@ -69,17 +69,4 @@ pub fn measure(binary: &Path, rate: u64, seconds: u64, workers: usize) -> Outcom
         println!("{rate} rows/s for {seconds} s, {workers} workers: handed in to visible: {}", delays.line());
         Ok(())
     })
-}
-
-/// Waits until it is the turn of `n`; returns at once when that has passed.
-#[expect(clippy::disallowed_methods, reason = "a load keeps real time")]
-fn wait_until(schedule: &Schedule, n: u64) {
-    loop {
-        let left = schedule.turn(n).saturating_duration_since(std::time::Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        // Nobody wakes this thread; it may wake by itself too early.
-        std::thread::park_timeout(left);
-    }
 }

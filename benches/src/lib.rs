@@ -1,6 +1,7 @@
 //! Workloads that figures are measured on, made by seed, the same on every machine; and what is measured from outside.
 
 pub mod first_row;
+pub mod kafka;
 pub mod latency;
 pub mod point_queries;
 pub mod schedule;

@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg_bench::serving::{Outcome, binary};
-use thalweg_bench::{first_row, latency, point_queries, w1};
+use thalweg_bench::{first_row, kafka, latency, point_queries, w1};
 use thalweg_schemas::format::{DecodeRequest, by_name};
 
 #[derive(Parser)]
@@ -70,6 +70,27 @@ enum Command {
         #[arg(long)]
         thalweg: Option<PathBuf>,
     },
+    /// Kafka in and out against a real broker, which `deploy/dev/kafka` fetches and starts: prints a table.
+    Kafka {
+        /// How many messages the topics hold that are read whole.
+        #[arg(long, default_value_t = 5_000_000)]
+        messages: u64,
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Messages a second from topic to topic.
+        #[arg(long, default_value_t = 50_000)]
+        rate: u64,
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// What starts the broker.
+        #[arg(long, default_value = "deploy/dev/kafka")]
+        broker: PathBuf,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
     /// From the start of the process to the first row in a view.
     FirstRow {
         #[arg(long, default_value_t = 5)]
@@ -105,6 +126,9 @@ fn main() -> Outcome {
         }
         Command::PointQueries { file, rate, rounds, workers, thalweg } => {
             point_queries::measure(&binary(thalweg)?, &file, rate, rounds, workers)
+        }
+        Command::Kafka { messages, rounds, rate, seconds, workers, broker, thalweg } => {
+            kafka::measure(&binary(thalweg)?, &broker, kafka::Plan { messages, rounds, rate, seconds, workers })
         }
         Command::FirstRow { rounds, thalweg } => first_row::measure(&binary(thalweg)?, rounds),
     }

@@ -25,6 +25,19 @@ impl Schedule {
         self.start + Duration::from_nanos(self.every.as_nanos() as u64 * n)
     }
 
+    /// Waits until it is the turn of `n`; returns at once when that has passed.
+    #[expect(clippy::disallowed_methods, reason = "a load keeps real time")]
+    pub fn wait_for(&self, n: u64) {
+        loop {
+            let left = self.turn(n).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            // Nobody wakes this thread; it may wake by itself too early.
+            std::thread::park_timeout(left);
+        }
+    }
+
     /// How long ago the turn of `n` was.
     pub fn since(&self, n: u64) -> Duration {
         self.turn(n).elapsed()

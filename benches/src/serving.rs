@@ -27,10 +27,15 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts `thalweg run` on `pipeline` in `folder` and waits until it says its address.
+    /// Starts `thalweg run` on `pipeline` in `folder`, with epochs of 50 ms, and waits until it says its address.
     pub fn start(binary: &Path, folder: &Path, pipeline: &str, workers: usize) -> Outcome<Serving> {
+        Serving::start_with(binary, folder, pipeline, workers, "50ms")
+    }
+
+    /// As [`start`](Self::start), with epochs of another length.
+    pub fn start_with(binary: &Path, folder: &Path, pipeline: &str, workers: usize, epoch: &str) -> Outcome<Serving> {
         std::fs::write(folder.join("pipeline.sql"), pipeline)?;
-        let arguments = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "off", "--epoch", "50ms", "--workers"];
+        let arguments = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "off", "--epoch", epoch, "--workers"];
         let mut command = Command::new(binary);
         command.current_dir(folder).args(arguments).arg(workers.to_string());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;

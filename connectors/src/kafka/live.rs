@@ -34,7 +34,7 @@ pub(super) struct Live {
 /// After so long without a question nobody knows what has come meanwhile.
 const UNSEEN: Duration = Duration::from_secs(1);
 /// So long later what came would be here.
-const UNSURE: Duration = Duration::from_secs(5);
+const UNSURE: Duration = Duration::from_secs(2);
 
 fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "brokers answer in real time")]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::{Error, ErrorKind};
-use thalweg_schemas::source::{Fault, Payload, Polled, Reader, Source, SourceRequest, Span};
+use thalweg_schemas::source::{Fault, Outlook, Payload, Polled, Reader, Source, SourceRequest, Span};
 use thalweg_schemas::table::Metadata;
 
 type Mock = MockCluster<'static, DefaultProducerContext>;

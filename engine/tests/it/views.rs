@@ -95,13 +95,11 @@ fn an_earlier_epoch_can_be_read_and_gone_on_from_while_its_changes_are_kept() {
     for (begin, expected) in begins {
         let subscription = engine.subscribe("v", begin).unwrap();
         let mut heard: Vec<(u64, i64)> = Vec::new();
-        loop {
-            match subscription.next(Duration::from_secs(60)).expect("events come in time").unwrap() {
-                Event::Changes(epoch, batch) => match heard.last_mut() {
-                    Some((last, total)) if *last == epoch.0 => *total += sum(&[batch.rows], 2),
-                    _ => heard.push((epoch.0, sum(&[batch.rows], 2))),
-                },
-                Event::Progress(_) | Event::Ended => break,
+        let next = || subscription.next(Duration::from_secs(60)).expect("events come in time").unwrap();
+        while let Event::Changes(epoch, batch) = next() {
+            match heard.last_mut() {
+                Some((last, total)) if *last == epoch.0 => *total += sum(&[batch.rows], 2),
+                _ => heard.push((epoch.0, sum(&[batch.rows], 2))),
             }
         }
         assert_eq!(heard.iter().map(|(_, total)| *total).collect::<Vec<_>>(), expected, "{begin:?}");

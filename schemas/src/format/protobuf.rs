@@ -25,6 +25,7 @@ use crate::options::{OptionKind, OptionSpec};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use reading::Layout;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// The format's description.
@@ -136,29 +137,27 @@ impl ProtobufDecoder {
         if let Some(layout) = &mut self.given {
             return Ok(layout.read(record, offset, &mut self.rows));
         }
-        if !self.known.contains_key(&number) {
-            let schema = match registry.schema(number) {
-                Ok(schema) => schema,
+        let known = match self.known.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => match registry.schema(number) {
+                Ok(schema) => unknown.insert(written(number, &schema)),
                 Err(error) if error.kind == ErrorKind::Data => return Ok(Err(error.message)),
                 Err(error) => return Err(error),
-            };
-            self.known.insert(number, written(number, &schema));
-        }
-        let Some(Ok(written)) = self.known.get_mut(&number) else {
-            let reason = self.known.get(&number).and_then(|known| known.as_ref().err().cloned());
-            return Ok(Err(reason.unwrap_or_default()));
+            },
         };
-        if !written.layouts.contains_key(&place) {
-            let layout = schema::at(&written.pool, &place)
+        let written = match known {
+            Ok(written) => written,
+            Err(reason) => return Ok(Err(reason.clone())),
+        };
+        let layout = written.layouts.entry(place).or_insert_with_key(|place| {
+            schema::at(&written.pool, place)
                 .ok_or_else(|| format!("schema {number} has no type at place {place:?}"))
                 .and_then(|descriptor| only(descriptor, self.message.as_deref()))
-                .map(|descriptor| Layout::new(&descriptor, &self.request.fields));
-            written.layouts.insert(place.clone(), layout);
-        }
-        match written.layouts.get_mut(&place) {
-            Some(Ok(layout)) => Ok(layout.read(record, offset, &mut self.rows)),
-            Some(Err(reason)) => Ok(Err(reason.clone())),
-            None => Err(Error::bug("a layout was lost")),
+                .map(|descriptor| Layout::new(&descriptor, &self.request.fields))
+        });
+        match layout {
+            Ok(layout) => Ok(layout.read(record, offset, &mut self.rows)),
+            Err(reason) => Ok(Err(reason.clone())),
         }
     }
 }

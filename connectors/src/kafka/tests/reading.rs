@@ -106,3 +106,33 @@ fn reading_goes_on_where_it_stopped() {
     assert_eq!(second.partitions["orders/1"][0].offset, 30);
     assert_eq!(second.values("orders/1"), ["later"]);
 }
+
+#[test]
+fn a_share_says_which_partitions_it_has_and_which_are_read_to_their_end() {
+    let mock = mock(3);
+    let brokers = mock.bootstrap_servers();
+    write(&brokers, "orders", &[(0, None, Some("a")), (2, None, Some("b"))]);
+    let source = open(&brokers, &[]).unwrap();
+    let mut readers = readers(&source, 4);
+    assert_eq!((readers[0].partitions(), readers[0].outlook()), (None, Outlook::MoreToCome));
+    let mut all = Read::default();
+    poll_until(&mut readers, &mut all, |read| read.len() == 2);
+    let standings = |readers: &[Box<dyn Reader>]| -> Vec<(String, bool)> {
+        let each = readers.iter().flat_map(|reader| reader.partitions().unwrap_or_default());
+        each.map(|standing| (standing.partition.name.to_string(), standing.caught_up)).collect()
+    };
+    let names = ["orders/0", "orders/1", "orders/2"];
+    let expected = |caught_up: bool| names.map(|name| (name.to_string(), caught_up)).to_vec();
+    // The fourth reader has none, and says so.
+    let found = (0..10_000).any(|_| {
+        readers.iter_mut().for_each(|reader| all.take(0, reader.poll(4_096)));
+        moment();
+        standings(&readers) == expected(true)
+    });
+    assert!(found, "{:?}", standings(&readers));
+    assert_eq!((readers[3].partitions(), readers[3].outlook()), (Some(vec![]), Outlook::Open));
+    // Nobody knows while the brokers are away.
+    mock.broker_down(1).unwrap();
+    poll_until(&mut readers, &mut all, |read| !read.errors.is_empty());
+    assert_eq!(standings(&readers), expected(false));
+}

@@ -11,7 +11,7 @@ use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 use thalweg_schemas::sink::{Sink, SinkRequest, Writer};
-use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Reader, Source, SourceRequest, Span};
+use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Reader, Source, SourceRequest, Span, Standing};
 
 /// What outlives the process.
 #[derive(Default)]
@@ -167,9 +167,13 @@ impl Reader for WorldReader {
         Ok(self.chunk(partition_index(&span.partition), span.start, end))
     }
 
-    fn partitions(&self) -> Option<Vec<Partition>> {
-        let partition = |&(p, _): &(usize, u64)| Partition { index: p as u32, name: partition_name(p) };
-        Some(self.positions.iter().map(partition).collect())
+    fn partitions(&self) -> Option<Vec<Standing>> {
+        let partition = |p| Partition { index: p as u32, name: partition_name(p) };
+        let standing = |&(p, start): &(usize, u64)| Standing {
+            partition: partition(p),
+            caught_up: start as usize == self.world.partitions[p].num_rows(),
+        };
+        Some(self.positions.iter().map(standing).collect())
     }
 }
 
