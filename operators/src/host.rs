@@ -22,9 +22,9 @@ use timely::dataflow::{Scope, Stream, StreamVec};
 use timely::progress::frontier::MutableAntichain;
 
 /// What a hosted operator listens to.
-pub struct Inputs<'scope> {
-    /// Its rows.
-    pub rows: Stream<'scope, u64, Rows>,
+pub struct Inputs<'scope, P> {
+    /// Its rows: one input, or two, and how each comes to the workers.
+    pub rows: Vec<(Stream<'scope, u64, Rows>, P)>,
     /// The watermarks of all sources.
     pub watermarks: StreamVec<'scope, u64, WatermarkUpdate>,
     /// What it makes of them.
@@ -36,8 +36,7 @@ pub fn host<'scope, P, O>(
     scope: Scope<'scope, u64>,
     (view, name): (&str, &str),
     operator: O,
-    inputs: Inputs<'scope>,
-    pact: P,
+    inputs: Inputs<'scope, P>,
     ports: usize,
     observer: Rc<dyn Observer>,
 ) -> Vec<Stream<'scope, u64, Rows>>
@@ -46,7 +45,7 @@ where
     O: Operator,
 {
     let mut builder = OperatorBuilder::new(name.to_string(), scope);
-    let mut rows_in = builder.new_input(inputs.rows, pact);
+    let mut rows_in: Vec<_> = inputs.rows.into_iter().map(|(rows, pact)| builder.new_input(rows, pact)).collect();
     let mut watermarks_in = builder.new_input(inputs.watermarks, Pipeline);
     let (mut outputs, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..ports {
@@ -71,11 +70,13 @@ where
             let began = hosted.observer.nanos();
             let frontier = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min().unwrap_or(u64::MAX);
             let mut sent = Vec::new();
-            rows_in.for_each(|capability, rows: &mut Rows| {
-                let rows = std::mem::take(rows);
-                meter.took_in(rows.num_rows());
-                hosted.accept_rows(&capability, rows, frontier, &mut sent);
-            });
+            for (input, rows_in) in rows_in.iter_mut().enumerate() {
+                rows_in.for_each(|capability, rows: &mut Rows| {
+                    let rows = std::mem::take(rows);
+                    meter.took_in(rows.num_rows());
+                    hosted.accept_rows(&capability, (input, rows), frontier, &mut sent);
+                });
+            }
             watermarks_in.for_each(|capability, updates: &mut Vec<WatermarkUpdate>| {
                 hosted.epoch(&capability).updates.append(updates);
             });
@@ -108,8 +109,8 @@ struct Hosted<O> {
 /// An epoch that is not finished.
 struct PendingEpoch {
     capabilities: Vec<Capability<u64>>,
-    /// Rows whose turn has not come.
-    rows: Vec<Rows>,
+    /// Rows whose turn has not come, with the input that they came to.
+    rows: Vec<(usize, Rows)>,
     updates: Vec<WatermarkUpdate>,
     /// Whether the operator was handed rows of it.
     begun: bool,
@@ -127,7 +128,7 @@ impl<O: Operator> Hosted<O> {
         })
     }
 
-    fn accept_rows(&mut self, capability: &InputCapability<u64>, rows: Rows, frontier: u64, sent: &mut Sent) {
+    fn accept_rows(&mut self, capability: &InputCapability<u64>, rows: (usize, Rows), frontier: u64, sent: &mut Sent) {
         let time = *capability.time();
         let first = self.pending.keys().next().is_none_or(|first| time <= *first);
         let epoch = self.epoch(capability);
@@ -138,9 +139,12 @@ impl<O: Operator> Hosted<O> {
         }
     }
 
-    fn process(&mut self, time: u64, rows: Rows, sent: &mut Sent) {
+    fn process(&mut self, time: u64, (input, rows): (usize, Rows), sent: &mut Sent) {
         let mut output = Output::default();
-        let result = self.operator.process(Epoch(time), rows, &mut output);
+        let result = match input {
+            0 => self.operator.process(Epoch(time), rows, &mut output),
+            _ => self.operator.process_second(Epoch(time), rows, &mut output),
+        };
         if let Some(epoch) = self.pending.get_mut(&time) {
             epoch.begun = true;
         }

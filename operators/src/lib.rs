@@ -10,6 +10,7 @@ mod event_time;
 pub mod exchange;
 pub mod filter;
 pub mod host;
+pub mod join;
 pub mod observer;
 pub mod operator;
 pub mod placement;

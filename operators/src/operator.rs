@@ -4,7 +4,7 @@ use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use arrow::record_batch::RecordBatch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
-use thalweg_schemas::error::Result;
+use thalweg_schemas::error::{Error, Result};
 
 /// A stateful operator.
 ///
@@ -26,6 +26,11 @@ pub trait Operator: 'static {
 
     /// Takes rows of `epoch`.
     fn process(&mut self, epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()>;
+
+    /// Takes rows of `epoch` of the second input, where there is one; as [`process`](Self::process) does of the first.
+    fn process_second(&mut self, _epoch: Epoch, _rows: Rows, _output: &mut Output) -> Result<()> {
+        Err(Error::bug("rows came for a second input, and the operator has one"))
+    }
 
     /// All rows of `epoch` were handed over.
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()>;

@@ -1,5 +1,6 @@
 //! On which worker the rows of a relation lie: known from the plan, so that state can be handed out to other workers.
 
+use crate::join::{JoinKind, JoinSpec, NullKeys};
 use crate::plan::Plan;
 use datafusion_physical_expr::expressions::Column;
 use std::collections::BTreeMap;
@@ -39,5 +40,21 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
         }
         Plan::WindowAggregate(spec) => Placement::By((2..2 + spec.keys.len()).collect()),
         Plan::Reduce(spec) => Placement::By((0..spec.keys.len()).collect()),
+        Plan::Join(spec) => of_join(spec),
+        Plan::AsofJoin(spec) => Placement::By((0..spec.keys).collect()),
+    }
+}
+
+/// The rows of a join are where their key is, as long as they have it.
+fn of_join(spec: &JoinSpec) -> Placement {
+    let left = spec.left.schema().fields().len();
+    match spec.kind {
+        _ if spec.nulls == NullKeys::NotIn => Placement::By(Vec::new()),
+        JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
+            Placement::By((0..spec.keys).collect())
+        }
+        JoinKind::Right => Placement::By((left..left + spec.keys).collect()),
+        JoinKind::Full if spec.keys == 0 => Placement::By(Vec::new()),
+        JoinKind::Full => Placement::Scattered,
     }
 }

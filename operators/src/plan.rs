@@ -6,6 +6,7 @@
 
 use crate::assign_windows::AssignWindowsSpec;
 use crate::filter::FilterSpec;
+use crate::join::{AsofJoinSpec, JoinSpec};
 use crate::project::ProjectSpec;
 use crate::reduce::ReduceSpec;
 use crate::window_aggregate::WindowAggregateSpec;
@@ -156,6 +157,10 @@ pub enum Plan {
     WindowAggregate(Box<WindowAggregateSpec>),
     /// One row for each group, kept up to date.
     Reduce(Box<ReduceSpec>),
+    /// Pairs of rows, or rows by whether they have a partner.
+    Join(Box<JoinSpec>),
+    /// Each row with the row of another relation that is nearest to it in an order.
+    AsofJoin(Box<AsofJoinSpec>),
 }
 
 /// From which sources' watermarks the event time of a relation follows.
@@ -195,6 +200,8 @@ impl Plan {
             Plan::AssignWindows(spec) => spec.schema.clone(),
             Plan::WindowAggregate(spec) => spec.schema.clone(),
             Plan::Reduce(spec) => spec.schema.clone(),
+            Plan::Join(spec) => spec.schema.clone(),
+            Plan::AsofJoin(spec) => spec.schema.clone(),
         }
     }
 
@@ -208,6 +215,8 @@ impl Plan {
             Plan::AssignWindows(spec) => vec![&spec.input],
             Plan::WindowAggregate(spec) => vec![&spec.input],
             Plan::Reduce(spec) => vec![&spec.input],
+            Plan::Join(spec) => vec![&spec.left, &spec.right],
+            Plan::AsofJoin(spec) => vec![&spec.left, &spec.right],
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::assign_windows::AssignWindows;
 use crate::exchange::by_key;
 use crate::filter::Filter;
 use crate::host::{Inputs, host};
+use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec};
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::{Plan, Read, SourcePlan, TimeOrigin};
@@ -39,6 +40,16 @@ impl<'scope> Rendered<'scope> {
     /// A stream that only ever appends: its rows are its changes and final at once.
     pub fn append(stream: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
         Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true }
+    }
+
+    /// The stream that `view` reads.
+    fn stream(&self, view: &str, read: Read) -> Result<Stream<'scope, u64, Rows>> {
+        let stream = match read {
+            Read::Changes => &self.changes,
+            Read::Finals => &self.finals,
+        };
+        let missing = || Error::bug(format!("view \"{view}\" reads a stream that its input does not have"));
+        stream.clone().ok_or_else(missing)
     }
 
     /// A relation of which nothing is seen before it is final.
@@ -82,6 +93,14 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Union { inputs } => inputs.iter().for_each(|input| demands(input, demand, views)),
         Plan::WindowAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Reduce(spec) => demands(&spec.input, Demand::of(read_of(spec)), views),
+        Plan::Join(spec) => {
+            let demand = if spec.appends() { Demand::of(Read::Finals) } else { demand };
+            [&spec.left, &spec.right].into_iter().for_each(|input| demands(input, demand, views));
+        }
+        Plan::AsofJoin(spec) => {
+            let demand = Demand::of(Read::Changes);
+            [&spec.left, &spec.right].into_iter().for_each(|input| demands(input, demand, views));
+        }
     }
 }
 
@@ -146,6 +165,8 @@ impl<'scope> Renderer<'scope> {
             }
             Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
             Plan::Reduce(spec) => self.reduce(view, spec)?,
+            Plan::Join(spec) => self.join(view, spec, demand)?,
+            Plan::AsofJoin(spec) => self.asof_join(view, spec)?,
         })
     }
 
@@ -217,13 +238,38 @@ impl<'scope> Renderer<'scope> {
         Ok(Rendered { changes: Some(changes), finals: None, append: false })
     }
 
-    fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {
-        let rendered = self.render(view, plan, Demand::of(read))?;
-        let stream = match read {
-            Read::Changes => rendered.changes,
-            Read::Finals => rendered.finals,
+    fn join(&self, view: &str, spec: &JoinSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let demand = if spec.appends() { Demand::of(Read::Finals) } else { demand };
+        let left = self.render(view, &spec.left, demand)?;
+        let right = self.render(view, &spec.right, demand)?;
+        let build = |read: Read, name: &str, reports: bool| -> Result<Stream<'scope, u64, Rows>> {
+            let side = |rendered: &Rendered<'scope>| -> Result<_> {
+                Ok((rendered.stream(view, read)?, by_key(spec.exchanged_by())))
+            };
+            let rows = vec![side(&left)?, side(&right)?];
+            let none = TimeOrigin::default();
+            let origin = spec.within.as_ref().map_or(&none, |within| &within.origin);
+            Ok(self.host_all(view, name, Join::new(spec, read, reports)?, rows, 1, origin).swap_remove(0))
         };
-        stream.ok_or_else(|| Error::bug(format!("view \"{view}\" reads a stream that its input does not have")))
+        if spec.appends() {
+            return Ok(Rendered::append(build(Read::Finals, "Join", true)?));
+        }
+        let changes = demand.changes.then(|| build(Read::Changes, "Join", true)).transpose()?;
+        let finals = demand.finals.then(|| build(Read::Finals, "JoinFinals", !demand.changes)).transpose()?;
+        Ok(Rendered { changes, finals, append: false })
+    }
+
+    fn asof_join(&self, view: &str, spec: &AsofJoinSpec) -> Result<Rendered<'scope>> {
+        let side = |plan: &Plan| -> Result<_> {
+            Ok((self.input(view, plan, Read::Changes)?, by_key((0..spec.keys).collect())))
+        };
+        let rows = vec![side(&spec.left)?, side(&spec.right)?];
+        let changes = self.host_all(view, "AsofJoin", AsofJoin::new(spec)?, rows, 1, &TimeOrigin::default());
+        Ok(Rendered { changes: changes.into_iter().next(), finals: None, append: false })
+    }
+
+    fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {
+        self.render(view, plan, Demand::of(read))?.stream(view, read)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the host's own inputs, with those of this dataflow filled in")]
@@ -241,9 +287,26 @@ impl<'scope> Renderer<'scope> {
         O: Operator,
         P: timely::dataflow::channels::pact::ParallelizationContract<u64, Rows>,
     {
+        self.host_all(view, name, operator, vec![(rows, pact)], ports, origin)
+    }
+
+    /// Hosts an operator with all of its inputs.
+    fn host_all<O, P>(
+        &self,
+        view: &str,
+        name: &str,
+        operator: O,
+        rows: Vec<(Stream<'scope, u64, Rows>, P)>,
+        ports: usize,
+        origin: &TimeOrigin,
+    ) -> Vec<Stream<'scope, u64, Rows>>
+    where
+        O: Operator,
+        P: timely::dataflow::channels::pact::ParallelizationContract<u64, Rows>,
+    {
         let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers);
         let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
-        host(self.scope, (view, name), operator, inputs, pact, ports, self.observer.clone())
+        host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::parse::Parsed;
 use crate::program::{DeclarationKind, Program};
+use thalweg_operators::join::JoinKind;
 use thalweg_operators::plan::{Plan, ViewPlan};
-use thalweg_operators::reduce::ReduceSpec;
 use thalweg_schemas::error::Error;
 
 /// A warning for each view with state that nothing bounds.
@@ -37,23 +37,45 @@ fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
 
 /// A warning where a view keeps rows or groups for ever.
 fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
-    let kept = match unbounded(&view.plan)?.retracts {
-        true => "It keeps the rows that it reads, since each may be taken back.",
-        false => "It keeps every group that it has ever seen.",
+    let (kept, hint) = match unbounded(&view.plan)? {
+        Plan::Join(spec) => {
+            let kept = match spec.kind {
+                JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
+                    "It keeps the rows that it reads, and the keys that it looks for."
+                }
+                JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+                    "It joins two relations and keeps the rows of both, since a partner may always come."
+                }
+            };
+            let hint = "Say how far apart in event time the rows of a pair can be where rows keep coming on both sides: \
+                        AND b.ts BETWEEN a.ts - INTERVAL '1 minute' AND a.ts + INTERVAL '1 minute'.";
+            (kept, hint)
+        }
+        Plan::AsofJoin(_) => (
+            "It keeps the rows of both relations, since a late or corrected version corrects the rows behind it.",
+            "Filter what it reads, or leave it so where both are known to stay small.",
+        ),
+        Plan::Reduce(spec) => {
+            let kept = match spec.retracts {
+                true => "It keeps the rows that it reads, since each may be taken back.",
+                false => "It keeps every group that it has ever seen.",
+            };
+            (kept, "Group by a window of TUMBLE(..) or HOP(..) where groups keep coming.")
+        }
+        _ => return None,
     };
-    Some(
-        Error::user(format!("nothing bounds the state of view \"{}\"", view.name))
-            .with_detail(kept)
-            .with_hint("Group by a window of TUMBLE(..) or HOP(..) where groups keep coming."),
-    )
+    Some(Error::user(format!("nothing bounds the state of view \"{}\"", view.name)).with_detail(kept).with_hint(hint))
 }
 
 /// The operator of the plan whose state nothing bounds, if there is one.
-fn unbounded(plan: &Plan) -> Option<&ReduceSpec> {
+fn unbounded(plan: &Plan) -> Option<&Plan> {
     let own = match plan {
         // Without keys there is one group.
-        Plan::Reduce(spec) if !spec.keys.is_empty() || spec.retracts => Some(spec.as_ref()),
-        Plan::Reduce(_)
+        Plan::Reduce(spec) if !spec.keys.is_empty() || spec.retracts => Some(plan),
+        Plan::Join(spec) if !spec.lets_go() => Some(plan),
+        Plan::AsofJoin(_) => Some(plan),
+        Plan::Join(_)
+        | Plan::Reduce(_)
         | Plan::Source { .. }
         | Plan::View { .. }
         | Plan::Filter(_)
@@ -74,6 +96,7 @@ pub(crate) fn has_windows(plan: &Plan) -> bool {
 pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> + '_> {
     let own = match plan {
         Plan::WindowAggregate(spec) => spec.time_origin.sources.as_slice(),
+        Plan::Join(spec) => spec.within.as_ref().map_or(&[] as &[_], |within| within.origin.sources.as_slice()),
         _ => &[],
     };
     let below = plan.inputs().into_iter().flat_map(sources_of_windows);

@@ -7,6 +7,7 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use std::fmt::Write;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
 use thalweg_operators::reduce::ReduceSpec;
 use thalweg_operators::window::Nanos;
@@ -126,6 +127,8 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         }
         Plan::WindowAggregate(spec) => explain_window_aggregate(out, spec, depth, flow),
         Plan::Reduce(spec) => explain_reduce(out, spec, depth),
+        Plan::Join(spec) => explain_join(out, spec, depth, flow),
+        Plan::AsofJoin(spec) => explain_asof_join(out, spec, depth),
     }
     plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
 }
@@ -186,6 +189,72 @@ fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
     }
 }
 
+fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow) {
+    let (left, right) = (spec.left.schema(), spec.right.schema());
+    let kind = match spec.kind {
+        JoinKind::Inner if spec.keys == 0 && spec.filter.is_none() => "cross",
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+        JoinKind::Right => "right",
+        JoinKind::Full => "full",
+        JoinKind::Semi => "semi",
+        JoinKind::Anti if spec.nulls == NullKeys::NotIn => "anti (NOT IN)",
+        JoinKind::Anti => "anti",
+        JoinKind::Mark => "mark",
+    };
+    let of = |retracts: bool| if retracts { "changelog" } else { "append" };
+    line(out, depth, &format!("Join {kind}: {} with {}", of(spec.left_retracts), of(spec.right_retracts)));
+    let keys = (0..spec.keys).map(|key| format!("{} = {}", left.field(key).name(), right.field(key).name()));
+    match keys.collect::<Vec<_>>() {
+        keys if keys.is_empty() => {
+            line(out, depth + 1, "keys: none, each row meets all of the other side, on one worker")
+        }
+        keys => line(out, depth + 1, &format!("keys: {}", keys.join(", "))),
+    }
+    if let Some(filter) = &spec.filter {
+        line(out, depth + 1, &format!("where: {}", sql(filter)));
+    }
+    let Some(within) = &spec.within else {
+        return line(out, depth + 1, "state: rows of both sides: nothing bounds it");
+    };
+    let apart = |ns: i64| if ns < 0 { format!("-{}", Nanos(-ns)) } else { Nanos(ns).to_string() };
+    let difference = format!("{} - {}", right.field(within.right).name(), left.field(within.left).name());
+    match (within.lower_ns, within.upper_ns) {
+        (0, 0) => {}
+        (i64::MIN, upper) => line(out, depth + 1, &format!("within: {difference} at most {}", apart(upper))),
+        (lower, i64::MAX) => line(out, depth + 1, &format!("within: {difference} at least {}", apart(lower))),
+        (lower, upper) => {
+            line(out, depth + 1, &format!("within: {difference} between {} and {}", apart(lower), apart(upper)));
+        }
+    }
+    let gone = |held_ns: i64| closes_at(&within.origin.delayed(held_ns), flow);
+    let left = (within.upper_ns < i64::MAX).then(|| gone(within.upper_ns));
+    let right = (within.lower_ns > i64::MIN).then(|| gone(-within.lower_ns));
+    let state = match (left, right) {
+        (Some(left), Some(right)) if left == right => format!("rows of both sides, dropped at watermark {left}"),
+        (left, right) => {
+            let side = |at: Option<String>| {
+                at.map_or("nothing bounds it".to_string(), |at| format!("dropped at watermark {at}"))
+            };
+            format!("rows of the left side: {}; of the right side: {}", side(left), side(right))
+        }
+    };
+    line(out, depth + 1, &format!("state: {state}"));
+}
+
+fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {
+    let (left, right) = (spec.left.schema(), spec.right.schema());
+    let kind = if spec.outer { "left" } else { "inner" };
+    let of = |retracts: bool| if retracts { "changelog" } else { "append" };
+    line(out, depth, &format!("AsofJoin {kind}: {} with {}", of(spec.left_retracts), of(spec.right_retracts)));
+    let keys = (0..spec.keys).map(|key| format!("{} = {}", left.field(key).name(), right.field(key).name()));
+    let keys = keys.collect::<Vec<_>>();
+    line(out, depth + 1, &format!("keys: {}", if keys.is_empty() { "none".into() } else { keys.join(", ") }));
+    let (of_left, of_right) = (left.field(spec.left_at).name(), right.field(spec.right_at).name());
+    line(out, depth + 1, &format!("nearest: {of_right} {} {of_left}", spec.nearest));
+    line(out, depth + 1, "state: rows of both sides: nothing bounds it");
+}
+
 fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], depth: usize) {
     if !keys.is_empty() {
         line(out, depth, &format!("keys: {}", keys.iter().map(sql).collect::<Vec<_>>().join(", ")));
@@ -214,6 +283,11 @@ fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         },
         Plan::WindowAggregate(_) => Mode::Windows,
         Plan::Reduce(_) => Mode::Changelog,
+        Plan::Join(spec) if spec.appends() => Mode::Append,
+        Plan::Join(spec) if spec.ends() => {
+            plan.inputs().into_iter().map(|i| mode(i, flow)).fold(Mode::Windows, Mode::or)
+        }
+        Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_) | Plan::Project(_) | Plan::AssignWindows(_) | Plan::Union { .. } => {
             plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or)
         }

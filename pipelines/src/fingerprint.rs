@@ -66,6 +66,8 @@ fn describe_plan(plan: &Plan, out: &mut String) -> std::fmt::Result {
         Plan::AssignWindows(spec) => writeln!(out, "  {spec}")?,
         Plan::WindowAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
         Plan::Reduce(spec) => writeln!(out, "  {spec}")?,
+        Plan::Join(spec) => writeln!(out, "  {spec}")?,
+        Plan::AsofJoin(spec) => writeln!(out, "  {spec}")?,
     }
     for field in plan.schema().fields() {
         writeln!(out, "    {} {} {}", field.name(), field.data_type(), field.is_nullable())?;

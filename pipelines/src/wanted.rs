@@ -5,6 +5,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::join::JoinSpec;
 use thalweg_operators::plan::{Dataflow, Plan};
 
 /// Marks the wanted columns of all sources, and takes out the sources that nothing reads.
@@ -63,7 +64,25 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
             let read = spec.keys.iter().flat_map(columns_of);
             need(&spec.input, read.chain(spec.aggregates.iter().flat_map(read_by)).collect(), wanted);
         }
+        Plan::Join(spec) => need_of_join(spec, columns, wanted),
+        // What a version says must be whole: of several at one place one is chosen by all of its columns.
+        Plan::AsofJoin(spec) => [&spec.left, &spec.right].into_iter().for_each(|input| {
+            need(input, (0..input.schema().fields().len()).collect(), wanted);
+        }),
     }
+}
+
+fn need_of_join(spec: &JoinSpec, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTreeSet<usize>>) {
+    let width = |plan: &Plan| plan.schema().fields().len();
+    let left_width = width(&spec.left);
+    let read: BTreeSet<usize> = columns.into_iter().chain(spec.filter.iter().flat_map(columns_of)).collect();
+    let left = read.iter().copied().filter(|at| *at < left_width);
+    let right = read.iter().filter_map(|at| at.checked_sub(left_width)).filter(|at| *at < width(&spec.right));
+    let all = |plan: &Plan| (0..width(plan)).collect::<BTreeSet<_>>();
+    let left = left.chain(0..spec.keys).chain(spec.within.iter().map(|w| w.left)).collect();
+    let right = right.chain(0..spec.keys).chain(spec.within.iter().map(|w| w.right)).collect();
+    need(&spec.left, if spec.left_retracts { all(&spec.left) } else { left }, wanted);
+    need(&spec.right, if spec.right_retracts { all(&spec.right) } else { right }, wanted);
 }
 
 fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {

@@ -71,6 +71,11 @@ impl Keys {
         self.values.get(numbers)
     }
 
+    /// The keys' values as they are now, for another thread.
+    pub fn reader(&self) -> KeyReader {
+        KeyReader(self.table.is_some().then(|| self.values.clone()))
+    }
+
     pub fn hold(&mut self, numbers: &[u32]) {
         for &number in numbers {
             let holders = &mut self.holders[number as usize];
@@ -116,11 +121,11 @@ impl Keys {
     pub fn sections(&self, label: &str, held: &mut KeyedRows) -> Result<Vec<Section>> {
         held.settle()?;
         let section = |(part, id): (&Part, &u64)| {
-            let (values, part, keyless) = (self.values.clone(), part.clone(), self.table.is_none());
+            let (values, part) = (self.reader(), part.clone());
             let rows = move || {
                 let kept = named(&part.numbers);
                 let numbers: Vec<u32> = kept.values().iter().map(|&row| part.numbers[row as usize]).collect();
-                let mut columns = if keyless { Vec::new() } else { values.get(&numbers)? };
+                let mut columns = values.get(&numbers)?;
                 for state in &part.states {
                     columns.push(take(state, &kept, None)?);
                 }
@@ -146,6 +151,19 @@ impl Keys {
     pub fn size(&self) -> usize {
         let table = self.table.as_ref().map_or(0, |table| table.size());
         table + self.values.size() + self.holders.capacity() * size_of::<u32>()
+    }
+}
+
+/// The values of keys as of one moment.
+pub(crate) struct KeyReader(Option<KeyValues>);
+
+impl KeyReader {
+    /// The values of `numbers`, no columns where keys have none.
+    pub fn get(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        match &self.0 {
+            Some(values) if values.len > 0 => values.get(numbers),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

@@ -1,19 +1,27 @@
 //! Queries to logical plans: planned by DataFusion, coerced and simplified, over the relations in scope.
 
 use super::windows::WindowTables;
-use super::{RelationSource, Scope, messages, windows};
+use super::{RelationSource, Scope, asof, messages, windows};
 use crate::parse::Words;
 use crate::registry;
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReference, plan_datafusion_err};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
-use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Ident, Query, Statement, With};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -28,30 +36,85 @@ pub(crate) fn plan(mut query: Query, scope: &Scope, words: &Words) -> Result<Log
         let input = plan(call.input.clone(), scope, words)?;
         tables.insert(call.name.clone(), Arc::new(call.over(input, words)?));
     }
+    asof::put_in_place(&mut query)?;
     let provider = Provider { scope, tables: &tables };
     let translate = |error| messages::translate(error, scope, words);
     let planned = planner(&provider).sql_statement_to_plan(Statement::Query(Box::new(query))).map_err(translate)?;
+    let planned = asof::nodes(planned).map_err(translate)?;
+    one_row_each(&planned)?;
     analyze(planned).map_err(translate)
+}
+
+/// A subquery that stands for a value gives one row, or none: which of several would be meant, no view can keep.
+/// DataFusion sees to those that depend on the outer query.
+fn one_row_each(plan: &LogicalPlan) -> Result<()> {
+    let mut error = None;
+    let _ = plan.apply_with_subqueries(|node| {
+        let several = |e: &Expr| match e {
+            Expr::ScalarSubquery(query) => query.outer_ref_columns.is_empty() && query.subquery.max_rows() != Some(1),
+            _ => false,
+        };
+        for expr in node.expressions() {
+            if expr.exists(|e| Ok(several(e))).unwrap_or(false) {
+                error = Some(
+                    Error::user("a subquery that stands for a value may give several rows")
+                        .with_hint("Put the value into an aggregate such as max(), or write a join."),
+                );
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    error.map_or(Ok(()), Err)
 }
 
 /// Settles types and simplifies. What only pays where plans are run by DataFusion itself is left out.
 pub(crate) fn analyze(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let options = registry::options();
     let plan = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(plan, options, |_, _| {})?;
-    let optimizer = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(PushDownFilter::new())]);
+    let mut options = options.clone();
+    // A subquery that stands for a value is a join like all others.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    let optimizer = Optimizer::with_rules(if combines(&plan) { join_rules() } else { rules() });
     // Without a start time now() is not replaced by the moment in which the view was planned.
-    let context =
-        OptimizerContext::new_with_config_options(Arc::new(options.clone())).without_query_execution_start_time();
+    let context = OptimizerContext::new_with_config_options(Arc::new(options)).without_query_execution_start_time();
     optimizer.optimize(plan, &context, |_, _| {})
 }
 
+type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+
+fn rules() -> Rules {
+    vec![Arc::new(SimplifyExpressions::new()), Arc::new(PushDownFilter::new())]
+}
+
+/// Subqueries become joins, equalities become keys, and no side brings columns that nobody reads.
+fn join_rules() -> Rules {
+    vec![
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]
+}
+
+/// Whether the query reads several relations together.
+fn combines(plan: &LogicalPlan) -> bool {
+    let subquery = |e: &Expr| {
+        matches!(e, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_))
+    };
+    let within = |e: &Expr| e.exists(|e| Ok(subquery(e))).unwrap_or(false);
+    let joins = |node: &LogicalPlan| matches!(node, LogicalPlan::Join(_) | LogicalPlan::Extension(_));
+    let node = |node: &LogicalPlan| joins(node) || node.expressions().iter().any(within);
+    plan.exists(|n| Ok(node(n))).unwrap_or(false)
+}
+
 /// Plans `expr` over the columns of `schema`, without settling types yet.
-pub(crate) fn expression(
-    expr: ast::Expr,
-    schema: &DFSchema,
-    scope: &Scope,
-    words: &Words,
-) -> Result<datafusion::logical_expr::Expr> {
+pub(crate) fn expression(expr: ast::Expr, schema: &DFSchema, scope: &Scope, words: &Words) -> Result<Expr> {
     let provider = Provider { scope, tables: &WindowTables::new() };
     planner(&provider)
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
@@ -73,7 +136,7 @@ pub(crate) fn interval_ns(expr: &ast::Expr, scope: &Scope, words: &Words) -> Res
     let context = datafusion::logical_expr::simplify::SimplifyContext::default();
     let simplifier = ExprSimplifier::new(context);
     let simple = simplifier.coerce(planned, &schema).and_then(|e| simplifier.simplify(e)).map_err(|_| wrong())?;
-    let datafusion::logical_expr::Expr::Literal(value, _) = simple else { return Err(wrong()) };
+    let Expr::Literal(value, _) = simple else { return Err(wrong()) };
     const DAY_NS: i64 = 86_400_000_000_000;
     let overflow = || Error::user(format!("interval \"{expr}\" is too long"));
     match value {
@@ -131,7 +194,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        registry::base().scalar_functions().get(name).cloned()
+        asof::marker(name).or_else(|| registry::base().scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

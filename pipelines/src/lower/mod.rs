@@ -3,10 +3,12 @@
 mod aggregate;
 pub(crate) mod checked;
 mod filter;
+mod join;
 mod project;
 mod scan;
 mod union;
 
+use crate::bind::asof::AsofNode;
 use crate::bind::{Mode, Scope};
 use crate::parse::Words;
 use arrow::datatypes::{Field, FieldRef};
@@ -91,17 +93,17 @@ impl Lowering<'_> {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Extension(node) => match node.node.as_any().downcast_ref::<AsofNode>() {
+                Some(asof) => self.asof_join(asof),
+                None => Err(self.unsupported(plan)),
+            },
             other => Err(self.unsupported(other)),
         }
     }
 
     fn unsupported(&self, plan: &LogicalPlan) -> Error {
-        let says = |word: &str| self.words.find(word).is_some();
         let (what, keyword) = match plan {
-            LogicalPlan::Join(_) if says("EXCEPT") => ("EXCEPT", "EXCEPT"),
-            LogicalPlan::Join(_) if says("INTERSECT") => ("INTERSECT", "INTERSECT"),
-            LogicalPlan::Join(_) if says("UNNEST") => ("UNNEST", "UNNEST"),
-            LogicalPlan::Join(_) => ("a join", "JOIN"),
             LogicalPlan::Window(_) => ("a window function (OVER)", "OVER"),
             LogicalPlan::Sort(_) => ("ORDER BY", "ORDER"),
             LogicalPlan::Limit(_) => ("LIMIT", "LIMIT"),
@@ -118,8 +120,8 @@ impl Lowering<'_> {
                 "A view is a set that changes: leave it out, and order what you read from the view."
             }
             _ => {
-                "A query that reads the view can do it; what a view keeps up to date is filters, projections, UNION \
-                  ALL, DISTINCT and GROUP BY."
+                "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
+                  joins, UNION ALL, DISTINCT and GROUP BY."
             }
         };
         let error = Error::user(format!("{what} is not supported in a materialized view yet")).with_hint(hint);
@@ -139,15 +141,22 @@ impl Lowering<'_> {
         let mut found = None;
         let _ = expr.apply(|e| {
             found = match e {
-                Expr::Exists(_) => Some(("EXISTS", "EXISTS")),
-                Expr::InSubquery(_) => Some(("IN (SELECT ..)", "IN")),
-                Expr::ScalarSubquery(_) | Expr::SetComparison(_) => Some(("a subquery in an expression", "SELECT")),
+                Expr::Exists(_) => Some(("this EXISTS", "EXISTS")),
+                Expr::InSubquery(_) => Some(("this IN (SELECT ..)", "IN")),
+                Expr::ScalarSubquery(_) | Expr::SetComparison(_) => Some(("this subquery", "SELECT")),
                 Expr::GroupingSet(_) => Some(("a grouping set", "GROUP")),
                 Expr::WindowFunction(_) => Some(("a window function (OVER)", "OVER")),
                 _ => None,
             };
             Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         });
+        if let Some((what, keyword)) = found.filter(|(what, _)| what.starts_with("this ")) {
+            let error = Error::user(format!("{what} cannot be turned into a join, so a view cannot be kept by it"))
+                .with_hint(
+                    "Use it in WHERE or SELECT with columns of the outer query compared by =, or write the join.",
+                );
+            return Err(self.words.find(keyword).into_iter().fold(error, Error::at));
+        }
         if let Some((what, keyword)) = found {
             let error = Error::user(format!("{what} is not supported in a materialized view yet"))
                 .with_hint("A query that reads the view can do it.");

@@ -63,7 +63,7 @@ pub(super) fn bare(expr: &Expr) -> &Expr {
 
 /// Other columns over the plan of `input`; what is known of columns that are only passed on stays known.
 /// The places of logical columns are left as if the new columns were just them.
-fn project(input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, fields: Vec<FieldRef>) -> Result<Lowered> {
+pub(super) fn project(input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, fields: Vec<FieldRef>) -> Result<Lowered> {
     let source: Vec<Option<usize>> = exprs.iter().map(position).collect();
     let times: Vec<Option<TimeOrigin>> = source.iter().map(|at| input.times[(*at)?].clone()).collect();
     let key = input.key.as_ref().and_then(|key| {
@@ -127,9 +127,14 @@ fn replaced(expr: &Arc<dyn PhysicalExpr>, columns: &[Arc<dyn PhysicalExpr>]) -> 
 
 /// `expr` over columns that stand `by` further to the right.
 pub(super) fn shifted(expr: &Arc<dyn PhysicalExpr>, by: usize) -> Result<Arc<dyn PhysicalExpr>> {
+    moved(expr, |at| at + by)
+}
+
+/// `expr` over columns that stand elsewhere.
+pub(super) fn moved(expr: &Arc<dyn PhysicalExpr>, to: impl Fn(usize) -> usize) -> Result<Arc<dyn PhysicalExpr>> {
     let shift = |e: Arc<dyn PhysicalExpr>| match (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>() {
         Some(column) => {
-            let moved: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), column.index() + by));
+            let moved: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), to(column.index())));
             Ok(Transformed::yes(moved))
         }
         None => Ok(Transformed::no(e)),

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use thalweg_schemas::error::Error;
 
 const IN_A_QUERY: &str = "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
-                          UNION ALL, DISTINCT and GROUP BY.";
+                          joins, UNION ALL, DISTINCT and GROUP BY.";
 const WINDOWS: &str = "There are TUMBLE(t, time, size) and HOP(t, time, slide, size).";
 const EMIT: &str = "There are EMIT CHANGES and EMIT ON WINDOW CLOSE, at the end of the statement.";
 const READ_ONLY: &str = "A view is a set that changes: leave it out, and order what you read from the view.";
@@ -16,7 +16,6 @@ struct Phrase(&'static [&'static str], &'static str, &'static str);
 
 /// What is not supported in the query of a view or a sink.
 const IN_QUERIES: &[Phrase] = &[
-    Phrase(&["ASOF", "JOIN"], "ASOF JOIN is not supported in a materialized view yet", IN_A_QUERY),
     Phrase(&["FOR", "SYSTEM_TIME"], "a join FOR SYSTEM_TIME AS OF is not supported yet", IN_A_QUERY),
     Phrase(
         &["FOR", "ALL", "TIME"],

@@ -1,5 +1,6 @@
 //! Texts to statements: split, variables put in, parsed; every statement remembers where each of its words stands.
 
+pub(crate) mod asof;
 pub(crate) mod ddl;
 mod foreign;
 pub(crate) mod syntax;
@@ -58,6 +59,7 @@ pub(crate) fn parse_all(texts: &[SqlText], environment: &Environment) -> Outcome
 fn parse_one(text: &SqlText, tokens: Vec<TokenWithSpan>, environment: &Environment) -> Result<Parsed, Vec<Error>> {
     let words = Words { file: text.file.clone(), tokens: tokens.clone().into() };
     let tokens = variables::substitute(tokens, &words, environment.variables)?;
+    let tokens = asof::with_match_condition(tokens);
     let ddl = syntax::statement(tokens, &words).map_err(|error| vec![error.at(words.start())])?;
     Ok(Parsed { ddl, text: words.text_in(&text.text), words })
 }

@@ -3,15 +3,7 @@ CREATE SOURCE telemetry (ts TIMESTAMP NOT NULL, host TEXT, service TEXT, region 
   WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'feed', path = '${DATA}/*.ndjson');
 CREATE MATERIALIZED VIEW hosts AS SELECT host, max(ts) AS ts, count(*) AS n FROM telemetry GROUP BY host;
 
-CREATE MATERIALIZED VIEW a AS SELECT t.host FROM telemetry t LEFT JOIN hosts h ON t.host = h.host;
-CREATE MATERIALIZED VIEW b AS SELECT t.host FROM telemetry t, hosts h WHERE t.host = h.host;
-CREATE MATERIALIZED VIEW c AS SELECT t.host FROM telemetry t JOIN telemetry u ON u.ts BETWEEN t.ts - INTERVAL '5 s' AND t.ts + INTERVAL '5 s';
-CREATE MATERIALIZED VIEW d AS SELECT t.host FROM telemetry t ASOF JOIN hosts h ON h.host = t.host AND h.ts <= t.ts;
-CREATE MATERIALIZED VIEW e AS SELECT t.host FROM telemetry t ASOF JOIN hosts h MATCH_CONDITION (t.ts >= h.ts) ON t.host = h.host;
 CREATE MATERIALIZED VIEW f AS SELECT t.host FROM telemetry AS t JOIN hosts FOR SYSTEM_TIME AS OF t.ts AS h ON t.host = h.host;
-CREATE MATERIALIZED VIEW g AS SELECT host FROM telemetry INTERSECT SELECT host FROM hosts;
-CREATE MATERIALIZED VIEW h AS SELECT host FROM telemetry WHERE EXISTS (SELECT 1 FROM hosts WHERE hosts.host = telemetry.host);
-CREATE MATERIALIZED VIEW i AS SELECT host FROM telemetry WHERE latency_ms > (SELECT avg(latency_ms) FROM telemetry);
 CREATE MATERIALIZED VIEW j AS SELECT host FROM (SELECT host, ROW_NUMBER() OVER (PARTITION BY service ORDER BY latency_ms DESC) AS r FROM telemetry) x WHERE r <= 3;
 CREATE MATERIALIZED VIEW k AS SELECT host, lag(latency_ms) OVER w FROM telemetry WINDOW w AS (PARTITION BY host ORDER BY ts);
 CREATE MATERIALIZED VIEW l AS SELECT DISTINCT ON (host) host, latency_ms FROM telemetry ORDER BY host, ts DESC;

@@ -112,6 +112,16 @@ fn consistent(plan: &Plan, query: &str) {
             typed(&spec.keys, 0);
             aggregated(&spec.aggregates, spec.keys.len());
         }
+        Plan::AsofJoin(spec) => {
+            let at = [inputs[0].schema(), inputs[1].schema()];
+            assert_eq!(at[0].field(spec.left_at).data_type(), at[1].field(spec.right_at).data_type(), "{query}");
+        }
+        Plan::Join(spec) => {
+            let types = |side: usize| -> Vec<DataType> {
+                inputs[side].schema().fields().iter().take(spec.keys).map(|f| f.data_type().clone()).collect()
+            };
+            assert_eq!(types(0), types(1), "{query}");
+        }
     }
     inputs.into_iter().for_each(|input| consistent(input, query));
 }

@@ -31,6 +31,8 @@ fn every_operator_occurs_in_some_plan() {
         "AssignWindows: ",
         "WindowAggregate: ",
         "Reduce over ",
+        "Join ",
+        "AsofJoin ",
     ] {
         assert!(plans.lines().any(|line| line.trim_start().starts_with(operator)), "{operator}is in no plan");
     }

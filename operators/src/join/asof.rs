@@ -1,0 +1,398 @@
+//! As-of joins: each row of the left side with the one row of the right side that is nearest to it in an order, of those
+//! with its key that are not beyond it.
+//!
+//! Both sides are held in order by key. A row of the right side that comes, changes or goes, however late, corrects the
+//! rows of the left side between it and the next. Of right rows that stand at the same place one is chosen by a hash of its
+//! contents, so that the answer does not hang on which came first.
+
+#[cfg(test)]
+mod tests;
+
+use super::held::{Alike, Held, Incoming, Notes, Shown, picked};
+use super::output::{gathered, record_batch};
+use super::process::{LEFT, RIGHT, of_sign};
+use super::snapshot;
+use crate::aggregate::keyed::Keys;
+use crate::aggregate::table::Grouping;
+use crate::evaluate::fault;
+use crate::exchange::hash_rows;
+use crate::operator::{Operator, Output, StateSize, Times};
+use crate::plan::Plan;
+use crate::rows::Rows;
+use crate::state::{Restored, Section};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
+use arrow::compute::{and, cast, is_not_null, not, take};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::error::Result;
+
+/// `left ASOF JOIN right ON key AND right.at <= left.at`.
+#[derive(Clone, Debug)]
+pub struct AsofJoinSpec {
+    /// The rows that are given; the first [`keys`](Self::keys) columns are the key.
+    pub left: Box<Plan>,
+    /// The versions that are looked up; their first columns are the key too, of the same types.
+    pub right: Box<Plan>,
+    /// Whether `left` takes rows back.
+    pub left_retracts: bool,
+    /// Whether `right` takes rows back.
+    pub right_retracts: bool,
+    /// How many columns are the key.
+    pub keys: usize,
+    /// The column of `left` that is compared: a timestamp, a date or an integer.
+    pub left_at: usize,
+    /// The column of `right` that is compared, of the same type.
+    pub right_at: usize,
+    /// On which side of a row its match is.
+    pub nearest: Nearest,
+    /// Whether a row without a match is given with NULLs.
+    pub outer: bool,
+    /// The columns of `left`, then those of `right`.
+    pub schema: SchemaRef,
+}
+
+/// On which side of a row its match is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nearest {
+    /// `right < left`: the latest before it.
+    Before,
+    /// `right <= left`: the latest before it, or at the same place.
+    AtOrBefore,
+    /// `right > left`: the earliest behind it.
+    After,
+    /// `right >= left`: the earliest behind it, or at the same place.
+    AtOrAfter,
+}
+
+impl fmt::Display for Nearest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Nearest::Before => "<",
+            Nearest::AtOrBefore => "<=",
+            Nearest::After => ">",
+            Nearest::AtOrAfter => ">=",
+        })
+    }
+}
+
+impl fmt::Display for AsofJoinSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outer = if self.outer { "left " } else { "" };
+        write!(f, "AsofJoin {outer}by {}: {} {} {}", self.keys, self.right_at, self.nearest, self.left_at)?;
+        write!(f, " {} {}", self.left_retracts, self.right_retracts)
+    }
+}
+
+/// Carries out an [`AsofJoinSpec`]. Port 0: every change.
+pub struct AsofJoin {
+    schema: SchemaRef,
+    schemas: [SchemaRef; 2],
+    width: usize,
+    at: [usize; 2],
+    nearest: Nearest,
+    outer: bool,
+    keys: Keys,
+    held: [Held; 2],
+    /// The rows of the left side in order: key, place, row.
+    waiting: BTreeSet<(u32, i64, u32)>,
+    /// The versions in order: key, place, hash of the contents, row.
+    versions: BTreeSet<(u32, i64, u64, u32)>,
+    /// The version that each row of the left side is shown with.
+    matched: Vec<Option<u32>>,
+    touched: BTreeSet<u32>,
+    arrived: [Vec<Batch>; 2],
+}
+
+impl AsofJoin {
+    /// The operator that `spec` asks for.
+    pub fn new(spec: &AsofJoinSpec) -> Result<AsofJoin> {
+        let schemas = [spec.left.schema(), spec.right.schema()];
+        let exprs: Vec<Arc<dyn PhysicalExpr>> =
+            (0..spec.keys).map(|key| Arc::new(Column::new(schemas[LEFT].field(key).name(), key)) as _).collect();
+        let retracts = [spec.left_retracts, spec.right_retracts];
+        let held = [LEFT, RIGHT].map(|side| {
+            let types: Vec<DataType> =
+                schemas[side].fields()[spec.keys..].iter().map(|field| field.data_type().clone()).collect();
+            let alike = if retracts[side] { Alike::Counted } else { Alike::Apart };
+            Held::new(types, Notes { alike, held_ns: None, judged: side == LEFT, matched: false })
+        });
+        Ok(AsofJoin {
+            schema: spec.schema.clone(),
+            width: spec.keys,
+            at: [spec.left_at, spec.right_at],
+            nearest: spec.nearest,
+            outer: spec.outer,
+            keys: Keys::new(Grouping::new(&exprs, &[], &schemas[LEFT])?)?,
+            held,
+            waiting: BTreeSet::new(),
+            versions: BTreeSet::new(),
+            matched: Vec::new(),
+            touched: BTreeSet::new(),
+            arrived: [Vec::new(), Vec::new()],
+            schemas,
+        })
+    }
+
+    fn take_in(&mut self, side: usize, batch: Batch, retracted: bool, output: &mut Output) -> Result<()> {
+        let batch = self.without_null(side, batch, output)?;
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        let columns = batch.rows.columns();
+        let numbers = self.keys.number(&columns[..self.width], rows)?;
+        let hashes = hash_rows(columns, rows).map_err(fault)?;
+        let times = places(&columns[self.at[side]], side, self.nearest)?;
+        let copies: Vec<u32> =
+            (0..rows).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect();
+        let incoming = Incoming {
+            columns: &columns[self.width..],
+            numbers: &numbers,
+            hashes: &hashes,
+            times: &times,
+            copies: &copies,
+        };
+        let first = self.held[side].columns.len();
+        let held = match retracted {
+            true => self.held[side].retract(&incoming)?,
+            false => self.held[side].insert(&incoming)?,
+        };
+        self.keys.hold(&self.held[side].numbers[first as usize..]);
+        for (at, row) in held.into_iter().enumerate() {
+            let gone = self.held[side].counts[row as usize] == 0;
+            let (number, time) = (numbers[at], times[at]);
+            if side == LEFT {
+                match gone {
+                    true => self.waiting.remove(&(number, time, row)),
+                    false => self.waiting.insert((number, time, row)),
+                };
+                self.touched.insert(row);
+            } else {
+                match gone {
+                    true => self.versions.remove(&(number, time, hashes[at], row)),
+                    false => self.versions.insert((number, time, hashes[at], row)),
+                };
+                self.touch(number, time);
+            }
+        }
+        self.matched.resize(self.held[LEFT].counts.len(), None);
+        Ok(())
+    }
+
+    /// The rows that have a key and a place. Of the others a left one is shown alone, if such are.
+    fn without_null(&self, side: usize, batch: Batch, output: &mut Output) -> Result<Batch> {
+        let mut there: Option<BooleanArray> = None;
+        for column in (0..self.width).chain([self.at[side]]) {
+            let column = batch.rows.column(column);
+            if column.null_count() > 0 {
+                let known = is_not_null(column)?;
+                there = Some(there.map_or(Ok(known.clone()), |there| and(&there, &known))?);
+            }
+        }
+        let Some(there) = there else { return Ok(batch) };
+        let alone = batch.filter(&not(&there)?)?;
+        if side == LEFT && self.outer && !alone.is_empty() {
+            let fields = self.schemas[RIGHT].fields().iter();
+            let nulls = fields.map(|field| arrow::array::new_null_array(field.data_type(), alone.num_rows()));
+            let columns = alone.rows.columns().iter().cloned().chain(nulls).collect();
+            let rows = record_batch(&self.schema, columns, alone.num_rows())?;
+            let diffs = Int64Array::from_iter_values((0..alone.num_rows()).map(|row| alone.diff(row)));
+            output.send(0, Rows::unbounded(Batch::changes(rows, diffs)));
+        }
+        Ok(batch.filter(&there)?)
+    }
+
+    /// The rows may have another match for which a version at `time` is the nearest.
+    fn touch(&mut self, number: u32, time: i64) {
+        let here = Bound::Excluded((number, time, u64::MAX, u32::MAX));
+        let end = match self.versions.range((here, Bound::Unbounded)).next() {
+            Some(&(of, time, ..)) if of == number => (number, time, 0),
+            _ => (number.saturating_add(1), i64::MIN, 0),
+        };
+        self.touched.extend(self.waiting.range((number, time, 0)..end).map(|(_, _, row)| *row));
+    }
+
+    /// The version that is nearest to a row.
+    fn nearest(&self, number: u32, time: i64) -> Option<u32> {
+        let last = self.versions.range(..=(number, time, u64::MAX, u32::MAX)).next_back()?;
+        (last.0 == number).then_some(last.3)
+    }
+
+    /// Brings the rows that were touched to what should be shown of them.
+    fn settle(&mut self, output: &mut Output) -> Result<()> {
+        let (mut told, mut later) = (Vec::new(), Vec::new());
+        for row in std::mem::take(&mut self.touched) {
+            let at = row as usize;
+            let before = (self.held[LEFT].shown[at].copies, self.matched[at]);
+            let now = self.standing(row);
+            let (retracted, inserted) = match before.1 == now.1 {
+                true => (before.0.saturating_sub(now.0), now.0.saturating_sub(before.0)),
+                false => (before.0, now.0),
+            };
+            told.extend(std::iter::repeat_n((row, before.1), retracted as usize));
+            later.extend(std::iter::repeat_n((row, now.1), inserted as usize));
+            self.held[LEFT].shown[at] = Shown { copies: now.0, mark: false };
+            self.matched[at] = now.1;
+        }
+        let diffs = std::iter::repeat_n(-1, told.len()).chain(std::iter::repeat_n(1, later.len()));
+        let diffs = Int64Array::from_iter_values(diffs);
+        told.extend(later);
+        if told.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<u32> = told.iter().map(|(row, _)| *row).collect();
+        let right: Vec<Option<u32>> = told.into_iter().map(|(_, version)| version).collect();
+        let mut columns = self.columns_of(LEFT, &left)?;
+        columns.extend(self.versions_of(&right)?);
+        let rows = record_batch(&self.schema, columns, left.len())?;
+        output.send(0, Rows::unbounded(Batch::changes(rows, diffs)));
+        Ok(())
+    }
+
+    /// How often a row is to be shown, and with which version.
+    fn standing(&self, row: u32) -> (u32, Option<u32>) {
+        let held = &self.held[LEFT];
+        let count = held.counts[row as usize];
+        let version = match count {
+            0 => None,
+            _ => self.nearest(held.numbers[row as usize], held.times[row as usize]),
+        };
+        if version.is_some() || self.outer { (count, version) } else { (0, None) }
+    }
+
+    fn columns_of(&self, side: usize, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        let all: Vec<usize> = (0..self.schemas[side].fields().len()).collect();
+        gathered(&self.keys, &self.held[side], self.width, rows, &all)
+    }
+
+    fn versions_of(&self, rows: &[Option<u32>]) -> Result<Vec<ArrayRef>> {
+        let there: Vec<u32> = rows.iter().flatten().copied().collect();
+        let columns = self.columns_of(RIGHT, &there)?;
+        if there.len() == rows.len() {
+            return Ok(columns);
+        }
+        let mut next = 0..;
+        let at: UInt32Array = rows.iter().map(|row| row.and_then(|_| next.next())).collect();
+        Ok(columns.iter().map(|column| take(column, &at, None)).collect::<Result<_, _>>()?)
+    }
+
+    /// Gives memory back.
+    fn compact(&mut self) -> Result<()> {
+        for side in [LEFT, RIGHT] {
+            let rows = self.held[side].counts.len();
+            let Some(compacted) = self.held[side].compact()? else { continue };
+            self.keys.release(&compacted.dropped);
+            let mut moved = vec![None; rows];
+            for (now, before) in (0..).zip(&compacted.remaining) {
+                moved[*before as usize] = Some(now);
+            }
+            let moved = |row: u32| moved[row as usize];
+            if side == LEFT {
+                self.matched = picked(&self.matched, &compacted.remaining);
+                let waiting = std::mem::take(&mut self.waiting).into_iter();
+                self.waiting = waiting.filter_map(|(number, time, row)| Some((number, time, moved(row)?))).collect();
+            } else {
+                // A version that is gone is not shown any more: its rows were settled before.
+                self.matched.iter_mut().for_each(|version| *version = version.and_then(&moved));
+                let versions = std::mem::take(&mut self.versions).into_iter();
+                self.versions =
+                    versions.filter_map(|(n, time, hash, row)| Some((n, time, hash, moved(row)?))).collect();
+            }
+        }
+        if let Some(renamed) = self.keys.compact()? {
+            self.held.iter_mut().for_each(|held| held.rename(&renamed));
+            let number = |number: u32| renamed[number as usize];
+            let waiting = std::mem::take(&mut self.waiting).into_iter();
+            self.waiting = waiting.filter_map(|(n, time, row)| Some((number(n)?, time, row))).collect();
+            let versions = std::mem::take(&mut self.versions).into_iter();
+            self.versions = versions.filter_map(|(n, time, hash, row)| Some((number(n)?, time, hash, row))).collect();
+        }
+        Ok(())
+    }
+
+    /// Finds rows and versions again that a checkpoint brought.
+    fn index(&mut self) -> Result<()> {
+        for row in 0..self.held[LEFT].counts.len() as u32 {
+            let held = &self.held[LEFT];
+            self.waiting.insert((held.numbers[row as usize], held.times[row as usize], row));
+        }
+        let versions: Vec<u32> = (0..self.held[RIGHT].counts.len() as u32).collect();
+        let columns = self.columns_of(RIGHT, &versions)?;
+        let hashes = hash_rows(&columns, versions.len()).map_err(fault)?;
+        for row in versions {
+            let (held, at) = (&self.held[RIGHT], row as usize);
+            self.versions.insert((held.numbers[at], held.times[at], hashes[at], row));
+        }
+        for row in 0..self.held[LEFT].counts.len() as u32 {
+            let (copies, version) = self.standing(row);
+            self.held[LEFT].shown[row as usize] = Shown { copies, mark: false };
+            self.matched.push(version);
+        }
+        Ok(())
+    }
+}
+
+/// Where rows of a side stand in an order in which the match of a row is always the last that is not behind it.
+fn places(column: &ArrayRef, side: usize, nearest: Nearest) -> Result<Vec<i64>> {
+    let column = cast(column, &DataType::Int64)?;
+    let values = column.as_primitive::<Int64Type>().values().iter();
+    let place = |value: &i64| match (nearest, side) {
+        (Nearest::AtOrBefore, _) | (Nearest::Before, RIGHT) => *value,
+        (Nearest::Before, _) => value.saturating_sub(1),
+        (Nearest::AtOrAfter, _) | (Nearest::After, RIGHT) => value.saturating_neg(),
+        (Nearest::After, _) => value.saturating_neg().saturating_sub(1),
+    };
+    Ok(values.map(place).collect())
+}
+
+impl Operator for AsofJoin {
+    fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived[LEFT].extend(rows.into_batch());
+        Ok(())
+    }
+
+    fn process_second(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived[RIGHT].extend(rows.into_batch());
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        let arrived = std::mem::take(&mut self.arrived);
+        for retracted in [false, true] {
+            for side in [RIGHT, LEFT] {
+                for batch in &arrived[side] {
+                    if let Some(part) = of_sign(batch, retracted)? {
+                        self.take_in(side, part, retracted, output)?;
+                    }
+                }
+            }
+        }
+        self.settle(output)?;
+        self.compact()
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        Ok(snapshot::sections(&self.keys, &mut self.held, self.width))
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        let (at, nearest) = (self.at, self.nearest);
+        let times = |side: usize, columns: &[ArrayRef]| places(&columns[at[side]], side, nearest);
+        snapshot::restore(&mut self.keys, &mut self.held, self.width, &sections, times)?;
+        self.index()
+    }
+
+    fn state(&self) -> StateSize {
+        let [left, right] = &self.held;
+        let index = self.waiting.len() * 24 + self.versions.len() * 36 + self.matched.capacity() * 8;
+        let bytes = left.size() + right.size() + self.keys.size() + index;
+        StateSize { rows: (left.len() + right.len()) as u64, bytes: bytes as u64 }
+    }
+}

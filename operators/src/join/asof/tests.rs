@@ -1,0 +1,214 @@
+//! As-of joins against a model that looks at all versions for each row.
+
+use super::*;
+use crate::exchange::owner;
+use crate::operator::{Operator, Output, Times};
+use crate::state::owned;
+use arrow::array::{RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{Field, Schema, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use thalweg_schemas::epoch::WorkerId;
+
+/// Key, place, value. Versions of one key and place are alike in their values, so that it does not matter which is taken.
+type Row = (Option<u8>, i64, i64);
+type Changes = [Vec<(Row, i64)>; 2];
+
+fn side_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Utf8, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Second, None), true),
+        Field::new("v", DataType::Int64, true),
+    ]))
+}
+
+fn spec(nearest: Nearest, outer: bool, retracts: [bool; 2]) -> AsofJoinSpec {
+    let side = side_schema();
+    let input = || Box::new(Plan::Source { name: "s".to_string(), schema: side.clone() });
+    AsofJoinSpec {
+        left: input(),
+        right: input(),
+        left_retracts: retracts[0],
+        right_retracts: retracts[1],
+        keys: 1,
+        left_at: 1,
+        right_at: 1,
+        nearest,
+        outer,
+        schema: Arc::new(Schema::new(side.fields().iter().chain(side.fields()).cloned().collect::<Vec<_>>())),
+    }
+}
+
+fn batch_of(rows: &[(Row, i64)], retracts: bool) -> Batch {
+    let keys = StringArray::from_iter(rows.iter().map(|((k, _, _), _)| k.map(|k| format!("key {k}"))));
+    let at = arrow::array::TimestampSecondArray::from_iter_values(rows.iter().map(|((_, at, _), _)| *at));
+    let values = Int64Array::from_iter_values(rows.iter().map(|((_, _, v), _)| *v));
+    let batch = RecordBatch::try_new(side_schema(), vec![Arc::new(keys), Arc::new(at), Arc::new(values)]).unwrap();
+    match retracts {
+        true => Batch::changes(batch, Int64Array::from_iter_values(rows.iter().map(|(_, diff)| *diff))),
+        false => Batch::append(batch),
+    }
+}
+
+fn texts(rows: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL").with_timestamp_format(Some("%s"));
+    let columns: Vec<_> = rows.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    let line = |row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|");
+    (0..rows.num_rows()).map(line).collect()
+}
+
+fn text(row: Option<&Row>) -> String {
+    let key = |key: Option<u8>| key.map_or_else(|| "NULL".to_string(), |k| format!("key {k}"));
+    row.map_or_else(|| "NULL|NULL|NULL".to_string(), |(k, at, v)| format!("{}|{at}|{v}", key(*k)))
+}
+
+fn model(nearest: Nearest, outer: bool, sides: &[BTreeMap<Row, i64>; 2]) -> BTreeMap<String, i64> {
+    let mut lines = BTreeMap::new();
+    for (left, copies) in &sides[0] {
+        let of_key = sides[1].keys().filter(|right| left.0.is_some() && right.0 == left.0);
+        let found = match nearest {
+            Nearest::Before => of_key.filter(|right| right.1 < left.1).max_by_key(|right| right.1),
+            Nearest::AtOrBefore => of_key.filter(|right| right.1 <= left.1).max_by_key(|right| right.1),
+            Nearest::After => of_key.filter(|right| right.1 > left.1).min_by_key(|right| right.1),
+            Nearest::AtOrAfter => of_key.filter(|right| right.1 >= left.1).min_by_key(|right| right.1),
+        };
+        if found.is_some() || outer {
+            *lines.entry(format!("{}|{}", text(Some(left)), text(found))).or_default() += copies;
+        }
+    }
+    lines
+}
+
+/// Runs one epoch on all workers; adds what is said to `heard`.
+fn epoch(spec: &AsofJoinSpec, joins: &mut [AsofJoin], changes: &Changes, heard: &mut BTreeMap<String, i64>) {
+    let (mut output, peers) = (Output::default(), joins.len());
+    for (side, retracts) in [(0, spec.left_retracts), (1, spec.right_retracts)] {
+        for part in changes[side].chunks(4) {
+            let batch = batch_of(part, retracts);
+            let hashes = hash_rows(&batch.rows.columns()[..1], batch.num_rows()).unwrap();
+            for (worker, join) in joins.iter_mut().enumerate() {
+                let own = (0..batch.num_rows() as u64).filter(|row| owner(hashes[*row as usize], peers) == worker);
+                let own = Rows::unbounded(batch.take(&UInt64Array::from_iter_values(own)).unwrap());
+                match side {
+                    0 => join.process(Epoch(0), own, &mut output).unwrap(),
+                    _ => join.process_second(Epoch(0), own, &mut output).unwrap(),
+                }
+            }
+        }
+    }
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+    joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(0), times, &mut output).unwrap());
+    for (_, sent) in output.sent {
+        let batch = sent.into_batch().unwrap();
+        for (row, text) in texts(&batch.rows).into_iter().enumerate() {
+            *heard.entry(text).or_default() += batch.diff(row);
+        }
+        heard.retain(|_, times| *times != 0);
+    }
+}
+
+/// Workers that go on with another number from what a checkpoint keeps.
+fn restarted(spec: &AsofJoinSpec, joins: &mut [AsofJoin], peers: usize) -> Vec<AsofJoin> {
+    let mut kept = Vec::new();
+    for section in joins.iter_mut().flat_map(|join| join.snapshot().unwrap()) {
+        kept.push((section.label, section.keys, (section.rows)().unwrap()));
+    }
+    let restored = |index: usize| {
+        let mut join = AsofJoin::new(spec).unwrap();
+        let own = kept.iter().map(|(label, keys, rows)| {
+            let rows = owned(rows, &(0..*keys).collect::<Vec<_>>(), WorkerId { index, peers }).unwrap();
+            Restored { label: label.clone(), rows }
+        });
+        join.restore(own.collect(), Watermark::MIN).unwrap();
+        join
+    };
+    (0..peers).map(restored).collect()
+}
+
+/// Epochs of insertions, and of retractions of what was inserted before.
+fn epochs() -> impl Strategy<Value = (Vec<Changes>, [bool; 2])> {
+    let row = (prop::option::weighted(0.9, 0u8..4), 0i64..15, 0i64..3);
+    let change = (any::<bool>(), row, any::<prop::sample::Index>(), prop::bool::weighted(0.4));
+    let all = prop::collection::vec(prop::collection::vec(change, 0..25), 1..8);
+    (all, any::<[bool; 2]>()).prop_map(|(epochs, retracts)| {
+        let mut there: [Vec<Row>; 2] = Default::default();
+        let epochs = epochs.into_iter().map(|changes| {
+            let mut epoch: Changes = Default::default();
+            for (right, (key, at, value), index, retract) in changes {
+                let side = usize::from(right);
+                if retracts[side] && retract && !there[side].is_empty() {
+                    let at = index.index(there[side].len());
+                    epoch[side].push((there[side].swap_remove(at), -1));
+                } else {
+                    let row = (key, at, if right { at * 10 } else { value });
+                    there[side].push(row);
+                    epoch[side].push((row, 1));
+                }
+            }
+            epoch
+        });
+        (epochs.collect(), retracts)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn every_epoch_equals_a_recomputation(
+        (epochs, retracts) in epochs(),
+        nearest in prop::sample::select(&[Nearest::Before, Nearest::AtOrBefore, Nearest::After, Nearest::AtOrAfter][..]),
+        outer in any::<bool>(),
+    ) {
+        let spec = spec(nearest, outer, retracts);
+        let mut joins = vec![AsofJoin::new(&spec).unwrap(), AsofJoin::new(&spec).unwrap()];
+        let mut sides: [BTreeMap<Row, i64>; 2] = Default::default();
+        let mut heard = BTreeMap::new();
+        for (number, changes) in epochs.iter().enumerate() {
+            epoch(&spec, &mut joins, changes, &mut heard);
+            for (side, changes) in changes.iter().enumerate() {
+                changes.iter().for_each(|(row, diff)| *sides[side].entry(*row).or_default() += diff);
+                sides[side].retain(|_, copies| *copies != 0);
+            }
+            prop_assert_eq!(&heard, &model(nearest, outer, &sides), "as of epoch {}", number);
+            if number % 3 == 1 {
+                joins = restarted(&spec, &mut joins, 1 + number % 4);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_back_gives_its_memory_back() {
+    let spec = spec(Nearest::AtOrBefore, true, [true, true]);
+    let mut joins = vec![AsofJoin::new(&spec).unwrap()];
+    let rows: Vec<Row> = (0..10_000).map(|i| (Some((i % 200) as u8), i, i)).collect();
+    let side = |diff: i64| rows.iter().map(|row| (*row, diff)).collect::<Vec<_>>();
+    let mut heard = BTreeMap::new();
+    epoch(&spec, &mut joins, &[side(1), side(1)], &mut heard);
+    let full = joins[0].state();
+    assert_eq!((full.rows, heard.len()), (20_000, 10_000));
+    assert!(full.bytes / full.rows < 200, "{} bytes a row", full.bytes / full.rows);
+    epoch(&spec, &mut joins, &[side(-1), side(-1)], &mut heard);
+    let empty = joins[0].state();
+    assert_eq!((empty.rows, heard.len()), (0, 0));
+    assert!(empty.bytes < full.bytes / 10, "{} bytes of {}", empty.bytes, full.bytes);
+}
+
+#[test]
+fn two_versions_at_one_place_are_chosen_from_whatever_came_first() {
+    let spec = spec(Nearest::AtOrBefore, false, [false, true]);
+    let versions: [Row; 2] = [(Some(1), 5, 50), (Some(1), 5, 51)];
+    let answer = |order: [usize; 2]| {
+        let mut joins = vec![AsofJoin::new(&spec).unwrap()];
+        let mut heard = BTreeMap::new();
+        epoch(&spec, &mut joins, &[vec![((Some(1), 7, 0), 1)], Vec::new()], &mut heard);
+        for at in order {
+            epoch(&spec, &mut joins, &[Vec::new(), vec![(versions[at], 1)]], &mut heard);
+        }
+        heard
+    };
+    assert_eq!(answer([0, 1]), answer([1, 0]));
+    assert_eq!(answer([0, 1]).len(), 1);
+}
