@@ -37,6 +37,8 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
             let any = inputs.iter().all(|input| placement(input, known) == Placement::Any);
             if any { Placement::Any } else { Placement::Scattered }
         }
+        Plan::Repeat(spec) => placement(&spec.input, known),
+        Plan::SessionAggregate(spec) => Placement::By((2..2 + spec.partition).collect()),
         Plan::WindowAggregate(spec) => Placement::By((2..2 + spec.keys.len()).collect()),
         Plan::Reduce(spec) => Placement::By((0..spec.keys.len()).collect()),
     }

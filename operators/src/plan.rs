@@ -8,6 +8,8 @@ use crate::assign_windows::AssignWindowsSpec;
 use crate::filter::FilterSpec;
 use crate::project::ProjectSpec;
 use crate::reduce::ReduceSpec;
+use crate::repeat::RepeatSpec;
+use crate::session_aggregate::SessionAggregateSpec;
 use crate::window_aggregate::WindowAggregateSpec;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -154,8 +156,12 @@ pub enum Plan {
     AssignWindows(AssignWindowsSpec),
     /// One row for each window and group.
     WindowAggregate(Box<WindowAggregateSpec>),
+    /// One row for each session and group.
+    SessionAggregate(Box<SessionAggregateSpec>),
     /// One row for each group, kept up to date.
     Reduce(Box<ReduceSpec>),
+    /// Each row as often as it says.
+    Repeat(RepeatSpec),
 }
 
 /// From which sources' watermarks the event time of a relation follows.
@@ -194,7 +200,9 @@ impl Plan {
             Plan::Union { inputs } => inputs[0].schema(),
             Plan::AssignWindows(spec) => spec.schema.clone(),
             Plan::WindowAggregate(spec) => spec.schema.clone(),
+            Plan::SessionAggregate(spec) => spec.schema.clone(),
             Plan::Reduce(spec) => spec.schema.clone(),
+            Plan::Repeat(spec) => spec.schema.clone(),
         }
     }
 
@@ -207,7 +215,9 @@ impl Plan {
             Plan::Union { inputs } => inputs.iter().collect(),
             Plan::AssignWindows(spec) => vec![&spec.input],
             Plan::WindowAggregate(spec) => vec![&spec.input],
+            Plan::SessionAggregate(spec) => vec![&spec.input],
             Plan::Reduce(spec) => vec![&spec.input],
+            Plan::Repeat(spec) => vec![&spec.input],
         }
     }
 }

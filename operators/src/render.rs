@@ -12,7 +12,9 @@ use crate::operator::Operator;
 use crate::plan::{Plan, Read, SourcePlan, TimeOrigin};
 use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
+use crate::repeat::Repeat;
 use crate::rows::Rows;
+use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
 use crate::upsert::Upsert;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
@@ -80,7 +82,9 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Project(spec) => demands(&spec.input, demand, views),
         Plan::AssignWindows(spec) => demands(&spec.input, demand, views),
         Plan::Union { inputs } => inputs.iter().for_each(|input| demands(input, demand, views)),
+        Plan::Repeat(spec) => demands(&spec.input, demand, views),
         Plan::WindowAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
+        Plan::SessionAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Reduce(spec) => demands(&spec.input, Demand::of(read_of(spec)), views),
     }
 }
@@ -144,7 +148,12 @@ impl<'scope> Renderer<'scope> {
                 let inputs: Vec<_> = inputs.iter().map(|i| self.render(view, i, demand)).collect::<Result<_>>()?;
                 self.union(inputs)
             }
+            Plan::Repeat(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Repeat", input, demand, || Repeat::new(spec))?
+            }
             Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
+            Plan::SessionAggregate(spec) => self.session_aggregate(view, spec, demand)?,
             Plan::Reduce(spec) => self.reduce(view, spec)?,
         })
     }
@@ -189,12 +198,18 @@ impl<'scope> Renderer<'scope> {
         let merge = MergeAggregate::new(spec, demand.changes, demand.finals)?;
         // The partial rows begin with the slice, then come the keys.
         let pact = by_key((1..=spec.keys.len()).collect());
-        let mut outputs =
-            self.host(view, "MergeAggregate", merge, partials, pact, 2, &spec.time_origin).into_iter().map(Some);
-        let (changes, finals) = (outputs.next().flatten(), outputs.next().flatten());
-        // A result that may still be corrected is not final: with `revise` there is no append stream.
-        let finals = finals.filter(|_| demand.finals);
-        Ok(Rendered { changes: changes.filter(|_| demand.changes), finals, append: false })
+        let outputs = self.host(view, "MergeAggregate", merge, partials, pact, 2, &spec.time_origin);
+        Ok(both_ports(outputs, demand))
+    }
+
+    fn session_aggregate(&self, view: &str, spec: &SessionAggregateSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let input = self.input(view, &spec.input, Read::Finals)?;
+        let local = LocalSessions::new(spec)?;
+        let partials = self.host(view, "LocalSessions", local, input, Pipeline, 1, &spec.time_origin).swap_remove(0);
+        let merge = MergeSessions::new(spec, demand.changes, demand.finals)?;
+        let pact = by_key((0..spec.partition).collect());
+        let outputs = self.host(view, "MergeSessions", merge, partials, pact, 2, &spec.time_origin);
+        Ok(both_ports(outputs, demand))
     }
 
     fn reduce(&self, view: &str, spec: &ReduceSpec) -> Result<Rendered<'scope>> {
@@ -245,6 +260,13 @@ impl<'scope> Renderer<'scope> {
         let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
         host(self.scope, (view, name), operator, inputs, pact, ports, self.observer.clone())
     }
+}
+
+/// The streams of an operator that sends changes out of its first port and finals out of its second.
+fn both_ports(outputs: Vec<Stream<'_, u64, Rows>>, demand: Demand) -> Rendered<'_> {
+    let mut outputs = outputs.into_iter();
+    let (changes, finals) = (outputs.next(), outputs.next());
+    Rendered { changes: changes.filter(|_| demand.changes), finals: finals.filter(|_| demand.finals), append: false }
 }
 
 fn missing(kind: &str, name: &str) -> Error {

@@ -60,7 +60,9 @@ fn unbounded(plan: &Plan) -> Option<&ReduceSpec> {
         | Plan::Project(_)
         | Plan::Union { .. }
         | Plan::AssignWindows(_)
-        | Plan::WindowAggregate(_) => None,
+        | Plan::WindowAggregate(_)
+        | Plan::SessionAggregate(_)
+        | Plan::Repeat(_) => None,
     };
     own.or_else(|| plan.inputs().into_iter().find_map(unbounded))
 }
@@ -74,6 +76,7 @@ pub(crate) fn has_windows(plan: &Plan) -> bool {
 pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> + '_> {
     let own = match plan {
         Plan::WindowAggregate(spec) => spec.time_origin.sources.as_slice(),
+        Plan::SessionAggregate(spec) => spec.time_origin.sources.as_slice(),
         _ => &[],
     };
     let below = plan.inputs().into_iter().flat_map(sources_of_windows);

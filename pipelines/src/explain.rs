@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
 use thalweg_operators::reduce::ReduceSpec;
+use thalweg_operators::session_aggregate::SessionAggregateSpec;
 use thalweg_operators::window::Nanos;
 use thalweg_operators::window_aggregate::{OnLate, WindowAggregateSpec};
 use thalweg_schemas::error::{Error, Result};
@@ -125,7 +126,12 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
             line(out, depth, &format!("AssignWindows: {} over {time}", spec.window));
         }
         Plan::WindowAggregate(spec) => explain_window_aggregate(out, spec, depth, flow),
+        Plan::SessionAggregate(spec) => explain_session_aggregate(out, spec, depth, flow),
         Plan::Reduce(spec) => explain_reduce(out, spec, depth),
+        Plan::Repeat(spec) => {
+            let times = spec.schema.fields().len();
+            line(out, depth, &format!("Repeat: as often as {} says", spec.input.schema().field(times).name()));
+        }
     }
     plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
 }
@@ -133,22 +139,38 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
 fn explain_window_aggregate(out: &mut String, spec: &WindowAggregateSpec, depth: usize, flow: &Dataflow) {
     line(out, depth, &format!("WindowAggregate: {} over {}", spec.window, sql(&spec.time)));
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
-    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
-    let kept = match (spec.time_origin.sources.iter().find(silent), spec.on_late) {
-        (Some((source, _)), _) => format!("dropped when {source} ends, which has no watermark"),
-        (None, OnLate::Drop) => format!("dropped at watermark {}", closes_at(&spec.time_origin, flow)),
-        (None, OnLate::Revise { until_ns }) => format!(
-            "kept {} longer for late rows, then dropped at watermark {}",
-            Nanos(until_ns),
-            closes_at(&spec.time_origin, flow)
-        ),
-    };
     let window = &spec.window;
     let slices = match window.slice_ns() {
-        slice if slice == window.size_ns() => String::new(),
+        _ if window.is_one_slice() => String::new(),
         slice => format!(" in slices of {}", Nanos(slice)),
     };
+    let kept = kept_until(&spec.time_origin, spec.on_late, flow);
     line(out, depth + 1, &format!("state: windows of {}{slices}, {kept}", Nanos(window.size_ns())));
+}
+
+fn explain_session_aggregate(out: &mut String, spec: &SessionAggregateSpec, depth: usize, flow: &Dataflow) {
+    let (partition, _) = spec.keys.split_at(spec.partition);
+    let of = match partition {
+        [] => String::new(),
+        keys => format!(" of ({})", keys.iter().map(sql).collect::<Vec<_>>().join(", ")),
+    };
+    line(out, depth, &format!("SessionAggregate: SESSION(gap {}){of} over {}", Nanos(spec.gap_ns), sql(&spec.time)));
+    keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
+    let kept = kept_until(&spec.time_origin, spec.on_late, flow);
+    line(out, depth + 1, &format!("state: sessions that are open, each {kept}"));
+}
+
+/// When the state of windows goes.
+fn kept_until(origin: &TimeOrigin, on_late: OnLate, flow: &Dataflow) -> String {
+    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
+    match (origin.sources.iter().find(silent), on_late) {
+        (Some((source, _)), _) => format!("dropped when {source} ends, which has no watermark"),
+        (None, OnLate::Drop) => format!("dropped at watermark {}", closes_at(origin, flow)),
+        (None, OnLate::Revise { until_ns }) => {
+            let longer = Nanos(until_ns);
+            format!("kept {longer} longer for late rows, then dropped at watermark {}", closes_at(origin, flow))
+        }
+    }
 }
 
 /// `telemetry.ts - 5s`, the least of them where there are several sources.
@@ -212,9 +234,9 @@ fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
             Some(view) => mode(&view.plan, flow),
             None => Mode::Append,
         },
-        Plan::WindowAggregate(_) => Mode::Windows,
+        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Mode::Windows,
         Plan::Reduce(_) => Mode::Changelog,
-        Plan::Filter(_) | Plan::Project(_) | Plan::AssignWindows(_) | Plan::Union { .. } => {
+        Plan::Filter(_) | Plan::Project(_) | Plan::AssignWindows(_) | Plan::Union { .. } | Plan::Repeat(_) => {
             plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or)
         }
     }

@@ -65,6 +65,8 @@ fn describe_plan(plan: &Plan, out: &mut String) -> std::fmt::Result {
         Plan::Union { .. } => writeln!(out, "  union")?,
         Plan::AssignWindows(spec) => writeln!(out, "  {spec}")?,
         Plan::WindowAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
+        Plan::SessionAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
+        Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
         Plan::Reduce(spec) => writeln!(out, "  {spec}")?,
     }
     for field in plan.schema().fields() {

@@ -1,6 +1,7 @@
 //! What names mean: the relations declared so far, and the queries over them as logical plans.
 
 mod connector;
+pub(crate) mod cut;
 mod key;
 pub(crate) mod messages;
 pub(crate) mod order;
@@ -16,7 +17,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_operators::plan::TimeOrigin;
-use thalweg_operators::window::Window;
 use thalweg_schemas::error::Error;
 
 /// A relation that queries can read.
@@ -125,7 +125,7 @@ pub(crate) struct WindowSource {
     pub kept: Vec<usize>,
     /// The event time among the input's columns.
     pub time: usize,
-    pub window: Window,
+    pub cut: cut::Cut<usize>,
     pub schema: SchemaRef,
 }
 

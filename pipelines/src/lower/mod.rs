@@ -5,8 +5,10 @@ pub(crate) mod checked;
 mod filter;
 mod project;
 mod scan;
+mod sessions;
 mod union;
 
+use crate::bind::cut::Cut;
 use crate::bind::{Mode, Scope};
 use crate::parse::Words;
 use arrow::datatypes::{Field, FieldRef};
@@ -19,7 +21,6 @@ use std::sync::Arc;
 use thalweg_operators::assign_windows::AssignWindowsSpec;
 use thalweg_operators::filter::FilterSpec;
 use thalweg_operators::plan::{Plan, TimeOrigin};
-use thalweg_operators::window::Window;
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::error::{Error, Result};
 
@@ -28,6 +29,16 @@ use thalweg_schemas::error::{Error, Result};
 pub(crate) struct LateRows {
     pub lateness_ns: i64,
     pub on_late: OnLate,
+}
+
+impl LateRows {
+    /// When windows are final that close by `closes`: later by as long as late rows may still revise them.
+    fn final_at(&self, closes: &TimeOrigin) -> TimeOrigin {
+        match self.on_late {
+            OnLate::Drop => closes.clone(),
+            OnLate::Revise { until_ns } => closes.delayed(until_ns),
+        }
+    }
 }
 
 /// A plan, and what is known of its rows.
@@ -50,13 +61,16 @@ pub(crate) type Key = Vec<Vec<usize>>;
 
 #[derive(Clone, Debug)]
 struct OpenWindow {
-    window: Window,
+    /// How the rows are cut, by positions of the plan's columns.
+    cut: Cut<usize>,
     /// The event time among the plan's columns.
     time: usize,
     /// Predicates over `window_start` (column 0) and `window_end` (column 1) alone.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     /// The fields of `window_start` and `window_end`.
     bounds: [FieldRef; 2],
+    /// What the view says of late rows.
+    late: LateRows,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,19 +279,23 @@ impl Lowered {
     /// The same rows with their windows as columns: what is left when no grouping by them follows.
     fn with_windows_assigned(mut self) -> Result<Lowered> {
         let Some(open) = self.window.take() else { return Ok(self) };
+        let window = match open.cut {
+            Cut::Windows(window) => window,
+            Cut::Sessions { .. } => return self.with_sessions_assigned(open),
+        };
         let input = self.plan;
         let width = input.schema().fields().len();
         let fields = input.schema().fields().iter().cloned().chain(open.bounds.iter().cloned()).collect::<Vec<_>>();
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
         let origin = self.times[open.time].clone();
-        let spec = AssignWindowsSpec { input: Box::new(input), time: open.time, window: open.window, schema };
+        let spec = AssignWindowsSpec { input: Box::new(input), time: open.time, window, schema };
         self.plan = Plan::AssignWindows(spec);
         for predicate in open.filters {
             let predicate = project::shifted(&predicate, width)?;
             self.plan = Plan::Filter(FilterSpec { input: Box::new(self.plan), predicate });
         }
         // A row of an open window: its bounds are as late as its time can make them.
-        self.times.push(origin.as_ref().map(|o| o.delayed(open.window.size_ns())));
+        self.times.push(origin.as_ref().map(|o| o.delayed(window.size_ns())));
         self.times.push(origin);
         self.key = None;
         for place in &mut self.columns {
@@ -286,6 +304,32 @@ impl Lowered {
             }
         }
         Ok(self)
+    }
+}
+
+impl OpenWindow {
+    /// Which of the bounds (0 and 1) each name the window.
+    fn names(&self) -> &'static [usize] {
+        match &self.cut {
+            Cut::Windows(window) if !window.start_names_window() => &[1],
+            Cut::Windows(_) | Cut::Sessions { .. } => &[0, 1],
+        }
+    }
+
+    /// The plan's columns that cutting needs.
+    fn needed(&self) -> Vec<usize> {
+        match &self.cut {
+            Cut::Windows(_) => vec![self.time],
+            Cut::Sessions { by, .. } => [&[self.time], by.as_slice()].concat(),
+        }
+    }
+
+    /// The same over other columns: `moved` says where each of those that it needs is.
+    fn moved(&mut self, moved: impl Fn(usize) -> usize) {
+        self.time = moved(self.time);
+        if let Cut::Sessions { by, .. } = &mut self.cut {
+            by.iter_mut().for_each(|column| *column = moved(*column));
+        }
     }
 }
 

@@ -36,16 +36,16 @@ impl Lowering<'_> {
                 }
             }
         }
-        // Open windows still need their time, whether or not it is selected.
+        // Open windows still need their time, whether or not it is selected, and the columns that they are cut by.
         if let Some(open) = &mut input.window {
-            let field = input.plan.schema().field(open.time).clone();
-            let selected = exprs.iter().position(|e| position(e) == Some(open.time));
-            let time = selected.unwrap_or(exprs.len());
-            if selected.is_none() {
-                exprs.push(Arc::new(Column::new(field.name(), open.time)));
-                fields.push(Arc::new(field));
+            for needed in open.needed() {
+                if !exprs.iter().any(|e| position(e) == Some(needed)) {
+                    let field = input.plan.schema().field(needed).clone();
+                    exprs.push(Arc::new(Column::new(field.name(), needed)));
+                    fields.push(Arc::new(field));
+                }
             }
-            open.time = time;
+            open.moved(|at| exprs.iter().position(|e| position(e) == Some(at)).unwrap_or(at));
         }
         let mut lowered = project(input, exprs, fields)?;
         lowered.columns = columns;

@@ -1,6 +1,7 @@
 //! FROM: a relation, or one cut into windows.
 
 use super::{Lowered, Lowering, OpenWindow, Place};
+use crate::bind::cut::Cut;
 use crate::bind::windows::WINDOW_START;
 use crate::bind::{Mode, Relation, RelationKind, RelationSource, WindowSource};
 use datafusion::logical_expr::TableScan;
@@ -52,7 +53,14 @@ impl Lowering<'_> {
         let fields = source.schema.fields();
         let bounds = [fields[width].clone(), fields[width + 1].clone()];
         debug_assert_eq!(bounds[0].name(), WINDOW_START);
-        let window = Some(OpenWindow { window: source.window, time, filters: Vec::new(), bounds });
+        let cut = match &source.cut {
+            Cut::Windows(window) => Cut::Windows(*window),
+            Cut::Sessions { gap_ns, by } => {
+                let by = by.iter().map(|at| input.columns[*at].base()).collect::<Result<_>>()?;
+                Cut::Sessions { gap_ns: *gap_ns, by }
+            }
+        };
+        let window = Some(OpenWindow { cut, time, filters: Vec::new(), bounds, late: self.late.clone() });
         Ok(Lowered { key: None, window, columns, ..input })
     }
 

@@ -7,7 +7,6 @@ use thalweg_schemas::error::Error;
 
 const IN_A_QUERY: &str = "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
                           UNION ALL, DISTINCT and GROUP BY.";
-const WINDOWS: &str = "There are TUMBLE(t, time, size) and HOP(t, time, slide, size).";
 const EMIT: &str = "There are EMIT CHANGES and EMIT ON WINDOW CLOSE, at the end of the statement.";
 const READ_ONLY: &str = "A view is a set that changes: leave it out, and order what you read from the view.";
 
@@ -28,8 +27,6 @@ const IN_QUERIES: &[Phrase] = &[
     Phrase(&["PIVOT", "("], "PIVOT is not supported", "Write count(*) FILTER (WHERE region = 'eu') for each column."),
     Phrase(&["UNPIVOT", "("], "UNPIVOT is not supported", "Write a UNION ALL of the columns."),
     Phrase(&["WITH", "RECURSIVE"], "WITH RECURSIVE is not supported", IN_A_QUERY),
-    Phrase(&["SESSION", "("], "SESSION windows are not supported yet", WINDOWS),
-    Phrase(&["CUMULATE", "("], "CUMULATE windows are not supported yet", WINDOWS),
     Phrase(&["DETECT_ANOMALIES", "("], "DETECT_ANOMALIES is not supported yet", IN_A_QUERY),
     Phrase(&["FORECAST", "("], "FORECAST is not supported yet", IN_A_QUERY),
     Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", READ_ONLY),

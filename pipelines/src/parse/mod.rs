@@ -2,6 +2,7 @@
 
 pub(crate) mod ddl;
 mod foreign;
+pub(crate) mod partition;
 pub(crate) mod syntax;
 mod variables;
 

@@ -10,7 +10,6 @@ CREATE MATERIALIZED VIEW c AS SELECT host FROM telemetry LIMIT 5;
 CREATE MATERIALIZED VIEW d AS SELECT host, row_number() OVER (PARTITION BY host) FROM telemetry;
 CREATE MATERIALIZED VIEW e AS SELECT host FROM telemetry WHERE host IN (SELECT service FROM telemetry);
 CREATE MATERIALIZED VIEW f AS SELECT host, service, count(*) FROM telemetry GROUP BY ROLLUP (host, service);
-CREATE MATERIALIZED VIEW g AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 minutes') GROUP BY window_start;
 CREATE MATERIALIZED VIEW h AS SELECT host FROM telemetry EXCEPT SELECT service FROM telemetry;
 CREATE MATERIALIZED VIEW i AS SELECT 1 AS one;
 CREATE SOURCE s (a INT PRIMARY KEY) WITH (connector = 'feed', path = 'x');

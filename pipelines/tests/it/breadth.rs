@@ -64,6 +64,14 @@ const QUERIES: &[&str] = &[
     "SELECT window_start, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 h') WHERE window_start > ts - INTERVAL '1 h' GROUP BY window_start",
     "SELECT a.window_start, count(*) AS n FROM TUMBLE((SELECT * FROM TUMBLE(t, ts, INTERVAL '1 s')), window_start, INTERVAL '1 h') a GROUP BY a.window_start",
     "SELECT window_start, n FROM (SELECT window_start, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 h') GROUP BY window_start UNION ALL SELECT window_start, sum(n) FROM TUMBLE(t, ts, INTERVAL '2 h') GROUP BY window_start) AS u",
+    "SELECT window_start, window_end, count(*) AS n FROM CUMULATE(t, ts, INTERVAL '1 minute', INTERVAL '1 h') GROUP BY 1, 2",
+    "SELECT host, window_end FROM CUMULATE(t, ts, INTERVAL '1 minute', INTERVAL '1 h', INTERVAL '1 s') WHERE ok",
+    "SELECT window_start, host, count(*) AS n FROM SESSION(t, ts, INTERVAL '5 minutes', PARTITION BY host) GROUP BY window_start, host",
+    "SELECT s.window_end, s.service, median(s.x) AS m, s.host FROM SESSION(t PARTITION BY (host, service), DESCRIPTOR(ts), INTERVAL '5' MINUTE) s GROUP BY s.service, s.window_end, s.host",
+    "SELECT host, window_end - window_start AS length, n FROM SESSION(t, ts, '5 m', PARTITION BY host) WHERE n > 1",
+    "SELECT window_start, upper(host) AS h, count(*) AS c FROM SESSION(t, ts, '5 m', PARTITION BY host) GROUP BY window_start, upper(host)",
+    "SELECT DISTINCT window_start, host FROM (SELECT host, window_start, ok FROM SESSION(t, ts, '5 m', PARTITION BY host, service)) AS s WHERE ok",
+    "SELECT window_start, count(*) AS n FROM TUMBLE((SELECT host, window_end FROM SESSION(t, ts, '5 m', PARTITION BY host) GROUP BY host, window_end), window_end, '1 h') GROUP BY window_start",
 ];
 
 /// Every expression has the type of its column, over the columns that its input really has.
@@ -108,6 +116,12 @@ fn consistent(plan: &Plan, query: &str) {
             aggregated(&spec.aggregates, 2 + spec.keys.len());
             assert!(!spec.time_origin.sources.is_empty(), "{query}");
         }
+        Plan::SessionAggregate(spec) => {
+            typed(&spec.keys, 2);
+            aggregated(&spec.aggregates, 2 + spec.keys.len());
+            assert!(!spec.time_origin.sources.is_empty(), "{query}");
+        }
+        Plan::Repeat(_) => assert_eq!(inputs[0].schema().fields()[..schema.fields().len()], schema.fields()[..]),
         Plan::Reduce(spec) => {
             typed(&spec.keys, 0);
             aggregated(&spec.aggregates, spec.keys.len());

@@ -30,6 +30,8 @@ fn every_operator_occurs_in_some_plan() {
         "Union of ",
         "AssignWindows: ",
         "WindowAggregate: ",
+        "SessionAggregate: ",
+        "Repeat: ",
         "Reduce over ",
     ] {
         assert!(plans.lines().any(|line| line.trim_start().starts_with(operator)), "{operator}is in no plan");

@@ -1,6 +1,6 @@
-//! The queries, each in one text: `{tumble 10}` and `{hop 5 20}` (slide and size in seconds) stand for the window's
-//! table function in the pipeline and for a subquery that assigns windows by `date_bin` in batch. `{hop ..}` needs a
-//! size that is a multiple of the slide.
+//! The queries, each in one text: `{tumble 10}`, `{hop 5 20}` and `{cumulate 5 20}` (slide or step, and size in seconds)
+//! stand for the window's table function in the pipeline and for a subquery that assigns windows by `date_bin` in batch;
+//! `{session 2 k}` (gap, partition) for one that looks back to the row before. Sizes are multiples.
 
 pub const QUERIES: &[&str] = &[
     // Rows as they are.
@@ -91,36 +91,92 @@ pub const QUERIES: &[&str] = &[
     "SELECT k, sum(n) AS total FROM (SELECT window_start, k, count(*) AS n FROM {tumble 10} GROUP BY window_start, window_end, k) w GROUP BY k",
     "SELECT n, count(*) AS keys FROM (SELECT k, count(*) AS n FROM events GROUP BY k) w GROUP BY n",
     "SELECT max(n) AS hi, min(n) AS lo, count(*) AS c FROM (SELECT g, count(*) AS n FROM events GROUP BY g) w",
+    // Windows that grow, and sessions.
+    "SELECT window_start, window_end, count(*) AS n, sum(v) AS s, max(k) AS hi FROM {cumulate 10 60} GROUP BY window_start, window_end",
+    "SELECT window_start, window_end, k, avg(f) AS a, count(DISTINCT g) AS n FROM {cumulate 15 60} GROUP BY window_start, window_end, k",
+    "SELECT window_end, approx_percentile_cont(f, 0.9) AS p FROM {cumulate 20 60} WHERE b GROUP BY window_end",
+    "SELECT window_start, count(*) AS n FROM {cumulate 20 60} GROUP BY window_start",
+    "SELECT window_start, window_end, ts, v FROM {cumulate 5 10} WHERE v > 500",
+    "SELECT k, window_start, window_end, count(*) AS n, sum(v) AS s, avg(f) AS a, min(d) AS lo FROM {session 2 k} GROUP BY window_start, window_end, k",
+    "SELECT k, g, window_end, count(DISTINCT v) AS n, sum(v) FILTER (WHERE b) AS s, median(f) AS m FROM {session 5 k} GROUP BY window_start, window_end, k, g",
+    "SELECT k, b, window_start, approx_percentile_cont(f, 0.9) AS p, string_agg(k, ',' ORDER BY ts) AS t FROM {session 3 k,b} WHERE v > -500 GROUP BY k, b, window_start",
+    "SELECT window_start, window_end, count(*) AS n FROM {session 1} WHERE g = 1 GROUP BY window_start, window_end",
+    "SELECT window_start, window_end, ts, k, v FROM {session 4 k} WHERE window_end - window_start > INTERVAL '6 seconds'",
+    "SELECT window_end, count(*) AS n FROM {session 4 k} GROUP BY window_end",
+    "SELECT k, window_end FROM {session 4 k} GROUP BY k, window_end HAVING count(*) > 2",
     "SELECT window_start, n * 10 AS n FROM (SELECT window_start, count(*) AS n FROM {hop 10 20} GROUP BY window_start, window_end) w WHERE n > 20",
 ];
 
+/// How a relation is cut; lengths in seconds.
+enum Cut<'a> {
+    Tumble(u64),
+    Hop(u64, u64),
+    Cumulate(u64, u64),
+    Session(u64, &'a str),
+}
+
 /// The query as a pipeline has it.
 pub fn streaming(query: &str) -> String {
-    replace(query, |slide, size| match slide {
-        None => format!("TUMBLE(events, ts, INTERVAL '{size} seconds')"),
-        Some(slide) => format!("HOP(events, ts, INTERVAL '{slide} seconds', INTERVAL '{size} seconds')"),
+    let seconds = |n: u64| format!("INTERVAL '{n} seconds'");
+    replace(query, |cut| match cut {
+        Cut::Tumble(size) => format!("TUMBLE(events, ts, {})", seconds(size)),
+        Cut::Hop(slide, size) => format!("HOP(events, ts, {}, {})", seconds(slide), seconds(size)),
+        Cut::Cumulate(step, size) => format!("CUMULATE(events, ts, {}, {})", seconds(step), seconds(size)),
+        Cut::Session(gap, "") => format!("SESSION(events, ts, {})", seconds(gap)),
+        Cut::Session(gap, by) => format!("SESSION(events, ts, {}, PARTITION BY {by})", seconds(gap)),
     })
 }
 
 /// The query over the whole table.
 pub fn batch(query: &str) -> String {
-    replace(query, |slide, size| {
-        let step = slide.unwrap_or(size);
-        let windows = (0..size / step).map(|back| {
-            let start = format!("date_bin(INTERVAL '{step} seconds', ts) - INTERVAL '{} seconds'", back * step);
-            format!("SELECT *, {start} AS window_start, {start} + INTERVAL '{size} seconds' AS window_end FROM events")
-        });
-        format!("({})", windows.collect::<Vec<_>>().join(" UNION ALL "))
+    let window = |start: String, size: u64| {
+        format!("SELECT *, {start} AS window_start, {start} + INTERVAL '{size} seconds' AS window_end FROM events")
+    };
+    replace(query, |cut| match cut {
+        Cut::Tumble(size) => format!("({})", window(format!("date_bin(INTERVAL '{size} seconds', ts)"), size)),
+        Cut::Hop(slide, size) => {
+            let start =
+                |back| format!("date_bin(INTERVAL '{slide} seconds', ts) - INTERVAL '{} seconds'", back * slide);
+            let windows = (0..size / slide).map(|back| window(start(back), size));
+            format!("({})", windows.collect::<Vec<_>>().join(" UNION ALL "))
+        }
+        Cut::Cumulate(step, size) => {
+            let start = format!("date_bin(INTERVAL '{size} seconds', ts)");
+            let grown = |steps: u64| {
+                format!(
+                    "{} WHERE ts < {start} + INTERVAL '{} seconds'",
+                    window(start.clone(), steps * step),
+                    steps * step
+                )
+            };
+            format!("({})", (1..=size / step).map(grown).collect::<Vec<_>>().join(" UNION ALL "))
+        }
+        Cut::Session(gap, by) => {
+            let of = |columns: &str| if columns.is_empty() { String::new() } else { format!("PARTITION BY {columns}") };
+            let partition = of(by);
+            let session = of(&if by.is_empty() { "session".to_string() } else { format!("{by}, session") });
+            let gap = format!("INTERVAL '{gap} seconds'");
+            format!(
+                "(SELECT *, min(ts) OVER ({session}) AS window_start, max(ts) OVER ({session}) + {gap} AS window_end FROM \
+                 (SELECT *, count(*) FILTER (WHERE before IS NULL OR ts - before > {gap}) \
+                 OVER ({partition} ORDER BY ts ROWS UNBOUNDED PRECEDING) AS session FROM \
+                 (SELECT *, lag(ts) OVER ({partition} ORDER BY ts) AS before FROM events)))"
+            )
+        }
     })
 }
 
-fn replace(query: &str, window: impl Fn(Option<u64>, u64) -> String) -> String {
+fn replace(query: &str, window: impl Fn(Cut) -> String) -> String {
     let Some((before, rest)) = query.split_once('{') else { return query.to_string() };
     let (inside, after) = rest.split_once('}').unwrap();
     let words: Vec<&str> = inside.split(' ').collect();
+    let number = |text: &str| text.parse().unwrap();
     let text = match words[..] {
-        ["tumble", size] => window(None, size.parse().unwrap()),
-        ["hop", slide, size] => window(Some(slide.parse().unwrap()), size.parse().unwrap()),
+        ["tumble", size] => window(Cut::Tumble(number(size))),
+        ["hop", slide, size] => window(Cut::Hop(number(slide), number(size))),
+        ["cumulate", step, size] => window(Cut::Cumulate(number(step), number(size))),
+        ["session", gap] => window(Cut::Session(number(gap), "")),
+        ["session", gap, by] => window(Cut::Session(number(gap), by)),
         _ => panic!("{inside} is no window"),
     };
     format!("{before}{text}{}", replace(after, window))
