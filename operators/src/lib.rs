@@ -5,13 +5,17 @@
 
 pub mod aggregate;
 pub mod assign_windows;
+pub mod closing;
 pub mod evaluate;
 mod event_time;
 pub mod exchange;
+pub mod expand;
 pub mod filter;
 pub mod host;
 pub mod observer;
 pub mod operator;
+pub mod ordered;
+pub mod over;
 pub mod placement;
 pub mod plan;
 pub mod project;
@@ -21,6 +25,7 @@ pub mod repeat;
 pub mod rows;
 pub mod session_aggregate;
 pub mod state;
+pub mod top_n;
 pub mod upsert;
 pub mod watermark;
 pub mod window;

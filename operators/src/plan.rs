@@ -5,11 +5,14 @@
 //! the compiler in all places that must know of it.
 
 use crate::assign_windows::AssignWindowsSpec;
+use crate::expand::ExpandSpec;
 use crate::filter::FilterSpec;
+use crate::over::OverSpec;
 use crate::project::ProjectSpec;
 use crate::reduce::ReduceSpec;
 use crate::repeat::RepeatSpec;
 use crate::session_aggregate::SessionAggregateSpec;
+use crate::top_n::TopNSpec;
 use crate::window_aggregate::WindowAggregateSpec;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -160,6 +163,12 @@ pub enum Plan {
     SessionAggregate(Box<SessionAggregateSpec>),
     /// One row for each group, kept up to date.
     Reduce(Box<ReduceSpec>),
+    /// The first rows of each partition.
+    TopN(Box<TopNSpec>),
+    /// Each row with what functions say of its partition.
+    Over(Box<OverSpec>),
+    /// Each row once for every grouping set.
+    Expand(ExpandSpec),
     /// Each row as often as it says.
     Repeat(RepeatSpec),
 }
@@ -202,6 +211,9 @@ impl Plan {
             Plan::WindowAggregate(spec) => spec.schema.clone(),
             Plan::SessionAggregate(spec) => spec.schema.clone(),
             Plan::Reduce(spec) => spec.schema.clone(),
+            Plan::TopN(spec) => spec.schema.clone(),
+            Plan::Over(spec) => spec.schema.clone(),
+            Plan::Expand(spec) => spec.schema.clone(),
             Plan::Repeat(spec) => spec.schema.clone(),
         }
     }
@@ -217,6 +229,9 @@ impl Plan {
             Plan::WindowAggregate(spec) => vec![&spec.input],
             Plan::SessionAggregate(spec) => vec![&spec.input],
             Plan::Reduce(spec) => vec![&spec.input],
+            Plan::TopN(spec) => vec![&spec.input],
+            Plan::Over(spec) => vec![&spec.input],
+            Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
         }
     }

@@ -5,16 +5,19 @@
 
 use crate::assign_windows::AssignWindows;
 use crate::exchange::by_key;
+use crate::expand::Expand;
 use crate::filter::Filter;
 use crate::host::{Inputs, host};
 use crate::observer::Observer;
 use crate::operator::Operator;
+use crate::over::{Over, OverSpec};
 use crate::plan::{Plan, Read, SourcePlan, TimeOrigin};
 use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::repeat::Repeat;
 use crate::rows::Rows;
 use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
+use crate::top_n::{TopN, TopNSpec};
 use crate::upsert::Upsert;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
@@ -86,11 +89,23 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::WindowAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::SessionAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Reduce(spec) => demands(&spec.input, Demand::of(read_of(spec)), views),
+        Plan::TopN(spec) => {
+            demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
+        }
+        Plan::Over(spec) => {
+            demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
+        }
+        Plan::Expand(spec) => demands(&spec.input, demand, views),
     }
 }
 
 fn read_of(spec: &ReduceSpec) -> Read {
     if spec.retracts { Read::Changes } else { Read::Finals }
+}
+
+/// Partitions that close are read as they close where nobody asks for what comes before.
+fn read_of_parts(retracts: bool, closes: bool, demand: Demand) -> Read {
+    if retracts && (demand.changes || !closes) { Read::Changes } else { Read::Finals }
 }
 
 /// What rendering needs to know, and what it has rendered.
@@ -155,6 +170,12 @@ impl<'scope> Renderer<'scope> {
             Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
             Plan::SessionAggregate(spec) => self.session_aggregate(view, spec, demand)?,
             Plan::Reduce(spec) => self.reduce(view, spec)?,
+            Plan::TopN(spec) => self.top_n(view, spec, demand)?,
+            Plan::Over(spec) => self.over(view, spec, demand)?,
+            Plan::Expand(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Expand", input, demand, || Expand::new(spec))?
+            }
         })
     }
 
@@ -230,6 +251,26 @@ impl<'scope> Renderer<'scope> {
             self.host(view, "MergeReduce", merge, partials, by_key(key), 1, &time).swap_remove(0)
         };
         Ok(Rendered { changes: Some(changes), finals: None, append: false })
+    }
+
+    fn top_n(&self, view: &str, spec: &TopNSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
+        let input = self.input(view, &spec.input, read)?;
+        let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
+        let finals = demand.finals && spec.closes.is_some();
+        let operator = TopN::new(spec, demand.changes, finals, read == Read::Finals)?;
+        let outputs = self.host(view, "TopN", operator, input, by_key(spec.partition.clone()), 2, &time);
+        Ok(both_ports(outputs, Demand { finals, ..demand }))
+    }
+
+    fn over(&self, view: &str, spec: &OverSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
+        let input = self.input(view, &spec.input, read)?;
+        let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
+        let finals = demand.finals && spec.closes.is_some();
+        let operator = Over::new(spec, demand.changes, finals)?;
+        let outputs = self.host(view, "Over", operator, input, by_key(spec.partition.clone()), 2, &time);
+        Ok(both_ports(outputs, Demand { finals, ..demand }))
     }
 
     fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {

@@ -3,7 +3,7 @@
 use crate::parse::Parsed;
 use crate::program::{DeclarationKind, Program};
 use thalweg_operators::plan::{Plan, ViewPlan};
-use thalweg_operators::reduce::ReduceSpec;
+use thalweg_operators::reduce::Kept;
 use thalweg_schemas::error::Error;
 
 /// A warning for each view with state that nothing bounds.
@@ -37,10 +37,7 @@ fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
 
 /// A warning where a view keeps rows or groups for ever.
 fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
-    let kept = match unbounded(&view.plan)?.retracts {
-        true => "It keeps the rows that it reads, since each may be taken back.",
-        false => "It keeps every group that it has ever seen.",
-    };
+    let kept = unbounded(&view.plan)?;
     Some(
         Error::user(format!("nothing bounds the state of view \"{}\"", view.name))
             .with_detail(kept)
@@ -48,12 +45,31 @@ fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
     )
 }
 
-/// The operator of the plan whose state nothing bounds, if there is one.
-fn unbounded(plan: &Plan) -> Option<&ReduceSpec> {
+/// What the operator of the plan keeps whose state nothing bounds, if there is one.
+fn unbounded(plan: &Plan) -> Option<&'static str> {
+    const GROUPS: &str = "It keeps every group that it has ever seen.";
+    const ROWS: &str = "It keeps the rows that it reads, since each may be taken back.";
     let own = match plan {
+        Plan::Reduce(spec) if spec.retracts => match spec.kept() {
+            Ok(Kept::Totals) if spec.keys.is_empty() => None,
+            Ok(Kept::Totals) => Some("It keeps every group that has rows."),
+            Ok(Kept::Values) => Some("It keeps the values of every group that has rows, since each may be taken back."),
+            Ok(Kept::Rows) | Err(_) => Some(ROWS),
+        },
         // Without keys there is one group.
-        Plan::Reduce(spec) if !spec.keys.is_empty() || spec.retracts => Some(spec.as_ref()),
+        Plan::Reduce(spec) if !spec.keys.is_empty() => Some(GROUPS),
+        Plan::TopN(spec) if spec.closes.is_some() => None,
+        Plan::TopN(spec) if spec.retracts => Some(ROWS),
+        Plan::TopN(spec) if spec.limit == u64::MAX => Some("It keeps every row that it has ever seen."),
+        Plan::TopN(spec) if !spec.partition.is_empty() => {
+            Some("It keeps the first rows of every partition that it has ever seen.")
+        }
+        Plan::Over(spec) if spec.closes.is_none() => {
+            Some("It keeps every row that it reads, since later ones may change it.")
+        }
         Plan::Reduce(_)
+        | Plan::TopN(_)
+        | Plan::Over(_)
         | Plan::Source { .. }
         | Plan::View { .. }
         | Plan::Filter(_)
@@ -62,6 +78,7 @@ fn unbounded(plan: &Plan) -> Option<&ReduceSpec> {
         | Plan::AssignWindows(_)
         | Plan::WindowAggregate(_)
         | Plan::SessionAggregate(_)
+        | Plan::Expand(_)
         | Plan::Repeat(_) => None,
     };
     own.or_else(|| plan.inputs().into_iter().find_map(unbounded))
@@ -77,6 +94,8 @@ pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> +
     let own = match plan {
         Plan::WindowAggregate(spec) => spec.time_origin.sources.as_slice(),
         Plan::SessionAggregate(spec) => spec.time_origin.sources.as_slice(),
+        Plan::TopN(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
+        Plan::Over(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
         _ => &[],
     };
     let below = plan.inputs().into_iter().flat_map(sources_of_windows);

@@ -7,9 +7,12 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use std::fmt::Write;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::expand::GroupingSet;
+use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
-use thalweg_operators::reduce::ReduceSpec;
+use thalweg_operators::reduce::{Kept, ReduceSpec};
 use thalweg_operators::session_aggregate::SessionAggregateSpec;
+use thalweg_operators::top_n::TopNSpec;
 use thalweg_operators::window::Nanos;
 use thalweg_operators::window_aggregate::{OnLate, WindowAggregateSpec};
 use thalweg_schemas::error::{Error, Result};
@@ -128,6 +131,15 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         Plan::WindowAggregate(spec) => explain_window_aggregate(out, spec, depth, flow),
         Plan::SessionAggregate(spec) => explain_session_aggregate(out, spec, depth, flow),
         Plan::Reduce(spec) => explain_reduce(out, spec, depth),
+        Plan::TopN(spec) => explain_top_n(out, spec, depth, flow),
+        Plan::Over(spec) => explain_over(out, spec, depth, flow),
+        Plan::Expand(spec) => {
+            let set = |set: &GroupingSet| {
+                let keys = spec.keys.iter().zip(&set.has).filter_map(|(key, has)| has.then(|| sql(key)));
+                format!("({})", keys.collect::<Vec<_>>().join(", "))
+            };
+            line(out, depth, &format!("Expand: {}", spec.sets.iter().map(set).collect::<Vec<_>>().join(", ")));
+        }
         Plan::Repeat(spec) => {
             let times = spec.schema.fields().len();
             line(out, depth, &format!("Repeat: as often as {} says", spec.input.schema().field(times).name()));
@@ -158,6 +170,12 @@ fn explain_session_aggregate(out: &mut String, spec: &SessionAggregateSpec, dept
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
     let kept = kept_until(&spec.time_origin, spec.on_late, flow);
     line(out, depth + 1, &format!("state: sessions that are open, each {kept}"));
+}
+
+/// What a group's state is made of.
+fn kept(spec: &ReduceSpec) -> Kept {
+    // An aggregate that is not as it was planned is told when the view is built.
+    if spec.retracts { spec.kept().unwrap_or(Kept::Rows) } else { Kept::Totals }
 }
 
 /// When the state of windows goes.
@@ -193,19 +211,45 @@ fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
     let input = if spec.retracts { "changelog" } else { "append" };
     line(out, depth, &format!("Reduce over {input}"));
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
-    let rows = if spec.retracts { " with their rows" } else { "" };
+    let (with, bounded) = match kept(spec) {
+        Kept::Totals => ("", true),
+        Kept::Values => (" with the values", false),
+        Kept::Rows => (" with the rows", false),
+    };
     match spec.keys.as_slice() {
-        [] if spec.retracts => line(out, depth + 1, "state: one group with its rows: nothing bounds it"),
-        [] => line(out, depth + 1, "state: one group"),
+        [] if bounded => line(out, depth + 1, "state: one group"),
+        [] => line(out, depth + 1, &format!("state: one group{with}: nothing bounds it")),
         keys => line(
             out,
             depth + 1,
             &format!(
-                "state: groups of ({}){rows}: nothing bounds it",
+                "state: groups of ({}){with}: nothing bounds it",
                 keys.iter().map(sql).collect::<Vec<_>>().join(", ")
             ),
         ),
     }
+}
+
+fn explain_top_n(out: &mut String, spec: &TopNSpec, depth: usize, flow: &Dataflow) {
+    let text = spec.to_string();
+    line(out, depth, &format!("TopN: {}", text.trim_start_matches("TopN ")));
+    let kept = if spec.retracts || spec.limit == u64::MAX { "all rows" } else { "the rows that are shown" };
+    let until = match (&spec.closes, spec.partition.as_slice()) {
+        (Some(closes), _) => kept_until(&closes.origin, OnLate::Drop, flow),
+        (None, []) if !spec.retracts && spec.limit < u64::MAX => "bounded".to_string(),
+        _ => "nothing bounds it".to_string(),
+    };
+    line(out, depth + 1, &format!("state: {kept}: {until}"));
+}
+
+fn explain_over(out: &mut String, spec: &OverSpec, depth: usize, flow: &Dataflow) {
+    let text = spec.to_string();
+    line(out, depth, &format!("Over: {}", text.trim_start_matches("Over ")));
+    let until = match &spec.closes {
+        Some(closes) => kept_until(&closes.origin, OnLate::Drop, flow),
+        None => "nothing bounds it".to_string(),
+    };
+    line(out, depth + 1, &format!("state: all rows: {until}"));
 }
 
 fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], depth: usize) {
@@ -235,10 +279,15 @@ fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
             None => Mode::Append,
         },
         Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Mode::Windows,
-        Plan::Reduce(_) => Mode::Changelog,
-        Plan::Filter(_) | Plan::Project(_) | Plan::AssignWindows(_) | Plan::Union { .. } | Plan::Repeat(_) => {
-            plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or)
-        }
+        Plan::TopN(spec) if spec.closes.is_some() => Mode::Windows,
+        Plan::Over(spec) if spec.closes.is_some() => Mode::Windows,
+        Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) => Mode::Changelog,
+        Plan::Filter(_)
+        | Plan::Project(_)
+        | Plan::AssignWindows(_)
+        | Plan::Union { .. }
+        | Plan::Expand(_)
+        | Plan::Repeat(_) => plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or),
     }
 }
 

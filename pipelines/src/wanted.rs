@@ -59,6 +59,14 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
         Plan::SessionAggregate(spec) => {
             need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted);
         }
+        // What is kept is kept whole.
+        Plan::TopN(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
+        Plan::Over(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
+        Plan::Expand(spec) => {
+            let width = spec.input.schema().fields().len();
+            let columns = columns.into_iter().filter(|at| *at < width);
+            need(&spec.input, columns.chain(spec.keys.iter().flat_map(columns_of)).collect(), wanted);
+        }
         Plan::Repeat(spec) => need(&spec.input, (0..=spec.schema.fields().len()).collect(), wanted),
         // A changelog's retractions must be whole: a row is looked up as it was inserted.
         Plan::Reduce(spec) if spec.retracts => {

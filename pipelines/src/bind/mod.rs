@@ -28,6 +28,8 @@ pub(crate) struct Relation {
     pub mode: Mode,
     /// For each column, whether it is an event time, and by which watermarks.
     pub times: Vec<Option<TimeOrigin>>,
+    /// Which columns are bounds of windows: what has such a value is complete when the watermark reaches it.
+    pub bounds: Vec<usize>,
     /// Columns that are unique together.
     pub key: Option<Vec<usize>>,
 }

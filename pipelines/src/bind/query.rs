@@ -9,11 +9,11 @@ use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReferen
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
-use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerContext};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Ident, Query, Statement, With};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -37,7 +37,9 @@ pub(crate) fn plan(mut query: Query, scope: &Scope, words: &Words) -> Result<Log
 /// Settles types and simplifies. What only pays where plans are run by DataFusion itself is left out.
 pub(crate) fn analyze(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let options = registry::options();
-    let plan = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(plan, options, |_, _| {})?;
+    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(TypeCoercion::new())];
+    let plan = Analyzer::with_rules(rules).execute_and_check(plan, options, |_, _| {})?;
     let optimizer = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(PushDownFilter::new())]);
     // Without a start time now() is not replaced by the moment in which the view was planned.
     let context =

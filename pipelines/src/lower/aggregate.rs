@@ -4,14 +4,15 @@ use super::checked::{checked, checked_arguments};
 use super::{Bounds, Lowered, Lowering, OpenWindow, Place, project};
 use crate::bind::Mode;
 use crate::bind::cut::Cut;
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Alias};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Aggregate as LogicalAggregate, Case, Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate as LogicalAggregate, Case, Expr, LogicalPlan, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::filter::FilterSpec;
@@ -26,6 +27,9 @@ impl Lowering<'_> {
     pub(super) fn aggregate(&self, aggregate: &LogicalAggregate) -> Result<Lowered> {
         let input = self.lower(&aggregate.input)?;
         let schema = aggregate.input.schema();
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            return self.group_by_sets(input, aggregate, sets);
+        }
         self.group(input, schema, &aggregate.group_expr, &aggregate.aggr_expr, aggregate.schema.as_arrow())
     }
 
@@ -36,7 +40,7 @@ impl Lowering<'_> {
         self.group(lowered, schema, &columns, &[], schema.as_arrow())
     }
 
-    fn group(
+    pub(super) fn group(
         &self,
         input: Lowered,
         logical: &DFSchema,
@@ -131,14 +135,19 @@ impl Lowering<'_> {
                 None => picked.push(self.physical(project::bare(key), &bounds_schema)?),
             }
         }
-        let aggregates = self.aggregates(aggregates, &schema)?;
+        let mut aggregates = self.aggregates(aggregates, &schema)?;
+        let looked_at = self.only_filtered(&mut aggregates, &open, &input.plan.schema())?;
         let values = &output.fields()[keys.len()..];
         for (at, field) in values.iter().enumerate() {
             picked.push(Arc::new(Column::new(field.name(), 2 + key_exprs.len() + at)));
         }
         let bounds = open.bounds.iter().map(plain);
         let key_fields = key_exprs.iter().map(|(at, _)| plain(&output.fields()[*at]));
-        let fields: Vec<FieldRef> = bounds.chain(key_fields).chain(values.iter().map(plain)).collect();
+        let mut fields: Vec<FieldRef> = bounds.chain(key_fields).chain(values.iter().map(plain)).collect();
+        if let Some(count) = &looked_at {
+            fields.push(Arc::new(Field::new(count.function.name(), DataType::Int64, false)));
+            aggregates.extend(looked_at.clone());
+        }
         let key_exprs: Vec<_> = key_exprs.into_iter().map(|(_, expr)| expr).collect();
         let (names, keys) = (open.names(), key_exprs.len());
         let time_origin = origin.delayed(self.late.lateness_ns);
@@ -151,10 +160,33 @@ impl Lowering<'_> {
         }
         let mut plan =
             self.by_window(input.plan, &open, time_origin, key_exprs, aggregates, Arc::new(Schema::new(fields)));
-        for predicate in open.filters {
+        let some = looked_at.map(|count| {
+            let last: Arc<dyn PhysicalExpr> = Arc::new(Column::new(count.function.name(), times.len() - 1));
+            Arc::new(BinaryExpr::new(last, Operator::Gt, lit(0i64))) as Arc<dyn PhysicalExpr>
+        });
+        for predicate in open.filters.into_iter().chain(some) {
             plan = Plan::Filter(FilterSpec { input: Box::new(plan), predicate });
         }
         self.in_output_order(plan, &picked, output, times, keys, names)
+    }
+
+    /// Lets aggregates see only the rows that the predicates behind a session leave; gives a count of these, without
+    /// which a group is not shown.
+    fn only_filtered(
+        &self,
+        aggregates: &mut [Aggregate],
+        open: &OpenWindow,
+        input: &SchemaRef,
+    ) -> Result<Option<Aggregate>> {
+        let and = |left, right| Arc::new(BinaryExpr::new(left, Operator::And, right)) as Arc<dyn PhysicalExpr>;
+        let Some(predicate) = open.row_filters.iter().cloned().reduce(and) else { return Ok(None) };
+        for aggregate in aggregates {
+            let own = aggregate.filter.take();
+            aggregate.filter = Some(own.map_or(predicate.clone(), |own| and(own, predicate.clone())));
+        }
+        let count = AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]).schema(input.clone()).alias("rows");
+        let function = Arc::new(count.build().map_err(|error| Error::bug(error.strip_backtrace()))?);
+        Ok(Some(Aggregate { function, filter: Some(predicate) }))
     }
 
     /// One row for each window and group.
@@ -207,6 +239,7 @@ impl Lowering<'_> {
     ) -> Result<Lowered> {
         let positions: Vec<Option<usize>> = picked.iter().map(project::position).collect();
         let times = positions.iter().map(|at| times[(*at)?].clone()).collect();
+        let bounds = (0..positions.len()).filter(|at| matches!(positions[*at], Some(0 | 1))).collect();
         let at = |column: usize| positions.iter().position(|p| *p == Some(column));
         let window = names.iter().filter_map(|bound| at(*bound)).collect::<Vec<_>>();
         let keys = (2..2 + keys).map(|column| Some(vec![at(column)?])).collect::<Option<Vec<_>>>();
@@ -228,7 +261,7 @@ impl Lowering<'_> {
         } else {
             Plan::Project(ProjectSpec { input: Box::new(plan), exprs: picked.to_vec(), schema })
         };
-        Ok(Lowered::straight(plan, Mode::Windows, times, key))
+        Ok(Lowered { bounds, ..Lowered::straight(plan, Mode::Windows, times, key) })
     }
 
     fn aggregates(&self, exprs: &[Expr], schema: &DFSchema) -> Result<Vec<Aggregate>> {

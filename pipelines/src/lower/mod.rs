@@ -2,10 +2,15 @@
 
 mod aggregate;
 pub(crate) mod checked;
+mod computed;
 mod filter;
+mod grouping_sets;
+mod over;
 mod project;
 mod scan;
 mod sessions;
+mod set_operation;
+mod top_n;
 mod union;
 
 use crate::bind::cut::Cut;
@@ -48,6 +53,8 @@ pub(crate) struct Lowered {
     pub mode: Mode,
     /// For each column of `plan`, whether it is an event time, and by which watermarks.
     pub times: Vec<Option<TimeOrigin>>,
+    /// Which columns of `plan` are bounds of windows: what has such a value is complete when the watermark reaches it.
+    pub bounds: Vec<usize>,
     /// Columns of `plan` that are unique together.
     pub key: Option<Key>,
     /// Windows that no operator has made yet: a grouping by them may follow, which does it better.
@@ -71,6 +78,8 @@ struct OpenWindow {
     bounds: [FieldRef; 2],
     /// What the view says of late rows.
     late: LateRows,
+    /// Of sessions, predicates over the plan's columns: which of a session's rows are looked at.
+    row_filters: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +114,10 @@ impl Lowering<'_> {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Window(window) => self.over(window),
+            LogicalPlan::Join(join) if set_operation::is_one(join) => self.set_operation(join),
             other => Err(self.unsupported(other)),
         }
     }
@@ -112,14 +125,9 @@ impl Lowering<'_> {
     fn unsupported(&self, plan: &LogicalPlan) -> Error {
         let says = |word: &str| self.words.find(word).is_some();
         let (what, keyword) = match plan {
-            LogicalPlan::Join(_) if says("EXCEPT") => ("EXCEPT", "EXCEPT"),
-            LogicalPlan::Join(_) if says("INTERSECT") => ("INTERSECT", "INTERSECT"),
             LogicalPlan::Join(_) if says("UNNEST") => ("UNNEST", "UNNEST"),
             LogicalPlan::Join(_) => ("a join", "JOIN"),
-            LogicalPlan::Window(_) => ("a window function (OVER)", "OVER"),
-            LogicalPlan::Sort(_) => ("ORDER BY", "ORDER"),
-            LogicalPlan::Limit(_) => ("LIMIT", "LIMIT"),
-            LogicalPlan::Distinct(_) => ("DISTINCT ON", "DISTINCT"),
+            LogicalPlan::Sort(_) => ("ORDER BY without LIMIT", "ORDER"),
             LogicalPlan::Values(_) => ("VALUES", "VALUES"),
             LogicalPlan::EmptyRelation(_) => ("a query without FROM", "SELECT"),
             LogicalPlan::Unnest(_) => ("UNNEST", "UNNEST"),
@@ -128,12 +136,12 @@ impl Lowering<'_> {
             _ => ("this statement", "SELECT"),
         };
         let hint = match plan {
-            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            LogicalPlan::Sort(_) => {
                 "A view is a set that changes: leave it out, and order what you read from the view."
             }
             _ => {
-                "A query that reads the view can do it; what a view keeps up to date is filters, projections, UNION \
-                  ALL, DISTINCT and GROUP BY."
+                "A query that reads the view can do it; what a view keeps up to date is filters, projections, set \
+                 operations, DISTINCT, GROUP BY, window functions and LIMIT."
             }
         };
         let error = Error::user(format!("{what} is not supported in a materialized view yet")).with_hint(hint);
@@ -156,8 +164,6 @@ impl Lowering<'_> {
                 Expr::Exists(_) => Some(("EXISTS", "EXISTS")),
                 Expr::InSubquery(_) => Some(("IN (SELECT ..)", "IN")),
                 Expr::ScalarSubquery(_) | Expr::SetComparison(_) => Some(("a subquery in an expression", "SELECT")),
-                Expr::GroupingSet(_) => Some(("a grouping set", "GROUP")),
-                Expr::WindowFunction(_) => Some(("a window function (OVER)", "OVER")),
                 _ => None,
             };
             Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -222,7 +228,7 @@ impl Lowered {
     /// Rows whose columns are those of the logical plan.
     fn straight(plan: Plan, mode: Mode, times: Vec<Option<TimeOrigin>>, key: Option<Key>) -> Lowered {
         let columns = (0..plan.schema().fields().len()).map(Place::Base).collect();
-        Lowered { plan, mode, times, key, window: None, columns }
+        Lowered { plan, mode, times, bounds: Vec::new(), key, window: None, columns }
     }
 
     /// The columns of the plan under the names that the logical plan has for them. A column that it has no name for
@@ -287,16 +293,19 @@ impl Lowered {
         let width = input.schema().fields().len();
         let fields = input.schema().fields().iter().cloned().chain(open.bounds.iter().cloned()).collect::<Vec<_>>();
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        let origin = self.times[open.time].clone();
+        let closed = self.times[open.time].as_ref();
+        let closed = closed.map(|origin| open.late.final_at(&origin.delayed(open.late.lateness_ns)));
         let spec = AssignWindowsSpec { input: Box::new(input), time: open.time, window, schema };
         self.plan = Plan::AssignWindows(spec);
         for predicate in open.filters {
-            let predicate = project::shifted(&predicate, width)?;
+            let name = |at: usize| self.plan.schema().field(width + at).name().clone();
+            let predicate = project::relocated(&predicate, &|at| (name(at), width + at))?;
             self.plan = Plan::Filter(FilterSpec { input: Box::new(self.plan), predicate });
         }
         // A row of an open window: its bounds are as late as its time can make them.
-        self.times.push(origin.as_ref().map(|o| o.delayed(window.size_ns())));
-        self.times.push(origin);
+        self.times.push(closed.as_ref().map(|closed| closed.delayed(window.size_ns())));
+        self.times.push(closed);
+        self.bounds.extend([width, width + 1]);
         self.key = None;
         for place in &mut self.columns {
             if let Place::Bound(bound) = *place {
@@ -318,17 +327,31 @@ impl OpenWindow {
 
     /// The plan's columns that cutting needs.
     fn needed(&self) -> Vec<usize> {
-        match &self.cut {
-            Cut::Windows(_) => vec![self.time],
-            Cut::Sessions { by, .. } => [&[self.time], by.as_slice()].concat(),
+        let mut needed = vec![self.time];
+        if let Cut::Sessions { by, .. } = &self.cut {
+            needed.extend(by);
         }
+        needed.extend(self.row_filters.iter().flat_map(|predicate| project::columns_of(predicate)));
+        needed
     }
 
-    /// The same over other columns: `moved` says where each of those that it needs is.
-    fn moved(&mut self, moved: impl Fn(usize) -> usize) {
-        self.time = moved(self.time);
+    /// The same over other columns: `moved` says where each of those that it needs is, and under what name.
+    fn moved(&mut self, moved: impl Fn(usize) -> (String, usize)) -> Result<()> {
+        self.time = moved(self.time).1;
         if let Cut::Sessions { by, .. } = &mut self.cut {
-            by.iter_mut().for_each(|column| *column = moved(*column));
+            by.iter_mut().for_each(|column| *column = moved(*column).1);
+        }
+        for predicate in &mut self.row_filters {
+            *predicate = project::relocated(predicate, &moved)?;
+        }
+        Ok(())
+    }
+
+    /// Whether rows for which `predicate` is false can be left out before the rest is cut: rows of sessions hang together.
+    fn commutes(&self, predicate: &Arc<dyn PhysicalExpr>) -> bool {
+        match &self.cut {
+            Cut::Windows(_) => true,
+            Cut::Sessions { by, .. } => project::columns_of(predicate).iter().all(|column| by.contains(column)),
         }
     }
 }

@@ -35,7 +35,8 @@ impl Lowering<'_> {
             RelationKind::View(_) => return Err(Error::bug(format!("view \"{name}\" was not put in place"))),
         };
         let key = relation.key.as_ref().map(|key| key.iter().map(|column| vec![*column]).collect());
-        Ok(Lowered::straight(plan, relation.mode, relation.times.clone(), key))
+        let lowered = Lowered::straight(plan, relation.mode, relation.times.clone(), key);
+        Ok(Lowered { bounds: relation.bounds.clone(), ..lowered })
     }
 
     fn windowed(&self, source: &WindowSource) -> Result<Lowered> {
@@ -60,7 +61,14 @@ impl Lowering<'_> {
                 Cut::Sessions { gap_ns: *gap_ns, by }
             }
         };
-        let window = Some(OpenWindow { cut, time, filters: Vec::new(), bounds, late: self.late.clone() });
+        let window = Some(OpenWindow {
+            cut,
+            time,
+            filters: Vec::new(),
+            bounds,
+            late: self.late.clone(),
+            row_filters: Vec::new(),
+        });
         Ok(Lowered { key: None, window, columns, ..input })
     }
 

@@ -50,18 +50,21 @@ impl Lowered {
         }
         let plan = Plan::Repeat(RepeatSpec { input: Box::new(plan), schema: Arc::new(Schema::new(fields)) });
 
-        // The columns as they were, then the bounds.
         let place = |at: usize| 2 + order.iter().position(|column| *column == at).unwrap_or_default();
+        let mut plan = plan;
+        for predicate in &open.row_filters {
+            let predicate = project::relocated(predicate, &|at| (input.field(at).name().clone(), place(at)))?;
+            plan = Plan::Filter(FilterSpec { input: Box::new(plan), predicate });
+        }
+
+        // The columns as they were, then the bounds.
         let positions: Vec<usize> = (0..width).map(place).chain([0, 1]).collect();
         let names = input.fields().iter().cloned().chain(open.bounds);
         let mut times = vec![None; width + 2];
         times[1] = Some(closed);
         let columns = std::mem::take(&mut self.columns);
-        let mut lowered = project::pick(
-            Lowered::straight(plan, Mode::Windows, times, None),
-            &positions,
-            names.collect::<Vec<_>>().into_iter(),
-        );
+        let lowered = Lowered { bounds: vec![1], ..Lowered::straight(plan, Mode::Windows, times, None) };
+        let mut lowered = project::pick(lowered, &positions, names.collect::<Vec<_>>().into_iter());
         lowered.columns = columns
             .into_iter()
             .map(|at| match at {

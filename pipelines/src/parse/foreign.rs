@@ -8,7 +8,7 @@ use thalweg_schemas::error::Error;
 const IN_A_QUERY: &str = "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
                           UNION ALL, DISTINCT and GROUP BY.";
 const EMIT: &str = "There are EMIT CHANGES and EMIT ON WINDOW CLOSE, at the end of the statement.";
-const READ_ONLY: &str = "A view is a set that changes: leave it out, and order what you read from the view.";
+const LIMIT: &str = "Write LIMIT, with the ORDER BY that says which rows come first.";
 
 /// A phrase in a statement: its words, what it is called, and what to do instead.
 struct Phrase(&'static [&'static str], &'static str, &'static str);
@@ -29,8 +29,8 @@ const IN_QUERIES: &[Phrase] = &[
     Phrase(&["WITH", "RECURSIVE"], "WITH RECURSIVE is not supported", IN_A_QUERY),
     Phrase(&["DETECT_ANOMALIES", "("], "DETECT_ANOMALIES is not supported yet", IN_A_QUERY),
     Phrase(&["FORECAST", "("], "FORECAST is not supported yet", IN_A_QUERY),
-    Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", READ_ONLY),
-    Phrase(&["FETCH", "NEXT"], "FETCH NEXT is not supported in a materialized view", READ_ONLY),
+    Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", LIMIT),
+    Phrase(&["FETCH", "NEXT"], "FETCH NEXT is not supported in a materialized view", LIMIT),
     Phrase(&["FOR", "UPDATE"], "FOR UPDATE has no meaning in a view", "Leave it out: nothing here is locked."),
     Phrase(&["FOR", "SHARE"], "FOR SHARE has no meaning in a view", "Leave it out: nothing here is locked."),
     Phrase(

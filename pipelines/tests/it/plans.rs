@@ -32,6 +32,9 @@ fn every_operator_occurs_in_some_plan() {
         "WindowAggregate: ",
         "SessionAggregate: ",
         "Repeat: ",
+        "TopN: ",
+        "Over: ",
+        "Expand: ",
         "Reduce over ",
     ] {
         assert!(plans.lines().any(|line| line.trim_start().starts_with(operator)), "{operator}is in no plan");

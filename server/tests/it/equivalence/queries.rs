@@ -104,6 +104,37 @@ pub const QUERIES: &[&str] = &[
     "SELECT window_start, window_end, ts, k, v FROM {session 4 k} WHERE window_end - window_start > INTERVAL '6 seconds'",
     "SELECT window_end, count(*) AS n FROM {session 4 k} GROUP BY window_end",
     "SELECT k, window_end FROM {session 4 k} GROUP BY k, window_end HAVING count(*) > 2",
+    // The first rows, over rows that come and over rows that are taken back.
+    "SELECT ts, k, v, f FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY v DESC NULLS LAST, ts, f) AS r FROM events) WHERE r <= 3",
+    "SELECT k, g, v, f, r FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC, v, f) AS r FROM events) WHERE r = 1",
+    "SELECT ts, k, v, r FROM (SELECT *, rank() OVER (PARTITION BY k ORDER BY g DESC NULLS LAST) AS r FROM events) WHERE r < 3",
+    "SELECT k, g, r FROM (SELECT *, dense_rank() OVER (PARTITION BY k ORDER BY g) AS r FROM events) WHERE r BETWEEN 2 AND 3 AND b",
+    "SELECT DISTINCT ON (k) k, ts, v FROM events ORDER BY k, ts DESC, v, f",
+    "SELECT ts, v FROM events ORDER BY ts DESC, v, f LIMIT 7 OFFSET 2",
+    "SELECT k, n FROM (SELECT k, g, count(*) AS n FROM events GROUP BY k, g) ORDER BY n DESC, k, g LIMIT 5",
+    "SELECT k, s, r FROM (SELECT k, s, row_number() OVER (ORDER BY s DESC, k) AS r FROM (SELECT k, sum(v) AS s FROM events GROUP BY k)) WHERE r <= 3",
+    "SELECT window_start, k, n FROM (SELECT *, row_number() OVER (PARTITION BY window_start ORDER BY n DESC, k) AS r FROM (SELECT window_start, k, count(*) AS n FROM {tumble 20} GROUP BY window_start, window_end, k)) WHERE r <= 2",
+    "SELECT window_end, k, v FROM (SELECT *, row_number() OVER (PARTITION BY window_start, window_end, k ORDER BY ts, v, f) AS r FROM {tumble 30}) WHERE r = 1",
+    // Window functions.
+    "SELECT ts, k, v, lag(v) OVER (PARTITION BY k ORDER BY ts, v, f) AS before, lead(v, 2) OVER (PARTITION BY k ORDER BY ts, v, f) AS next FROM events",
+    "SELECT ts, k, sum(v) OVER (PARTITION BY k ORDER BY ts, v, f ROWS UNBOUNDED PRECEDING) AS so_far, count(*) OVER (PARTITION BY k) AS n FROM events WHERE g = 1",
+    "SELECT ts, avg(f) OVER (ORDER BY ts, v, f ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING) AS smooth, ntile(4) OVER (ORDER BY ts, v, f) AS q FROM events WHERE k = 'key-1'",
+    "SELECT ts, k, max(v * 2) FILTER (WHERE b) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '20 seconds' PRECEDING AND CURRENT ROW) AS m FROM events",
+    "SELECT k, n, rank() OVER (ORDER BY n DESC) AS r, first_value(k) OVER (ORDER BY n DESC, k) AS top FROM (SELECT k, count(*) AS n FROM events GROUP BY k)",
+    "SELECT window_end, k, n, sum(n) OVER (PARTITION BY window_end) AS whole FROM (SELECT window_end, k, count(*) AS n FROM {tumble 20} GROUP BY window_end, k)",
+    // Several groupings at once.
+    "SELECT k, g, count(*) AS n, sum(v) AS s FROM events GROUP BY ROLLUP (k, g)",
+    "SELECT k, b, g, grouping(k, b, g) AS id, max(f) AS hi FROM events GROUP BY CUBE (k, b, g)",
+    "SELECT window_start, k, count(*) AS n, grouping(k) AS whole FROM {tumble 30} GROUP BY window_start, window_end, ROLLUP (k)",
+    "SELECT k, g, avg(f) AS a FROM events GROUP BY GROUPING SETS ((k), (g), ())",
+    // Sets.
+    "SELECT k FROM events UNION SELECT 'key-' || g FROM events",
+    "SELECT k, g FROM events WHERE b EXCEPT SELECT k, g FROM events WHERE v > 0",
+    "SELECT k, g FROM events WHERE b INTERSECT SELECT k, g FROM events WHERE v < 0",
+    "SELECT n FROM (SELECT k, count(*) AS n FROM events GROUP BY k) EXCEPT SELECT n FROM (SELECT g, count(*) AS n FROM events GROUP BY g)",
+    // Aggregates of groups whose rows are taken back.
+    "SELECT n % 3 AS m, count(*) AS c, sum(s) AS s, min(s) AS lo, max(k) AS hi, avg(a) AS a, count(DISTINCT n) AS d, sum(a) AS t FROM (SELECT k, g, count(*) AS n, sum(v) AS s, avg(f) AS a FROM events GROUP BY k, g) GROUP BY n % 3",
+    "SELECT n % 2 AS m, stddev(a) AS s, median(n) AS md, approx_percentile_cont(a, 0.5) AS p, sum(d) FILTER (WHERE n > 8) AS t, bool_or(n > 20) AS o, last_value(k ORDER BY n, k) AS l FROM (SELECT k, g, count(*) AS n, avg(f) AS a, sum(d) AS d FROM events GROUP BY k, g) GROUP BY n % 2",
     "SELECT window_start, n * 10 AS n FROM (SELECT window_start, count(*) AS n FROM {hop 10 20} GROUP BY window_start, window_end) w WHERE n > 20",
 ];
 
