@@ -53,15 +53,15 @@ fn window_field(time: &DataType) -> FieldRef {
 pub fn windows_of_each(window: &Window, times: &ArrayRef) -> Result<ListArray> {
     let known = EventTimes::new(&filter(times, &is_not_null(times)?)?)?;
     let mut known = known.iter();
-    let (mut starts, mut lengths) = (Vec::new(), Vec::with_capacity(times.len()));
+    let (mut ends, mut lengths) = (Vec::new(), Vec::with_capacity(times.len()));
     for row in 0..times.len() {
-        let before = starts.len();
+        let before = ends.len();
         if let Some(time) = times.is_valid(row).then(|| known.next()).flatten() {
-            starts.extend(window.windows_of(window.slice_of(time)));
+            ends.extend(window.windows_of(window.slice_of(time)));
         }
-        lengths.push(starts.len() - before);
+        lengths.push(ends.len() - before);
     }
-    let ends = starts.iter().map(|start| start.saturating_add(window.size_ns())).collect();
+    let starts = ends.iter().map(|end| window.start_of(*end)).collect();
     let time = times.data_type();
     let windows = StructArray::try_new(bounds(time), vec![timestamps(starts, time)?, timestamps(ends, time)?], None)?;
     Ok(ListArray::try_new(window_field(time), OffsetBuffer::from_lengths(lengths), Arc::new(windows), None)?)
@@ -102,10 +102,10 @@ impl Operator for AssignWindows {
         let times = EventTimes::new(batch.rows.column(self.time))?;
         let (mut indices, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for (row, time) in times.iter().enumerate() {
-            for start in self.window.windows_of(self.window.slice_of(time)) {
+            for end in self.window.windows_of(self.window.slice_of(time)) {
                 indices.push(row as u64);
-                starts.push(start);
-                ends.push(start.saturating_add(self.window.size_ns()));
+                starts.push(self.window.start_of(end));
+                ends.push(end);
             }
         }
         let batch = batch.take(&UInt64Array::from(indices))?;

@@ -1,5 +1,8 @@
 //! Event times in nanoseconds, from and to timestamp columns of any unit.
 
+use crate::assign_windows::with_event_time;
+use crate::evaluate::{evaluate, evaluate_rows};
+use crate::operator::DeadRow;
 use arrow::array::{
     Array, ArrayRef, AsArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
     TimestampSecondArray,
@@ -9,7 +12,9 @@ use arrow::datatypes::{
     DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
 };
+use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
 
 /// A timestamp column read as nanoseconds since 1970.
@@ -67,6 +72,20 @@ impl EventTimes {
     pub(crate) fn is_sorted(&self) -> bool {
         self.values.is_sorted()
     }
+}
+
+/// The rows of `batch` for which `time` is there, and these times.
+pub(crate) fn timed(
+    time: &Arc<dyn PhysicalExpr>,
+    batch: Batch,
+    dead: &mut Vec<DeadRow>,
+) -> Result<(Batch, EventTimes)> {
+    let (mut batch, mut columns) = evaluate(std::slice::from_ref(time), batch, dead)?;
+    if columns[0].null_count() > 0 {
+        batch = with_event_time(batch, columns[0].as_ref(), dead)?;
+        columns[0] = evaluate_rows(time, &batch.rows)?.0;
+    }
+    Ok((batch, EventTimes::new(&columns[0])?))
 }
 
 /// A column of timestamps of type `data_type`.

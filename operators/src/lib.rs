@@ -5,21 +5,28 @@
 
 pub mod aggregate;
 pub mod assign_windows;
+pub mod closing;
 pub mod evaluate;
 mod event_time;
 pub mod exchange;
+pub mod expand;
 pub mod filter;
 pub mod host;
 pub mod join;
 pub mod observer;
 pub mod operator;
+pub mod ordered;
+pub mod over;
 pub mod placement;
 pub mod plan;
 pub mod project;
 pub mod reduce;
 pub mod render;
+pub mod repeat;
 pub mod rows;
+pub mod session_aggregate;
 pub mod state;
+pub mod top_n;
 pub mod upsert;
 pub mod watermark;
 pub mod window;

@@ -38,6 +38,11 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
             let any = inputs.iter().all(|input| placement(input, known) == Placement::Any);
             if any { Placement::Any } else { Placement::Scattered }
         }
+        Plan::Repeat(spec) => placement(&spec.input, known),
+        Plan::TopN(spec) => Placement::By(spec.partition.clone()),
+        Plan::Over(spec) => Placement::By(spec.partition.clone()),
+        Plan::Expand(spec) => placement(&spec.input, known),
+        Plan::SessionAggregate(spec) => Placement::By((2..2 + spec.partition).collect()),
         Plan::WindowAggregate(spec) => Placement::By((2..2 + spec.keys.len()).collect()),
         Plan::Reduce(spec) => Placement::By((0..spec.keys.len()).collect()),
         Plan::Join(spec) => of_join(spec),

@@ -5,10 +5,15 @@
 //! the compiler in all places that must know of it.
 
 use crate::assign_windows::AssignWindowsSpec;
+use crate::expand::ExpandSpec;
 use crate::filter::FilterSpec;
 use crate::join::{AsofJoinSpec, JoinSpec};
+use crate::over::OverSpec;
 use crate::project::ProjectSpec;
 use crate::reduce::ReduceSpec;
+use crate::repeat::RepeatSpec;
+use crate::session_aggregate::SessionAggregateSpec;
+use crate::top_n::TopNSpec;
 use crate::window_aggregate::WindowAggregateSpec;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -155,12 +160,22 @@ pub enum Plan {
     AssignWindows(AssignWindowsSpec),
     /// One row for each window and group.
     WindowAggregate(Box<WindowAggregateSpec>),
+    /// One row for each session and group.
+    SessionAggregate(Box<SessionAggregateSpec>),
     /// One row for each group, kept up to date.
     Reduce(Box<ReduceSpec>),
     /// Pairs of rows, or rows by whether they have a partner.
     Join(Box<JoinSpec>),
     /// Each row with the row of another relation that is nearest to it in an order.
     AsofJoin(Box<AsofJoinSpec>),
+    /// The first rows of each partition.
+    TopN(Box<TopNSpec>),
+    /// Each row with what functions say of its partition.
+    Over(Box<OverSpec>),
+    /// Each row once for every grouping set.
+    Expand(ExpandSpec),
+    /// Each row as often as it says.
+    Repeat(RepeatSpec),
 }
 
 /// From which sources' watermarks the event time of a relation follows.
@@ -199,9 +214,14 @@ impl Plan {
             Plan::Union { inputs } => inputs[0].schema(),
             Plan::AssignWindows(spec) => spec.schema.clone(),
             Plan::WindowAggregate(spec) => spec.schema.clone(),
+            Plan::SessionAggregate(spec) => spec.schema.clone(),
             Plan::Reduce(spec) => spec.schema.clone(),
             Plan::Join(spec) => spec.schema.clone(),
             Plan::AsofJoin(spec) => spec.schema.clone(),
+            Plan::TopN(spec) => spec.schema.clone(),
+            Plan::Over(spec) => spec.schema.clone(),
+            Plan::Expand(spec) => spec.schema.clone(),
+            Plan::Repeat(spec) => spec.schema.clone(),
         }
     }
 
@@ -214,9 +234,14 @@ impl Plan {
             Plan::Union { inputs } => inputs.iter().collect(),
             Plan::AssignWindows(spec) => vec![&spec.input],
             Plan::WindowAggregate(spec) => vec![&spec.input],
+            Plan::SessionAggregate(spec) => vec![&spec.input],
             Plan::Reduce(spec) => vec![&spec.input],
             Plan::Join(spec) => vec![&spec.left, &spec.right],
             Plan::AsofJoin(spec) => vec![&spec.left, &spec.right],
+            Plan::TopN(spec) => vec![&spec.input],
+            Plan::Over(spec) => vec![&spec.input],
+            Plan::Expand(spec) => vec![&spec.input],
+            Plan::Repeat(spec) => vec![&spec.input],
         }
     }
 }

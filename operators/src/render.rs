@@ -5,15 +5,20 @@
 
 use crate::assign_windows::AssignWindows;
 use crate::exchange::by_key;
+use crate::expand::Expand;
 use crate::filter::Filter;
 use crate::host::{Inputs, host};
 use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec};
 use crate::observer::Observer;
 use crate::operator::Operator;
+use crate::over::{Over, OverSpec};
 use crate::plan::{Plan, Read, SourcePlan, TimeOrigin};
 use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
+use crate::repeat::Repeat;
 use crate::rows::Rows;
+use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
+use crate::top_n::{TopN, TopNSpec};
 use crate::upsert::Upsert;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
@@ -91,7 +96,9 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Project(spec) => demands(&spec.input, demand, views),
         Plan::AssignWindows(spec) => demands(&spec.input, demand, views),
         Plan::Union { inputs } => inputs.iter().for_each(|input| demands(input, demand, views)),
+        Plan::Repeat(spec) => demands(&spec.input, demand, views),
         Plan::WindowAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
+        Plan::SessionAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Reduce(spec) => demands(&spec.input, Demand::of(read_of(spec)), views),
         Plan::Join(spec) => {
             let demand = if spec.appends() { Demand::of(Read::Finals) } else { demand };
@@ -101,11 +108,23 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
             let demand = Demand::of(Read::Changes);
             [&spec.left, &spec.right].into_iter().for_each(|input| demands(input, demand, views));
         }
+        Plan::TopN(spec) => {
+            demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
+        }
+        Plan::Over(spec) => {
+            demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
+        }
+        Plan::Expand(spec) => demands(&spec.input, demand, views),
     }
 }
 
 fn read_of(spec: &ReduceSpec) -> Read {
     if spec.retracts { Read::Changes } else { Read::Finals }
+}
+
+/// Partitions that close are read as they close where nobody asks for what comes before.
+fn read_of_parts(retracts: bool, closes: bool, demand: Demand) -> Read {
+    if retracts && (demand.changes || !closes) { Read::Changes } else { Read::Finals }
 }
 
 /// What rendering needs to know, and what it has rendered.
@@ -163,10 +182,21 @@ impl<'scope> Renderer<'scope> {
                 let inputs: Vec<_> = inputs.iter().map(|i| self.render(view, i, demand)).collect::<Result<_>>()?;
                 self.union(inputs)
             }
+            Plan::Repeat(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Repeat", input, demand, || Repeat::new(spec))?
+            }
             Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
+            Plan::SessionAggregate(spec) => self.session_aggregate(view, spec, demand)?,
             Plan::Reduce(spec) => self.reduce(view, spec)?,
             Plan::Join(spec) => self.join(view, spec, demand)?,
             Plan::AsofJoin(spec) => self.asof_join(view, spec)?,
+            Plan::TopN(spec) => self.top_n(view, spec, demand)?,
+            Plan::Over(spec) => self.over(view, spec, demand)?,
+            Plan::Expand(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Expand", input, demand, || Expand::new(spec))?
+            }
         })
     }
 
@@ -210,12 +240,18 @@ impl<'scope> Renderer<'scope> {
         let merge = MergeAggregate::new(spec, demand.changes, demand.finals)?;
         // The partial rows begin with the slice, then come the keys.
         let pact = by_key((1..=spec.keys.len()).collect());
-        let mut outputs =
-            self.host(view, "MergeAggregate", merge, partials, pact, 2, &spec.time_origin).into_iter().map(Some);
-        let (changes, finals) = (outputs.next().flatten(), outputs.next().flatten());
-        // A result that may still be corrected is not final: with `revise` there is no append stream.
-        let finals = finals.filter(|_| demand.finals);
-        Ok(Rendered { changes: changes.filter(|_| demand.changes), finals, append: false })
+        let outputs = self.host(view, "MergeAggregate", merge, partials, pact, 2, &spec.time_origin);
+        Ok(both_ports(outputs, demand))
+    }
+
+    fn session_aggregate(&self, view: &str, spec: &SessionAggregateSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let input = self.input(view, &spec.input, Read::Finals)?;
+        let local = LocalSessions::new(spec)?;
+        let partials = self.host(view, "LocalSessions", local, input, Pipeline, 1, &spec.time_origin).swap_remove(0);
+        let merge = MergeSessions::new(spec, demand.changes, demand.finals)?;
+        let pact = by_key((0..spec.partition).collect());
+        let outputs = self.host(view, "MergeSessions", merge, partials, pact, 2, &spec.time_origin);
+        Ok(both_ports(outputs, demand))
     }
 
     fn reduce(&self, view: &str, spec: &ReduceSpec) -> Result<Rendered<'scope>> {
@@ -236,6 +272,26 @@ impl<'scope> Renderer<'scope> {
             self.host(view, "MergeReduce", merge, partials, by_key(key), 1, &time).swap_remove(0)
         };
         Ok(Rendered { changes: Some(changes), finals: None, append: false })
+    }
+
+    fn top_n(&self, view: &str, spec: &TopNSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
+        let input = self.input(view, &spec.input, read)?;
+        let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
+        let finals = demand.finals && spec.closes.is_some();
+        let operator = TopN::new(spec, demand.changes, finals, read == Read::Finals)?;
+        let outputs = self.host(view, "TopN", operator, input, by_key(spec.partition.clone()), 2, &time);
+        Ok(both_ports(outputs, Demand { finals, ..demand }))
+    }
+
+    fn over(&self, view: &str, spec: &OverSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
+        let input = self.input(view, &spec.input, read)?;
+        let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
+        let finals = demand.finals && spec.closes.is_some();
+        let operator = Over::new(spec, demand.changes, finals)?;
+        let outputs = self.host(view, "Over", operator, input, by_key(spec.partition.clone()), 2, &time);
+        Ok(both_ports(outputs, Demand { finals, ..demand }))
     }
 
     fn join(&self, view: &str, spec: &JoinSpec, demand: Demand) -> Result<Rendered<'scope>> {
@@ -308,6 +364,13 @@ impl<'scope> Renderer<'scope> {
         let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
         host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
     }
+}
+
+/// The streams of an operator that sends changes out of its first port and finals out of its second.
+fn both_ports(outputs: Vec<Stream<'_, u64, Rows>>, demand: Demand) -> Rendered<'_> {
+    let mut outputs = outputs.into_iter();
+    let (changes, finals) = (outputs.next(), outputs.next());
+    Rendered { changes: changes.filter(|_| demand.changes), finals: finals.filter(|_| demand.finals), append: false }
 }
 
 fn missing(kind: &str, name: &str) -> Error {

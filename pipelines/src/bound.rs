@@ -4,6 +4,7 @@ use crate::parse::Parsed;
 use crate::program::{DeclarationKind, Program};
 use thalweg_operators::join::JoinKind;
 use thalweg_operators::plan::{Plan, ViewPlan};
+use thalweg_operators::reduce::Kept;
 use thalweg_schemas::error::Error;
 
 /// A warning for each view with state that nothing bounds.
@@ -37,52 +38,63 @@ fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
 
 /// A warning where a view keeps rows or groups for ever.
 fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
-    let (kept, hint) = match unbounded(&view.plan)? {
-        Plan::Join(spec) => {
-            let kept = match spec.kind {
-                JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
-                    "It keeps the rows that it reads, and the keys that it looks for."
-                }
-                JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
-                    "It joins two relations and keeps the rows of both, since a partner may always come."
-                }
-            };
-            let hint = "Say how far apart in event time the rows of a pair can be where rows keep coming on both sides: \
-                        AND b.ts BETWEEN a.ts - INTERVAL '1 minute' AND a.ts + INTERVAL '1 minute'.";
-            (kept, hint)
-        }
-        Plan::AsofJoin(_) => (
-            "It keeps the rows of both relations, since a late or corrected version corrects the rows behind it.",
-            "Filter what it reads, or leave it so where both are known to stay small.",
-        ),
-        Plan::Reduce(spec) => {
-            let kept = match spec.retracts {
-                true => "It keeps the rows that it reads, since each may be taken back.",
-                false => "It keeps every group that it has ever seen.",
-            };
-            (kept, "Group by a window of TUMBLE(..) or HOP(..) where groups keep coming.")
-        }
-        _ => return None,
-    };
+    let (kept, hint) = unbounded(&view.plan)?;
     Some(Error::user(format!("nothing bounds the state of view \"{}\"", view.name)).with_detail(kept).with_hint(hint))
 }
 
-/// The operator of the plan whose state nothing bounds, if there is one.
-fn unbounded(plan: &Plan) -> Option<&Plan> {
+/// What the operator of the plan keeps whose state nothing bounds, if there is one, and what would bound it.
+fn unbounded(plan: &Plan) -> Option<(&'static str, &'static str)> {
+    const GROUPS: &str = "It keeps every group that it has ever seen.";
+    const ROWS: &str = "It keeps the rows that it reads, since each may be taken back.";
+    const WINDOWS: &str = "Group by a window of TUMBLE(..) or HOP(..) where groups keep coming.";
+    const APART: &str = "Say how far apart in event time the rows of a pair can be where rows keep coming on both sides: \
+                         AND b.ts BETWEEN a.ts - INTERVAL '1 minute' AND a.ts + INTERVAL '1 minute'.";
     let own = match plan {
+        Plan::Reduce(spec) if spec.retracts => match spec.kept() {
+            Ok(Kept::Totals) if spec.keys.is_empty() => None,
+            Ok(Kept::Totals) => Some(("It keeps every group that has rows.", WINDOWS)),
+            Ok(Kept::Values) => {
+                Some(("It keeps the values of every group that has rows, since each may be taken back.", WINDOWS))
+            }
+            Ok(Kept::Rows) | Err(_) => Some((ROWS, WINDOWS)),
+        },
         // Without keys there is one group.
-        Plan::Reduce(spec) if !spec.keys.is_empty() || spec.retracts => Some(plan),
-        Plan::Join(spec) if !spec.lets_go() => Some(plan),
-        Plan::AsofJoin(_) => Some(plan),
-        Plan::Join(_)
-        | Plan::Reduce(_)
+        Plan::Reduce(spec) if !spec.keys.is_empty() => Some((GROUPS, WINDOWS)),
+        Plan::TopN(spec) if spec.closes.is_some() => None,
+        Plan::TopN(spec) if spec.retracts => Some((ROWS, WINDOWS)),
+        Plan::TopN(spec) if spec.limit == u64::MAX => Some(("It keeps every row that it has ever seen.", WINDOWS)),
+        Plan::TopN(spec) if !spec.partition.is_empty() => {
+            Some(("It keeps the first rows of every partition that it has ever seen.", WINDOWS))
+        }
+        Plan::Over(spec) if spec.closes.is_none() => {
+            Some(("It keeps every row that it reads, since later ones may change it.", WINDOWS))
+        }
+        Plan::Join(spec) if !spec.lets_go() => match spec.kind {
+            JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
+                Some(("It keeps the rows that it reads, and the keys that it looks for.", APART))
+            }
+            JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+                Some(("It joins two relations and keeps the rows of both, since a partner may always come.", APART))
+            }
+        },
+        Plan::AsofJoin(_) => Some((
+            "It keeps the rows of both relations, since a late or corrected version corrects the rows behind it.",
+            "Filter what it reads, or leave it so where both are known to stay small.",
+        )),
+        Plan::Reduce(_)
+        | Plan::TopN(_)
+        | Plan::Over(_)
+        | Plan::Join(_)
         | Plan::Source { .. }
         | Plan::View { .. }
         | Plan::Filter(_)
         | Plan::Project(_)
         | Plan::Union { .. }
         | Plan::AssignWindows(_)
-        | Plan::WindowAggregate(_) => None,
+        | Plan::WindowAggregate(_)
+        | Plan::SessionAggregate(_)
+        | Plan::Expand(_)
+        | Plan::Repeat(_) => None,
     };
     own.or_else(|| plan.inputs().into_iter().find_map(unbounded))
 }
@@ -97,6 +109,9 @@ pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> +
     let own = match plan {
         Plan::WindowAggregate(spec) => spec.time_origin.sources.as_slice(),
         Plan::Join(spec) => spec.within.as_ref().map_or(&[] as &[_], |within| within.origin.sources.as_slice()),
+        Plan::SessionAggregate(spec) => spec.time_origin.sources.as_slice(),
+        Plan::TopN(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
+        Plan::Over(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
         _ => &[],
     };
     let below = plan.inputs().into_iter().flat_map(sources_of_windows);

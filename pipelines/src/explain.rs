@@ -8,8 +8,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
+use thalweg_operators::expand::GroupingSet;
+use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
-use thalweg_operators::reduce::ReduceSpec;
+use thalweg_operators::reduce::{Kept, ReduceSpec};
+use thalweg_operators::session_aggregate::SessionAggregateSpec;
+use thalweg_operators::top_n::TopNSpec;
 use thalweg_operators::window::Nanos;
 use thalweg_operators::window_aggregate::{OnLate, WindowAggregateSpec};
 use thalweg_schemas::error::{Error, Result};
@@ -126,9 +130,23 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
             line(out, depth, &format!("AssignWindows: {} over {time}", spec.window));
         }
         Plan::WindowAggregate(spec) => explain_window_aggregate(out, spec, depth, flow),
+        Plan::SessionAggregate(spec) => explain_session_aggregate(out, spec, depth, flow),
         Plan::Reduce(spec) => explain_reduce(out, spec, depth),
         Plan::Join(spec) => explain_join(out, spec, depth, flow),
         Plan::AsofJoin(spec) => explain_asof_join(out, spec, depth),
+        Plan::TopN(spec) => explain_top_n(out, spec, depth, flow),
+        Plan::Over(spec) => explain_over(out, spec, depth, flow),
+        Plan::Expand(spec) => {
+            let set = |set: &GroupingSet| {
+                let keys = spec.keys.iter().zip(&set.has).filter_map(|(key, has)| has.then(|| sql(key)));
+                format!("({})", keys.collect::<Vec<_>>().join(", "))
+            };
+            line(out, depth, &format!("Expand: {}", spec.sets.iter().map(set).collect::<Vec<_>>().join(", ")));
+        }
+        Plan::Repeat(spec) => {
+            let times = spec.schema.fields().len();
+            line(out, depth, &format!("Repeat: as often as {} says", spec.input.schema().field(times).name()));
+        }
     }
     plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
 }
@@ -136,22 +154,44 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
 fn explain_window_aggregate(out: &mut String, spec: &WindowAggregateSpec, depth: usize, flow: &Dataflow) {
     line(out, depth, &format!("WindowAggregate: {} over {}", spec.window, sql(&spec.time)));
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
-    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
-    let kept = match (spec.time_origin.sources.iter().find(silent), spec.on_late) {
-        (Some((source, _)), _) => format!("dropped when {source} ends, which has no watermark"),
-        (None, OnLate::Drop) => format!("dropped at watermark {}", closes_at(&spec.time_origin, flow)),
-        (None, OnLate::Revise { until_ns }) => format!(
-            "kept {} longer for late rows, then dropped at watermark {}",
-            Nanos(until_ns),
-            closes_at(&spec.time_origin, flow)
-        ),
-    };
     let window = &spec.window;
     let slices = match window.slice_ns() {
-        slice if slice == window.size_ns() => String::new(),
+        _ if window.is_one_slice() => String::new(),
         slice => format!(" in slices of {}", Nanos(slice)),
     };
+    let kept = kept_until(&spec.time_origin, spec.on_late, flow);
     line(out, depth + 1, &format!("state: windows of {}{slices}, {kept}", Nanos(window.size_ns())));
+}
+
+fn explain_session_aggregate(out: &mut String, spec: &SessionAggregateSpec, depth: usize, flow: &Dataflow) {
+    let (partition, _) = spec.keys.split_at(spec.partition);
+    let of = match partition {
+        [] => String::new(),
+        keys => format!(" of ({})", keys.iter().map(sql).collect::<Vec<_>>().join(", ")),
+    };
+    line(out, depth, &format!("SessionAggregate: SESSION(gap {}){of} over {}", Nanos(spec.gap_ns), sql(&spec.time)));
+    keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
+    let kept = kept_until(&spec.time_origin, spec.on_late, flow);
+    line(out, depth + 1, &format!("state: sessions that are open, each {kept}"));
+}
+
+/// What a group's state is made of.
+fn kept(spec: &ReduceSpec) -> Kept {
+    // An aggregate that is not as it was planned is told when the view is built.
+    if spec.retracts { spec.kept().unwrap_or(Kept::Rows) } else { Kept::Totals }
+}
+
+/// When the state of windows goes.
+fn kept_until(origin: &TimeOrigin, on_late: OnLate, flow: &Dataflow) -> String {
+    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
+    match (origin.sources.iter().find(silent), on_late) {
+        (Some((source, _)), _) => format!("dropped when {source} ends, which has no watermark"),
+        (None, OnLate::Drop) => format!("dropped at watermark {}", closes_at(origin, flow)),
+        (None, OnLate::Revise { until_ns }) => {
+            let longer = Nanos(until_ns);
+            format!("kept {longer} longer for late rows, then dropped at watermark {}", closes_at(origin, flow))
+        }
+    }
 }
 
 /// `telemetry.ts - 5s`, the least of them where there are several sources.
@@ -174,19 +214,45 @@ fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
     let input = if spec.retracts { "changelog" } else { "append" };
     line(out, depth, &format!("Reduce over {input}"));
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
-    let rows = if spec.retracts { " with their rows" } else { "" };
+    let (with, bounded) = match kept(spec) {
+        Kept::Totals => ("", true),
+        Kept::Values => (" with the values", false),
+        Kept::Rows => (" with the rows", false),
+    };
     match spec.keys.as_slice() {
-        [] if spec.retracts => line(out, depth + 1, "state: one group with its rows: nothing bounds it"),
-        [] => line(out, depth + 1, "state: one group"),
+        [] if bounded => line(out, depth + 1, "state: one group"),
+        [] => line(out, depth + 1, &format!("state: one group{with}: nothing bounds it")),
         keys => line(
             out,
             depth + 1,
             &format!(
-                "state: groups of ({}){rows}: nothing bounds it",
+                "state: groups of ({}){with}: nothing bounds it",
                 keys.iter().map(sql).collect::<Vec<_>>().join(", ")
             ),
         ),
     }
+}
+
+fn explain_top_n(out: &mut String, spec: &TopNSpec, depth: usize, flow: &Dataflow) {
+    let text = spec.to_string();
+    line(out, depth, &format!("TopN: {}", text.trim_start_matches("TopN ")));
+    let kept = if spec.retracts || spec.limit == u64::MAX { "all rows" } else { "the rows that are shown" };
+    let until = match (&spec.closes, spec.partition.as_slice()) {
+        (Some(closes), _) => kept_until(&closes.origin, OnLate::Drop, flow),
+        (None, []) if !spec.retracts && spec.limit < u64::MAX => "bounded".to_string(),
+        _ => "nothing bounds it".to_string(),
+    };
+    line(out, depth + 1, &format!("state: {kept}: {until}"));
+}
+
+fn explain_over(out: &mut String, spec: &OverSpec, depth: usize, flow: &Dataflow) {
+    let text = spec.to_string();
+    line(out, depth, &format!("Over: {}", text.trim_start_matches("Over ")));
+    let until = match &spec.closes {
+        Some(closes) => kept_until(&closes.origin, OnLate::Drop, flow),
+        None => "nothing bounds it".to_string(),
+    };
+    line(out, depth + 1, &format!("state: all rows: {until}"));
 }
 
 fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow) {
@@ -281,16 +347,20 @@ fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
             Some(view) => mode(&view.plan, flow),
             None => Mode::Append,
         },
-        Plan::WindowAggregate(_) => Mode::Windows,
-        Plan::Reduce(_) => Mode::Changelog,
+        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Mode::Windows,
+        Plan::TopN(spec) if spec.closes.is_some() => Mode::Windows,
+        Plan::Over(spec) if spec.closes.is_some() => Mode::Windows,
         Plan::Join(spec) if spec.appends() => Mode::Append,
         Plan::Join(spec) if spec.ends() => {
             plan.inputs().into_iter().map(|i| mode(i, flow)).fold(Mode::Windows, Mode::or)
         }
-        Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
-        Plan::Filter(_) | Plan::Project(_) | Plan::AssignWindows(_) | Plan::Union { .. } => {
-            plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or)
-        }
+        Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
+        Plan::Filter(_)
+        | Plan::Project(_)
+        | Plan::AssignWindows(_)
+        | Plan::Union { .. }
+        | Plan::Expand(_)
+        | Plan::Repeat(_) => plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or),
     }
 }
 

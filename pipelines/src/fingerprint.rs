@@ -65,6 +65,14 @@ fn describe_plan(plan: &Plan, out: &mut String) -> std::fmt::Result {
         Plan::Union { .. } => writeln!(out, "  union")?,
         Plan::AssignWindows(spec) => writeln!(out, "  {spec}")?,
         Plan::WindowAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
+        Plan::SessionAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
+        Plan::TopN(spec) => writeln!(out, "  {spec} {} {:?}", spec.numbered, spec.closes)?,
+        Plan::Over(spec) => {
+            let frames = spec.functions.iter().map(|function| function.get_window_frame().to_string());
+            writeln!(out, "  {spec} {:?} {:?}", frames.collect::<Vec<_>>(), spec.closes)?;
+        }
+        Plan::Expand(spec) => writeln!(out, "  {spec}")?,
+        Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
         Plan::Reduce(spec) => writeln!(out, "  {spec}")?,
         Plan::Join(spec) => writeln!(out, "  {spec}")?,
         Plan::AsofJoin(spec) => writeln!(out, "  {spec}")?,

@@ -56,6 +56,19 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
             let read = spec.keys.iter().chain([&spec.time]).flat_map(columns_of);
             need(&spec.input, read.chain(spec.aggregates.iter().flat_map(read_by)).collect(), wanted);
         }
+        // A late row is kept as it came.
+        Plan::SessionAggregate(spec) => {
+            need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted);
+        }
+        // What is kept is kept whole.
+        Plan::TopN(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
+        Plan::Over(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
+        Plan::Expand(spec) => {
+            let width = spec.input.schema().fields().len();
+            let columns = columns.into_iter().filter(|at| *at < width);
+            need(&spec.input, columns.chain(spec.keys.iter().flat_map(columns_of)).collect(), wanted);
+        }
+        Plan::Repeat(spec) => need(&spec.input, (0..=spec.schema.fields().len()).collect(), wanted),
         // A changelog's retractions must be whole: a row is looked up as it was inserted.
         Plan::Reduce(spec) if spec.retracts => {
             need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted);

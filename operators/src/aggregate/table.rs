@@ -39,6 +39,12 @@ impl Grouping {
         Ok(Grouping { key_schema, aggregates: aggregates.to_vec(), exprs, states: States::new(aggregates)? })
     }
 
+    /// Groups rows by columns that are there already, and computes nothing.
+    pub fn by(key_schema: Schema) -> Result<Grouping> {
+        let (aggregates, exprs, states) = (Vec::new(), Vec::new(), States::new(&[])?);
+        Ok(Grouping { key_schema: Arc::new(key_schema), aggregates, exprs, states })
+    }
+
     /// The values of all expressions, for those rows of `batch` for which they and the aggregates can be computed; the
     /// others go to `dead`.
     pub fn evaluate(&self, batch: Batch, dead: &mut Vec<DeadRow>) -> Result<(Batch, Vec<ArrayRef>)> {

@@ -1,17 +1,24 @@
-//! Groups over a changelog: the rows of each group are kept, and changed groups computed anew.
+//! Groups over a changelog, of which rows are taken back: a tally for each aggregate where one can be kept.
+//!
+//! Counts, sums and means cost the same for each change, and least, greatest, first and distinct values the logarithm of
+//! how many there are. Of the other aggregates the rows of each group are kept, and those of changed groups gone through.
+//! A group without rows is forgotten.
 
 use super::ReduceSpec;
+use super::tally::{Tally, count_value, counted_rows, renumber};
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::Keys;
-use crate::aggregate::number_groups;
 use crate::aggregate::table::{GroupTable, Grouping};
+use crate::aggregate::{Aggregate, number_groups};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id, unnamed};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{RowConverter, SortField};
+use datafusion_physical_expr::PhysicalExpr;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
@@ -55,19 +62,70 @@ impl Operator for KeyRows {
     }
 }
 
-/// Keeps the rows of each group. Port 0: every change.
+/// Keeps a tally of each group for each aggregate, and of those that have none the rows. Port 0: every change.
 pub struct ReduceRows {
     schema: SchemaRef,
     grouping: Grouping,
     keys: Keys,
-    arguments: RowConverter,
-    /// The rows of each group as their encoded arguments, with how often each is there.
-    groups: BTreeMap<u32, BTreeMap<OwnedRow, i64>>,
-    /// Another one after every change of `groups`.
-    rows_id: u64,
+    /// How many rows each group has, by its number.
+    rows: Vec<i64>,
+    aggregates: Vec<Slot>,
+    held: Option<HeldRows>,
     emitted: Emitted,
     arrived: Vec<Batch>,
     owes_first: bool,
+    /// An id for each section of the state; others after every change.
+    ids: Vec<u64>,
+}
+
+/// One aggregate, and which of the argument columns are its.
+struct Slot {
+    columns: Range<usize>,
+    tally: Option<Tally>,
+}
+
+/// The rows of each group for the aggregates from which none can be taken back.
+struct HeldRows {
+    /// These aggregates, without keys.
+    grouping: Grouping,
+    /// Their columns among the arguments.
+    columns: Vec<usize>,
+    converter: RowConverter,
+    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+}
+
+/// What a group's state is made of, where its rows can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Counts and sums.
+    Totals,
+    /// Values in order, each with how often it is there.
+    Values,
+    /// Rows.
+    Rows,
+}
+
+/// What the groups of `spec` keep: the most that one of its aggregates needs.
+pub(super) fn kept(spec: &ReduceSpec) -> Result<Kept> {
+    let input = spec.input.schema();
+    let one = |aggregate: &Aggregate| {
+        Ok(match tally(aggregate, &input)? {
+            Some(tally) if tally.is_total() => Kept::Totals,
+            Some(_) => Kept::Values,
+            None => Kept::Rows,
+        })
+    };
+    let all = spec.aggregates.iter().map(one).collect::<Result<Vec<_>>>()?;
+    let most = [Kept::Rows, Kept::Values].into_iter().find(|kept| all.contains(kept));
+    Ok(most.unwrap_or(Kept::Totals))
+}
+
+fn tally(aggregate: &Aggregate, input: &SchemaRef) -> Result<Option<Tally>> {
+    Tally::new(aggregate, &types(&aggregate.exprs(), input)?)
+}
+
+fn types(exprs: &[Arc<dyn PhysicalExpr>], input: &SchemaRef) -> Result<Vec<DataType>> {
+    exprs.iter().map(|expr| expr.data_type(input).map_err(crate::evaluate::fault)).collect()
 }
 
 impl ReduceRows {
@@ -76,98 +134,166 @@ impl ReduceRows {
         let input = spec.input.schema();
         let grouping = Grouping::new(&spec.keys, &spec.aggregates, &input)?;
         let key_columns = grouping.keys();
-        let types: Vec<DataType> = spec.schema.fields()[key_columns..].iter().map(|f| f.data_type().clone()).collect();
-        let fields = grouping.exprs[key_columns..]
-            .iter()
-            .map(|expr| Ok(SortField::new(expr.data_type(&input).map_err(crate::evaluate::fault)?)));
-        let mut fields = fields.collect::<Result<Vec<_>>>()?;
-        if fields.is_empty() {
-            fields.push(SortField::new(DataType::Boolean));
+        let results: Vec<DataType> =
+            spec.schema.fields()[key_columns..].iter().map(|f| f.data_type().clone()).collect();
+        let (mut aggregates, mut at) = (Vec::new(), 0);
+        for aggregate in &spec.aggregates {
+            let width = aggregate.exprs().len();
+            aggregates.push(Slot { columns: at..at + width, tally: tally(aggregate, &input)? });
+            at += width;
         }
+        let untallied = spec.aggregates.iter().zip(&aggregates).filter(|(_, slot)| slot.tally.is_none());
+        let untallied: Vec<Aggregate> = untallied.map(|(aggregate, _)| aggregate.clone()).collect();
+        let columns = aggregates.iter().filter(|slot| slot.tally.is_none()).flat_map(|slot| slot.columns.clone());
+        let held = match untallied.is_empty() {
+            true => None,
+            false => Some(HeldRows::new(&untallied, columns.collect(), &input)?),
+        };
         Ok(ReduceRows {
             schema: spec.schema.clone(),
-            arguments: RowConverter::new(fields)?,
-            emitted: Emitted::new(types),
+            ids: (0..aggregates.len() + 2).map(|_| fresh_id()).collect(),
+            emitted: Emitted::new(results),
             keys: Keys::new(grouping.clone())?,
             owes_first: key_columns == 0 && owns,
+            rows: Vec::new(),
+            aggregates,
+            held,
             grouping,
-            groups: BTreeMap::new(),
-            rows_id: fresh_id(),
             arrived: Vec::new(),
         })
+    }
+
+    fn is_keyless(&self) -> bool {
+        self.grouping.keys() == 0
+    }
+
+    /// The groups of rows with these keys, with room for each.
+    fn number(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+        let numbers = self.keys.number(keys, rows)?;
+        let len = self.keys.len();
+        self.rows.resize(len, 0);
+        self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.resize(len));
+        self.held.iter_mut().for_each(|held| held.groups.resize(len, BTreeMap::new()));
+        Ok(numbers)
     }
 
     /// Takes in the changes of one batch; gives the groups that they concern.
     fn take_in(&mut self, batch: &Batch) -> Result<Vec<u32>> {
         let (keys, arguments) = batch.rows.columns().split_at(self.grouping.keys());
-        // Without aggregates (DISTINCT) all rows of a group are alike.
-        let alike = [new_null_array(&DataType::Boolean, batch.num_rows())];
-        let arguments = if arguments.is_empty() { alike.as_slice() } else { arguments };
         let one = || Int64Array::from(vec![1; batch.num_rows()]);
-        self.count(keys, arguments, &batch.diffs.clone().unwrap_or_else(one), batch.num_rows())
-    }
-
-    /// Counts rows, each with its difference; gives the groups that they are of.
-    fn count(
-        &mut self,
-        keys: &[ArrayRef],
-        arguments: &[ArrayRef],
-        diffs: &Int64Array,
-        rows: usize,
-    ) -> Result<Vec<u32>> {
-        let numbers = self.keys.number(keys, rows)?;
-        let rows = self.arguments.convert_columns(arguments)?;
-        self.rows_id = fresh_id();
+        let diffs = batch.diffs.clone().unwrap_or_else(one);
+        let numbers = self.number(keys, batch.num_rows())?;
         for (row, number) in numbers.iter().enumerate() {
-            let key = rows.row(row).owned();
-            let group = self.groups.entry(*number).or_default();
-            let times = group.entry(key.clone()).or_default();
-            *times += diffs.value(row);
-            if *times == 0 {
-                group.remove(&key);
+            self.rows[*number as usize] += diffs.value(row);
+        }
+        for slot in &mut self.aggregates {
+            if let Some(tally) = &mut slot.tally {
+                tally.change(&numbers, &arguments[slot.columns.clone()], &diffs)?;
             }
+        }
+        if let Some(held) = &mut self.held {
+            let columns: Vec<ArrayRef> = held.columns.iter().map(|at| arguments[*at].clone()).collect();
+            held.change(&numbers, &columns, &diffs)?;
         }
         Ok(numbers)
     }
 
-    /// All rows: their keys, their arguments, and how often each is there.
-    fn held_rows(&self) -> Result<RecordBatch> {
-        let all = || self.groups.iter().flat_map(|(number, group)| group.iter().map(move |row| (*number, row)));
-        let mut columns = self.keys.values(&all().map(|(number, _)| number).collect::<Vec<_>>())?;
-        columns.extend(self.arguments.convert_rows(all().map(|(_, (row, _))| row.row()))?);
-        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
-        let rows = columns[0].len();
-        unnamed(columns, rows)
+    /// The results of `numbers`, one column an aggregate.
+    fn results(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut from_rows = match &self.held {
+            Some(held) => held.results(numbers)?.into_iter(),
+            None => Vec::new().into_iter(),
+        };
+        let one = |slot: &Slot| match &slot.tally {
+            Some(tally) => tally.results(numbers),
+            None => from_rows.next().ok_or_else(|| Error::bug("an aggregate without a result")),
+        };
+        self.aggregates.iter().map(one).collect()
     }
 
-    fn restore_rows(&mut self, rows: &RecordBatch) -> Result<()> {
-        if rows.num_rows() == 0 {
+    /// Gives back the memory of groups that have no rows any more.
+    fn vacate(&mut self, gone: &[u32]) -> Result<()> {
+        self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.clear(gone));
+        if self.is_keyless() {
             return Ok(());
         }
-        let (times, columns) = rows.columns().split_last().ok_or_else(|| Error::bug("rows without a count"))?;
-        let (keys, arguments) = columns.split_at(self.grouping.keys());
-        self.count(keys, arguments, times.as_primitive::<Int64Type>(), rows.num_rows()).map(drop)
+        let known: Vec<u32> = gone.iter().copied().filter(|number| self.emitted.rows().contains(*number)).collect();
+        self.keys.release(&known);
+        Ok(())
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        let Some(renamed) = self.keys.compact()? else { return Ok(()) };
+        self.emitted.rename(&renamed);
+        renumber(&mut self.rows, &renamed);
+        self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.rename(&renamed));
+        self.held.iter_mut().for_each(|held| renumber(&mut held.groups, &renamed));
+        Ok(())
+    }
+
+    /// The groups that have rows: their keys, how many rows, and what is kept of them where that is small.
+    fn groups(&self) -> Result<RecordBatch> {
+        let numbers: Vec<u32> = (0..self.rows.len() as u32).filter(|number| self.rows[*number as usize] != 0).collect();
+        let mut columns = self.keys.values(&numbers)?;
+        columns.push(Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| self.rows[*n as usize]))));
+        let tallies = self.aggregates.iter().filter_map(|slot| slot.tally.as_ref());
+        columns.extend(tallies.filter_map(|tally| tally.to_bytes(&numbers)));
+        unnamed(columns, numbers.len())
+    }
+
+    fn restore_groups(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (keys, others) = rows.columns().split_at(self.grouping.keys());
+        let numbers = self.number(keys, rows.num_rows())?;
+        let (counts, tallies) = others.split_first().ok_or_else(|| Error::bug("groups without a count"))?;
+        for (number, rows) in numbers.iter().zip(counts.as_primitive::<Int64Type>().values()) {
+            self.rows[*number as usize] = *rows;
+        }
+        let small = self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).filter(|tally| tally.is_total());
+        for (tally, bytes) in small.zip(tallies) {
+            tally.restore_bytes(&numbers, bytes.as_binary())?;
+        }
+        Ok(())
+    }
+}
+
+impl HeldRows {
+    fn new(aggregates: &[Aggregate], columns: Vec<usize>, input: &SchemaRef) -> Result<HeldRows> {
+        let grouping = Grouping::new(&[], aggregates, input)?;
+        let fields = types(&grouping.exprs, input)?.into_iter().map(SortField::new).collect();
+        Ok(HeldRows { grouping, columns, converter: RowConverter::new(fields)?, groups: Vec::new() })
+    }
+
+    fn change(&mut self, numbers: &[u32], columns: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
+        let encoded = self.converter.convert_columns(columns)?;
+        for (row, number) in numbers.iter().enumerate() {
+            count_value(&mut self.groups[*number as usize], encoded.row(row).data(), diffs.value(row));
+        }
+        Ok(())
     }
 
     /// The results of `numbers` from their rows.
     fn results(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut table = GroupTable::new(&self.grouping)?;
         let (mut rows, mut owners) = (Vec::new(), Vec::new());
+        let parser = self.converter.parser();
         for (position, number) in numbers.iter().enumerate() {
-            for (row, times) in self.groups.get(number).into_iter().flatten() {
-                let times = usize::try_from(*times)
-                    .map_err(|_| Error::bug("a group was told to retract a row that is not in it"))?;
-                rows.extend(std::iter::repeat_n(row.row(), times));
+            for (row, times) in &self.groups[*number as usize] {
+                let times = usize::try_from(*times).map_err(|_| not_in_it())?;
+                rows.extend(std::iter::repeat_n(parser.parse(row), times));
                 owners.extend(std::iter::repeat_n(position, times));
             }
         }
-        if rows.is_empty() && self.grouping.keys() == 0 {
+        if rows.is_empty() {
             return self.grouping.states.of_nothing();
         }
-        let values = self.arguments.convert_rows(rows)?;
+        let values = self.converter.convert_rows(rows)?;
         table.add_to_groups(&self.grouping, &values, &owners, numbers.len())?;
         table.results()
     }
+}
+
+fn not_in_it() -> Error {
+    Error::bug("a group was told to retract a row that is not in it")
 }
 
 impl Operator for ReduceRows {
@@ -182,20 +308,25 @@ impl Operator for ReduceRows {
             touched.extend(self.take_in(&batch)?);
         }
         if touched.is_empty() && self.owes_first {
-            touched = self.keys.number(&[], 1)?;
+            touched = self.number(&[], 1)?;
         }
         self.owes_first = false;
-        let touched = number_groups(&touched).0;
-        for number in &touched {
-            if self.groups.get(number).is_some_and(BTreeMap::is_empty) {
-                self.groups.remove(number);
-            }
+        if touched.is_empty() {
+            return Ok(());
         }
-        let keyless = self.grouping.keys() == 0;
+        self.ids.iter_mut().for_each(|id| *id = fresh_id());
+        let touched = number_groups(&touched).0;
+        if touched.iter().any(|number| self.rows[*number as usize] < 0) {
+            return Err(not_in_it());
+        }
+        let keyless = self.is_keyless();
         let (there, gone): (Vec<u32>, Vec<u32>) =
-            touched.into_iter().partition(|number| keyless || self.groups.contains_key(number));
+            touched.into_iter().partition(|number| keyless || self.rows[*number as usize] > 0);
+        self.vacate(&gone)?;
         let mut changes = vec![self.emitted.withdraw(&gone)?];
         if !there.is_empty() {
+            let new: Vec<u32> = there.iter().copied().filter(|n| !self.emitted.rows().contains(*n)).collect();
+            self.keys.hold(&new);
             let results = self.results(&there)?;
             changes.push(self.emitted.replace(there, results)?);
         }
@@ -204,34 +335,62 @@ impl Operator for ReduceRows {
                 output.send(0, Rows::unbounded(batch));
             }
         }
-        Ok(())
+        self.forget()
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
         let keys = self.grouping.keys();
-        let rows = self.held_rows()?;
         let mut sections = self.keys.sections("result", self.emitted.rows_mut())?;
-        sections.push(Section { label: "rows".into(), id: self.rows_id, keys, rows: Box::new(move || Ok(rows)) });
+        let groups = self.groups()?;
+        sections.push(Section { label: "groups".into(), id: self.ids[0], keys, rows: Box::new(move || Ok(groups)) });
+        for (at, slot) in self.aggregates.iter().enumerate() {
+            if let Some(tally) = &slot.tally {
+                let values = |numbers: &[u32]| self.keys.values(numbers);
+                sections.extend(tally.section(format!("values:{at}"), self.ids[at + 2], keys, values)?);
+            }
+        }
+        if let Some(held) = &self.held {
+            let values = |numbers: &[u32]| self.keys.values(numbers);
+            let rows = counted_rows(&held.converter, &held.groups, values)?;
+            sections.push(Section { label: "held".into(), id: self.ids[1], keys, rows: Box::new(move || Ok(rows)) });
+        }
         Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
-        for section in sections {
+        for section in sections.iter().filter(|section| section.rows.num_rows() > 0) {
+            let rows = &section.rows;
+            let (keys, others) = rows.columns().split_at(self.grouping.keys());
             match section.label.as_str() {
-                "rows" => self.restore_rows(&section.rows)?,
+                "groups" => self.restore_groups(rows)?,
                 "result" => {
-                    self.owes_first &= section.rows.num_rows() == 0;
-                    self.keys.restore(&section.rows, self.emitted.rows_mut())?;
+                    self.owes_first = false;
+                    let new = self.keys.restore(rows, self.emitted.rows_mut())?;
+                    self.keys.hold(&new);
                 }
-                _ => return Err(section.unknown()),
+                "held" => {
+                    let numbers = self.number(keys, rows.num_rows())?;
+                    let (times, columns) = others.split_last().ok_or_else(|| Error::bug("rows without a count"))?;
+                    let held = self.held.as_mut().ok_or_else(|| section.unknown())?;
+                    held.change(&numbers, columns, times.as_primitive::<Int64Type>())?;
+                }
+                _ => {
+                    let at = section.number_after("values")? as usize;
+                    let numbers = self.number(keys, rows.num_rows())?;
+                    let tally = self.aggregates.get_mut(at).and_then(|slot| slot.tally.as_mut());
+                    tally.ok_or_else(|| section.unknown())?.restore_values(&numbers, others)?;
+                }
             }
         }
         Ok(())
     }
 
     fn state(&self) -> StateSize {
-        let rows = self.groups.values().map(BTreeMap::len).sum::<usize>() as u64;
-        let bytes = self.groups.values().flatten().map(|(row, _)| row.as_ref().len() + 64).sum::<usize>();
-        StateSize { rows, bytes: (bytes + self.emitted.rows().size() + self.keys.size()) as u64 }
+        let tallies = self.aggregates.iter().filter_map(|slot| slot.tally.as_ref()).map(Tally::size).sum::<usize>();
+        let rows = self.held.iter().flat_map(|held| &held.groups).flatten();
+        let held = rows.map(|(row, _)| row.len() + 48).sum::<usize>();
+        let bytes = tallies + held + self.rows.capacity() * size_of::<i64>();
+        let bytes = bytes + self.emitted.rows().size() + self.keys.size();
+        StateSize { rows: self.emitted.rows().len() as u64, bytes: bytes as u64 }
     }
 }

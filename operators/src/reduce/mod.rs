@@ -1,16 +1,18 @@
 //! Aggregation without windows: one row a group, kept up to date; its output is a changelog.
 //!
 //! Over an append stream it works in two phases, as windows do: [`LocalReduce`] combines an epoch's rows, [`MergeReduce`]
-//! keeps a state a group. Over a changelog a state cannot be taken back, so [`ReduceRows`] keeps the rows of each group,
-//! as often as they are there, and computes the groups anew in which something changed.
+//! keeps a state a group. Over a changelog such a state cannot be taken back, so [`ReduceRows`] keeps tallies from which
+//! rows can be taken, and the rows of each group only for aggregates that have none.
 
 mod append;
 mod changelog;
+mod exact;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use append::{LocalReduce, MergeReduce};
-pub use changelog::{KeyRows, ReduceRows};
+pub use changelog::{Kept, KeyRows, ReduceRows};
 
 use crate::aggregate::Aggregate;
 use crate::plan::Plan;
@@ -18,13 +20,14 @@ use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 use std::fmt;
 use std::sync::Arc;
+use thalweg_schemas::error::Result;
 
 /// `GROUP BY keys..` without a window.
 #[derive(Clone, Debug)]
 pub struct ReduceSpec {
     /// Where the rows come from.
     pub input: Box<Plan>,
-    /// Whether `input` is a changelog: then whole groups are recomputed from their rows where something was retracted.
+    /// Whether `input` is a changelog.
     pub retracts: bool,
     /// The grouping expressions over the columns of `input`; none means one group, there from the start.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
@@ -32,6 +35,14 @@ pub struct ReduceSpec {
     pub aggregates: Vec<Aggregate>,
     /// One field a key, then one an aggregate.
     pub schema: SchemaRef,
+}
+
+impl ReduceSpec {
+    /// What a group's state is made of where its rows can be taken back; an error where an aggregate is not as it was
+    /// planned.
+    pub fn kept(&self) -> Result<Kept> {
+        changelog::kept(self)
+    }
 }
 
 impl fmt::Display for ReduceSpec {

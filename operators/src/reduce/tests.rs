@@ -2,18 +2,23 @@
 
 use super::*;
 use crate::exchange::hash_rows;
-use crate::operator::{Operator, Output, Times};
+use crate::operator::{Operator as _, Output, Times};
 use crate::rows::Rows;
+use crate::state::{Restored, owned};
 use arrow::array::{Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion_functions_aggregate::{count::count_udaf, min_max::max_udaf, regr::regr_count_udaf, sum::sum_udaf};
+use datafusion_expr::Operator;
+use datafusion_functions_aggregate::{
+    average::avg_udaf, count::count_udaf, first_last::last_value_udaf, min_max::max_udaf, min_max::min_udaf,
+    regr::regr_count_udaf, sum::sum_udaf,
+};
 use datafusion_physical_expr::aggregate::AggregateExprBuilder;
-use datafusion_physical_expr::expressions::{cast, col, lit};
+use datafusion_physical_expr::expressions::{binary, cast, col, lit};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
 
 /// Key, value.
 type Row = (Option<u8>, Option<i64>);
@@ -27,13 +32,25 @@ fn spec(retracts: bool, keyed: bool) -> ReduceSpec {
         let built = AggregateExprBuilder::new(function, arguments).schema(schema.clone()).alias(name).build();
         Aggregate { function: Arc::new(built.unwrap()), filter: None }
     };
-    // The last has no grouped form and goes through the adapter.
-    let aggregates = vec![
+    let built = |builder: AggregateExprBuilder| Aggregate {
+        function: Arc::new(builder.schema(schema.clone()).alias("x").build().unwrap()),
+        filter: None,
+    };
+    let by_v = datafusion_physical_expr::PhysicalSortExpr::new(v(), Default::default());
+    let positive = binary(v(), Operator::Gt, lit(0i64), &schema).unwrap();
+    // `there` has no grouped form and goes through the adapter; it and what has none either need the rows.
+    let mut aggregates = vec![
         aggregate(count_udaf(), vec![lit(1i64)], "n"),
         aggregate(sum_udaf(), vec![v()], "sum"),
         aggregate(max_udaf(), vec![v()], "max"),
         aggregate(regr_count_udaf(), vec![float(), float()], "there"),
+        aggregate(min_udaf(), vec![v()], "min"),
+        aggregate(avg_udaf(), vec![float()], "avg"),
+        built(AggregateExprBuilder::new(count_udaf(), vec![v()]).distinct()),
+        built(AggregateExprBuilder::new(last_value_udaf(), vec![v()]).order_by(vec![by_v])),
+        aggregate(sum_udaf(), vec![float()], "positive"),
     ];
+    aggregates[8].filter = Some(positive);
     let mut fields = Vec::new();
     if keyed {
         fields.push(Field::new("k", DataType::Utf8, true));
@@ -67,7 +84,8 @@ fn texts(rows: &RecordBatch) -> Vec<String> {
 }
 
 /// What the groups of `rows`, each as often as it is there, answer.
-fn model(rows: &BTreeMap<Row, i64>, keyed: bool) -> BTreeMap<String, i64> {
+fn model(rows: &BTreeMap<Row, i64>, spec: &ReduceSpec) -> BTreeMap<String, i64> {
+    let keyed = !spec.keys.is_empty();
     let mut groups: BTreeMap<Option<u8>, Vec<Option<i64>>> = BTreeMap::new();
     if !keyed {
         groups.insert(None, Vec::new());
@@ -86,19 +104,35 @@ fn model(rows: &BTreeMap<Row, i64>, keyed: bool) -> BTreeMap<String, i64> {
         line.push(values.len().to_string());
         line.push(if there.is_empty() { null() } else { there.iter().sum::<i64>().to_string() });
         line.push(there.iter().max().map_or_else(null, |max| max.to_string()));
-        line.push(there.len().to_string());
+        if spec.aggregates.iter().any(|aggregate| aggregate.function.name() == "there") {
+            line.push(there.len().to_string());
+        }
+        let float = |value: f64| {
+            let array = arrow::array::Float64Array::from(vec![value]);
+            ArrayFormatter::try_new(&array, &FormatOptions::default()).unwrap().value(0).to_string()
+        };
+        line.push(there.iter().min().map_or_else(null, |min| min.to_string()));
+        let mean = || float(there.iter().sum::<i64>() as f64 / there.len() as f64);
+        line.push(if there.is_empty() { null() } else { mean() });
+        line.push(there.iter().collect::<std::collections::BTreeSet<_>>().len().to_string());
+        // NULL is before all values in this order.
+        line.push(there.iter().max().map_or_else(null, |last| last.to_string()));
+        let positive: Vec<i64> = there.iter().copied().filter(|v| *v > 0).collect();
+        line.push(if positive.is_empty() { null() } else { float(positive.iter().sum::<i64>() as f64) });
         (line.join("|"), 1)
     };
     groups.into_iter().map(line).collect()
 }
 
-/// Runs two workers of both phases over `epochs`; after each, what they have said so far must be what the rows answer.
-fn check<L: Operator, M: Operator>(
+/// Runs two workers of both phases over `epochs`, the owners dying after every third; after each, what they have said so
+/// far must be what the rows answer.
+fn check<L: crate::operator::Operator, M: crate::operator::Operator>(
     spec: &ReduceSpec,
     epochs: &[Vec<(Row, i64)>],
     mut locals: [L; 2],
-    mut owners: [M; 2],
-) {
+    owner: impl Fn(bool) -> M,
+) -> [M; 2] {
+    let mut owners = [owner(true), owner(false)];
     let times = Times { before: Watermark::MIN, now: Watermark::MIN };
     let (mut rows, mut heard) = (BTreeMap::new(), BTreeMap::<String, i64>::new());
     for (epoch, changes) in epochs.iter().enumerate() {
@@ -113,7 +147,8 @@ fn check<L: Operator, M: Operator>(
             let batch = sent.into_batch().unwrap();
             let hashes = hash_rows(&batch.rows.columns()[..spec.keys.len()], batch.num_rows()).unwrap();
             for (i, owner) in owners.iter_mut().enumerate() {
-                let own = (0..batch.num_rows() as u64).filter(|row| hashes[*row as usize] as usize % 2 == i);
+                let owns = |hash| if spec.keys.is_empty() { i == 0 } else { crate::exchange::owner(hash, 2) == i };
+                let own = (0..batch.num_rows() as u64).filter(|row| owns(hashes[*row as usize]));
                 let own = batch.take(&UInt64Array::from_iter_values(own)).unwrap();
                 if !own.is_empty() {
                     owner.process(epoch, Rows::unbounded(own), &mut Output::default()).unwrap();
@@ -133,8 +168,28 @@ fn check<L: Operator, M: Operator>(
             *rows.entry(*row).or_default() += diff;
         }
         rows.retain(|_, times| *times != 0);
-        assert_eq!(heard, model(&rows, !spec.keys.is_empty()), "as of epoch {epoch}");
+        assert_eq!(heard, model(&rows, spec), "as of epoch {epoch}");
+        if epoch.0 % 3 == 2 {
+            owners = restarted(owners, &owner);
+        }
     }
+    owners
+}
+
+/// The same owners as they come back after a crash.
+fn restarted<M: crate::operator::Operator>(mut owners: [M; 2], owner: &impl Fn(bool) -> M) -> [M; 2] {
+    let sections = owners.iter_mut().flat_map(|owner| owner.snapshot().unwrap());
+    let written: Vec<_> = sections.map(|s| (s.label.clone(), s.keys, (s.rows)().unwrap())).collect();
+    [0, 1].map(|index| {
+        let sections = written.iter().map(|(label, keys, rows)| {
+            let rows = owned(rows, &(0..*keys).collect::<Vec<_>>(), WorkerId { index, peers: 2 }).unwrap();
+            Restored { label: label.clone(), rows }
+        });
+        let sections = sections.collect();
+        let mut owner = owner(index == 0);
+        owner.restore(sections, Watermark::MIN).unwrap();
+        owner
+    })
 }
 
 /// Epochs of insertions, and of retractions of what was inserted before.
@@ -157,21 +212,37 @@ fn epochs(retracts: bool) -> impl Strategy<Value = Vec<Vec<(Row, i64)>>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn over_appends_every_epoch_equals_a_recomputation(epochs in epochs(false), keyed in any::<bool>()) {
         let spec = spec(false, keyed);
         let local = || LocalReduce::new(&spec).unwrap();
         let owner = |owns| MergeReduce::new(&spec, owns).unwrap();
-        check(&spec, &epochs, [local(), local()], [owner(true), owner(false)]);
+        check(&spec, &epochs, [local(), local()], owner);
     }
 
     #[test]
-    fn over_changes_every_epoch_equals_a_recomputation(epochs in epochs(true), keyed in any::<bool>()) {
-        let spec = spec(true, keyed);
+    fn over_changes_every_epoch_equals_a_recomputation(epochs in epochs(true), keyed in any::<bool>(), rows in any::<bool>()) {
+        let mut spec = spec(true, keyed);
+        prop_assert_eq!(spec.kept().unwrap(), Kept::Rows);
+        if !rows {
+            spec = without(spec, 3);
+            prop_assert_eq!(spec.kept().unwrap(), Kept::Values);
+        }
         let local = || KeyRows::new(&spec).unwrap();
         let owner = |owns| ReduceRows::new(&spec, owns).unwrap();
-        check(&spec, &epochs, [local(), local()], [owner(true), owner(false)]);
+        check(&spec, &epochs, [local(), local()], owner);
     }
+}
+
+/// The same without one of its aggregates.
+fn without(mut spec: ReduceSpec, aggregate: usize) -> ReduceSpec {
+    spec.aggregates.remove(aggregate);
+    let at = spec.keys.len() + aggregate;
+    let fields = spec.schema.fields().iter().enumerate().filter(|(column, _)| *column != at);
+    spec.schema = Arc::new(Schema::new(fields.map(|(_, field)| field.clone()).collect::<Vec<_>>()));
+    spec
 }
 
 #[test]
@@ -182,5 +253,33 @@ fn what_is_inserted_and_retracted_leaves_nothing() {
     let retracted: Vec<_> = rows.iter().rev().map(|row| (*row, -1)).collect();
     let owner = |owns| ReduceRows::new(&spec, owns).unwrap();
     let local = || KeyRows::new(&spec).unwrap();
-    check(&spec, &[inserted, vec![], retracted, vec![]], [local(), local()], [owner(true), owner(false)]);
+    let owners = check(&spec, &[inserted, vec![], retracted, vec![]], [local(), local()], owner);
+    assert!(owners.iter().all(|owner| owner.state().rows == 0));
+}
+
+#[test]
+fn groups_that_come_and_go_give_their_memory_back() {
+    let spec = spec(true, true);
+    let mut operator = ReduceRows::new(&spec, true).unwrap();
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+    let mut largest = 0;
+    for round in 0..30u32 {
+        let keys = StringArray::from_iter_values((0..1_000).map(|key| format!("{}", round * 1_000 + key)));
+        let values = Int64Array::from_iter_values(0..1_000);
+        let rows = RecordBatch::try_new(spec.input.schema(), vec![Arc::new(keys), Arc::new(values)]).unwrap();
+        for diff in [1, -1] {
+            let batch = Batch::changes(rows.clone(), vec![diff; 1_000].into());
+            let mut keyed = Output::default();
+            KeyRows::new(&spec).unwrap().process(Epoch(1), Rows::unbounded(batch), &mut keyed).unwrap();
+            let keyed = keyed.sent.remove(0).1;
+            operator.process(Epoch(1), keyed, &mut Output::default()).unwrap();
+            operator.finish_epoch(Epoch(1), times, &mut Output::default()).unwrap();
+            largest = largest.max(operator.state().bytes);
+        }
+        if round == 4 {
+            largest = 0;
+        }
+    }
+    assert_eq!(operator.state().rows, 0);
+    assert!(largest < 3_000_000, "{largest} bytes are kept");
 }

@@ -7,13 +7,11 @@
 use super::{OnLate, WindowAggregateSpec};
 use crate::aggregate::bypass::Bypass;
 use crate::aggregate::table::{GroupTable, Grouping};
-use crate::assign_windows::with_event_time;
-use crate::evaluate::{evaluate, evaluate_rows};
-use crate::event_time::EventTimes;
-use crate::operator::{DeadRow, Operator, Output, StateSize, Times};
+use crate::event_time::{EventTimes, timed};
+use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::window::Window;
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use std::collections::BTreeMap;
@@ -61,17 +59,7 @@ impl LocalAggregate {
 
     /// The end of the last window that a row of this time falls into.
     fn last_end(&self, time_ns: i64) -> i64 {
-        self.window.last_window_of(self.window.slice_of(time_ns)).saturating_add(self.window.size_ns())
-    }
-
-    /// The rows that have an event time, and these times.
-    fn timed(&self, batch: Batch, dead: &mut Vec<DeadRow>) -> Result<(Batch, EventTimes)> {
-        let (mut batch, mut columns) = evaluate(std::slice::from_ref(&self.time), batch, dead)?;
-        if columns[0].null_count() > 0 {
-            batch = with_event_time(batch, columns[0].as_ref(), dead)?;
-            columns[0] = evaluate_rows(&self.time, &batch.rows)?.0;
-        }
-        Ok((batch, EventTimes::new(&columns[0])?))
+        self.window.last_end_of(self.window.slice_of(time_ns))
     }
 
     fn combine(&mut self, epoch: Epoch, batch: Batch, times: &EventTimes, output: &mut Output) -> Result<()> {
@@ -159,7 +147,7 @@ impl Operator for LocalAggregate {
         if batch.diffs.is_some() {
             return Err(Error::bug("a window was given a changelog"));
         }
-        let (batch, times) = self.timed(batch, &mut output.dead)?;
+        let (batch, times) = timed(&self.time, batch, &mut output.dead)?;
         let Some((min, _)) = times.bounds() else { return Ok(()) };
         if !bound.closes(self.last_end(min)) {
             return self.combine(epoch, batch, &times, output);
@@ -168,19 +156,19 @@ impl Operator for LocalAggregate {
         if !maybe_late.is_empty() {
             self.open.entry(epoch).or_default().maybe_late.push(maybe_late);
         }
-        let (in_time, times) = self.timed(in_time, &mut output.dead)?;
+        let (in_time, times) = timed(&self.time, in_time, &mut output.dead)?;
         self.combine(epoch, in_time, &times, output)
     }
 
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         let Some(open) = self.open.get_mut(&epoch) else { return Ok(()) };
         for batch in std::mem::take(&mut open.maybe_late) {
-            let (batch, event_times) = self.timed(batch, &mut output.dead)?;
+            let (batch, event_times) = timed(&self.time, batch, &mut output.dead)?;
             let (in_time, late) = self.split(&batch, &event_times, times.before, self.on_late.kept_ns())?;
             if !late.is_empty() {
                 output.late.push(late.rows);
             }
-            let (in_time, event_times) = self.timed(in_time, &mut output.dead)?;
+            let (in_time, event_times) = timed(&self.time, in_time, &mut output.dead)?;
             self.combine(epoch, in_time, &event_times, output)?;
         }
         for (slice, table) in self.open.remove(&epoch).unwrap_or_default().slices {

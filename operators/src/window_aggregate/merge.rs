@@ -38,7 +38,7 @@ pub struct MergeAggregate {
     keys: Keys,
     key_columns: usize,
     pub(super) slices: BTreeMap<i64, KeyedRows>,
-    /// The windows that have rows and are not final, by their start; with what was said of them.
+    /// The windows that have rows and are not final, by their end; with what was said of them.
     pub(super) windows: BTreeMap<i64, Emitted>,
     /// Partial states that came and are not in `slices` yet, by slice: those of the current epoch; those of earlier
     /// ones too where nobody asks for the states of a window before it closes.
@@ -71,9 +71,8 @@ impl MergeAggregate {
         self.schema.fields()[2 + self.key_columns..].iter().map(|field| field.data_type().clone()).collect()
     }
 
-    /// Whether a window that starts at `start` can change no more as of `watermark`.
-    fn is_final(&self, start: i64, watermark: Watermark) -> bool {
-        let end = start.saturating_add(self.window.size_ns());
+    /// Whether a window that ends at `end` can change no more as of `watermark`.
+    fn is_final(&self, end: i64, watermark: Watermark) -> bool {
         watermark.closes(end.saturating_add(self.on_late.kept_ns()))
     }
 
@@ -109,8 +108,8 @@ impl MergeAggregate {
     }
 
     /// The columns before the results: the window's bounds and the keys.
-    fn leading_columns(&self, start: i64, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
-        let end = start.saturating_add(self.window.size_ns());
+    fn leading_columns(&self, end: i64, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
+        let start = self.window.start_of(end);
         let mut columns = vec![
             timestamps(vec![start; numbers.len()], self.schema.field(0).data_type())?,
             timestamps(vec![end; numbers.len()], self.schema.field(1).data_type())?,
@@ -121,64 +120,87 @@ impl MergeAggregate {
 
     /// Says what changed, given the keys that changed in each window.
     fn revise(&mut self, changed: BTreeMap<i64, Vec<u32>>, output: &mut Output) -> Result<()> {
-        let windows = if self.window.slice_ns() == self.window.size_ns() {
-            let each = changed.iter().map(|(start, numbers)| self.slices().results(&[*start], |s| s.part_of(numbers)));
+        let windows = if self.window.is_one_slice() {
+            let each = changed.iter().map(|(end, numbers)| self.slices().results(&[*end], |s| s.part_of(numbers)));
             each.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()
         } else {
-            let starts: Vec<i64> = changed.keys().copied().collect();
+            let ends: Vec<i64> = changed.keys().copied().collect();
             let numbers = number_groups(&changed.into_values().flatten().collect::<Vec<_>>()).0;
-            self.slices().results(&starts, |slice| slice.part_of(&numbers))?
+            self.slices().results(&ends, |slice| slice.part_of(&numbers))?
         };
-        for WindowResults { start, numbers, results } in windows {
-            let Some(emitted) = self.windows.get_mut(&start) else { continue };
+        for WindowResults { end, numbers, results } in windows {
+            let Some(emitted) = self.windows.get_mut(&end) else { continue };
             let change = emitted.replace(numbers, results)?;
-            if let Some(batch) = change.into_batch(&self.schema, |numbers| self.leading_columns(start, numbers))? {
+            if let Some(batch) = change.into_batch(&self.schema, |numbers| self.leading_columns(end, numbers))? {
                 output.send(CHANGES, Rows::unbounded(batch));
             }
         }
         Ok(())
     }
 
-    /// Says the final results of the windows that begin at `starts`, and forgets them.
-    fn close(&mut self, starts: &[i64], output: &mut Output) -> Result<()> {
+    /// Says the final results of the windows that end at `ends`, and forgets them.
+    fn close(&mut self, ends: &[i64], output: &mut Output) -> Result<()> {
         let mut windows = Vec::new();
         if self.emit_finals && !self.emit_changes {
-            windows = self.final_results(starts)?;
+            windows = self.final_results(ends)?;
         }
-        for &start in starts {
-            let Some(emitted) = self.windows.remove(&start) else { continue };
+        for &end in ends {
+            let Some(emitted) = self.windows.remove(&end) else { continue };
             if self.emit_finals && self.emit_changes {
                 let Part { numbers, states: results } = emitted.rows().all()?;
-                windows.push(WindowResults { start, numbers, results });
+                windows.push(WindowResults { end, numbers, results });
             }
         }
-        for WindowResults { start, numbers, results } in windows {
-            let mut columns = self.leading_columns(start, &numbers)?;
+        for WindowResults { end, numbers, results } in windows {
+            let mut columns = self.leading_columns(end, &numbers)?;
             columns.extend(results);
             let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
             output.send(FINALS, Rows::unbounded(Batch::append(rows)));
         }
+        if !self.window.start_names_window() {
+            ends.iter().try_for_each(|end| self.fold(*end))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the slices of a closed window together, where all later windows that hold one of them hold them all: so
+    /// the next window is made of two slices, however many there were before.
+    fn fold(&mut self, end: i64) -> Result<()> {
+        let start = self.window.start_of(end);
+        let slices: Vec<i64> = self.slices.range(start..end).map(|(slice, _)| *slice).collect();
+        if slices.len() < 2 {
+            return Ok(());
+        }
+        let folded: Vec<KeyedRows> = slices.iter().filter_map(|slice| self.slices.remove(slice)).collect();
+        let parts = folded.iter().map(KeyedRows::all).collect::<Result<Vec<_>>>()?;
+        let merged = self.states.merge_states(parts)?;
+        self.keys.hold(&merged.numbers);
+        folded.iter().for_each(|held| self.keys.release(&held.numbers().collect::<Vec<_>>()));
+        let mut together = KeyedRows::new(self.states.types()?);
+        together.put(merged)?;
+        self.slices.insert(start, together);
         Ok(())
     }
 
     /// The results of windows whose results nobody has asked for before.
-    fn final_results(&mut self, starts: &[i64]) -> Result<Vec<WindowResults>> {
+    fn final_results(&mut self, ends: &[i64]) -> Result<Vec<WindowResults>> {
         let mut windows = Vec::new();
-        for &start in starts {
+        for &end in ends {
             // A window of one slice that nobody has looked at is evaluated as it was merged.
-            if self.window.slice_ns() == self.window.size_ns() && !self.slices.contains_key(&start) {
+            let start = self.window.start_of(end);
+            if self.window.is_one_slice() && !self.slices.contains_key(&start) {
                 let Some(pending) = self.pending.remove(&start) else { continue };
                 let Part { numbers, states: results } = pending.results()?;
                 self.keys.release(&numbers);
-                windows.push(WindowResults { start, numbers, results });
+                windows.push(WindowResults { end, numbers, results });
                 continue;
             }
-            let slices = self.pending.range(start..start.saturating_add(self.window.size_ns()));
+            let slices = self.pending.range(start..end);
             for slice in slices.map(|(slice, _)| *slice).collect::<Vec<_>>() {
                 self.settle(slice)?;
             }
         }
-        windows.extend(self.slices().results(starts, KeyedRows::all)?);
+        windows.extend(self.slices().results(ends, KeyedRows::all)?);
         Ok(windows)
     }
 
@@ -189,7 +211,7 @@ impl MergeAggregate {
             firsts.into_iter().flatten().min().copied()
         };
         while let Some(slice) = first(self) {
-            if !self.is_final(self.window.last_window_of(slice), watermark) {
+            if !self.is_final(self.window.last_end_of(slice), watermark) {
                 break;
             }
             if let Some(held) = self.slices.remove(&slice) {
@@ -235,21 +257,20 @@ impl Operator for MergeAggregate {
         let mut changed: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
         for slice in std::mem::take(&mut self.arrived) {
             let numbers = if self.emit_changes { self.settle(slice)? } else { Vec::new() };
-            for start in self.window.windows_of(slice).collect::<Vec<_>>() {
+            for end in self.window.windows_of(slice).collect::<Vec<_>>() {
                 // A window that closed earlier has been told; the slice may still count in later ones.
-                if self.is_final(start, times.before) {
+                if self.is_final(end, times.before) {
                     continue;
                 }
                 let types = self.result_types();
-                self.windows.entry(start).or_insert_with(|| Emitted::new(types));
+                self.windows.entry(end).or_insert_with(|| Emitted::new(types));
                 if self.emit_changes {
-                    changed.entry(start).or_default().extend_from_slice(&numbers);
+                    changed.entry(end).or_default().extend_from_slice(&numbers);
                 }
             }
         }
         self.revise(changed, output)?;
-        let closing: Vec<i64> =
-            self.windows.keys().copied().take_while(|start| self.is_final(*start, times.now)).collect();
+        let closing: Vec<i64> = self.windows.keys().copied().take_while(|end| self.is_final(*end, times.now)).collect();
         self.close(&closing, output)?;
         self.forget(times.now)
     }
@@ -262,8 +283,8 @@ impl Operator for MergeAggregate {
         for (slice, held) in &mut self.slices {
             sections.extend(self.keys.sections(&format!("slice:{slice}"), held)?);
         }
-        for (start, emitted) in &mut self.windows {
-            let label = format!("window:{start}");
+        for (end, emitted) in &mut self.windows {
+            let label = format!("until:{end}");
             // A window is there before anything was said of it.
             let none = Box::new(|| unnamed(Vec::new(), 0));
             sections.push(Section { label: label.clone(), id: fresh_id(), keys: 0, rows: none });
@@ -281,8 +302,8 @@ impl Operator for MergeAggregate {
                 self.keys.hold(&new);
             } else {
                 let types = self.result_types();
-                let start = section.number_after("window")?;
-                let emitted = self.windows.entry(start).or_insert_with(|| Emitted::new(types));
+                let end = section.number_after("until")?;
+                let emitted = self.windows.entry(end).or_insert_with(|| Emitted::new(types));
                 self.keys.restore(&section.rows, emitted.rows_mut())?;
             }
         }

@@ -124,29 +124,47 @@ impl Heard {
     }
 }
 
+/// The windows that hold `time`, as start and end: by trying all that could.
+fn windows_of(window: &Window, time: i64) -> Vec<(i64, i64)> {
+    let from = |first: i64, distance: i64, offset: i64| {
+        let aligned = first - (first - offset).rem_euclid(distance);
+        (0..).map(move |i| aligned + i * distance).take_while(move |start| *start <= time)
+    };
+    let holds = |(_, end): &(i64, i64)| time < *end;
+    match *window {
+        Window::Tumble { size_ns, offset_ns } => {
+            from(time - size_ns, size_ns, offset_ns).map(|s| (s, s + size_ns)).filter(holds).collect()
+        }
+        Window::Hop { slide_ns, size_ns, offset_ns } => {
+            from(time - size_ns, slide_ns, offset_ns).map(|s| (s, s + size_ns)).filter(holds).collect()
+        }
+        Window::Cumulate { step_ns, size_ns, offset_ns } => from(time - size_ns, size_ns, offset_ns)
+            .flat_map(|s| (1..=size_ns / step_ns).map(move |k| (s, s + k * step_ns)))
+            .filter(holds)
+            .collect(),
+    }
+}
+
 /// The rows of each window and key, kept as they are.
 struct Model<'a> {
     case: &'a Case,
-    windows: BTreeMap<i64, BTreeMap<Vec<Option<u8>>, Vec<Option<i64>>>>,
+    windows: BTreeMap<(i64, i64), BTreeMap<Vec<Option<u8>>, Vec<Option<i64>>>>,
 }
 
 impl Model<'_> {
-    fn is_final(&self, start: i64, watermark: Watermark) -> bool {
-        watermark.closes(start + self.case.window.size_ns() + self.case.on_late.kept_ns())
+    fn is_final(&self, end: i64, watermark: Watermark) -> bool {
+        watermark.closes(end + self.case.on_late.kept_ns())
     }
 
     /// Whether the row counts anywhere.
     fn add(&mut self, row: &Row, before: Watermark) -> bool {
         let (time, window) = (row.0.unwrap() * MS, self.case.window);
-        let first = time - window.size_ns() - window.slide_ns();
-        let aligned = first - (first - window.offset_ns()).rem_euclid(window.slide_ns());
-        let starts = (0..).map(|i| aligned + i * window.slide_ns()).take_while(|start| *start <= time);
         let mut counts = false;
-        for start in starts.filter(|start| time < start + window.size_ns()).collect::<Vec<_>>() {
-            if !self.is_final(start, before) {
+        for (start, end) in windows_of(&window, time) {
+            if !self.is_final(end, before) {
                 let parts = row.1.map(|k| [k & 15, k >> 4]);
                 let key = (0..self.case.key_columns).map(|i| parts.map(|p| p[i])).collect();
-                self.windows.entry(start).or_default().entry(key).or_default().push(row.2);
+                self.windows.entry((start, end)).or_default().entry(key).or_default().push(row.2);
                 counts = true;
             }
         }
@@ -159,11 +177,11 @@ impl Model<'_> {
             ArrayFormatter::try_new(&array, &FormatOptions::default()).unwrap().value(0).to_string()
         };
         let mut all = BTreeMap::new();
-        for (start, groups) in self.windows.iter().filter(|(start, _)| wanted(**start)) {
+        for ((start, end), groups) in self.windows.iter().filter(|((_, end), _)| wanted(*end)) {
             for (key, rows) in groups {
                 let values: Vec<i64> = rows.iter().flatten().copied().collect();
                 let null = || "NULL".to_string();
-                let mut line = vec![time(*start), time(start + self.case.window.size_ns())];
+                let mut line = vec![time(*start), time(*end)];
                 line.extend(key.iter().map(|k| k.map_or_else(null, |k| format!("key {k}"))));
                 line.push(rows.len().to_string());
                 line.push(if values.is_empty() { null() } else { values.iter().sum::<i64>().to_string() });
@@ -243,7 +261,7 @@ fn check(case: Case) {
         } else {
             assert_eq!(heard.live, BTreeMap::new());
         }
-        finals.extend(model.texts(|start| model.is_final(start, now) && !model.is_final(start, before)));
+        finals.extend(model.texts(|end| model.is_final(end, now) && !model.is_final(end, before)));
         assert_eq!(heard.finals, finals, "finals as of epoch {epoch}, {times:?}");
         assert_eq!((heard.late, heard.dead), (late, dead), "as of epoch {epoch}, {times:?}");
         before = now;
@@ -263,6 +281,11 @@ fn window() -> impl Strategy<Value = Window> {
         (1i64..15, 1i64..6, 0i64..15, 0i64..20).prop_map(|(slide, factor, extra, offset)| Window::Hop {
             slide_ns: slide * MS,
             size_ns: (slide * factor + extra % slide) * MS,
+            offset_ns: offset * MS,
+        }),
+        (1i64..15, 1i64..6, 0i64..20).prop_map(|(step, steps, offset)| Window::Cumulate {
+            step_ns: step * MS,
+            size_ns: step * steps * MS,
             offset_ns: offset * MS,
         }),
     ]

@@ -2,6 +2,7 @@
 
 pub(crate) mod asof;
 mod connector;
+pub(crate) mod cut;
 mod key;
 pub(crate) mod messages;
 pub(crate) mod order;
@@ -17,7 +18,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_operators::plan::TimeOrigin;
-use thalweg_operators::window::Window;
 use thalweg_schemas::error::Error;
 
 /// A relation that queries can read.
@@ -29,6 +29,8 @@ pub(crate) struct Relation {
     pub mode: Mode,
     /// For each column, whether it is an event time, and by which watermarks.
     pub times: Vec<Option<TimeOrigin>>,
+    /// Which columns are bounds of windows: what has such a value is complete when the watermark reaches it.
+    pub bounds: Vec<usize>,
     /// Columns that are unique together.
     pub key: Option<Vec<usize>>,
 }
@@ -126,7 +128,7 @@ pub(crate) struct WindowSource {
     pub kept: Vec<usize>,
     /// The event time among the input's columns.
     pub time: usize,
-    pub window: Window,
+    pub cut: cut::Cut<usize>,
     pub schema: SchemaRef,
 }
 

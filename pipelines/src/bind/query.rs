@@ -2,6 +2,7 @@
 
 use super::windows::WindowTables;
 use super::{RelationSource, Scope, asof, messages, windows};
+use crate::lower::is_set_operation;
 use crate::parse::Words;
 use crate::registry;
 use arrow::datatypes::DataType;
@@ -10,7 +11,7 @@ use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReferen
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -21,7 +22,7 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Ident, Query, Statement, With};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -71,7 +72,9 @@ fn one_row_each(plan: &LogicalPlan) -> Result<()> {
 /// Settles types and simplifies. What only pays where plans are run by DataFusion itself is left out.
 pub(crate) fn analyze(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let options = registry::options();
-    let plan = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(plan, options, |_, _| {})?;
+    let settled: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(TypeCoercion::new())];
+    let plan = Analyzer::with_rules(settled).execute_and_check(plan, options, |_, _| {})?;
     let mut options = options.clone();
     // A subquery that stands for a value is a join like all others.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
@@ -108,7 +111,11 @@ fn combines(plan: &LogicalPlan) -> bool {
         matches!(e, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_))
     };
     let within = |e: &Expr| e.exists(|e| Ok(subquery(e))).unwrap_or(false);
-    let joins = |node: &LogicalPlan| matches!(node, LogicalPlan::Join(_) | LogicalPlan::Extension(_));
+    let joins = |node: &LogicalPlan| match node {
+        LogicalPlan::Join(join) => !is_set_operation(join),
+        LogicalPlan::Extension(_) => true,
+        _ => false,
+    };
     let node = |node: &LogicalPlan| joins(node) || node.expressions().iter().any(within);
     plan.exists(|n| Ok(node(n))).unwrap_or(false)
 }

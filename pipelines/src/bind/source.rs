@@ -99,6 +99,7 @@ fn relation(
         schema: schema_of(columns),
         mode: if key.is_empty() { Mode::Append } else { Mode::Changelog },
         times: (0..columns.len()).map(|at| is_time(at).then(origin)).collect(),
+        bounds: Vec::new(),
         key: (!key.is_empty()).then(|| key.to_vec()),
     }
 }
@@ -181,6 +182,7 @@ fn generate(
         schema: schema_of(columns),
         mode: Mode::Append,
         times: vec![None; columns.len()],
+        bounds: Vec::new(),
         key: None,
     };
     let translate = |error| super::messages::translate(error, scope, words);

@@ -70,7 +70,7 @@ fn plain(view: &CreateView, scope: &Scope, words: &Words) -> Result<BoundView> {
     let times = vec![None; schema.fields().len()];
     let kind = RelationKind::View(Box::new(planned));
     let name = view.name.value.clone();
-    let relation = Relation { name, kind, schema, mode: Mode::Append, times, key: None };
+    let relation = Relation { name, kind, schema, mode: Mode::Append, times, bounds: Vec::new(), key: None };
     Ok(BoundView { relation, plan: None })
 }
 
@@ -108,7 +108,8 @@ fn materialized(
     let key = lowered.simple_key();
     let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: key.clone() };
     let kind = RelationKind::MaterializedView;
-    let relation = Relation { name, kind, schema, mode, times: lowered.times, key };
+    let (times, bounds) = (lowered.times, lowered.bounds);
+    let relation = Relation { name, kind, schema, mode, times, bounds, key };
     Ok(BoundView { relation, plan: Some(plan) })
 }
 

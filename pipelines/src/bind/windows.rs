@@ -1,6 +1,7 @@
-//! `TUMBLE(..)` and `HOP(..)` in FROM: taken out of the query, planned by themselves, put back as tables.
+//! `TUMBLE(..)`, `HOP(..)`, `CUMULATE(..)` and `SESSION(..)` in FROM: taken out of the query, planned by themselves, put back as tables.
 
-use super::{Scope, WindowSource, query};
+use super::cut::{Arguments, Cut, KNOWN, Kind};
+use super::{WindowSource, query};
 use crate::parse::Words;
 use crate::parse::syntax::fold;
 use crate::types::sql_names;
@@ -14,7 +15,6 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use thalweg_operators::window::Window;
 use thalweg_schemas::error::{Error, Position, Result};
 
 pub(crate) const WINDOW_START: &str = "window_start";
@@ -33,7 +33,7 @@ pub(crate) struct WindowCall {
     pub input: Query,
     input_name: String,
     time: Expr,
-    window: Window,
+    cut: Cut<Expr>,
     position: Option<Position>,
 }
 
@@ -124,17 +124,17 @@ impl Extractor<'_> {
         let position = self.words.at(function.span);
         let located = |error: Error| position.clone().into_iter().fold(error, Error::at);
         let word = function.value.to_uppercase();
-        if !matches!(word.as_str(), "TUMBLE" | "HOP") {
+        let Some(kind) = Kind::of(&word) else {
             if (self.knows)(&function.value.to_lowercase()) {
                 return Ok(());
             }
-            return Err(located(no_such_function(&word, &function.value)));
-        }
+            return Err(located(no_such_function(&function.value)));
+        };
         let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
-        let shape = Arguments::of(&word, &arguments).map_err(located)?;
+        let shape = Arguments::of(kind, &arguments).map_err(located)?;
         let input = Input::of(shape.input, &self.visible()).map_err(located)?;
         let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
-        let window = shape.window(self.words).map_err(located)?;
+        let cut = shape.cut(self.words).map_err(located)?;
         let time = shape.time.clone();
         let synthetic = format!("window_{}", self.calls.len());
         if alias.is_none() {
@@ -144,7 +144,7 @@ impl Extractor<'_> {
         let parts = [WINDOWS, WINDOWS, &synthetic];
         *name = ObjectName(parts.map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part))).to_vec());
         *args = None;
-        self.calls.push(WindowCall { name: synthetic, input: input.query, input_name: shown, time, window, position });
+        self.calls.push(WindowCall { name: synthetic, input: input.query, input_name: shown, time, cut, position });
         Ok(())
     }
 }
@@ -164,73 +164,21 @@ impl Extractor<'_> {
 impl WindowCall {
     /// The windowed relation over its input, which has been planned.
     pub(crate) fn over(&self, input: LogicalPlan, words: &Words) -> Result<WindowSource> {
-        let source = window_source(input, self.input_name.clone(), &self.time, self.window, words);
+        let source = window_source(input, self.input_name.clone(), &self.time, &self.cut, words);
         source.map_err(|error| self.position.clone().into_iter().fold(error, Error::at))
     }
 }
 
-fn no_such_function(word: &str, written: &str) -> Error {
-    match word {
-        "CUMULATE" | "SESSION" => Error::user(format!("{word} windows are not supported yet"))
-            .with_hint("There are TUMBLE(t, time, size) and HOP(t, time, slide, size)."),
-        _ => Error::user(format!("table function \"{written}\" does not exist"))
-            .with_hint("There are TUMBLE(t, time, size) and HOP(t, time, slide, size)."),
-    }
+fn no_such_function(written: &str) -> Error {
+    Error::user(format!("table function \"{written}\" does not exist")).with_hint(KNOWN)
 }
 
 fn positional(argument: &FunctionArg) -> Result<&Expr> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
         other => Err(Error::user(format!("argument \"{other}\" of a window is not understood"))
-            .with_hint("Arguments go by position: TUMBLE(t, time, size), HOP(t, time, slide, size).")),
-    }
-}
-
-/// The arguments of a window by their meaning.
-struct Arguments<'a> {
-    input: &'a Expr,
-    time: &'a Expr,
-    slide: Option<&'a Expr>,
-    size: &'a Expr,
-    offset: Option<&'a Expr>,
-}
-
-impl<'a> Arguments<'a> {
-    fn of(word: &str, arguments: &[&'a Expr]) -> Result<Arguments<'a>> {
-        match (word, arguments) {
-            ("TUMBLE", [input, time, size]) => Ok(Arguments { input, time, slide: None, size, offset: None }),
-            ("TUMBLE", [input, time, size, offset]) => {
-                Ok(Arguments { input, time, slide: None, size, offset: Some(offset) })
-            }
-            ("HOP", [input, time, slide, size]) => {
-                Ok(Arguments { input, time, slide: Some(slide), size, offset: None })
-            }
-            ("HOP", [input, time, slide, size, offset]) => {
-                Ok(Arguments { input, time, slide: Some(slide), size, offset: Some(offset) })
-            }
-            ("TUMBLE", _) => Err(Error::user(format!("TUMBLE takes 3 or 4 arguments, not {}", arguments.len()))
-                .with_hint("Write TUMBLE(t, time, INTERVAL '10 seconds' [, offset]).")),
-            _ => Err(Error::user(format!("HOP takes 4 or 5 arguments, not {}", arguments.len())).with_hint(
-                "Write HOP(t, time, INTERVAL '1 second', INTERVAL '1 minute' [, offset]): slide, then size.",
-            )),
-        }
-    }
-
-    fn window(&self, words: &Words) -> Result<Window> {
-        let scope = &Scope::default();
-        let length = |expr: &Expr| {
-            let ns = query::interval_ns(expr, scope, words)?;
-            if ns > 0 { Ok(ns) } else { Err(Error::user(format!("window length {expr} is not above zero"))) }
-        };
-        let size_ns = length(self.size)?;
-        let offset_ns = self.offset.map_or(Ok(0), |expr| query::interval_ns(expr, scope, words))?;
-        match self.slide.map(length).transpose()? {
-            None => Ok(Window::Tumble { size_ns, offset_ns }),
-            Some(slide_ns) if slide_ns > size_ns => Err(Error::user("the slide of HOP is longer than its windows")
-                .with_detail("Rows in between would be in no window.")
-                .with_hint("The order is HOP(t, time, slide, size).")),
-            Some(slide_ns) => Ok(Window::Hop { slide_ns, size_ns, offset_ns }),
-        }
+            .with_detail("Arguments go by position.")
+            .with_hint(KNOWN)),
     }
 }
 
@@ -276,10 +224,39 @@ fn window_source(
     input: LogicalPlan,
     input_name: String,
     time: &Expr,
-    window: Window,
+    cut: &Cut<Expr>,
     words: &Words,
 ) -> Result<WindowSource> {
-    let ident = match time {
+    let time_at = column(&input, &input_name, time, "the time of a window", words)?;
+    let fields = input.schema().fields();
+    let data_type = fields[time_at].data_type().clone();
+    if !matches!(data_type, DataType::Timestamp(_, _)) {
+        let error = Error::user(format!(
+            "column \"{}\" is of type {}, and windows are over a TIMESTAMP",
+            fields[time_at].name(),
+            sql_names(&data_type.to_string())
+        ));
+        let error = error.with_hint("Declare it as TIMESTAMP in the source.");
+        return Err(words.at(time.span()).into_iter().fold(error, Error::at));
+    }
+    let cut = match cut {
+        Cut::Windows(window) => Cut::Windows(*window),
+        Cut::Sessions { gap_ns, by } => {
+            let by = by.iter().map(|expr| column(&input, &input_name, expr, "a partition of sessions", words));
+            Cut::Sessions { gap_ns: *gap_ns, by: by.collect::<Result<_>>()? }
+        }
+    };
+    let kept: Vec<usize> =
+        (0..fields.len()).filter(|i| !matches!(fields[*i].name().as_str(), WINDOW_START | WINDOW_END)).collect();
+    let bound = |name: &str| Arc::new(Field::new(name, data_type.clone(), false));
+    let own = kept.iter().map(|i| fields[*i].clone());
+    let schema = Arc::new(Schema::new(own.chain([bound(WINDOW_START), bound(WINDOW_END)]).collect::<Vec<_>>()));
+    Ok(WindowSource { input, input_name, kept, time: time_at, cut, schema })
+}
+
+/// The position of the column of `input` that `expr` names: `role` says what for.
+fn column(input: &LogicalPlan, input_name: &str, expr: &Expr, role: &str, words: &Words) -> Result<usize> {
+    let ident = match expr {
         Expr::Identifier(ident) => ident,
         Expr::CompoundIdentifier(parts) if !parts.is_empty() => &parts[parts.len() - 1],
         // Flink's DESCRIPTOR(ts)
@@ -290,37 +267,21 @@ fn window_source(
             }
         }
         other => {
-            return Err(Error::user(format!("the time of a window is a column, not \"{other}\""))
+            return Err(Error::user(format!("{role} is a column, not \"{other}\""))
                 .with_hint("Compute it in a subquery or as a generated column of the source, and name it here."));
         }
     };
-    let located = |error: Error| words.at(time.span()).into_iter().fold(error, Error::at);
     let name = fold(ident);
     let fields = input.schema().fields();
-    let Some(at) = fields.iter().position(|f| *f.name() == name) else {
+    fields.iter().position(|f| *f.name() == name).ok_or_else(|| {
         let error = Error::user(format!("column \"{name}\" does not exist in \"{input_name}\""));
         let near = thalweg_schemas::suggest::closest(&name, fields.iter().map(|f| f.name().as_str()));
-        return Err(located(match near {
+        let error = match near {
             Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
             None => error,
-        }));
-    };
-    let data_type = fields[at].data_type().clone();
-    if !matches!(data_type, DataType::Timestamp(_, _)) {
-        return Err(located(
-            Error::user(format!(
-                "column \"{name}\" is of type {}, and windows are over a TIMESTAMP",
-                sql_names(&data_type.to_string())
-            ))
-            .with_hint("Declare it as TIMESTAMP in the source."),
-        ));
-    }
-    let kept: Vec<usize> =
-        (0..fields.len()).filter(|i| !matches!(fields[*i].name().as_str(), WINDOW_START | WINDOW_END)).collect();
-    let bound = |name: &str| Arc::new(Field::new(name, data_type.clone(), false));
-    let own = kept.iter().map(|i| fields[*i].clone());
-    let schema = Arc::new(Schema::new(own.chain([bound(WINDOW_START), bound(WINDOW_END)]).collect::<Vec<_>>()));
-    Ok(WindowSource { input, input_name, kept, time: at, window, schema })
+        };
+        words.at(expr.span()).into_iter().fold(error, Error::at)
+    })
 }
 
 fn descriptor(arguments: &FunctionArguments) -> Option<&Ident> {

@@ -1,29 +1,35 @@
 //! GROUP BY and DISTINCT: over open windows a windowed aggregation, otherwise a changelog.
 
 use super::checked::{checked, checked_arguments};
-use super::{Bounds, Lowered, Lowering, Place, project};
+use super::{Bounds, Lowered, Lowering, OpenWindow, Place, project};
 use crate::bind::Mode;
-use arrow::datatypes::{Field, FieldRef, Schema};
+use crate::bind::cut::Cut;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Alias};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Aggregate as LogicalAggregate, Case, Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate as LogicalAggregate, Case, Expr, LogicalPlan, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::filter::FilterSpec;
-use thalweg_operators::plan::Plan;
+use thalweg_operators::plan::{Plan, TimeOrigin};
 use thalweg_operators::project::ProjectSpec;
 use thalweg_operators::reduce::ReduceSpec;
-use thalweg_operators::window_aggregate::{OnLate, WindowAggregateSpec};
+use thalweg_operators::session_aggregate::SessionAggregateSpec;
+use thalweg_operators::window_aggregate::WindowAggregateSpec;
 use thalweg_schemas::error::{Error, Result};
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&self, aggregate: &LogicalAggregate) -> Result<Lowered> {
         let input = self.lower(&aggregate.input)?;
         let schema = aggregate.input.schema();
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            return self.group_by_sets(input, aggregate, sets);
+        }
         self.group(input, schema, &aggregate.group_expr, &aggregate.aggr_expr, aggregate.schema.as_arrow())
     }
 
@@ -34,7 +40,7 @@ impl Lowering<'_> {
         self.group(lowered, schema, &columns, &[], schema.as_arrow())
     }
 
-    fn group(
+    pub(super) fn group(
         &self,
         input: Lowered,
         logical: &DFSchema,
@@ -43,12 +49,21 @@ impl Lowering<'_> {
         output: &Schema,
     ) -> Result<Lowered> {
         keys.iter().chain(aggregates).try_for_each(|expr| self.supported(expr))?;
-        let is_bound = |expr: &Expr| match project::bare(expr) {
-            Expr::Column(column) => matches!(input.place_of(column, logical), Some(Place::Bound(_))),
-            _ => false,
+        let place = |expr: &Expr| match project::bare(expr) {
+            Expr::Column(column) => input.place_of(column, logical),
+            _ => None,
+        };
+        let names_window = |open: &OpenWindow| {
+            let named = |key| matches!(place(key), Some(Place::Bound(bound)) if open.names().contains(&bound));
+            keys.iter().any(named)
+        };
+        // Sessions are of a partition: only rows of one partition can be grouped by them as they are made.
+        let has_partition = |open: &OpenWindow| match &open.cut {
+            Cut::Windows(_) => true,
+            Cut::Sessions { by, .. } => by.iter().all(|at| keys.iter().any(|key| place(key) == Some(Place::Base(*at)))),
         };
         let reads_bounds = |expr: &Expr| input.bounds_in(expr, logical) != Bounds::None;
-        let by_window = keys.iter().any(is_bound)
+        let by_window = input.window.as_ref().is_some_and(|open| names_window(open) && has_partition(open))
             && !keys.iter().any(|key| input.bounds_in(key, logical) == Bounds::Mixed)
             && !aggregates.iter().any(reads_bounds);
         if by_window {
@@ -98,68 +113,135 @@ impl Lowering<'_> {
             return Err(Error::bug("a window over no event time"));
         };
 
+        // The keys besides the window; those that partition sessions come first.
+        let reads_bounds = |key: &&Expr| input_reads_bounds(&input, project::bare(key), logical);
+        let mut key_exprs = Vec::new();
+        for (at, key) in keys.iter().enumerate().filter(|(_, key)| !reads_bounds(key)) {
+            key_exprs.push((at, self.physical(project::bare(key), &schema)?));
+        }
+        if let Cut::Sessions { by, .. } = &open.cut {
+            let rank = |expr: &Arc<dyn PhysicalExpr>| {
+                let column = project::position(expr);
+                by.iter().position(|partition| column == Some(*partition)).unwrap_or(by.len())
+            };
+            key_exprs.sort_by_key(|(_, expr)| rank(expr));
+        }
+
         // Where each column of the output comes from: a bound or an expression over the bounds, a key, an aggregate.
-        let (mut key_exprs, mut picked) = (Vec::new(), Vec::<Arc<dyn PhysicalExpr>>::new());
-        for (key, field) in keys.iter().zip(output.fields()) {
-            let expr = project::bare(key);
-            if input_reads_bounds(&input, expr, logical) {
-                picked.push(self.physical(expr, &bounds_schema)?);
-            } else {
-                picked.push(Arc::new(Column::new(field.name(), 2 + key_exprs.len())));
-                key_exprs.push((self.physical(expr, &schema)?, plain(field)));
+        let mut picked = Vec::<Arc<dyn PhysicalExpr>>::new();
+        for (at, (key, field)) in keys.iter().zip(output.fields()).enumerate() {
+            match key_exprs.iter().position(|(key, _)| *key == at) {
+                Some(place) => picked.push(Arc::new(Column::new(field.name(), 2 + place))),
+                None => picked.push(self.physical(project::bare(key), &bounds_schema)?),
             }
         }
-        let aggregates = self.aggregates(aggregates, &schema)?;
+        let mut aggregates = self.aggregates(aggregates, &schema)?;
+        let looked_at = self.only_filtered(&mut aggregates, &open, &input.plan.schema())?;
         let values = &output.fields()[keys.len()..];
         for (at, field) in values.iter().enumerate() {
             picked.push(Arc::new(Column::new(field.name(), 2 + key_exprs.len() + at)));
         }
         let bounds = open.bounds.iter().map(plain);
-        let fields = bounds.chain(key_exprs.iter().map(|(_, f)| f.clone())).chain(values.iter().map(plain));
-        let fields: Vec<FieldRef> = fields.collect();
-        let size_ns = open.window.size_ns();
-        let time_field = input.plan.schema().field(open.time).clone();
+        let key_fields = key_exprs.iter().map(|(at, _)| plain(&output.fields()[*at]));
+        let mut fields: Vec<FieldRef> = bounds.chain(key_fields).chain(values.iter().map(plain)).collect();
+        if let Some(count) = &looked_at {
+            fields.push(Arc::new(Field::new(count.function.name(), DataType::Int64, false)));
+            aggregates.extend(looked_at.clone());
+        }
+        let key_exprs: Vec<_> = key_exprs.into_iter().map(|(_, expr)| expr).collect();
+        let (names, keys) = (open.names(), key_exprs.len());
         let time_origin = origin.delayed(self.late.lateness_ns);
-        let spec = WindowAggregateSpec {
-            input: Box::new(input.plan),
-            time: Arc::new(Column::new(time_field.name(), open.time)),
-            window: open.window,
-            time_origin: time_origin.clone(),
-            keys: key_exprs.iter().map(|(expr, _)| expr.clone()).collect(),
-            aggregates,
-            on_late: self.late.on_late,
-            schema: Arc::new(Schema::new(fields)),
-        };
-        // Results become final when their window closes, and later by as long as late rows may still revise them.
-        let until_ns = match self.late.on_late {
-            OnLate::Drop => 0,
-            OnLate::Revise { until_ns } => until_ns,
-        };
-        let closed = time_origin.delayed(until_ns);
-        let mut plan = Plan::WindowAggregate(Box::new(spec));
-        for predicate in open.filters {
+        // Results become final when their window closes, or can no longer be revised.
+        let closed = self.late.final_at(&time_origin);
+        let mut times = vec![None; fields.len()];
+        times[1] = Some(closed.clone());
+        if let Cut::Windows(window) = &open.cut {
+            times[0] = Some(closed.delayed(window.size_ns()));
+        }
+        let mut plan =
+            self.by_window(input.plan, &open, time_origin, key_exprs, aggregates, Arc::new(Schema::new(fields)));
+        let some = looked_at.map(|count| {
+            let last: Arc<dyn PhysicalExpr> = Arc::new(Column::new(count.function.name(), times.len() - 1));
+            Arc::new(BinaryExpr::new(last, Operator::Gt, lit(0i64))) as Arc<dyn PhysicalExpr>
+        });
+        for predicate in open.filters.into_iter().chain(some) {
             plan = Plan::Filter(FilterSpec { input: Box::new(plan), predicate });
         }
-        let width = plan.schema().fields().len();
-        let mut times = vec![None; width];
-        times[0] = Some(closed.delayed(size_ns));
-        times[1] = Some(closed);
-        self.in_output_order(plan, &picked, output, times, key_exprs.len())
+        self.in_output_order(plan, &picked, output, times, keys, names)
     }
 
-    /// The columns of a windowed aggregation as the logical aggregation has them.
+    /// Lets aggregates see only the rows that the predicates behind a session leave; gives a count of these, without
+    /// which a group is not shown.
+    fn only_filtered(
+        &self,
+        aggregates: &mut [Aggregate],
+        open: &OpenWindow,
+        input: &SchemaRef,
+    ) -> Result<Option<Aggregate>> {
+        let and = |left, right| Arc::new(BinaryExpr::new(left, Operator::And, right)) as Arc<dyn PhysicalExpr>;
+        let Some(predicate) = open.row_filters.iter().cloned().reduce(and) else { return Ok(None) };
+        for aggregate in aggregates {
+            let own = aggregate.filter.take();
+            aggregate.filter = Some(own.map_or(predicate.clone(), |own| and(own, predicate.clone())));
+        }
+        let count = AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]).schema(input.clone()).alias("rows");
+        let function = Arc::new(count.build().map_err(|error| Error::bug(error.strip_backtrace()))?);
+        Ok(Some(Aggregate { function, filter: Some(predicate) }))
+    }
+
+    /// One row for each window and group.
+    fn by_window(
+        &self,
+        input: Plan,
+        open: &OpenWindow,
+        time_origin: TimeOrigin,
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        aggregates: Vec<Aggregate>,
+        schema: SchemaRef,
+    ) -> Plan {
+        let time = Arc::new(Column::new(input.schema().field(open.time).name(), open.time));
+        let (input, on_late) = (Box::new(input), self.late.on_late);
+        match &open.cut {
+            Cut::Windows(window) => Plan::WindowAggregate(Box::new(WindowAggregateSpec {
+                input,
+                time,
+                window: *window,
+                time_origin,
+                keys,
+                aggregates,
+                on_late,
+                schema,
+            })),
+            Cut::Sessions { gap_ns, by } => Plan::SessionAggregate(Box::new(SessionAggregateSpec {
+                input,
+                time,
+                gap_ns: *gap_ns,
+                time_origin,
+                partition: by.len(),
+                keys,
+                aggregates,
+                on_late,
+                schema,
+            })),
+        }
+    }
+
+    /// The columns of a windowed aggregation as the logical aggregation has them. Each of the columns `names` names the
+    /// window.
     fn in_output_order(
         &self,
         plan: Plan,
         picked: &[Arc<dyn PhysicalExpr>],
         output: &Schema,
-        times: Vec<Option<thalweg_operators::plan::TimeOrigin>>,
+        times: Vec<Option<TimeOrigin>>,
         keys: usize,
+        names: &[usize],
     ) -> Result<Lowered> {
         let positions: Vec<Option<usize>> = picked.iter().map(project::position).collect();
         let times = positions.iter().map(|at| times[(*at)?].clone()).collect();
+        let bounds = (0..positions.len()).filter(|at| matches!(positions[*at], Some(0 | 1))).collect();
         let at = |column: usize| positions.iter().position(|p| *p == Some(column));
-        let window = [at(0), at(1)].into_iter().flatten().collect::<Vec<_>>();
+        let window = names.iter().filter_map(|bound| at(*bound)).collect::<Vec<_>>();
         let keys = (2..2 + keys).map(|column| Some(vec![at(column)?])).collect::<Option<Vec<_>>>();
         let key = keys.filter(|_| !window.is_empty()).map(|keys| [window].into_iter().chain(keys).collect());
         let inner = plan.schema();
@@ -179,7 +261,7 @@ impl Lowering<'_> {
         } else {
             Plan::Project(ProjectSpec { input: Box::new(plan), exprs: picked.to_vec(), schema })
         };
-        Ok(Lowered::straight(plan, Mode::Windows, times, key))
+        Ok(Lowered { bounds, ..Lowered::straight(plan, Mode::Windows, times, key) })
     }
 
     fn aggregates(&self, exprs: &[Expr], schema: &DFSchema) -> Result<Vec<Aggregate>> {

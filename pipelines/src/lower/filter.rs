@@ -9,6 +9,9 @@ use thalweg_schemas::error::Result;
 
 impl Lowering<'_> {
     pub(super) fn filter(&self, filter: &Filter) -> Result<Lowered> {
+        if let Some(ranked) = self.ranked(filter)? {
+            return Ok(ranked);
+        }
         let logical = filter.input.schema();
         let mut lowered = self.lower(&filter.input)?;
         let conjuncts = split_conjunction(&filter.predicate);
@@ -24,7 +27,10 @@ impl Lowering<'_> {
         }
         if let Some(predicate) = datafusion::logical_expr::utils::conjunction(rows.into_iter().cloned()) {
             let predicate = self.physical(&predicate, &lowered.schema(logical)?)?;
-            lowered.plan = Plan::Filter(FilterSpec { input: Box::new(lowered.plan), predicate });
+            match &mut lowered.window {
+                Some(open) if !open.commutes(&predicate) => open.row_filters.push(predicate),
+                _ => lowered.plan = Plan::Filter(FilterSpec { input: Box::new(lowered.plan), predicate }),
+            }
         }
         Ok(lowered)
     }

@@ -2,13 +2,22 @@
 
 mod aggregate;
 pub(crate) mod checked;
+mod computed;
 mod filter;
+mod grouping_sets;
 mod join;
+mod over;
 mod project;
 mod scan;
+mod sessions;
+mod set_operation;
+mod top_n;
 mod union;
 
+pub(crate) use set_operation::is_one as is_set_operation;
+
 use crate::bind::asof::AsofNode;
+use crate::bind::cut::Cut;
 use crate::bind::{Mode, Scope};
 use crate::parse::Words;
 use arrow::datatypes::{Field, FieldRef};
@@ -21,7 +30,6 @@ use std::sync::Arc;
 use thalweg_operators::assign_windows::AssignWindowsSpec;
 use thalweg_operators::filter::FilterSpec;
 use thalweg_operators::plan::{Plan, TimeOrigin};
-use thalweg_operators::window::Window;
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::error::{Error, Result};
 
@@ -32,6 +40,16 @@ pub(crate) struct LateRows {
     pub on_late: OnLate,
 }
 
+impl LateRows {
+    /// When windows are final that close by `closes`: later by as long as late rows may still revise them.
+    fn final_at(&self, closes: &TimeOrigin) -> TimeOrigin {
+        match self.on_late {
+            OnLate::Drop => closes.clone(),
+            OnLate::Revise { until_ns } => closes.delayed(until_ns),
+        }
+    }
+}
+
 /// A plan, and what is known of its rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Lowered {
@@ -39,6 +57,8 @@ pub(crate) struct Lowered {
     pub mode: Mode,
     /// For each column of `plan`, whether it is an event time, and by which watermarks.
     pub times: Vec<Option<TimeOrigin>>,
+    /// Which columns of `plan` are bounds of windows: what has such a value is complete when the watermark reaches it.
+    pub bounds: Vec<usize>,
     /// Columns of `plan` that are unique together.
     pub key: Option<Key>,
     /// Windows that no operator has made yet: a grouping by them may follow, which does it better.
@@ -52,13 +72,18 @@ pub(crate) type Key = Vec<Vec<usize>>;
 
 #[derive(Clone, Debug)]
 struct OpenWindow {
-    window: Window,
+    /// How the rows are cut, by positions of the plan's columns.
+    cut: Cut<usize>,
     /// The event time among the plan's columns.
     time: usize,
     /// Predicates over `window_start` (column 0) and `window_end` (column 1) alone.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     /// The fields of `window_start` and `window_end`.
     bounds: [FieldRef; 2],
+    /// What the view says of late rows.
+    late: LateRows,
+    /// Of sessions, predicates over the plan's columns: which of a session's rows are looked at.
+    row_filters: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +118,10 @@ impl Lowering<'_> {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Window(window) => self.over(window),
+            LogicalPlan::Join(join) if set_operation::is_one(join) => self.set_operation(join),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Extension(node) => match node.node.as_any().downcast_ref::<AsofNode>() {
                 Some(asof) => self.asof_join(asof),
@@ -104,10 +133,7 @@ impl Lowering<'_> {
 
     fn unsupported(&self, plan: &LogicalPlan) -> Error {
         let (what, keyword) = match plan {
-            LogicalPlan::Window(_) => ("a window function (OVER)", "OVER"),
-            LogicalPlan::Sort(_) => ("ORDER BY", "ORDER"),
-            LogicalPlan::Limit(_) => ("LIMIT", "LIMIT"),
-            LogicalPlan::Distinct(_) => ("DISTINCT ON", "DISTINCT"),
+            LogicalPlan::Sort(_) => ("ORDER BY without LIMIT", "ORDER"),
             LogicalPlan::Values(_) => ("VALUES", "VALUES"),
             LogicalPlan::EmptyRelation(_) => ("a query without FROM", "SELECT"),
             LogicalPlan::Unnest(_) => ("UNNEST", "UNNEST"),
@@ -116,12 +142,12 @@ impl Lowering<'_> {
             _ => ("this statement", "SELECT"),
         };
         let hint = match plan {
-            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            LogicalPlan::Sort(_) => {
                 "A view is a set that changes: leave it out, and order what you read from the view."
             }
             _ => {
-                "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
-                  joins, UNION ALL, DISTINCT and GROUP BY."
+                "A query that reads the view can do it; what a view keeps up to date is filters, projections, joins, set \
+                 operations, DISTINCT, GROUP BY, window functions and LIMIT."
             }
         };
         let error = Error::user(format!("{what} is not supported in a materialized view yet")).with_hint(hint);
@@ -144,8 +170,6 @@ impl Lowering<'_> {
                 Expr::Exists(_) => Some(("this EXISTS", "EXISTS")),
                 Expr::InSubquery(_) => Some(("this IN (SELECT ..)", "IN")),
                 Expr::ScalarSubquery(_) | Expr::SetComparison(_) => Some(("this subquery", "SELECT")),
-                Expr::GroupingSet(_) => Some(("a grouping set", "GROUP")),
-                Expr::WindowFunction(_) => Some(("a window function (OVER)", "OVER")),
                 _ => None,
             };
             Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -217,7 +241,7 @@ impl Lowered {
     /// Rows whose columns are those of the logical plan.
     fn straight(plan: Plan, mode: Mode, times: Vec<Option<TimeOrigin>>, key: Option<Key>) -> Lowered {
         let columns = (0..plan.schema().fields().len()).map(Place::Base).collect();
-        Lowered { plan, mode, times, key, window: None, columns }
+        Lowered { plan, mode, times, bounds: Vec::new(), key, window: None, columns }
     }
 
     /// The columns of the plan under the names that the logical plan has for them. A column that it has no name for
@@ -274,20 +298,27 @@ impl Lowered {
     /// The same rows with their windows as columns: what is left when no grouping by them follows.
     fn with_windows_assigned(mut self) -> Result<Lowered> {
         let Some(open) = self.window.take() else { return Ok(self) };
+        let window = match open.cut {
+            Cut::Windows(window) => window,
+            Cut::Sessions { .. } => return self.with_sessions_assigned(open),
+        };
         let input = self.plan;
         let width = input.schema().fields().len();
         let fields = input.schema().fields().iter().cloned().chain(open.bounds.iter().cloned()).collect::<Vec<_>>();
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        let origin = self.times[open.time].clone();
-        let spec = AssignWindowsSpec { input: Box::new(input), time: open.time, window: open.window, schema };
+        let closed = self.times[open.time].as_ref();
+        let closed = closed.map(|origin| open.late.final_at(&origin.delayed(open.late.lateness_ns)));
+        let spec = AssignWindowsSpec { input: Box::new(input), time: open.time, window, schema };
         self.plan = Plan::AssignWindows(spec);
         for predicate in open.filters {
-            let predicate = project::shifted(&predicate, width)?;
+            let name = |at: usize| self.plan.schema().field(width + at).name().clone();
+            let predicate = project::relocated(&predicate, &|at| (name(at), width + at))?;
             self.plan = Plan::Filter(FilterSpec { input: Box::new(self.plan), predicate });
         }
         // A row of an open window: its bounds are as late as its time can make them.
-        self.times.push(origin.as_ref().map(|o| o.delayed(open.window.size_ns())));
-        self.times.push(origin);
+        self.times.push(closed.as_ref().map(|closed| closed.delayed(window.size_ns())));
+        self.times.push(closed);
+        self.bounds.extend([width, width + 1]);
         self.key = None;
         for place in &mut self.columns {
             if let Place::Bound(bound) = *place {
@@ -295,6 +326,46 @@ impl Lowered {
             }
         }
         Ok(self)
+    }
+}
+
+impl OpenWindow {
+    /// Which of the bounds (0 and 1) each name the window.
+    fn names(&self) -> &'static [usize] {
+        match &self.cut {
+            Cut::Windows(window) if !window.start_names_window() => &[1],
+            Cut::Windows(_) | Cut::Sessions { .. } => &[0, 1],
+        }
+    }
+
+    /// The plan's columns that cutting needs.
+    fn needed(&self) -> Vec<usize> {
+        let mut needed = vec![self.time];
+        if let Cut::Sessions { by, .. } = &self.cut {
+            needed.extend(by);
+        }
+        needed.extend(self.row_filters.iter().flat_map(|predicate| project::columns_of(predicate)));
+        needed
+    }
+
+    /// The same over other columns: `moved` says where each of those that it needs is, and under what name.
+    fn moved(&mut self, moved: impl Fn(usize) -> (String, usize)) -> Result<()> {
+        self.time = moved(self.time).1;
+        if let Cut::Sessions { by, .. } = &mut self.cut {
+            by.iter_mut().for_each(|column| *column = moved(*column).1);
+        }
+        for predicate in &mut self.row_filters {
+            *predicate = project::relocated(predicate, &moved)?;
+        }
+        Ok(())
+    }
+
+    /// Whether rows for which `predicate` is false can be left out before the rest is cut: rows of sessions hang together.
+    fn commutes(&self, predicate: &Arc<dyn PhysicalExpr>) -> bool {
+        match &self.cut {
+            Cut::Windows(_) => true,
+            Cut::Sessions { by, .. } => project::columns_of(predicate).iter().all(|column| by.contains(column)),
+        }
     }
 }
 

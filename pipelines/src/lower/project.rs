@@ -1,11 +1,13 @@
 //! The SELECT list.
 
-use super::{Bounds, Lowered, Lowering, Place};
+use super::{Bounds, Lowered, Lowering, Place, top_n};
 use arrow::datatypes::{Field, FieldRef, Schema};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::{Expr, Projection};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use std::sync::Arc;
 use thalweg_operators::plan::{Plan, TimeOrigin};
 use thalweg_operators::project::ProjectSpec;
@@ -13,20 +15,30 @@ use thalweg_schemas::error::{Error, Result};
 
 impl Lowering<'_> {
     pub(super) fn projection(&self, projection: &Projection) -> Result<Lowered> {
-        let logical = projection.input.schema();
-        let mut input = self.lower(&projection.input)?;
+        let input = self.lower(&projection.input)?;
+        self.project(input, projection.input.schema(), &projection.expr, &projection.schema)
+    }
+
+    /// The columns `selected`, named as in `output`, over rows whose logical columns are those of `logical`.
+    pub(super) fn project(
+        &self,
+        mut input: Lowered,
+        logical: &DFSchema,
+        selected: &[Expr],
+        output: &DFSchema,
+    ) -> Result<Lowered> {
         let passed = |input: &Lowered, expr: &Expr| match bare(expr) {
             Expr::Column(column) => input.place_of(column, logical),
             _ => None,
         };
         let computes_bounds =
             |expr: &Expr| passed(&input, expr).is_none() && input.bounds_in(expr, logical) != Bounds::None;
-        if projection.expr.iter().any(computes_bounds) {
+        if selected.iter().any(computes_bounds) {
             input = input.with_windows_assigned()?;
         }
         let schema = input.schema(logical)?;
         let (mut exprs, mut fields, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-        for (expr, field) in projection.expr.iter().zip(projection.schema.fields()) {
+        for (expr, field) in selected.iter().zip(output.fields()) {
             match passed(&input, expr) {
                 Some(bound @ Place::Bound(_)) => columns.push(bound),
                 _ => {
@@ -36,16 +48,19 @@ impl Lowering<'_> {
                 }
             }
         }
-        // Open windows still need their time, whether or not it is selected.
+        // Open windows still need their time, whether or not it is selected, and the columns that they are cut by.
         if let Some(open) = &mut input.window {
-            let field = input.plan.schema().field(open.time).clone();
-            let selected = exprs.iter().position(|e| position(e) == Some(open.time));
-            let time = selected.unwrap_or(exprs.len());
-            if selected.is_none() {
-                exprs.push(Arc::new(Column::new(field.name(), open.time)));
-                fields.push(Arc::new(field));
+            for needed in open.needed() {
+                if !exprs.iter().any(|e| position(e) == Some(needed)) {
+                    let field = input.plan.schema().field(needed).clone();
+                    exprs.push(Arc::new(Column::new(field.name(), needed)));
+                    fields.push(Arc::new(field));
+                }
             }
-            open.time = time;
+            open.moved(|at| {
+                let place = exprs.iter().position(|e| position(e) == Some(at)).unwrap_or(at);
+                (fields[place].name().clone(), place)
+            })?;
         }
         let mut lowered = project(input, exprs, fields)?;
         lowered.columns = columns;
@@ -73,11 +88,13 @@ pub(super) fn project(input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, fields:
         };
         key.iter().map(passed).collect::<Option<Vec<_>>>()
     });
+    let bounds = (0..source.len()).filter(|at| source[*at].is_some_and(|column| input.bounds.contains(&column)));
+    let bounds = bounds.collect();
     let columns = (0..exprs.len()).map(Place::Base).collect();
     let fields = fields.iter().map(|f| Arc::new(Field::new(f.name(), f.data_type().clone(), f.is_nullable())));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let plan = over(input.plan, exprs, schema)?;
-    Ok(Lowered { plan, mode: input.mode, times, key, window: input.window, columns })
+    Ok(Lowered { plan, mode: input.mode, times, bounds, key, window: input.window, columns })
 }
 
 /// The columns at `positions` under other names.
@@ -105,7 +122,10 @@ fn over(input: Plan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: arrow::datatypes
             let exprs = exprs.iter().map(|e| replaced(e, &inner.exprs)).collect::<Result<Vec<_>>>()?;
             over(*inner.input, exprs, schema)
         }
-        other => Ok(Plan::Project(ProjectSpec { input: Box::new(other), exprs, schema })),
+        other => {
+            let input = Box::new(top_n::without_unread_places(other, &exprs));
+            Ok(Plan::Project(ProjectSpec { input, exprs, schema }))
+        }
     }
 }
 
@@ -125,21 +145,39 @@ fn replaced(expr: &Arc<dyn PhysicalExpr>, columns: &[Arc<dyn PhysicalExpr>]) -> 
     expr.clone().transform_down(replace).data().map_err(|e| Error::bug(e.to_string()))
 }
 
-/// `expr` over columns that stand `by` further to the right.
-pub(super) fn shifted(expr: &Arc<dyn PhysicalExpr>, by: usize) -> Result<Arc<dyn PhysicalExpr>> {
-    moved(expr, |at| at + by)
+/// The positions of the columns that `expr` reads.
+pub(super) fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    let mut columns: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
+    columns.sort_unstable();
+    columns
 }
 
-/// `expr` over columns that stand elsewhere.
+/// `expr` over columns that stand elsewhere and keep their names.
 pub(super) fn moved(expr: &Arc<dyn PhysicalExpr>, to: impl Fn(usize) -> usize) -> Result<Arc<dyn PhysicalExpr>> {
-    let shift = |e: Arc<dyn PhysicalExpr>| match (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>() {
+    with_columns(expr, &|column| Column::new(column.name(), to(column.index())))
+}
+
+/// `expr` over columns that stand elsewhere: `moved` gives the name and the place of each.
+pub(super) fn relocated(
+    expr: &Arc<dyn PhysicalExpr>,
+    moved: &impl Fn(usize) -> (String, usize),
+) -> Result<Arc<dyn PhysicalExpr>> {
+    with_columns(expr, &|column| {
+        let (name, place) = moved(column.index());
+        Column::new(&name, place)
+    })
+}
+
+/// `expr` with other columns.
+fn with_columns(expr: &Arc<dyn PhysicalExpr>, other: &impl Fn(&Column) -> Column) -> Result<Arc<dyn PhysicalExpr>> {
+    let relocate = |e: Arc<dyn PhysicalExpr>| match (e.as_ref() as &dyn std::any::Any).downcast_ref::<Column>() {
         Some(column) => {
-            let moved: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), to(column.index())));
-            Ok(Transformed::yes(moved))
+            let column: Arc<dyn PhysicalExpr> = Arc::new(other(column));
+            Ok(Transformed::yes(column))
         }
         None => Ok(Transformed::no(e)),
     };
-    expr.clone().transform_up(shift).data().map_err(|e| Error::bug(e.to_string()))
+    expr.clone().transform_up(relocate).data().map_err(|e| Error::bug(e.to_string()))
 }
 
 /// The same columns under a schema that only differs in what may be NULL.

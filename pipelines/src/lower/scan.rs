@@ -1,6 +1,7 @@
 //! FROM: a relation, or one cut into windows.
 
 use super::{Lowered, Lowering, OpenWindow, Place};
+use crate::bind::cut::Cut;
 use crate::bind::windows::WINDOW_START;
 use crate::bind::{Mode, Relation, RelationKind, RelationSource, WindowSource};
 use datafusion::logical_expr::TableScan;
@@ -34,7 +35,8 @@ impl Lowering<'_> {
             RelationKind::View(_) => return Err(Error::bug(format!("view \"{name}\" was not put in place"))),
         };
         let key = relation.key.as_ref().map(|key| key.iter().map(|column| vec![*column]).collect());
-        Ok(Lowered::straight(plan, relation.mode, relation.times.clone(), key))
+        let lowered = Lowered::straight(plan, relation.mode, relation.times.clone(), key);
+        Ok(Lowered { bounds: relation.bounds.clone(), ..lowered })
     }
 
     fn windowed(&self, source: &WindowSource) -> Result<Lowered> {
@@ -52,7 +54,21 @@ impl Lowering<'_> {
         let fields = source.schema.fields();
         let bounds = [fields[width].clone(), fields[width + 1].clone()];
         debug_assert_eq!(bounds[0].name(), WINDOW_START);
-        let window = Some(OpenWindow { window: source.window, time, filters: Vec::new(), bounds });
+        let cut = match &source.cut {
+            Cut::Windows(window) => Cut::Windows(*window),
+            Cut::Sessions { gap_ns, by } => {
+                let by = by.iter().map(|at| input.columns[*at].base()).collect::<Result<_>>()?;
+                Cut::Sessions { gap_ns: *gap_ns, by }
+            }
+        };
+        let window = Some(OpenWindow {
+            cut,
+            time,
+            filters: Vec::new(),
+            bounds,
+            late: self.late.clone(),
+            row_filters: Vec::new(),
+        });
         Ok(Lowered { key: None, window, columns, ..input })
     }
 

@@ -20,11 +20,13 @@ impl Lowering<'_> {
             (0..target.fields().len()).map(|at| target.field(at).clone().with_nullable(nullable(at))).collect();
         let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(fields));
         let times = (0..schema.fields().len()).map(|at| common_time(&inputs, at)).collect();
+        let is_bound = |at: &usize| inputs.iter().all(|input| input.bounds.contains(at));
+        let bounds = (0..schema.fields().len()).filter(is_bound).collect();
         let Some(mode) = inputs.iter().map(|input| input.mode).reduce(|a, b| a.or(b)) else {
             return Err(Error::bug("a union of nothing"));
         };
         let plans = inputs.into_iter().map(|input| project::retyped(input.plan, &schema)).collect();
-        Ok(Lowered::straight(Plan::Union { inputs: plans }, mode, times, None))
+        Ok(Lowered { bounds, ..Lowered::straight(Plan::Union { inputs: plans }, mode, times, None) })
     }
 }
 

@@ -6,10 +6,9 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use thalweg_schemas::error::Error;
 
 const IN_A_QUERY: &str = "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
-                          joins, UNION ALL, DISTINCT and GROUP BY.";
-const WINDOWS: &str = "There are TUMBLE(t, time, size) and HOP(t, time, slide, size).";
+                          joins, set operations, DISTINCT, GROUP BY, window functions and LIMIT.";
 const EMIT: &str = "There are EMIT CHANGES and EMIT ON WINDOW CLOSE, at the end of the statement.";
-const READ_ONLY: &str = "A view is a set that changes: leave it out, and order what you read from the view.";
+const LIMIT: &str = "Write LIMIT, with the ORDER BY that says which rows come first.";
 
 /// A phrase in a statement: its words, what it is called, and what to do instead.
 struct Phrase(&'static [&'static str], &'static str, &'static str);
@@ -27,12 +26,10 @@ const IN_QUERIES: &[Phrase] = &[
     Phrase(&["PIVOT", "("], "PIVOT is not supported", "Write count(*) FILTER (WHERE region = 'eu') for each column."),
     Phrase(&["UNPIVOT", "("], "UNPIVOT is not supported", "Write a UNION ALL of the columns."),
     Phrase(&["WITH", "RECURSIVE"], "WITH RECURSIVE is not supported", IN_A_QUERY),
-    Phrase(&["SESSION", "("], "SESSION windows are not supported yet", WINDOWS),
-    Phrase(&["CUMULATE", "("], "CUMULATE windows are not supported yet", WINDOWS),
     Phrase(&["DETECT_ANOMALIES", "("], "DETECT_ANOMALIES is not supported yet", IN_A_QUERY),
     Phrase(&["FORECAST", "("], "FORECAST is not supported yet", IN_A_QUERY),
-    Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", READ_ONLY),
-    Phrase(&["FETCH", "NEXT"], "FETCH NEXT is not supported in a materialized view", READ_ONLY),
+    Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", LIMIT),
+    Phrase(&["FETCH", "NEXT"], "FETCH NEXT is not supported in a materialized view", LIMIT),
     Phrase(&["FOR", "UPDATE"], "FOR UPDATE has no meaning in a view", "Leave it out: nothing here is locked."),
     Phrase(&["FOR", "SHARE"], "FOR SHARE has no meaning in a view", "Leave it out: nothing here is locked."),
     Phrase(

@@ -3,6 +3,7 @@
 pub(crate) mod asof;
 pub(crate) mod ddl;
 mod foreign;
+pub(crate) mod partition;
 pub(crate) mod syntax;
 mod variables;
 

@@ -3,7 +3,7 @@
 use super::ddl::{
     CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredKey, DeclaredWatermark, Name, SinkInput,
 };
-use super::{Words, foreign, lower_first};
+use super::{Words, foreign, lower_first, partition};
 use datafusion::sql::sqlparser::ast::{Ident, Query};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -23,7 +23,7 @@ pub(super) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
         return Err(error);
     }
     let dialect = GenericDialect {};
-    let tokens = options_first(without_table_keyword(without_table_function(tokens)));
+    let tokens = options_first(partition::as_arguments(without_table_keyword(without_table_function(tokens))));
     let parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut grammar = Grammar { parser, words };
     let ddl = grammar.statement(emit)?;
@@ -58,9 +58,12 @@ fn strip_emit(mut tokens: Vec<TokenWithSpan>, words: &Words) -> (Vec<TokenWithSp
     (tokens, None)
 }
 
+fn is_window(token: &Token) -> bool {
+    ["TUMBLE", "HOP", "CUMULATE", "SESSION"].iter().any(|name| is_word(token, name))
+}
+
 /// `TUMBLE(TABLE t, ..)` says the same as `TUMBLE(t, ..)`.
 fn without_table_keyword(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let is_window = |t: &Token| ["TUMBLE", "HOP", "CUMULATE", "SESSION"].iter().any(|name| is_word(t, name));
     let superfluous = |at: usize| {
         at >= 2
             && is_word(&tokens[at].token, "TABLE")
@@ -75,9 +78,7 @@ fn without_table_keyword(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// `TABLE(TUMBLE(..))`, Flink's spelling, says the same as `TUMBLE(..)`.
 fn without_table_function(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let begins = |tokens: &[TokenWithSpan], at: usize| {
-        is_word(&tokens[at].token, "TABLE")
-            && tokens[at + 1].token == Token::LParen
-            && ["TUMBLE", "HOP"].iter().any(|name| is_word(&tokens[at + 2].token, name))
+        is_word(&tokens[at].token, "TABLE") && tokens[at + 1].token == Token::LParen && is_window(&tokens[at + 2].token)
     };
     while let Some(at) = (0..tokens.len().saturating_sub(2)).find(|at| begins(&tokens, *at)) {
         let mut depth = 0;

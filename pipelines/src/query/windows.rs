@@ -1,10 +1,12 @@
-//! TUMBLE and HOP in ad-hoc queries: over a snapshot they are a function of each row, its list of windows unnested.
+//! Window functions in ad-hoc queries: over a snapshot windows are a function of each row, its list of windows unnested,
+//! and sessions are found by looking back from each row of a partition to the one before it.
 //!
 //! The functions are taken out of the statement as they are for views, so that both read the same words in the same way.
 
 use crate::bind::WindowSource;
+use crate::bind::cut::Cut;
 use crate::bind::windows::{WINDOW_END, WINDOW_START, WINDOWS, extract};
-use crate::parse::Words;
+use crate::parse::{Words, partition};
 use arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
@@ -24,11 +26,14 @@ use thalweg_schemas::error::Error;
 
 /// The column of a row's windows, before and after they are unnested.
 const WINDOW: &str = "__window";
+/// The table that stands for what is cut into sessions.
+const INPUT: &str = "__input";
 
 /// Plans the one statement that `text` is over the relations of `state`.
 pub async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan> {
     let dialect = state.config_options().sql_parser.dialect;
-    plan_statement(state, state.sql_to_statement(text, &dialect)?, text).await
+    let statement = state.sql_to_statement(&partition::rewritten(text), &dialect)?;
+    plan_statement(state, statement, text).await
 }
 
 /// Plans a statement that has been parsed from `text`, or from what was made of it.
@@ -48,7 +53,11 @@ pub async fn plan_statement(state: &SessionState, mut statement: Statement, text
         let input = Statement::Statement(Box::new(ast::Statement::Query(Box::new(call.input.clone()))));
         let input = Box::pin(plan_statement(state, input, text)).await?;
         let source = call.over(input, &words).map_err(external)?;
-        tables.register_table(call.name.clone(), Arc::new(ViewTable::new(unnested(source)?, None)))?;
+        let planned = match source.cut.clone() {
+            Cut::Windows(window) => unnested(source, window)?,
+            Cut::Sessions { gap_ns, by } => in_sessions(state, source, gap_ns, &by).await?,
+        };
+        tables.register_table(call.name.clone(), Arc::new(ViewTable::new(planned, None)))?;
     }
     with_schema(state, tables)?.statement_to_plan(statement).await
 }
@@ -79,18 +88,49 @@ fn with_schema(state: &SessionState, tables: MemorySchemaProvider) -> Result<Ses
 }
 
 /// The rows of the input, each once for every window that it falls into. Without a time a row is in none.
-fn unnested(source: WindowSource) -> Result<LogicalPlan> {
+fn unnested(source: WindowSource, window: Window) -> Result<LogicalPlan> {
     let columns = source.input.schema().columns();
     let kept = || source.kept.iter().map(|at| Expr::Column(columns[*at].clone()));
     let time = source.input.schema().field(source.time).data_type().clone();
-    let windows = windows_function(source.window, &time).call(vec![Expr::Column(columns[source.time].clone())]);
-    let window = || Expr::Column(Column::from_name(WINDOW));
-    let bound = |name: &str| get_field(window(), name).alias(name);
+    let windows = windows_function(window, &time).call(vec![Expr::Column(columns[source.time].clone())]);
+    let bound = |name: &str| get_field(Expr::Column(Column::from_name(WINDOW)), name).alias(name);
     LogicalPlanBuilder::from(source.input.clone())
         .project(kept().chain([windows.alias(WINDOW)]))?
         .unnest_column_with_options(WINDOW, UnnestOptions::new().with_preserve_nulls(false))?
         .project(kept().chain([bound(WINDOW_START), bound(WINDOW_END)]))?
         .build()
+}
+
+/// The rows of the input, each with the bounds of its session. Without a time a row is in none.
+async fn in_sessions(state: &SessionState, source: WindowSource, gap_ns: i64, by: &[usize]) -> Result<LogicalPlan> {
+    let tables = MemorySchemaProvider::new();
+    let query = query_of_sessions(&source, gap_ns, by);
+    tables.register_table(INPUT.to_string(), Arc::new(ViewTable::new(source.input, None)))?;
+    let dialect = state.config_options().sql_parser.dialect;
+    let statement = state.sql_to_statement(&query, &dialect)?;
+    with_schema(state, tables)?.statement_to_plan(statement).await
+}
+
+/// A row begins a session where the row before it is further away than the gap.
+fn query_of_sessions(source: &WindowSource, gap_ns: i64, by: &[usize]) -> String {
+    let fields = source.input.schema().fields();
+    let name = |at: &usize| ast::Ident::with_quote('"', fields[*at].name().as_str()).to_string();
+    let shown: Vec<String> = source.kept.iter().map(name).collect();
+    let (shown, time) = (shown.join(", "), name(&source.time));
+    let gap = format!("INTERVAL '{gap_ns} nanoseconds'");
+    let partition = |more: &[&str]| {
+        let columns: Vec<String> = by.iter().map(name).chain(more.iter().map(ToString::to_string)).collect();
+        if columns.is_empty() { String::new() } else { format!("PARTITION BY {}", columns.join(", ")) }
+    };
+    let (of_partition, of_session) = (partition(&[]), partition(&["__session"]));
+    format!(
+        "SELECT {shown}, min({time}) OVER ({of_session}) AS {WINDOW_START}, \
+         max({time}) OVER ({of_session}) + {gap} AS {WINDOW_END} FROM (\
+         SELECT *, sum(CASE WHEN __before >= {time} - {gap} THEN 0 ELSE 1 END) \
+         OVER ({of_partition} ORDER BY {time} ROWS UNBOUNDED PRECEDING) AS __session FROM (\
+         SELECT *, lag({time}) OVER ({of_partition} ORDER BY {time}) AS __before \
+         FROM {WINDOWS}.{WINDOWS}.{INPUT} WHERE {time} IS NOT NULL))"
+    )
 }
 
 fn windows_function(window: Window, time: &DataType) -> ScalarUDF {

@@ -64,6 +64,36 @@ const QUERIES: &[&str] = &[
     "SELECT window_start, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 h') WHERE window_start > ts - INTERVAL '1 h' GROUP BY window_start",
     "SELECT a.window_start, count(*) AS n FROM TUMBLE((SELECT * FROM TUMBLE(t, ts, INTERVAL '1 s')), window_start, INTERVAL '1 h') a GROUP BY a.window_start",
     "SELECT window_start, n FROM (SELECT window_start, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 h') GROUP BY window_start UNION ALL SELECT window_start, sum(n) FROM TUMBLE(t, ts, INTERVAL '2 h') GROUP BY window_start) AS u",
+    "SELECT window_start, window_end, count(*) AS n FROM CUMULATE(t, ts, INTERVAL '1 minute', INTERVAL '1 h') GROUP BY 1, 2",
+    "SELECT host, window_end FROM CUMULATE(t, ts, INTERVAL '1 minute', INTERVAL '1 h', INTERVAL '1 s') WHERE ok",
+    "SELECT window_start, host, count(*) AS n FROM SESSION(t, ts, INTERVAL '5 minutes', PARTITION BY host) GROUP BY window_start, host",
+    "SELECT s.window_end, s.service, median(s.x) AS m, s.host FROM SESSION(t PARTITION BY (host, service), DESCRIPTOR(ts), INTERVAL '5' MINUTE) s GROUP BY s.service, s.window_end, s.host",
+    "SELECT host, window_end - window_start AS length, n FROM SESSION(t, ts, '5 m', PARTITION BY host) WHERE n > 1",
+    "SELECT window_start, upper(host) AS h, count(*) AS c FROM SESSION(t, ts, '5 m', PARTITION BY host) GROUP BY window_start, upper(host)",
+    "SELECT DISTINCT window_start, host FROM (SELECT host, window_start, ok FROM SESSION(t, ts, '5 m', PARTITION BY host, service)) AS s WHERE ok",
+    "SELECT window_start, count(*) AS n FROM TUMBLE((SELECT host, window_end FROM SESSION(t, ts, '5 m', PARTITION BY host) GROUP BY host, window_end), window_end, '1 h') GROUP BY window_start",
+    "SELECT host, x FROM (SELECT *, row_number() OVER (PARTITION BY host ORDER BY x DESC NULLS LAST) AS r FROM t) WHERE r <= 3 AND ok",
+    "SELECT host, r FROM (SELECT host, dense_rank() OVER (PARTITION BY upper(host) ORDER BY n % 10, ts) AS r FROM t) AS q WHERE r BETWEEN 2 AND 5",
+    "SELECT * FROM t QUALIFY 1 = row_number() OVER (PARTITION BY host, service ORDER BY ts DESC)",
+    "SELECT DISTINCT ON (host) host, x FROM t ORDER BY host, ts DESC",
+    "SELECT host, n + 1 AS m FROM t ORDER BY x + n DESC LIMIT 10",
+    "SELECT host FROM (SELECT host, ts FROM t ORDER BY ts LIMIT 3) AS q WHERE host IS NOT NULL",
+    "SELECT host FROM t LIMIT 10 OFFSET 5",
+    "SELECT host, lag(x, 2, 0.0) OVER (PARTITION BY host ORDER BY ts) AS l, lead(n) OVER (PARTITION BY host ORDER BY ts) AS d FROM t",
+    "SELECT host, sum(x + 1) OVER (PARTITION BY service ORDER BY ts ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS s, rank() OVER (ORDER BY x) AS r FROM t",
+    "SELECT host, first_value(x) IGNORE NULLS OVER (PARTITION BY host ORDER BY ts) AS f, nth_value(x, 2) OVER (PARTITION BY host ORDER BY ts) AS s FROM t",
+    "SELECT host, avg(x) OVER (PARTITION BY host ORDER BY ts RANGE BETWEEN INTERVAL '5 minutes' PRECEDING AND CURRENT ROW) AS a FROM t",
+    "SELECT window_start, host, n, sum(n) OVER (PARTITION BY window_start) AS all_n FROM (SELECT window_start, host, count(*) AS n FROM TUMBLE(t, ts, '1 m') GROUP BY 1, 2)",
+    "SELECT host, service, count(*) AS n FROM t GROUP BY ROLLUP (host, service)",
+    "SELECT host, ok, grouping(host, ok) AS g, max(x) FILTER (WHERE n > 1) AS m FROM t GROUP BY CUBE (host, ok)",
+    "SELECT upper(host) AS h, count(host) AS n FROM t GROUP BY GROUPING SETS ((upper(host)), ())",
+    "SELECT window_start, host, service, count(*) AS n FROM TUMBLE(t, ts, '1 m') GROUP BY window_start, window_end, ROLLUP (host, service)",
+    "SELECT window_start, host, count(*) AS n FROM TUMBLE(t, ts, '1 m') GROUP BY ROLLUP (window_start, host)",
+    "SELECT host, n FROM t EXCEPT SELECT service, big FROM t",
+    "SELECT host FROM t INTERSECT ALL SELECT service FROM t",
+    "SELECT host, count(*) AS c FROM (SELECT host FROM t EXCEPT ALL SELECT service FROM t) AS d GROUP BY host",
+    "SELECT host, count(*) AS c, sum(n) AS s FROM SESSION(t, ts, '5 m', PARTITION BY host) WHERE ok AND host <> 'x' GROUP BY window_start, host HAVING count(*) > 1",
+    "SELECT w, c FROM (SELECT window_end AS w, host, count(*) AS c FROM (SELECT window_end, host FROM SESSION(t, ts, '5 m', PARTITION BY host) WHERE ok) AS s GROUP BY window_end, host) AS q",
 ];
 
 /// Every expression has the type of its column, over the columns that its input really has.
@@ -108,6 +138,33 @@ fn consistent(plan: &Plan, query: &str) {
             aggregated(&spec.aggregates, 2 + spec.keys.len());
             assert!(!spec.time_origin.sources.is_empty(), "{query}");
         }
+        Plan::SessionAggregate(spec) => {
+            typed(&spec.keys, 2);
+            aggregated(&spec.aggregates, 2 + spec.keys.len());
+            assert!(!spec.time_origin.sources.is_empty(), "{query}");
+        }
+        Plan::TopN(spec) => {
+            let input = inputs[0].schema();
+            assert_eq!(schema.fields()[..input.fields().len()], input.fields()[..], "{query}");
+            assert_eq!(schema.fields().len(), input.fields().len() + usize::from(spec.numbered), "{query}");
+        }
+        Plan::Over(spec) => {
+            let input = inputs[0].schema();
+            assert_eq!(schema.fields()[..input.fields().len()], input.fields()[..], "{query}");
+            for (at, function) in spec.functions.iter().enumerate() {
+                let field = schema.field(input.fields().len() + at);
+                assert_eq!(function.field().unwrap().data_type(), field.data_type(), "{query}");
+                for column in function.expressions().iter().flat_map(collect_columns) {
+                    assert_eq!(column.name(), input.field(column.index()).name(), "{query}");
+                }
+            }
+        }
+        Plan::Expand(spec) => {
+            typed(&spec.keys, inputs[0].schema().fields().len());
+            let last = schema.field(schema.fields().len() - 1).data_type();
+            assert!(spec.sets.iter().all(|set| set.number.data_type() == *last), "{query}");
+        }
+        Plan::Repeat(_) => assert_eq!(inputs[0].schema().fields()[..schema.fields().len()], schema.fields()[..]),
         Plan::Reduce(spec) => {
             typed(&spec.keys, 0);
             aggregated(&spec.aggregates, spec.keys.len());

@@ -1,6 +1,6 @@
-//! The queries, each in one text: `{tumble 10}` and `{hop 5 20}` (slide and size in seconds) stand for the window's
-//! table function in the pipeline and for a subquery that assigns windows by `date_bin` in batch. `{hop ..}` needs a
-//! size that is a multiple of the slide.
+//! The queries, each in one text: `{tumble 10}`, `{hop 5 20}` and `{cumulate 5 20}` (slide or step, and size in seconds)
+//! stand for the window's table function in the pipeline and for a subquery that assigns windows by `date_bin` in batch;
+//! `{session 2 k}` (gap, partition) for one that looks back to the row before. Sizes are multiples.
 
 pub const QUERIES: &[&str] = &[
     // Rows as they are.
@@ -91,6 +91,50 @@ pub const QUERIES: &[&str] = &[
     "SELECT k, sum(n) AS total FROM (SELECT window_start, k, count(*) AS n FROM {tumble 10} GROUP BY window_start, window_end, k) w GROUP BY k",
     "SELECT n, count(*) AS keys FROM (SELECT k, count(*) AS n FROM events GROUP BY k) w GROUP BY n",
     "SELECT max(n) AS hi, min(n) AS lo, count(*) AS c FROM (SELECT g, count(*) AS n FROM events GROUP BY g) w",
+    // Windows that grow, and sessions.
+    "SELECT window_start, window_end, count(*) AS n, sum(v) AS s, max(k) AS hi FROM {cumulate 10 60} GROUP BY window_start, window_end",
+    "SELECT window_start, window_end, k, avg(f) AS a, count(DISTINCT g) AS n FROM {cumulate 15 60} GROUP BY window_start, window_end, k",
+    "SELECT window_end, approx_percentile_cont(f, 0.9) AS p FROM {cumulate 20 60} WHERE b GROUP BY window_end",
+    "SELECT window_start, count(*) AS n FROM {cumulate 20 60} GROUP BY window_start",
+    "SELECT window_start, window_end, ts, v FROM {cumulate 5 10} WHERE v > 500",
+    "SELECT k, window_start, window_end, count(*) AS n, sum(v) AS s, avg(f) AS a, min(d) AS lo FROM {session 2 k} GROUP BY window_start, window_end, k",
+    "SELECT k, g, window_end, count(DISTINCT v) AS n, sum(v) FILTER (WHERE b) AS s, median(f) AS m FROM {session 5 k} GROUP BY window_start, window_end, k, g",
+    "SELECT k, b, window_start, approx_percentile_cont(f, 0.9) AS p, string_agg(k, ',' ORDER BY ts) AS t FROM {session 3 k,b} WHERE v > -500 GROUP BY k, b, window_start",
+    "SELECT window_start, window_end, count(*) AS n FROM {session 1} WHERE g = 1 GROUP BY window_start, window_end",
+    "SELECT window_start, window_end, ts, k, v FROM {session 4 k} WHERE window_end - window_start > INTERVAL '6 seconds'",
+    "SELECT window_end, count(*) AS n FROM {session 4 k} GROUP BY window_end",
+    "SELECT k, window_end FROM {session 4 k} GROUP BY k, window_end HAVING count(*) > 2",
+    // The first rows, over rows that come and over rows that are taken back.
+    "SELECT ts, k, v, f FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY v DESC NULLS LAST, ts, f) AS r FROM events) WHERE r <= 3",
+    "SELECT k, g, v, f, r FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC, v, f) AS r FROM events) WHERE r = 1",
+    "SELECT ts, k, v, r FROM (SELECT *, rank() OVER (PARTITION BY k ORDER BY g DESC NULLS LAST) AS r FROM events) WHERE r < 3",
+    "SELECT k, g, r FROM (SELECT *, dense_rank() OVER (PARTITION BY k ORDER BY g) AS r FROM events) WHERE r BETWEEN 2 AND 3 AND b",
+    "SELECT DISTINCT ON (k) k, ts, v FROM events ORDER BY k, ts DESC, v, f",
+    "SELECT ts, v FROM events ORDER BY ts DESC, v, f LIMIT 7 OFFSET 2",
+    "SELECT k, n FROM (SELECT k, g, count(*) AS n FROM events GROUP BY k, g) ORDER BY n DESC, k, g LIMIT 5",
+    "SELECT k, s, r FROM (SELECT k, s, row_number() OVER (ORDER BY s DESC, k) AS r FROM (SELECT k, sum(v) AS s FROM events GROUP BY k)) WHERE r <= 3",
+    "SELECT window_start, k, n FROM (SELECT *, row_number() OVER (PARTITION BY window_start ORDER BY n DESC, k) AS r FROM (SELECT window_start, k, count(*) AS n FROM {tumble 20} GROUP BY window_start, window_end, k)) WHERE r <= 2",
+    "SELECT window_end, k, v FROM (SELECT *, row_number() OVER (PARTITION BY window_start, window_end, k ORDER BY ts, v, f) AS r FROM {tumble 30}) WHERE r = 1",
+    // Window functions.
+    "SELECT ts, k, v, lag(v) OVER (PARTITION BY k ORDER BY ts, v, f) AS before, lead(v, 2) OVER (PARTITION BY k ORDER BY ts, v, f) AS next FROM events",
+    "SELECT ts, k, sum(v) OVER (PARTITION BY k ORDER BY ts, v, f ROWS UNBOUNDED PRECEDING) AS so_far, count(*) OVER (PARTITION BY k) AS n FROM events WHERE g = 1",
+    "SELECT ts, avg(f) OVER (ORDER BY ts, v, f ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING) AS smooth, ntile(4) OVER (ORDER BY ts, v, f) AS q FROM events WHERE k = 'key-1'",
+    "SELECT ts, k, max(v * 2) FILTER (WHERE b) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '20 seconds' PRECEDING AND CURRENT ROW) AS m FROM events",
+    "SELECT k, n, rank() OVER (ORDER BY n DESC) AS r, first_value(k) OVER (ORDER BY n DESC, k) AS top FROM (SELECT k, count(*) AS n FROM events GROUP BY k)",
+    "SELECT window_end, k, n, sum(n) OVER (PARTITION BY window_end) AS whole FROM (SELECT window_end, k, count(*) AS n FROM {tumble 20} GROUP BY window_end, k)",
+    // Several groupings at once.
+    "SELECT k, g, count(*) AS n, sum(v) AS s FROM events GROUP BY ROLLUP (k, g)",
+    "SELECT k, b, g, grouping(k, b, g) AS id, max(f) AS hi FROM events GROUP BY CUBE (k, b, g)",
+    "SELECT window_start, k, count(*) AS n, grouping(k) AS whole FROM {tumble 30} GROUP BY window_start, window_end, ROLLUP (k)",
+    "SELECT k, g, avg(f) AS a FROM events GROUP BY GROUPING SETS ((k), (g), ())",
+    // Sets.
+    "SELECT k FROM events UNION SELECT 'key-' || g FROM events",
+    "SELECT k, g FROM events WHERE b EXCEPT SELECT k, g FROM events WHERE v > 0",
+    "SELECT k, g FROM events WHERE b INTERSECT SELECT k, g FROM events WHERE v < 0",
+    "SELECT n FROM (SELECT k, count(*) AS n FROM events GROUP BY k) EXCEPT SELECT n FROM (SELECT g, count(*) AS n FROM events GROUP BY g)",
+    // Aggregates of groups whose rows are taken back.
+    "SELECT n % 3 AS m, count(*) AS c, sum(s) AS s, min(s) AS lo, max(k) AS hi, avg(a) AS a, count(DISTINCT n) AS d, sum(a) AS t FROM (SELECT k, g, count(*) AS n, sum(v) AS s, avg(f) AS a FROM events GROUP BY k, g) GROUP BY n % 3",
+    "SELECT n % 2 AS m, stddev(a) AS s, median(n) AS md, approx_percentile_cont(a, 0.5) AS p, sum(d) FILTER (WHERE n > 8) AS t, bool_or(n > 20) AS o, last_value(k ORDER BY n, k) AS l FROM (SELECT k, g, count(*) AS n, avg(f) AS a, sum(d) AS d FROM events GROUP BY k, g) GROUP BY n % 2",
     "SELECT window_start, n * 10 AS n FROM (SELECT window_start, count(*) AS n FROM {hop 10 20} GROUP BY window_start, window_end) w WHERE n > 20",
     // Joins of rows that only come.
     "SELECT a.ts, b.ts AS then, a.v, b.f FROM events a JOIN events b ON a.v = b.v",
@@ -132,33 +176,76 @@ pub const QUERIES: &[&str] = &[
     "SELECT ts, v FROM events WHERE k IN (SELECT k FROM events GROUP BY k HAVING count(*) > 55)",
 ];
 
+/// How a relation is cut; lengths in seconds.
+enum Cut<'a> {
+    Tumble(u64),
+    Hop(u64, u64),
+    Cumulate(u64, u64),
+    Session(u64, &'a str),
+}
+
 /// The query as a pipeline has it.
 pub fn streaming(query: &str) -> String {
-    replace(query, |slide, size| match slide {
-        None => format!("TUMBLE(events, ts, INTERVAL '{size} seconds')"),
-        Some(slide) => format!("HOP(events, ts, INTERVAL '{slide} seconds', INTERVAL '{size} seconds')"),
+    let seconds = |n: u64| format!("INTERVAL '{n} seconds'");
+    replace(query, |cut| match cut {
+        Cut::Tumble(size) => format!("TUMBLE(events, ts, {})", seconds(size)),
+        Cut::Hop(slide, size) => format!("HOP(events, ts, {}, {})", seconds(slide), seconds(size)),
+        Cut::Cumulate(step, size) => format!("CUMULATE(events, ts, {}, {})", seconds(step), seconds(size)),
+        Cut::Session(gap, "") => format!("SESSION(events, ts, {})", seconds(gap)),
+        Cut::Session(gap, by) => format!("SESSION(events, ts, {}, PARTITION BY {by})", seconds(gap)),
     })
 }
 
 /// The query over the whole table.
 pub fn batch(query: &str) -> String {
-    replace(query, |slide, size| {
-        let step = slide.unwrap_or(size);
-        let windows = (0..size / step).map(|back| {
-            let start = format!("date_bin(INTERVAL '{step} seconds', ts) - INTERVAL '{} seconds'", back * step);
-            format!("SELECT *, {start} AS window_start, {start} + INTERVAL '{size} seconds' AS window_end FROM events")
-        });
-        format!("({})", windows.collect::<Vec<_>>().join(" UNION ALL "))
+    let window = |start: String, size: u64| {
+        format!("SELECT *, {start} AS window_start, {start} + INTERVAL '{size} seconds' AS window_end FROM events")
+    };
+    replace(query, |cut| match cut {
+        Cut::Tumble(size) => format!("({})", window(format!("date_bin(INTERVAL '{size} seconds', ts)"), size)),
+        Cut::Hop(slide, size) => {
+            let start =
+                |back| format!("date_bin(INTERVAL '{slide} seconds', ts) - INTERVAL '{} seconds'", back * slide);
+            let windows = (0..size / slide).map(|back| window(start(back), size));
+            format!("({})", windows.collect::<Vec<_>>().join(" UNION ALL "))
+        }
+        Cut::Cumulate(step, size) => {
+            let start = format!("date_bin(INTERVAL '{size} seconds', ts)");
+            let grown = |steps: u64| {
+                format!(
+                    "{} WHERE ts < {start} + INTERVAL '{} seconds'",
+                    window(start.clone(), steps * step),
+                    steps * step
+                )
+            };
+            format!("({})", (1..=size / step).map(grown).collect::<Vec<_>>().join(" UNION ALL "))
+        }
+        Cut::Session(gap, by) => {
+            let of = |columns: &str| if columns.is_empty() { String::new() } else { format!("PARTITION BY {columns}") };
+            let partition = of(by);
+            let session = of(&if by.is_empty() { "session".to_string() } else { format!("{by}, session") });
+            let gap = format!("INTERVAL '{gap} seconds'");
+            format!(
+                "(SELECT *, min(ts) OVER ({session}) AS window_start, max(ts) OVER ({session}) + {gap} AS window_end FROM \
+                 (SELECT *, count(*) FILTER (WHERE before IS NULL OR ts - before > {gap}) \
+                 OVER ({partition} ORDER BY ts ROWS UNBOUNDED PRECEDING) AS session FROM \
+                 (SELECT *, lag(ts) OVER ({partition} ORDER BY ts) AS before FROM events)))"
+            )
+        }
     })
 }
 
-fn replace(query: &str, window: impl Fn(Option<u64>, u64) -> String) -> String {
+fn replace(query: &str, window: impl Fn(Cut) -> String) -> String {
     let Some((before, rest)) = query.split_once('{') else { return query.to_string() };
     let (inside, after) = rest.split_once('}').unwrap();
     let words: Vec<&str> = inside.split(' ').collect();
+    let number = |text: &str| text.parse().unwrap();
     let text = match words[..] {
-        ["tumble", size] => window(None, size.parse().unwrap()),
-        ["hop", slide, size] => window(Some(slide.parse().unwrap()), size.parse().unwrap()),
+        ["tumble", size] => window(Cut::Tumble(number(size))),
+        ["hop", slide, size] => window(Cut::Hop(number(slide), number(size))),
+        ["cumulate", step, size] => window(Cut::Cumulate(number(step), number(size))),
+        ["session", gap] => window(Cut::Session(number(gap), "")),
+        ["session", gap, by] => window(Cut::Session(number(gap), by)),
         _ => panic!("{inside} is no window"),
     };
     format!("{before}{text}{}", replace(after, window))

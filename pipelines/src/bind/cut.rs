@@ -1,0 +1,154 @@
+//! The arguments of window functions by their meaning: how a relation is cut.
+
+use super::{Scope, query};
+use crate::parse::Words;
+use crate::parse::partition::PARTITION_BY;
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart};
+use thalweg_operators::window::Window;
+use thalweg_schemas::error::{Error, Result};
+
+/// The window functions, as a hint.
+pub(super) const KNOWN: &str = "There are TUMBLE(t, time, size), HOP(t, time, slide, size), CUMULATE(t, time, step, size) and \
+                                SESSION(t, time, gap [, PARTITION BY k ..]).";
+
+/// How a relation is cut.
+#[derive(Clone, Debug)]
+pub(crate) enum Cut<Column> {
+    /// Into windows that are the same for all rows.
+    Windows(Window),
+    /// Into runs of rows that are no further apart than a gap.
+    Sessions {
+        /// Its length in nanoseconds.
+        gap_ns: i64,
+        /// The columns whose values each have sessions of their own.
+        by: Vec<Column>,
+    },
+}
+
+/// Which window function is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tumble,
+    Hop,
+    Cumulate,
+    Session,
+}
+
+impl Kind {
+    /// The function of this name, in capitals.
+    pub(super) fn of(word: &str) -> Option<Kind> {
+        Some(match word {
+            "TUMBLE" => Kind::Tumble,
+            "HOP" => Kind::Hop,
+            "CUMULATE" => Kind::Cumulate,
+            "SESSION" => Kind::Session,
+            _ => return None,
+        })
+    }
+
+    /// What is wrong with `given` arguments, where their number is.
+    fn wrong_number(self, given: usize) -> Error {
+        let (name, numbers, hint) = match self {
+            Kind::Tumble => ("TUMBLE", "3 or 4 arguments", "Write TUMBLE(t, time, INTERVAL '10 seconds' [, offset])."),
+            Kind::Hop => (
+                "HOP",
+                "4 or 5 arguments",
+                "Write HOP(t, time, INTERVAL '1 second', INTERVAL '1 minute' [, offset]): slide, then size.",
+            ),
+            Kind::Cumulate => (
+                "CUMULATE",
+                "4 or 5 arguments",
+                "Write CUMULATE(t, time, INTERVAL '1 hour', INTERVAL '1 day' [, offset]): step, then size.",
+            ),
+            Kind::Session => (
+                "SESSION",
+                "3 arguments and PARTITION BY",
+                "Write SESSION(t, time, INTERVAL '5 minutes' [, PARTITION BY k ..]).",
+            ),
+        };
+        Error::user(format!("{name} takes {numbers}, not {given}")).with_hint(hint)
+    }
+}
+
+/// The arguments of a call.
+pub(super) struct Arguments<'a> {
+    kind: Kind,
+    /// What is cut.
+    pub input: &'a Expr,
+    /// The event time.
+    pub time: &'a Expr,
+    /// The slide of HOP, the step of CUMULATE.
+    step: Option<&'a Expr>,
+    /// The size, the gap of SESSION.
+    size: &'a Expr,
+    offset: Option<&'a Expr>,
+    /// The columns behind PARTITION BY.
+    by: Vec<&'a Expr>,
+}
+
+impl<'a> Arguments<'a> {
+    pub(super) fn of(kind: Kind, given: &[&'a Expr]) -> Result<Arguments<'a>> {
+        let by: Vec<_> = given.iter().filter_map(|expr| partition_of(expr)).flatten().collect();
+        if !by.is_empty() && kind != Kind::Session {
+            return Err(Error::user("PARTITION BY belongs to SESSION")
+                .with_hint("Windows of a fixed length are the same for all rows: group by the column as well."));
+        }
+        let arguments: Vec<&Expr> = given.iter().copied().filter(|expr| partition_of(expr).is_none()).collect();
+        let (fixed, offset) = match (kind, arguments.as_slice()) {
+            (Kind::Tumble, [fixed @ .., offset]) if fixed.len() == 3 => (fixed, Some(*offset)),
+            (Kind::Hop | Kind::Cumulate, [fixed @ .., offset]) if fixed.len() == 4 => (fixed, Some(*offset)),
+            (_, fixed) => (fixed, None),
+        };
+        match (kind, fixed) {
+            (Kind::Tumble | Kind::Session, [input, time, size]) => {
+                Ok(Arguments { kind, input, time, step: None, size, offset, by })
+            }
+            (Kind::Hop | Kind::Cumulate, [input, time, step, size]) => {
+                Ok(Arguments { kind, input, time, step: Some(step), size, offset, by })
+            }
+            _ => Err(kind.wrong_number(arguments.len())),
+        }
+    }
+
+    pub(super) fn cut(&self, words: &Words) -> Result<Cut<Expr>> {
+        let scope = &Scope::default();
+        let length = |expr: &Expr| {
+            let ns = query::interval_ns(expr, scope, words)?;
+            if ns > 0 { Ok(ns) } else { Err(Error::user(format!("window length {expr} is not above zero"))) }
+        };
+        let size_ns = length(self.size)?;
+        let offset_ns = self.offset.map_or(Ok(0), |expr| query::interval_ns(expr, scope, words))?;
+        let step_ns = self.step.map_or(Ok(size_ns), length)?;
+        Ok(Cut::Windows(match self.kind {
+            Kind::Session => {
+                let by = self.by.iter().map(|expr| (*expr).clone()).collect();
+                return Ok(Cut::Sessions { gap_ns: size_ns, by });
+            }
+            Kind::Tumble => Window::Tumble { size_ns, offset_ns },
+            Kind::Hop if step_ns > size_ns => {
+                return Err(Error::user("the slide of HOP is longer than its windows")
+                    .with_detail("Rows in between would be in no window.")
+                    .with_hint("The order is HOP(t, time, slide, size)."));
+            }
+            Kind::Hop => Window::Hop { slide_ns: step_ns, size_ns, offset_ns },
+            Kind::Cumulate if size_ns % step_ns != 0 => {
+                return Err(Error::user("the size of CUMULATE is not a multiple of its step")
+                    .with_detail("Each window is one step longer than the one before, and the last has the size.")
+                    .with_hint("The order is CUMULATE(t, time, step, size)."));
+            }
+            Kind::Cumulate => Window::Cumulate { step_ns, size_ns, offset_ns },
+        }))
+    }
+}
+
+/// The columns of an argument that stands for PARTITION BY.
+fn partition_of(expr: &Expr) -> Option<Vec<&Expr>> {
+    let Expr::Function(function) = expr else { return None };
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let column = |argument| match argument {
+        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
+        _ => None,
+    };
+    (name.value == PARTITION_BY).then(|| list.args.iter().filter_map(column).collect())
+}
