@@ -247,7 +247,9 @@ impl Driver {
             barrier.announce(self.epoch.0);
         }
         let Some(epoch) = barrier.next() else {
-            self.parted |= stopping && self.held.take().is_some();
+            // All have met, if they were to: this worker may be held for the next checkpoint.
+            let met = self.held.take().is_some();
+            self.parted |= stopping && met;
             return Ok(false);
         };
         match self.held {
