@@ -8,9 +8,10 @@ use crate::evaluate::{dead_rows, evaluate_rows, fault};
 use crate::operator::Output;
 use crate::rows::Rows;
 use arrow::array::{Array, new_null_array};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_common::cast::as_boolean_array;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
@@ -116,7 +117,7 @@ impl Join {
         if self.reports {
             output.dead.extend(dead_rows(&rows, &failed));
         }
-        let values = values.as_boolean();
+        let values = as_boolean_array(&values).map_err(fault)?;
         let keep: BooleanArray = (0..values.len()).map(|at| Some(values.is_valid(at) && values.value(at))).collect();
         pairs.keep(&keep);
         Ok(())
