@@ -53,7 +53,7 @@ impl WatermarkTracker {
 
     /// The watermark by all messages taken in; never less than it was.
     pub fn current(&mut self) -> Watermark {
-        let mut least: Option<Watermark> = None;
+        let (mut least, mut rested): (Option<Watermark>, Option<Watermark>) = (None, None);
         for (delay, workers) in self.sources.values() {
             let ended = |update: &WatermarkUpdate| update.watermark_ns == Watermark::MAX.0;
             let source = if workers.iter().all(|w| w.as_ref().is_some_and(ended)) {
@@ -62,16 +62,27 @@ impl WatermarkTracker {
                 let active = workers.iter().filter(|w| !w.is_some_and(|u| u.idle || ended(&u)));
                 active.map(|w| w.map_or(Watermark::MIN, |u| Watermark(u.watermark_ns))).min()
             };
-            // A source of which all shares are idle or ended, but not all ended, says nothing: the others decide, or it
-            // stays as it was. The end of one share is no promise for another that only rests.
+            // A source of which all shares are idle or ended, but not all ended, leaves the others to decide. The end of
+            // one share is no promise for another that only rests.
+            let (kind, source) = match source {
+                Some(source) => (&mut least, Some(source)),
+                None => (&mut rested, promised(workers)),
+            };
             if let Some(source) = source {
                 let here = source.delayed(*delay);
-                least = Some(least.map_or(here, |l| l.min(here)));
+                *kind = Some(kind.map_or(here, |l| l.min(here)));
             }
         }
-        self.current = self.current.max(least.unwrap_or(self.current));
+        self.current = self.current.max(least.or(rested).unwrap_or(self.current));
         self.current
     }
+}
+
+/// What idle shares had promised, but for those that never brought a row: had these been idle first, it would have been
+/// said.
+fn promised(workers: &[Option<WatermarkUpdate>]) -> Option<Watermark> {
+    let idle = workers.iter().flatten().filter(|update| update.idle);
+    idle.map(|update| Watermark(update.watermark_ns)).filter(|watermark| *watermark > Watermark::MIN).min()
 }
 
 #[cfg(test)]
@@ -111,6 +122,19 @@ mod tests {
         assert_eq!(t.current(), Watermark(100));
         t.update(WatermarkUpdate { idle: true, ..said(0, 0, 100) });
         assert_eq!(t.current(), Watermark(100));
+    }
+
+    #[test]
+    fn shares_that_rest_together_keep_what_they_promised() {
+        let idle = |worker, watermark_ns| WatermarkUpdate { idle: true, ..said(0, worker, watermark_ns) };
+        let mut t = tracker(&[("a", 0)], 3);
+        t.update(said(0, 0, 100));
+        t.update(said(0, 1, 70));
+        assert_eq!(t.current(), Watermark::MIN);
+        t.update(idle(0, 100));
+        t.update(idle(1, 70));
+        t.update(idle(2, i64::MIN));
+        assert_eq!(t.current(), Watermark(70));
     }
 
     #[test]

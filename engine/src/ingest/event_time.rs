@@ -173,7 +173,11 @@ impl EventTime {
             match active.map(|p| p.watermark).min() {
                 Some(watermark) => (watermark.max(self.said.0), false),
                 None if self.partitions.is_empty() && !all_met => self.said,
-                None => (self.said.0, true),
+                // Where all rest at once, none that brought rows is waited for by one that never did.
+                None => {
+                    let used = self.partitions.values().map(|p| p.watermark).filter(|w| *w > Watermark::MIN);
+                    (used.min().map_or(self.said.0, |watermark| watermark.max(self.said.0)), true)
+                }
             }
         };
         self.was_idle |= next.1;
@@ -295,7 +299,7 @@ mod tests {
         event_time.note_rest(5_999);
         assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
         event_time.note_rest(6_000);
-        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark::MIN, true)));
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark(100), true)));
     }
 
     #[test]

@@ -116,7 +116,8 @@ fn of_two_processes_the_later_one_writes_and_the_earlier_one_says_so() {
     assert_eq!(later.terminate(), Some(0));
     let mut found: Vec<String> = broker.committed("takeover-out").into_iter().map(|(_, value)| value).collect();
     let mut expected: Vec<String> = numbers(0..300).collect();
-    (found.sort(), expected.sort());
+    found.sort();
+    expected.sort();
     assert_eq!(found, expected);
 }
 
