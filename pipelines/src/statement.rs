@@ -17,8 +17,13 @@ pub enum Statement {
     Subscribe(Subscribe),
     /// `SHOW SOURCES | VIEWS | SINKS | ALERTS`
     Show(Shown),
-    /// `EXPLAIN name`, the dataflow of a view.
-    ExplainView(String),
+    /// `EXPLAIN [ANALYZE] name`, the dataflow of a view.
+    ExplainView {
+        /// The view's name.
+        view: String,
+        /// Whether what its operators have done so far is asked for too.
+        analyze: bool,
+    },
     /// `DESCRIBE name`, the columns of a relation: the schema, if one was written, and the name.
     Describe(Option<String>, String),
 }
@@ -73,12 +78,16 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
         return Ok(shown.into_iter().find(|(word, _)| is(1, word)).map_or_else(query, |(_, s)| Statement::Show(s)));
     }
     // EXPLAIN of a name; EXPLAIN of a query is DataFusion's.
-    let names: Vec<String> = tokens.iter().skip(1).step_by(2).filter_map(name).collect();
-    let dotted = tokens.iter().skip(2).step_by(2).all(|t| t.token == Token::Period);
-    if is(0, "EXPLAIN") && dotted && !names.is_empty() && 2 * names.len() == tokens.len() {
-        return Ok(names.into_iter().last().map_or_else(query, Statement::ExplainView));
+    let analyze = is(0, "EXPLAIN") && is(1, "ANALYZE");
+    let words = &tokens[usize::from(analyze)..];
+    let names: Vec<String> = words.iter().skip(1).step_by(2).filter_map(name).collect();
+    let dotted = words.iter().skip(2).step_by(2).all(|t| t.token == Token::Period);
+    let is_name = dotted && !names.is_empty() && 2 * names.len() == words.len();
+    if is(0, "EXPLAIN") && is_name {
+        let view = names.into_iter().last();
+        return Ok(view.map_or_else(query, |view| Statement::ExplainView { view, analyze }));
     }
-    if (is(0, "DESCRIBE") || is(0, "DESC")) && dotted && !names.is_empty() && 2 * names.len() == tokens.len() {
+    if (is(0, "DESCRIBE") || is(0, "DESC")) && is_name {
         let mut names = names.into_iter().rev();
         let last = names.next();
         return Ok(last.map_or_else(query, |name| Statement::Describe(names.next(), name)));
@@ -166,8 +175,11 @@ mod tests {
         let parse = |text: &str| parse_statement(text).unwrap();
         assert_eq!(parse("show sources;"), Statement::Show(Shown::Sources));
         assert_eq!(parse("SHOW TABLES"), Statement::Query("SHOW TABLES".into()));
-        assert_eq!(parse("EXPLAIN latency"), Statement::ExplainView("latency".into()));
-        assert_eq!(parse("explain public.\"Latency\""), Statement::ExplainView("Latency".into()));
+        let explain = |view: &str, analyze| Statement::ExplainView { view: view.into(), analyze };
+        assert_eq!(parse("EXPLAIN latency"), explain("latency", false));
+        assert_eq!(parse("explain public.\"Latency\""), explain("Latency", false));
+        assert_eq!(parse("EXPLAIN ANALYZE public.latency;"), explain("latency", true));
+        assert!(matches!(parse("EXPLAIN ANALYZE SELECT 1"), Statement::Query(_)));
         assert_eq!(parse("DESCRIBE latency"), Statement::Describe(None, "latency".into()));
         assert_eq!(parse("desc thalweg.views;"), Statement::Describe(Some("thalweg".into()), "views".into()));
         assert_eq!(parse("SHOW MATERIALIZED VIEWS"), Statement::Show(Shown::Views));

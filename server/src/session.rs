@@ -1,6 +1,7 @@
 //! A session of a reader: plans statements, keeps the plans, and runs each over views pinned as of one epoch.
 
 use crate::client_queries;
+use crate::explain_analyze;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
@@ -165,7 +166,7 @@ impl Session {
             Statement::Query(_) => Ok(Request::Query(self.prepare(text).await?)),
             Statement::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
             Statement::Show(shown) => Ok(Request::Query(self.prepare(listing(shown)).await?)),
-            Statement::ExplainView(view) => Ok(Request::Query(self.explain_view(&view)?)),
+            Statement::ExplainView { view, analyze } => Ok(Request::Query(self.explain_view(&view, analyze)?)),
             Statement::Describe(schema, name) => {
                 Ok(Request::Query(self.describe(schema.as_deref().unwrap_or(PUBLIC), &name)?))
             }
@@ -313,9 +314,13 @@ impl Session {
         execute_stream(physical, state.task_ctx())
     }
 
-    /// The dataflow of a view, a line a row.
-    fn explain_view(&self, view: &str) -> SqlResult<Arc<Prepared>> {
-        let text = thalweg_pipelines::explain(&self.relations().program, Some(view))?;
+    /// The dataflow of a view, a line a row; with `analyze` what its operators have done so far.
+    fn explain_view(&self, view: &str, analyze: bool) -> SqlResult<Arc<Prepared>> {
+        let relations = self.relations();
+        let mut text = thalweg_pipelines::explain(&relations.program, Some(view))?;
+        if analyze {
+            text.push_str(&explain_analyze::figures(&relations.engine.status(), view));
+        }
         let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
         self.known(view, RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?)
     }

@@ -84,6 +84,9 @@ fn relations_are_listed_described_and_explained() {
         assert_eq!(simple(&client, "SHOW MATERIALIZED VIEWS").await.len(), 3);
         assert!(simple(&client, "SHOW SINKS").await.is_empty() && simple(&client, "SHOW ALERTS").await.is_empty());
         assert!(simple(&client, "EXPLAIN per_item").await[0].starts_with("materialized view per_item: changelog"));
+        let analyzed = simple(&client, "EXPLAIN ANALYZE per_item").await;
+        assert!(analyzed.iter().any(|line| line.starts_with("  MergeReduce: ")), "{analyzed:?}");
+        assert!(analyzed.last().unwrap().starts_with("  view: 2 rows in "), "{analyzed:?}");
         let error = client.simple_query("DESCRIBE per_itm").await.unwrap_err();
         assert_eq!(error.as_db_error().unwrap().hint(), Some("Did you mean \"per_item\"?"));
     });
