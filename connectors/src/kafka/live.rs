@@ -67,10 +67,10 @@ impl Live {
         &self.partitions
     }
 
-    /// The partitions of this share that are in use, once those of the beginning are known.
+    /// The partitions of this share, once those of the beginning are known.
     pub fn share(&self) -> Option<Vec<Standing>> {
         let sure = !self.partitions.away() && self.unsure_since.elapsed() > UNSURE && self.polled.elapsed() < UNSEEN;
-        let each = self.slots.all().iter().filter(|slot| slot.is_used());
+        let each = self.slots.all().iter();
         let standing =
             |slot: &Slot| Standing { partition: slot.partition().clone(), caught_up: sure && slot.is_at_end() };
         self.complete.then(|| each.map(standing).collect())

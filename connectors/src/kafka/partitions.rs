@@ -19,8 +19,6 @@ pub(super) struct Found {
     pub start: u64,
     /// Where it ends, for a bounded source.
     pub end: Option<u64>,
-    /// Whether there has never been a record in it.
-    pub unused: bool,
     /// Records before `start` that are gone: the first of them.
     pub lost_from: Option<u64>,
     /// How often reading of it has begun in this run.

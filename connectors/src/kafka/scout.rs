@@ -214,7 +214,6 @@ impl Scout {
             partition,
             start: low,
             end: self.options.bounded.then_some(high),
-            unused: high == 0,
             lost_from: None,
             round: 0,
         };
@@ -272,16 +271,8 @@ impl Scout {
         let (low, high) = (low.max(0) as u64, high.max(0) as u64);
         let partition = self.partitions.numbered(topic, number, self.options.several());
         let end = self.options.bounded.then_some(high);
-        let mut found = Found {
-            topic: topic.to_string(),
-            number,
-            partition,
-            start: low,
-            end,
-            unused: false,
-            lost_from: None,
-            round: 0,
-        };
+        let mut found =
+            Found { topic: topic.to_string(), number, partition, start: low, end, lost_from: None, round: 0 };
         if read_before {
             self.continue_at(&mut found, offset, low, high)?;
         }

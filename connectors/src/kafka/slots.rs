@@ -42,11 +42,6 @@ impl Slot {
         slot
     }
 
-    /// Whether the partition is in use: nobody waits for one in which there has never been a record.
-    pub fn is_used(&self) -> bool {
-        self.read || !self.found.unused
-    }
-
     /// Whether all is read that was there.
     pub fn is_at_end(&self) -> bool {
         let next = self.filling.last_offset().map_or(self.next, |last| last + 1);

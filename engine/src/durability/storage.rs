@@ -92,7 +92,11 @@ impl Storage for LocalFolder {
             file.sync_all()?;
             std::fs::rename(&unfinished, &path)
         };
-        write().map_err(|e| Error::io(path.display(), &e))?;
+        write().map_err(|e| {
+            // On a full disk what was begun takes the room that trying again will need.
+            drop(std::fs::remove_file(&unfinished));
+            Error::io(path.display(), &e)
+        })?;
         self.sync_folder()
     }
 

@@ -131,7 +131,7 @@ struct SmallDisk {
 impl SmallDisk {
     /// `None`, with a line, where it cannot be had.
     fn mount(at: &Path) -> Option<SmallDisk> {
-        let mount = format!("mount -t tmpfs -o size=256k none '{}' && echo mounted && exec cat", at.display());
+        let mount = format!("mount -t tmpfs -o size=4m none '{}' && echo mounted && exec cat", at.display());
         let mut unshare = Command::new("unshare");
         unshare.args(["-m", "sh", "-c", &mount]);
         let held = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();

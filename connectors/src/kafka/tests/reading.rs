@@ -121,8 +121,7 @@ fn a_share_says_which_partitions_it_has_and_which_are_read_to_their_end() {
         let each = readers.iter().flat_map(|reader| reader.partitions().unwrap_or_default());
         each.map(|standing| (standing.partition.name.to_string(), standing.caught_up)).collect()
     };
-    // Nobody waits for the second one, in which there has never been a record.
-    let names = ["orders/0", "orders/2"];
+    let names = ["orders/0", "orders/1", "orders/2"];
     let expected = |caught_up: bool| names.map(|name| (name.to_string(), caught_up)).to_vec();
     // The fourth reader has none, and says so.
     let found = (0..10_000).any(|_| {

@@ -129,7 +129,7 @@ pub const QUERIES: &[&str] = &[
     "SELECT k, g, avg(f) AS a FROM events GROUP BY GROUPING SETS ((k), (g), ())",
     // Sets.
     "SELECT k FROM events UNION SELECT 'key-' || g FROM events",
-    "SELECT k, g FROM events WHERE b EXCEPT SELECT k, g FROM events WHERE v > 0",
+    "SELECT k, g, ts FROM events WHERE b EXCEPT SELECT k, g, ts FROM events WHERE v > 0",
     "SELECT k, g FROM events WHERE b INTERSECT SELECT k, g FROM events WHERE v < 0",
     "SELECT n FROM (SELECT k, count(*) AS n FROM events GROUP BY k) EXCEPT SELECT n FROM (SELECT g, count(*) AS n FROM events GROUP BY g)",
     // Aggregates of groups whose rows are taken back.

@@ -93,7 +93,7 @@ SELECT sku, customer, n FROM purchases p WHERE n = (SELECT max(n) FROM purchases
 CREATE MATERIALIZED VIEW counted AS
 SELECT name, (SELECT count(*) FROM purchases p WHERE p.customer = c.id) AS purchases FROM customers c;
 CREATE MATERIALIZED VIEW shares AS
-SELECT sku, sum(n) AS n, (SELECT sum(n) FROM purchases) AS total FROM purchases GROUP BY sku;
+SELECT sku, sum(n) AS n, (SELECT sum(n) AS n_of_all FROM purchases) AS total FROM purchases GROUP BY sku;
 
 -- The price that was valid.
 CREATE SOURCE prices (sku TEXT, valid_from TIMESTAMP, price BIGINT, PRIMARY KEY (sku, valid_from))
