@@ -114,6 +114,8 @@ impl Delivery {
     pub fn deliver(&self, epoch: Epoch, batches: Vec<Batch>) {
         for batch in batches.into_iter().filter(|b| !b.is_empty()) {
             self.queue.add(batch.memory_size());
+            let book = &self.queue.ledger.sinks[self.queue.sink];
+            book.handed_over.fetch_add(batch.num_rows() as u64, Ordering::AcqRel);
             self.send(Order::Write(epoch, batch));
         }
         self.send(Order::Commit(epoch));

@@ -47,6 +47,9 @@ pub(crate) struct ViewBook {
 pub(crate) struct SinkBook {
     pub name: String,
     pub rows: AtomicU64,
+    /// Rows of all epochs that were handed over to be written: what a checkpoint says, since at that moment the writer may
+    /// still be behind.
+    pub handed_over: AtomicU64,
     pub queued_bytes: AtomicU64,
     pub retries: AtomicU64,
     pub last_error: Mutex<Option<String>>,
@@ -77,6 +80,9 @@ impl Ledger {
         for (name, counter) in self.each_counter() {
             counter.store(counters.get(&name).copied().unwrap_or_default(), Ordering::Release);
         }
+        for book in &self.sinks {
+            book.rows.store(book.handed_over.load(Ordering::Acquire), Ordering::Release);
+        }
     }
 
     fn each_counter(&self) -> Vec<(String, &AtomicU64)> {
@@ -92,7 +98,7 @@ impl Ledger {
             counters.push((format!("view/{name}/late"), &book.late));
             counters.push((format!("view/{name}/dead"), &book.dead));
         }
-        counters.extend(self.sinks.iter().map(|book| (format!("sink/{}/rows", book.name), &book.rows)));
+        counters.extend(self.sinks.iter().map(|book| (format!("sink/{}/rows", book.name), &book.handed_over)));
         counters
     }
 

@@ -39,7 +39,7 @@ pub struct GroupingSet {
 impl fmt::Display for ExpandSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = |set: &GroupingSet| {
-            let keys = self.keys.iter().zip(&set.has).filter_map(|(key, has)| has.then(|| key.to_string()));
+            let keys = self.keys.iter().zip(&set.has).filter(|(_, has)| **has).map(|(key, _)| key.to_string());
             format!("({})", keys.collect::<Vec<_>>().join(", "))
         };
         write!(f, "Expand {}", self.sets.iter().map(set).collect::<Vec<_>>().join(", "))

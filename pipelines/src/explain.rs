@@ -138,7 +138,7 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         Plan::Over(spec) => explain_over(out, spec, depth, flow),
         Plan::Expand(spec) => {
             let set = |set: &GroupingSet| {
-                let keys = spec.keys.iter().zip(&set.has).filter_map(|(key, has)| has.then(|| sql(key)));
+                let keys = spec.keys.iter().zip(&set.has).filter(|(_, has)| **has).map(|(key, _)| sql(key));
                 format!("({})", keys.collect::<Vec<_>>().join(", "))
             };
             line(out, depth, &format!("Expand: {}", spec.sets.iter().map(set).collect::<Vec<_>>().join(", ")));

@@ -344,7 +344,7 @@ impl OpenWindow {
         if let Cut::Sessions { by, .. } = &self.cut {
             needed.extend(by);
         }
-        needed.extend(self.row_filters.iter().flat_map(|predicate| project::columns_of(predicate)));
+        needed.extend(self.row_filters.iter().flat_map(project::columns_of));
         needed
     }
 
