@@ -98,12 +98,17 @@ impl Driver {
     fn advance(&mut self, now_ns: i64) -> Result<bool> {
         let log_only = self.replay.is_none() && self.job.finish_log.load(Ordering::Acquire);
         let stopping = log_only || self.job.stopping.load(Ordering::Acquire);
-        if self.replay.is_some() {
-            if stopping {
+        if let Some(replay) = &self.replay {
+            // Where nothing is left to be taken in once more, this worker can meet the others for the last checkpoint.
+            if stopping && !replay.is_empty() {
                 self.leave();
                 return Ok(true);
             }
             return self.replay_some(now_ns);
+        }
+        if self.epoch.0 == 0 {
+            // Before its first epoch a worker could not say where to meet.
+            self.follow_clock(now_ns)?;
         }
         if let Some(durability) = self.job.durability.clone()
             && self.meet(&durability, now_ns, stopping)?

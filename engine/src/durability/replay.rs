@@ -31,6 +31,11 @@ impl Replay {
         Replay { records: records.into(), primes, position: (0, None), next_epoch }
     }
 
+    /// Whether no record of the log is left.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// What `worker` is to do next.
     pub fn step(&self, worker: usize) -> Step {
         let Some(record) = self.records.front() else { return Step::Done { said: self.primes.clone() } };
