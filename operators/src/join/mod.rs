@@ -1,6 +1,6 @@
 //! Joins: pairs of rows with one key, kept exactly while rows of both sides come and are taken back.
 //!
-//! Each side's rows are held by key ([`held`]); a change of one side meets what the other holds. A row that must be
+//! Each side's rows are held by key (`held.rs`); a change of one side meets what the other holds. A row that must be
 //! told when it has *no* partner (outer joins, EXISTS, NOT IN) is judged once an epoch, by how often it is shown and how
 //! often it should be. With a bound in event time ([`Within`]) rows go as soon as the watermark says that no partner can
 //! come any more, and such rows can be told once and for all: that is the stream of finals.
