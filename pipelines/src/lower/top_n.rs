@@ -27,7 +27,8 @@ struct Top<'a> {
     order: Vec<&'a SortExpr>,
     rank: Rank,
     places: Places,
-    numbered: bool,
+    /// What the column of places is called, if it is there.
+    numbered: Option<&'a str>,
 }
 
 /// Some places, from the first to the last.
@@ -58,7 +59,7 @@ impl Lowering<'_> {
             order: params.order_by.iter().collect(),
             rank,
             places,
-            numbered: true,
+            numbered: Some(place.name.as_str()),
         };
         let mut lowered = self.top(&window.input, top)?;
         for predicate in others {
@@ -75,7 +76,7 @@ impl Lowering<'_> {
             order: distinct.sort_expr.iter().flatten().collect(),
             rank: Rank::RowNumber,
             places: Places { first: 1, last: 1 },
-            numbered: false,
+            numbered: None,
         };
         let input = self.top(&distinct.input, top)?;
         self.project(input, distinct.input.schema(), &distinct.select_expr, &distinct.schema)
@@ -121,7 +122,7 @@ impl Lowering<'_> {
             other => (other, Vec::new()),
         };
         let places = Places { first: skip + 1, last };
-        self.top(input, Top { partition: Vec::new(), order, rank: Rank::RowNumber, places, numbered: false })
+        self.top(input, Top { partition: Vec::new(), order, rank: Rank::RowNumber, places, numbered: None })
     }
 
     fn top(&self, input: &LogicalPlan, top: Top) -> Result<Lowered> {
@@ -134,14 +135,14 @@ impl Lowering<'_> {
 
         let schema = input.plan.schema();
         let width = schema.fields().len();
-        let place = Arc::new(Field::new("place", DataType::UInt64, false));
-        let fields: Vec<_> = schema.fields().iter().cloned().chain(top.numbered.then_some(place)).collect();
+        let place = top.numbered.map(|name| Arc::new(Field::new(name, DataType::UInt64, false)));
+        let fields: Vec<_> = schema.fields().iter().cloned().chain(place).collect();
         let (mut times, bounds) = parts.times(&input);
         times.resize(fields.len(), None);
         let mut columns = input.columns.clone();
-        columns.extend(top.numbered.then_some(Place::Base(width)));
+        columns.extend(top.numbered.map(|_| Place::Base(width)));
         let of_each: Vec<Vec<usize>> = partition.iter().map(|at| vec![*at]).collect();
-        let key = match (top.rank, top.places.first == top.places.last, top.numbered) {
+        let key = match (top.rank, top.places.first == top.places.last, top.numbered.is_some()) {
             (Rank::RowNumber, true, _) => Some(of_each),
             (Rank::RowNumber, false, true) => input.key.or_else(|| Some([of_each, vec![vec![width]]].concat())),
             _ => input.key,
@@ -154,7 +155,7 @@ impl Lowering<'_> {
             rank: top.rank,
             skip: top.places.first.saturating_sub(1),
             limit: top.places.count(),
-            numbered: top.numbered,
+            numbered: top.numbered.is_some(),
             closes: parts.closes,
             schema: Arc::new(Schema::new(fields)),
             input: Box::new(input.plan),
