@@ -13,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_schemas::epoch::WorkerId;
@@ -71,7 +71,8 @@ struct Read {
     faults: Vec<Fault>,
     /// Which worker read a partition.
     workers: BTreeMap<String, usize>,
-    ended: usize,
+    /// The workers whose reader says that it is at its end, which it goes on saying.
+    ended: BTreeSet<usize>,
 }
 
 impl Read {
@@ -108,7 +109,9 @@ impl Read {
             }
             Ok(Polled::Fault(fault)) => self.faults.push(fault),
             Ok(Polled::Pending) => {}
-            Ok(Polled::Ended) => self.ended += 1,
+            Ok(Polled::Ended) => {
+                self.ended.insert(worker);
+            }
             Err(error) => self.errors.push(error),
         }
     }

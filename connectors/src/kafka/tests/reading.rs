@@ -88,7 +88,7 @@ fn a_bounded_source_ends_with_what_was_there() {
     assert!(source.bounded());
     let mut readers = readers(&source, 2);
     let mut all = Read::default();
-    poll_until(&mut readers, &mut all, |read| read.ended >= 2);
+    poll_until(&mut readers, &mut all, |read| read.ended.len() >= 2);
     assert_eq!(all.len(), 100);
 }
 

@@ -35,7 +35,7 @@ fn open_and_aborted_transactions_are_not_read() {
     let ended = |given: &[(&str, &str)]| {
         let source = open(&broker.address, given).unwrap();
         let mut all = Read::default();
-        poll_until(&mut readers(&source, 1), &mut all, |read| read.ended > 0);
+        poll_until(&mut readers(&source, 1), &mut all, |read| !read.ended.is_empty());
         all
     };
     let committed = ended(&given);
@@ -212,7 +212,7 @@ fn compaction_leaves_gaps_that_are_nothing() {
         write(&broker.address, "compacted", &[(0, Some("other"), Some("end"))]);
         let source = open(&broker.address, &[("topic", "compacted"), ("mode", "bounded")]).unwrap();
         let mut all = Read::default();
-        poll_until(&mut readers(&source, 1), &mut all, |read| read.ended > 0);
+        poll_until(&mut readers(&source, 1), &mut all, |read| !read.ended.is_empty());
         all
     };
     let mut read = offsets();

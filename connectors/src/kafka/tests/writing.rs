@@ -58,7 +58,7 @@ fn epoch(writer: &mut Box<dyn Writer>, number: u64, values: &[(&str, i64)]) -> R
 fn committed(broker: &Broker, topic: &str) -> Vec<Seen> {
     let source = open(&broker.address, &[("topic", topic), ("mode", "bounded")]).unwrap();
     let mut all = Read::default();
-    poll_until(&mut readers(&source, 1), &mut all, |read| read.ended > 0);
+    poll_until(&mut readers(&source, 1), &mut all, |read| !read.ended.is_empty());
     all.partitions.into_values().flatten().collect()
 }
 
