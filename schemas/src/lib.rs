@@ -3,6 +3,7 @@
 //! Nothing here runs by itself, and nothing here knows timely, DataFusion or tokio.
 #![forbid(missing_docs)]
 
+pub mod alert_event;
 pub mod batch;
 pub mod connector;
 pub mod epoch;
