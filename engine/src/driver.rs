@@ -11,7 +11,7 @@ use crate::ingest::{Ingest, Intake};
 use crate::ledger::lock;
 use crate::worker::Job;
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -284,10 +284,16 @@ impl Driver {
             delivery.flush(Epoch(epoch));
         }
         if let Some(parts) = barrier.arrive(self.id.index, epoch, part) {
-            durability.hand_over(epoch, now_ns, parts, self.job.ledger.counters())?;
+            durability.hand_over(epoch, now_ns, parts, self.counters())?;
             barrier.part(epoch);
         }
         Ok(true)
+    }
+
+    /// The books, for a checkpoint; with the rows of the views, for those who look at it.
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let rows = self.job.views.values().map(|view| (format!("view/{}/rows", view.name), view.size().0));
+        self.job.ledger.counters().into_iter().chain(rows).collect()
     }
 
     /// Takes in once more what the epoch log says.

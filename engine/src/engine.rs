@@ -15,9 +15,10 @@ use crate::view::published::PublishedView;
 use crate::view::{Begin, Snapshot, Subscription};
 use crate::worker::{Job, Past, Share, run};
 use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use thalweg_operators::deployed::Deployed;
 use thalweg_operators::plan::{Dataflow, SourcePlan};
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
@@ -36,6 +37,28 @@ pub struct Surroundings {
     pub turns: Arc<dyn Turns>,
     /// Where the run keeps its state; `None`: it does not outlive its process.
     pub storage: Option<Arc<dyn Storage>>,
+}
+
+/// What is to run, and what it makes of the state that is there.
+#[derive(Clone, Debug, Default)]
+pub struct Deployment {
+    /// What runs.
+    pub dataflow: Dataflow,
+    /// What the state is to say of it.
+    pub deployed: Deployed,
+    /// How it takes over the state of another program; `None`: the state is its own.
+    pub takeover: Option<Takeover>,
+}
+
+/// How a program goes on from the state of another.
+#[derive(Clone, Debug, Default)]
+pub struct Takeover {
+    /// The objects whose state goes on; all others begin empty.
+    pub kept: BTreeSet<String>,
+    /// For each of those the views with whose rows it begins.
+    pub seeds: BTreeMap<String, BTreeSet<String>>,
+    /// The last epoch that a reader may have seen of the other program.
+    pub seen: Epoch,
 }
 
 /// A running dataflow. All methods may be called from any thread. Dropping it stops the run and waits for its end.
@@ -78,44 +101,84 @@ impl Engine {
         settings: Settings,
         surroundings: Surroundings,
     ) -> Result<Engine> {
+        Engine::deploy(Deployment { dataflow, ..Deployment::default() }, connectors, settings, surroundings)
+    }
+
+    /// As [`start_with`](Self::start_with); what is deployed is kept with the state, which may be another program's.
+    pub fn deploy(
+        deployment: Deployment,
+        connectors: &[ConnectorSpec],
+        settings: Settings,
+        surroundings: Surroundings,
+    ) -> Result<Engine> {
         let workers = settings.workers.max(1);
         let Some(storage) = surroundings.storage.clone() else {
-            return Engine::launch(dataflow, connectors, settings, surroundings, None);
+            return Engine::launch(deployment, connectors, settings, surroundings, None);
         };
         if recovery::has_ended(storage.as_ref())? {
             let surroundings = Surroundings { storage: None, ..surroundings };
-            let engine = Engine::launch(dataflow, connectors, settings, surroundings, None)?;
+            let engine = Engine::launch(deployment, connectors, settings, surroundings, None)?;
             engine.stop();
             return Ok(engine);
         }
         let mut past = recovery::look(storage.as_ref(), &settings)?;
         if let Some(old) = past.log_workers().filter(|old| *old != workers) {
-            // The log says what each of the old workers took in. They take it in once more, and stop with a checkpoint,
-            // which any number of workers can go on from.
             tracing::info!("finishing the epoch log with its {old} workers, before going on with {workers}");
-            let settings = Settings { workers: old, ..settings.clone() };
-            let engine =
-                Engine::launch(dataflow.clone(), connectors, settings.clone(), surroundings.clone(), Some(past))?;
-            engine.job.finish_log.store(true, Ordering::Release);
-            engine.wait()?;
-            drop(engine);
+            Engine::replay_only(deployment.clone(), connectors, settings.clone(), surroundings.clone(), past)?;
             past = recovery::look(storage.as_ref(), &settings)?;
         }
-        Engine::launch(dataflow, connectors, settings, surroundings, Some(past))
+        Engine::launch(deployment, connectors, settings, surroundings, Some(past))
     }
 
-    fn launch(
-        dataflow: Dataflow,
+    /// Takes in once more what the epoch log holds, with `deployment`, whose log it is, so that the state is a checkpoint
+    /// and nothing else: only from there can another program go on. Does nothing where the log is empty.
+    pub fn finish_log(
+        deployment: impl FnOnce() -> Result<Deployment>,
         connectors: &[ConnectorSpec],
         settings: Settings,
         surroundings: Surroundings,
-        past: Option<Recovered>,
+    ) -> Result<()> {
+        let Some(storage) = &surroundings.storage else { return Ok(()) };
+        let past = recovery::look(storage.as_ref(), &settings)?;
+        match past.log_workers() {
+            None => Ok(()),
+            Some(_) => Engine::replay_only(deployment()?, connectors, settings, surroundings, past),
+        }
+    }
+
+    /// The log says what each of its workers took in. As many take it in once more, and stop with a checkpoint, which any
+    /// number of workers can go on from.
+    fn replay_only(
+        deployment: Deployment,
+        connectors: &[ConnectorSpec],
+        settings: Settings,
+        surroundings: Surroundings,
+        past: Recovered,
+    ) -> Result<()> {
+        let workers = past.log_workers().unwrap_or(settings.workers);
+        let settings = Settings { workers, ..settings };
+        let engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past))?;
+        engine.job.finish_log.store(true, Ordering::Release);
+        engine.wait()
+    }
+
+    fn launch(
+        deployment: Deployment,
+        connectors: &[ConnectorSpec],
+        settings: Settings,
+        surroundings: Surroundings,
+        mut past: Option<Recovered>,
     ) -> Result<Engine> {
         let workers = settings.workers.max(1);
+        let Deployment { dataflow, deployed, takeover } = deployment;
         let sources: Vec<_> =
             dataflow.sources.iter().map(|plan| open_source(plan, connectors)).collect::<Result<_>>()?;
         let sinks: Vec<_> =
             dataflow.sinks.iter().map(|plan| open_sink(plan, connectors, &settings.lineage)).collect::<Result<_>>()?;
+        // What may fail outside has been tried: from here on the state is this program's.
+        if let (Some(storage), Some(past)) = (&surroundings.storage, &mut past) {
+            recovery::take_over(storage.as_ref(), past, &deployed, takeover, workers)?;
+        }
         let last_epoch = past.as_ref().map_or(0, Recovered::last_epoch);
         let clock = NotBefore::wrap(surroundings.clock, (last_epoch + 1) as i64 * settings.tick_ns());
         let complete = Arc::new(AtomicU64::new(past.as_ref().map_or(0, Recovered::checkpoint)));
@@ -128,7 +191,7 @@ impl Engine {
         let durability = match (&surroundings.storage, &past) {
             (Some(storage), Some(past)) => {
                 let sources = dataflow.sources.iter().map(|plan| plan.name.clone()).zip(sources.iter().cloned());
-                Some(recovery::resume(storage, past, sources.collect(), &settings, ledger.clone())?)
+                Some(recovery::resume(storage, past, sources.collect(), &deployed, &settings, ledger.clone())?)
             }
             _ => None,
         };
@@ -155,7 +218,7 @@ impl Engine {
             latency: Mutex::new(new_histogram()?),
             workers_done: (Mutex::new(0), Condvar::new()),
         });
-        let resumes = past.as_ref().filter(|past| past.manifest.is_some() || !past.records.is_empty());
+        let resumes = past.as_ref().filter(|past| past.last_epoch() > 0 || !past.records.is_empty());
         let checkpoint = resumes.map(|past| Epoch(past.checkpoint()));
         let past = match (past, &surroundings.storage) {
             (Some(past), Some(storage)) => Some(Arc::new(Past {

@@ -1,7 +1,7 @@
 //! What one worker holds of a run's state: its operators and its rows of the views, as checkpoints and restarts see them.
 
 use crate::durability::barrier::Part;
-use crate::durability::manifest::{Manifest, SectionRef};
+use crate::durability::manifest::{Manifest, SectionRef, operator_id};
 use crate::durability::recover::SectionReader;
 use crate::durability::storage::Storage;
 use crate::view::published::PublishedView;
@@ -28,9 +28,9 @@ pub(crate) struct Holdings {
 impl Holdings {
     /// Notes an operator; those of one view and name are told apart by the order in which they are built.
     pub fn add_operator(&mut self, view: &str, name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
-        let id = format!("{view}/{name}");
-        let before = self.operators.iter().filter(|(other, _)| other.rsplit_once('/').is_some_and(|(o, _)| o == id));
-        let id = format!("{id}/{}", before.count());
+        let like = |number| operator_id(view, name, number);
+        let before = (0..).take_while(|number| self.operators.iter().any(|(id, _)| *id == like(*number)));
+        let id = like(before.count());
         self.operators.push((id, operator));
     }
 
@@ -61,12 +61,19 @@ impl Holdings {
         }
     }
 
-    /// Takes on this worker's share of a checkpoint; gives a bound on all watermarks as of then.
+    /// The rows of a view on this worker.
+    pub fn rows_of(&self, view: &str) -> Result<Vec<RecordBatch>> {
+        let store = self.views.iter().find(|(name, _, _)| name == view).map(|(_, _, store)| store);
+        store.map_or_else(|| Ok(Vec::new()), |store| store.borrow_mut().version().batches())
+    }
+
+    /// Takes on this worker's share of a checkpoint; gives a bound on all watermarks as of then. What the checkpoint does
+    /// not know is new in this program and begins empty.
     pub fn restore(&self, manifest: &Manifest, storage: &dyn Storage, worker: WorkerId) -> Result<Watermark> {
         let mut reader = SectionReader::new(storage);
         let mut floor = Watermark::MIN;
         for (id, operator) in &self.operators {
-            let states = manifest.operators.get(id).ok_or_else(|| missing("operator", id))?;
+            let Some(states) = manifest.operators.get(id) else { continue };
             let mut watermark = Watermark::MIN;
             let mut sections = Vec::new();
             for state in states {
@@ -81,8 +88,7 @@ impl Holdings {
             operator.borrow_mut().restore(watermark, sections)?;
         }
         for (view, placement, store) in &self.views {
-            let parts = manifest.views.get(view).ok_or_else(|| missing("view", view))?;
-            for sections in parts {
+            for sections in manifest.views.get(view).into_iter().flatten() {
                 restore_view(sections, &mut reader, placement, &mut store.borrow_mut(), worker)?;
             }
         }
@@ -114,8 +120,4 @@ fn restore_view(
         store.restore(owned(&rows, &keys, worker)?)?;
     }
     Ok(())
-}
-
-fn missing(what: &str, name: &str) -> Error {
-    Error::bug(format!("the checkpoint has no state of {what} \"{name}\", which this plan has"))
 }

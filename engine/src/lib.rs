@@ -6,6 +6,7 @@ pub mod baton;
 pub mod clock;
 pub mod durability;
 pub mod engine;
+mod seeds;
 pub mod settings;
 pub mod status;
 pub mod turns;

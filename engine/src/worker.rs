@@ -12,6 +12,7 @@ use crate::epochs::for_each_epoch;
 use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
+use crate::seeds::{Seeds, sow};
 use crate::settings::Settings;
 use crate::turns::Turns;
 use crate::view::published::PublishedView;
@@ -27,7 +28,7 @@ use std::thread::JoinHandle;
 use thalweg_operators::exchange::by_key;
 use thalweg_operators::placement::{Placement, placement};
 use thalweg_operators::plan::{Dataflow, Emit, Read};
-use thalweg_operators::render::{Demand, Renderer, demands};
+use thalweg_operators::render::{Demand, Renderer, demanded};
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
@@ -152,6 +153,7 @@ fn build(
 ) -> Result<Driver> {
     let mut inputs: Vec<RowsInput> = share.ingests.iter().map(|_| InputHandle::new_with_builder()).collect();
     let mut watermarks: WatermarkInput = InputHandle::new();
+    let mut seed_inputs = BTreeMap::new();
     let probe = Probe::new();
     let holdings = Rc::new(RefCell::new(Holdings::default()));
     let mut deliveries = Vec::new();
@@ -169,9 +171,10 @@ fn build(
             renderer.source(plan, scope.input_from(input))?;
             renderer.source_ids.insert(plan.name.clone(), position as u32);
         }
-        let stores = build_views(scope, &mut renderer, job, id, &probe)?;
+        let seeds = Seeds::new(scope, share.past.as_ref().and_then(|past| past.manifest.as_ref()), &mut seed_inputs);
+        let stores = build_views(scope, &mut renderer, job, &seeds, id, &probe)?;
         let sinks = SinkThreads { threads, deliveries: &mut deliveries, worker: id.index };
-        build_sinks(scope, &renderer, job, share.writers, &probe, sinks)?;
+        build_sinks(scope, &mut renderer, job, &seeds, share.writers, &probe, sinks)?;
         stores.into_iter().for_each(|(view, place, store)| holdings.borrow_mut().add_view(&view, place, store));
         Ok(())
     })?;
@@ -192,24 +195,27 @@ fn build(
         parted: false,
     };
     if let Some(past) = share.past {
-        take_on(&mut driver, &past)?;
+        take_on(&mut driver, &past, seed_inputs)?;
     }
     Ok(driver)
 }
 
 /// Gives a worker its share of what an earlier run left.
-fn take_on(driver: &mut Driver, past: &Past) -> Result<()> {
+fn take_on(driver: &mut Driver, past: &Past, seed_inputs: BTreeMap<String, RowsInput>) -> Result<()> {
     let mut primes = Vec::new();
     if let Some(manifest) = &past.manifest {
         let holdings = driver.holdings.borrow();
         let floor = holdings.restore(manifest, past.storage.as_ref(), driver.id)?;
-        for (plan, ingest) in driver.job.dataflow.sources.iter().zip(&mut driver.ingests) {
-            let source = manifest.sources.get(&plan.name).cloned().unwrap_or_default();
+        for (position, (plan, ingest)) in driver.job.dataflow.sources.iter().zip(&mut driver.ingests).enumerate() {
+            // A source that the checkpoint does not know is read from its beginning.
+            let Some(source) = manifest.sources.get(&plan.name).cloned() else { continue };
             let said = said_before(&source.said, manifest.workers, driver.id);
+            let said = said.map(|said| WatermarkUpdate { source: position as u32, ..said });
             ingest.restore(source.partitions, floor, said);
             primes.extend(said);
         }
         holdings.publish(&driver.job.views, driver.id.index, Epoch(manifest.epoch));
+        sow(seed_inputs, &holdings, Epoch(manifest.epoch + 1))?;
     }
     driver.replay = Some(Replay::new(past.records.clone(), primes, past.next_epoch));
     Ok(())
@@ -232,6 +238,7 @@ fn build_views<'scope>(
     scope: Scope<'scope, u64>,
     renderer: &mut Renderer<'scope>,
     job: &Arc<Job>,
+    seeds: &Seeds<'scope>,
     id: WorkerId,
     probe: &Probe<u64>,
 ) -> Result<Vec<(String, Placement, Rc<RefCell<ViewStore>>)>> {
@@ -239,22 +246,9 @@ fn build_views<'scope>(
     let keyed = job.dataflow.sources.iter().filter(|source| !source.key.is_empty());
     let mut placements: BTreeMap<String, Placement> =
         keyed.map(|source| (source.name.clone(), Placement::By(source.key.clone()))).collect();
-    let mut demanded = BTreeMap::new();
-    for sink in &job.dataflow.sinks {
-        demands(&sink.plan, Demand::of(sink.read), &mut demanded);
-    }
-    for view in job.dataflow.views.iter().rev() {
-        let demand = demanded.entry(view.name.clone()).or_default();
-        *demand = match view.emit {
-            Emit::Changes => demand.and(Demand::of(Read::Changes)),
-            // Whoever reads such a view reads what is final, downstream views included.
-            Emit::OnWindowClose => Demand::of(Read::Finals),
-        };
-        let demand = *demand;
-        demands(&view.plan, demand, &mut demanded);
-    }
+    let demanded = demanded(&job.dataflow);
     for view in &job.dataflow.views {
-        let mut rendered = renderer.render(&view.name, &view.plan, demanded[&view.name])?;
+        let mut rendered = seeds.render(renderer, &view.name, &view.plan, demanded[&view.name])?;
         if view.emit == Emit::OnWindowClose {
             rendered = rendered.only_finals();
         }
@@ -307,14 +301,15 @@ struct SinkThreads<'a> {
 
 fn build_sinks<'scope>(
     scope: Scope<'scope, u64>,
-    renderer: &Renderer<'scope>,
+    renderer: &mut Renderer<'scope>,
     job: &Arc<Job>,
+    seeds: &Seeds<'scope>,
     writers: Vec<Option<ShareOfSink>>,
     probe: &Probe<u64>,
     sinks: SinkThreads<'_>,
 ) -> Result<()> {
     for (position, (sink, writer)) in job.dataflow.sinks.iter().zip(writers).enumerate() {
-        let rendered = renderer.render(&sink.name, &sink.plan, Demand::of(sink.read))?;
+        let rendered = seeds.render(renderer, &sink.name, &sink.plan, Demand::of(sink.read))?;
         let stream = match sink.read {
             Read::Changes => rendered.changes,
             Read::Finals => rendered.finals,

@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod assign_windows;
 pub mod closing;
+pub mod deployed;
 pub mod evaluate;
 mod event_time;
 pub mod exchange;

@@ -244,4 +244,45 @@ impl Plan {
             Plan::Repeat(spec) => vec![&spec.input],
         }
     }
+
+    /// The plans that it reads from, to be changed.
+    pub fn inputs_mut(&mut self) -> Vec<&mut Plan> {
+        match self {
+            Plan::Source { .. } | Plan::View { .. } => vec![],
+            Plan::Filter(spec) => vec![&mut spec.input],
+            Plan::Project(spec) => vec![&mut spec.input],
+            Plan::Union { inputs } => inputs.iter_mut().collect(),
+            Plan::AssignWindows(spec) => vec![&mut spec.input],
+            Plan::WindowAggregate(spec) => vec![&mut spec.input],
+            Plan::SessionAggregate(spec) => vec![&mut spec.input],
+            Plan::Reduce(spec) => vec![&mut spec.input],
+            Plan::Join(spec) => vec![&mut spec.left, &mut spec.right],
+            Plan::AsofJoin(spec) => vec![&mut spec.left, &mut spec.right],
+            Plan::TopN(spec) => vec![&mut spec.input],
+            Plan::Over(spec) => vec![&mut spec.input],
+            Plan::Expand(spec) => vec![&mut spec.input],
+            Plan::Repeat(spec) => vec![&mut spec.input],
+        }
+    }
+
+    /// By which sources' watermarks its own operator goes, to be changed; `None` where it asks for no time.
+    pub fn time_origin_mut(&mut self) -> Option<&mut TimeOrigin> {
+        match self {
+            Plan::WindowAggregate(spec) => Some(&mut spec.time_origin),
+            Plan::SessionAggregate(spec) => Some(&mut spec.time_origin),
+            Plan::TopN(spec) => spec.closes.as_mut().map(|closes| &mut closes.origin),
+            Plan::Over(spec) => spec.closes.as_mut().map(|closes| &mut closes.origin),
+            Plan::Join(spec) => spec.within.as_mut().map(|within| &mut within.origin),
+            Plan::Source { .. }
+            | Plan::View { .. }
+            | Plan::Filter(_)
+            | Plan::Project(_)
+            | Plan::Union { .. }
+            | Plan::AssignWindows(_)
+            | Plan::Reduce(_)
+            | Plan::AsofJoin(_)
+            | Plan::Expand(_)
+            | Plan::Repeat(_) => None,
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec};
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::over::{Over, OverSpec};
-use crate::plan::{Plan, Read, SourcePlan, TimeOrigin};
+use crate::plan::{Dataflow, Emit, Plan, Read, SourcePlan, TimeOrigin};
 use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::repeat::Repeat;
@@ -57,6 +57,16 @@ impl<'scope> Rendered<'scope> {
         stream.clone().ok_or_else(missing)
     }
 
+    /// The relation for a reader that comes later and is handed its `rows` as they were: they come as changes, and as
+    /// final where every row is.
+    pub fn after(self, scope: Scope<'scope, u64>, rows: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
+        let both = |stream: Stream<'scope, u64, Rows>| scope.concatenate([stream, rows.clone()]);
+        if self.append {
+            return self.finals.map_or_else(Rendered::default, |finals| Rendered::append(both(finals)));
+        }
+        Rendered { changes: self.changes.map(both), ..self }
+    }
+
     /// A relation of which nothing is seen before it is final.
     pub fn only_finals(self) -> Rendered<'scope> {
         Rendered { changes: self.finals.clone(), append: self.finals.is_some(), finals: self.finals }
@@ -82,6 +92,25 @@ impl Demand {
     pub fn and(self, other: Demand) -> Demand {
         Demand { changes: self.changes || other.changes, finals: self.finals || other.finals }
     }
+}
+
+/// What is asked of each view of `dataflow`, by its readers and by who reads those.
+pub fn demanded(dataflow: &Dataflow) -> BTreeMap<String, Demand> {
+    let mut demanded = BTreeMap::new();
+    for sink in &dataflow.sinks {
+        demands(&sink.plan, Demand::of(sink.read), &mut demanded);
+    }
+    for view in dataflow.views.iter().rev() {
+        let demand = demanded.entry(view.name.clone()).or_default();
+        *demand = match view.emit {
+            Emit::Changes => demand.and(Demand::of(Read::Changes)),
+            // Whoever reads such a view reads what is final, downstream views included.
+            Emit::OnWindowClose => Demand::of(Read::Finals),
+        };
+        let demand = *demand;
+        demands(&view.plan, demand, &mut demanded);
+    }
+    demanded
 }
 
 /// What `plan`, read as `demand`, asks of the views it reads: added to `views`.

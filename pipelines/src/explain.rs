@@ -336,7 +336,7 @@ fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggrega
 }
 
 /// What the rows of `plan` do over time, before the view says when it shows them.
-fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
+pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
     match plan {
         Plan::Source { name, .. } => match flow.sources.iter().find(|source| source.name == *name) {
             Some(source) if !source.key.is_empty() => Mode::Changelog,

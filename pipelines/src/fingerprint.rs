@@ -1,19 +1,71 @@
 //! The identity of what a pipeline computes: state belongs to it and to no other.
 //!
-//! Two pipelines have one fingerprint if they read the same sources and compute the same views and sinks in the same
-//! way, however their files are cut, ordered, indented or commented. Secrets are left out: a new password is not a new
-//! pipeline.
+//! Each source, view and sink has a fingerprint of its own definition and of all that it reads. However files are cut,
+//! ordered, indented or commented, it stays the same. Secrets are left out: a new password is not a new pipeline.
 
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use thalweg_operators::plan::{Dataflow, Plan};
+use thalweg_operators::deployed::{Object, ObjectKind};
+use thalweg_operators::plan::{Dataflow, Plan, SourcePlan};
 use thalweg_schemas::options::Options;
 
-/// Sixteen hexadecimal digits.
+/// Sixteen hexadecimal digits for all of it.
 pub fn fingerprint(dataflow: &Dataflow) -> String {
+    digest(|out| {
+        objects(dataflow).iter().try_for_each(|(name, object)| {
+            writeln!(out, "{:?} {name} {} {}", object.kind, object.fingerprint, object.settings)
+        })
+    })
+}
+
+/// The objects of `dataflow`, each with the fingerprint of what it computes.
+pub(crate) fn objects(dataflow: &Dataflow) -> BTreeMap<String, Object> {
+    let mut objects: BTreeMap<String, Object> = BTreeMap::new();
+    for source in &dataflow.sources {
+        let fingerprint = digest(|out| describe_source(source, out));
+        let connector = source.connector.clone();
+        objects
+            .insert(source.name.clone(), Object { connector, ..object(ObjectKind::Source, &source.name, fingerprint) });
+    }
+    for view in &dataflow.views {
+        let fingerprint = digest(|out| {
+            writeln!(out, "view {:?}", view.emit)?;
+            describe_plan(&view.plan, &objects, out)
+        });
+        objects.insert(view.name.clone(), object(ObjectKind::View, &view.name, fingerprint));
+    }
+    for sink in &dataflow.sinks {
+        let fingerprint = digest(|out| {
+            writeln!(out, "sink {:?} {}", sink.read, sink.changelog)?;
+            describe_plan(&sink.plan, &objects, out)
+        });
+        let settings = digest(|out| {
+            writeln!(out, "{}", sink.connector)?;
+            describe_options(&sink.options, out)
+        });
+        let connector = sink.connector.clone();
+        let sink_object = object(ObjectKind::Sink, &sink.name, fingerprint);
+        objects.insert(sink.name.clone(), Object { connector, settings, ..sink_object });
+    }
+    objects
+}
+
+fn object(kind: ObjectKind, name: &str, fingerprint: String) -> Object {
+    Object {
+        kind,
+        declared: name.to_string(),
+        fingerprint,
+        connector: String::new(),
+        settings: String::new(),
+        reads: BTreeMap::new(),
+    }
+}
+
+fn digest(describe: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = describe(dataflow, &mut text);
+    let _ = describe(&mut text);
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -21,29 +73,17 @@ pub fn fingerprint(dataflow: &Dataflow) -> String {
     })
 }
 
-fn describe(dataflow: &Dataflow, out: &mut String) -> std::fmt::Result {
-    for source in &dataflow.sources {
-        writeln!(out, "source {} {} {:?}", source.name, source.connector, source.format)?;
-        describe_options(&source.options, out)?;
-        describe_options(&source.format_options, out)?;
-        for column in &source.columns {
-            writeln!(out, "  {column:?}")?;
-        }
-        for (position, expr) in &source.generated {
-            writeln!(out, "  {position} = {expr}")?;
-        }
-        writeln!(out, "  {:?} {:?} {:?}", source.watermark, source.on_bad, source.key)?;
+fn describe_source(source: &SourcePlan, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "source {} {:?}", source.connector, source.format)?;
+    describe_options(&source.options, out)?;
+    describe_options(&source.format_options, out)?;
+    for column in &source.columns {
+        writeln!(out, "  {column:?}")?;
     }
-    for view in &dataflow.views {
-        writeln!(out, "view {} {:?}", view.name, view.emit)?;
-        describe_plan(&view.plan, out)?;
+    for (position, expr) in &source.generated {
+        writeln!(out, "  {position} = {expr}")?;
     }
-    for sink in &dataflow.sinks {
-        writeln!(out, "sink {} {} {:?} {}", sink.name, sink.connector, sink.read, sink.changelog)?;
-        describe_options(&sink.options, out)?;
-        describe_plan(&sink.plan, out)?;
-    }
-    Ok(())
+    writeln!(out, "  {:?} {:?} {:?}", source.watermark, source.on_bad, source.key)
 }
 
 fn describe_options(options: &Options, out: &mut String) -> std::fmt::Result {
@@ -56,10 +96,11 @@ fn describe_options(options: &Options, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn describe_plan(plan: &Plan, out: &mut String) -> std::fmt::Result {
+fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String) -> std::fmt::Result {
+    let of = |name: &str| read.get(name).map(|object| object.fingerprint.as_str()).unwrap_or_default();
     match plan {
-        Plan::Source { name, .. } => writeln!(out, "  source {name}")?,
-        Plan::View { name, .. } => writeln!(out, "  view {name}")?,
+        Plan::Source { name, .. } => writeln!(out, "  source {name} {}", of(name))?,
+        Plan::View { name, .. } => writeln!(out, "  view {name} {}", of(name))?,
         Plan::Filter(spec) => writeln!(out, "  {spec}")?,
         Plan::Project(spec) => writeln!(out, "  {spec}")?,
         Plan::Union { .. } => writeln!(out, "  union")?,
@@ -80,5 +121,5 @@ fn describe_plan(plan: &Plan, out: &mut String) -> std::fmt::Result {
     for field in plan.schema().fields() {
         writeln!(out, "    {} {} {}", field.name(), field.data_type(), field.is_nullable())?;
     }
-    plan.inputs().into_iter().try_for_each(|input| describe_plan(input, out))
+    plan.inputs().into_iter().try_for_each(|input| describe_plan(input, read, out))
 }

@@ -5,6 +5,7 @@ mod explain;
 mod fingerprint;
 mod program;
 pub mod query;
+pub mod redeploy;
 mod report;
 mod statement;
 pub mod testfile;

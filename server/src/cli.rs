@@ -42,6 +42,13 @@ pub enum Command {
     #[command(after_help = "Example:\n  thalweg check pipelines/")]
     Check(CheckArgs),
 
+    /// Show what run would do to the state that is there
+    ///
+    /// Compares the pipelines with what the state in the data folder was computed from, and prints for each source, view
+    /// and sink whether it is new, goes on from its state, or is rebuilt, why and from where. Changes nothing.
+    #[command(after_help = "Examples:\n  thalweg plan pipeline.sql\n  thalweg plan pipelines/ --data /var/lib/thalweg")]
+    Plan(PlanArgs),
+
     /// Show the dataflow of each view
     ///
     /// Prints the operators of a view with their keys, whether each stream is append-only or a changelog, and what
@@ -120,9 +127,29 @@ pub struct RunArgs {
     #[arg(required = true, value_name = "PIPELINE")]
     pub pipelines: Vec<PathBuf>,
 
+    /// Allow that a changed pipeline loses the rows of this view; may be given again
+    #[arg(long, value_name = "NAME")]
+    pub allow_state_loss: Vec<String>,
+
     /// How the engine runs.
     #[command(flatten)]
     pub options: EngineOptions,
+}
+
+/// `thalweg plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// A .sql file, or a folder of them
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<PathBuf>,
+
+    /// Folder for state and history [default: ./thalweg-data]
+    #[arg(long, env = "THALWEG_DATA", value_name = "DIR")]
+    pub data: Option<String>,
+
+    /// File with defaults for these options [default: thalweg.toml, if there is one]
+    #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `thalweg check`.

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod demo_screen;
+pub mod deploy;
 pub mod explain_analyze;
 pub mod failure;
 pub mod hand;

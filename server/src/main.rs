@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Check(args) => commands::check::check(&args),
+        Command::Plan(args) => commands::plan::plan(&args),
         Command::Explain(args) => commands::explain::explain(&args),
         Command::Sql(args) => commands::sql::sql(&args),
         Command::Test(args) => commands::test::test(&args),

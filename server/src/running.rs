@@ -1,11 +1,15 @@
 //! A started program: the engine, the servers around it, and waiting for the end.
 
+use crate::compile::Pipeline;
 use crate::config::Config;
+use crate::deploy::{self, Request};
+use crate::failure::Outcome;
 use crate::relations::Relations;
 use crate::serve;
 use crate::session::Sessions;
-use crate::state_folder::StateFolder;
+use crate::state_folder::{StateFolder, find};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::clock::SystemClock;
@@ -13,6 +17,7 @@ use thalweg_engine::engine::{Engine, Surroundings};
 use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
 use thalweg_pipelines::{Program, fingerprint};
+use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 use tokio::runtime::Runtime;
 
@@ -34,7 +39,7 @@ pub struct Running {
 }
 
 /// Starts the engine and the servers. Sockets are taken first: a second engine fails before it has touched anything.
-pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Running> {
+pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[String]) -> Outcome<Running> {
     let pg = serve::bind("pg", config.pg)?;
     let http = serve::bind("http", config.http)?;
     let addresses = (serve::address_of(&pg), serve::address_of(&http));
@@ -44,24 +49,30 @@ pub fn start(config: &Config, pipeline: String, program: Program) -> Result<Runn
         .build()
         .map_err(|error| Error::io("threads for serving", &error))?;
     let signals = runtime.block_on(async { Signals::listen() })?;
-    let state = config.data.as_deref().map(|data| StateFolder::open(data, &program.dataflow)).transpose()?;
+    let open = |data: &Path| StateFolder::open(find(data, &program.dataflow, &pipeline.paths)?);
+    let state = config.data.as_deref().map(open).transpose()?;
     let settings = Settings {
         workers: config.workers,
         tick: config.epoch,
         checkpoint_interval: config.checkpoint_interval,
         retention: config.retention,
-        lineage: fingerprint(&program.dataflow),
+        lineage: state.as_ref().map_or_else(|| fingerprint(&program.dataflow), StateFolder::lineage),
         worker_started: crate::priority::behind_the_servers,
         ..Settings::default()
     };
-    let surroundings = Surroundings {
-        clock: SystemClock::start(),
-        turns: Arc::new(Free),
-        storage: state.as_ref().map(StateFolder::storage).transpose()?,
+    let storage = state.as_ref().map(StateFolder::storage).transpose()?;
+    let request = Request {
+        dataflow: &program.dataflow,
+        paths: &pipeline.paths,
+        texts: pipeline.kept_texts(),
+        compile: &|texts| pipeline.compile_kept(texts),
+        connectors: thalweg_connectors::ALL,
+        allowed,
+        seen: Epoch(0),
     };
-    let dataflow = program.dataflow.clone();
-    let engine = Arc::new(Engine::start_with(dataflow, thalweg_connectors::ALL, settings, surroundings)?);
-    let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline };
+    let surroundings = Surroundings { clock: SystemClock::start(), turns: Arc::new(Free), storage };
+    let engine = Arc::new(deploy::start(&request, settings, surroundings)?);
+    let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline: pipeline.name.clone() };
     let sessions = Sessions::new(Arc::new(relations));
     serve::spawn(&runtime, sessions.clone(), pg, http);
     Ok(Running {

@@ -1,17 +1,59 @@
-//! The folder in which a pipeline keeps its state: one for each pipeline, used by one process at a time.
+//! The folder in which a pipeline keeps its state: one for each, over all its changes, used by one process at a time.
+//!
+//! A folder is found by what its newest checkpoint says: it is of this program as it is, or of one that came from the same
+//! paths. It is named after the first program that used it, and sinks know its writers by that name.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_engine::durability::standing::standing;
 use thalweg_engine::durability::storage::{LocalFolder, Storage};
+use thalweg_operators::deployed::Standing;
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::fingerprint;
+use thalweg_pipelines::redeploy::compare;
 use thalweg_schemas::error::{Error, Result};
 
 /// How often a lock that somebody holds is tried again, and the pause in between.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Finds the folder below `data` of the pipeline from `paths` that is `dataflow` now; a new one where there is none.
+pub fn find(data: &Path, dataflow: &Dataflow, paths: &[String]) -> Result<PathBuf> {
+    let all = data.join("state");
+    let mut found = None;
+    let mut folders: Vec<PathBuf> = match std::fs::read_dir(&all) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect(),
+        Err(_) => Vec::new(),
+    };
+    folders.sort();
+    for folder in &folders {
+        let Some(standing) = look(folder)? else { continue };
+        let same_paths = !paths.is_empty() && standing.deployed.paths == paths;
+        let same_program = !compare(dataflow, &standing).changed;
+        let rank = (same_program, same_paths, standing.time_ns);
+        if (same_program || same_paths) && found.as_ref().is_none_or(|(best, _)| *best < rank) {
+            found = Some((rank, folder.clone()));
+        }
+    }
+    if let Some((_, folder)) = found {
+        return Ok(folder);
+    }
+    let name = fingerprint(dataflow);
+    // The folder of that name may have come into the hands of another program meanwhile.
+    let named = |n: u32| all.join(if n == 1 { name.clone() } else { format!("{name}-{n}") });
+    let mut n = 1;
+    while look(&named(n))?.is_some() {
+        n += 1;
+    }
+    Ok(named(n))
+}
+
+/// The state in `folder`; `None` where there is none.
+pub fn look(folder: &Path) -> Result<Option<Standing>> {
+    if folder.is_dir() { standing(&LocalFolder::open(folder)?) } else { Ok(None) }
+}
 
 /// A locked state folder; unlocked when dropped, or by the death of the process.
 pub struct StateFolder {
@@ -20,9 +62,8 @@ pub struct StateFolder {
 }
 
 impl StateFolder {
-    /// The folder of `dataflow` below `data`, made if it is not there.
-    pub fn open(data: &Path, dataflow: &Dataflow) -> Result<StateFolder> {
-        let folder = data.join("state").join(fingerprint(dataflow));
+    /// Locks `folder`, made if it is not there.
+    pub fn open(folder: PathBuf) -> Result<StateFolder> {
         let failed = |error: &std::io::Error| {
             Error::io(folder.display(), error)
                 .with_hint("Choose another folder with --data DIR, or keep no state with --data off.")
@@ -51,5 +92,10 @@ impl StateFolder {
     /// The storage in it.
     pub fn storage(&self) -> Result<Arc<dyn Storage>> {
         Ok(Arc::new(LocalFolder::open(&self.folder)?))
+    }
+
+    /// Its name, which stays while the pipeline changes.
+    pub fn lineage(&self) -> String {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }

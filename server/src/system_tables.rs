@@ -89,12 +89,16 @@ fn pipelines(facts: &Facts) -> Table {
 
 fn sources(facts: &Facts) -> Table {
     let connector = |name: &str| {
-        facts.declarations.iter().find_map(|declaration| match &declaration.kind {
-            DeclarationKind::Source { connector, bounded } if declaration.name == name => {
-                Some((connector.clone(), *bounded))
-            }
-            _ => None,
-        })
+        let declared = |name: &str| {
+            facts.declarations.iter().find_map(|declaration| match &declaration.kind {
+                DeclarationKind::Source { connector, bounded } if declaration.name == name => {
+                    Some((connector.clone(), *bounded))
+                }
+                _ => None,
+            })
+        };
+        // A second reading of a source, `orders#2`, is declared with the first.
+        declared(name).or_else(|| declared(name.rsplit_once('#')?.0))
     };
     let rows = &facts.status.sources;
     Table::default()

@@ -11,6 +11,7 @@ use arrow::record_batch::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+use thalweg_operators::deployed::Deployed;
 use thalweg_operators::state::Section;
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::Result;
@@ -33,6 +34,8 @@ pub(crate) struct Handover {
 pub(crate) struct Checkpointer {
     storage: Arc<dyn Storage>,
     sources: Vec<(String, Arc<dyn Source>)>,
+    /// What it is the state of.
+    deployed: Deployed,
     /// How many checkpoints are kept.
     kept_max: usize,
     /// The checkpoints that are there, oldest first.
@@ -56,12 +59,14 @@ impl Checkpointer {
     pub fn new(
         storage: Arc<dyn Storage>,
         sources: Vec<(String, Arc<dyn Source>)>,
+        deployed: Deployed,
         kept_max: usize,
         checkpoints: Vec<u64>,
     ) -> Checkpointer {
         Checkpointer {
             storage,
             sources,
+            deployed,
             kept_max: kept_max.max(1),
             checkpoints,
             written: BTreeMap::new(),
@@ -84,6 +89,7 @@ impl Checkpointer {
             epoch,
             time_ns: handover.time_ns,
             workers: handover.parts.len(),
+            deployed: self.deployed.clone(),
             counters: handover.counters,
             ..Manifest::default()
         };
@@ -151,7 +157,9 @@ impl Checkpointer {
         let mut states: Vec<SourceState> = mark
             .done
             .iter()
-            .map(|done| SourceState {
+            .zip(&self.sources)
+            .map(|(done, (_, source))| SourceState {
+                replayable: source.replayable(),
                 done: done.spans().into_iter().map(StoredSpan::from).collect(),
                 ..SourceState::default()
             })

@@ -1,7 +1,8 @@
 //! The manifest of a checkpoint: everything that a restart needs to know, and where the rows of the state lie.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use thalweg_operators::deployed::Deployed;
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::Span;
@@ -21,6 +22,12 @@ pub(crate) struct Manifest {
     pub next_sequence: u64,
     /// How many workers took it.
     pub workers: usize,
+    /// What it is the state of.
+    #[serde(default)]
+    pub deployed: Deployed,
+    /// For each object that has no state yet the views with whose rows it begins.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seeds: BTreeMap<String, BTreeSet<String>>,
     /// The sources by name.
     pub sources: BTreeMap<String, SourceState>,
     /// The operators by id, one entry for each worker.
@@ -34,6 +41,9 @@ pub(crate) struct Manifest {
 /// How far a source has been read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SourceState {
+    /// Whether it gives the same records for the same offsets again.
+    #[serde(default)]
+    pub replayable: bool,
     pub done: Vec<StoredSpan>,
     /// What each worker said of its watermark last.
     pub said: Vec<WatermarkUpdate>,
@@ -120,9 +130,41 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The same state in the hands of another program, which goes on from what `kept` names of it, as of `epoch`.
+    ///
+    /// One number of the log is left out: the log of the new program does not fit behind a checkpoint of the old one.
+    pub fn handed_over(
+        mut self,
+        epoch: u64,
+        deployed: Deployed,
+        kept: &BTreeSet<String>,
+        seeds: BTreeMap<String, BTreeSet<String>>,
+    ) -> Manifest {
+        let keeps = |object: &str| kept.contains(object);
+        self.sources.retain(|source, _| keeps(source));
+        self.views.retain(|view, _| keeps(view));
+        self.operators.retain(|id, _| object_of_operator(id).is_some_and(keeps));
+        self.counters.retain(|name, _| object_of_counter(name).is_some_and(keeps));
+        Manifest { epoch, deployed, seeds, next_sequence: self.next_sequence + 1, ..self }
+    }
+
     /// All sections.
     pub fn sections(&self) -> impl Iterator<Item = &SectionRef> {
         let operators = self.operators.values().flatten().flat_map(|operator| &operator.sections);
         operators.chain(self.views.values().flatten().flatten())
     }
+}
+
+/// The id of the operator that is the `number`th of its name in an object.
+pub(crate) fn operator_id(object: &str, name: &str, number: usize) -> String {
+    format!("{object}/{name}/{number}")
+}
+
+fn object_of_operator(id: &str) -> Option<&str> {
+    Some(id.rsplit_once('/')?.0.rsplit_once('/')?.0)
+}
+
+/// `view/latency/late`
+fn object_of_counter(name: &str) -> Option<&str> {
+    Some(name.split_once('/')?.1.rsplit_once('/')?.0)
 }

@@ -14,6 +14,7 @@ pub(crate) mod recover;
 pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod spans;
+pub mod standing;
 pub mod storage;
 
 use crate::ledger::{Ledger, lock};

@@ -102,7 +102,9 @@ fn records_after(
     storage: &dyn Storage,
     files: &Files,
 ) -> Result<Vec<EpochRecord>> {
-    records.retain(|record| record.epoch > epoch);
+    // By number and not by epoch: what the first process takes in before its clock's first tick is of epoch 0, as is the
+    // manifest that says whose the state is.
+    records.retain(|record| record.sequence >= next_sequence);
     match records.first() {
         Some(first) if first.sequence != next_sequence => Err(refuse("a part of the epoch log is missing")
             .with_detail(format!(

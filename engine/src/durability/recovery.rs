@@ -3,12 +3,15 @@
 use super::Durability;
 use super::checkpoint::Checkpointer;
 use super::journal::Journal;
+use super::manifest::{Manifest, VERSION};
 use super::recover::{Recovered, recover};
 use super::storage::Storage;
+use crate::engine::Takeover;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
 use std::sync::Arc;
-use thalweg_schemas::error::Result;
+use thalweg_operators::deployed::Deployed;
+use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::Source;
 
 /// The name of the blob that says that the run came to its end and all its state may go.
@@ -19,7 +22,8 @@ pub(crate) fn look(storage: &dyn Storage, settings: &Settings) -> Result<Recover
     let past = recover(storage)?.unwrap_or_default();
     let epochs = past.last_epoch().saturating_sub(past.checkpoint());
     match &past.manifest {
-        Some(manifest) => tracing::info!(
+        Some(manifest) if manifest.epoch == 0 && past.records.is_empty() => {}
+        Some(manifest) if manifest.epoch > 0 => tracing::info!(
             "going on from the checkpoint of epoch {} ({}), with {} epochs of the log after it that span {:?}",
             manifest.epoch,
             thalweg_schemas::epoch::Watermark(manifest.time_ns),
@@ -27,11 +31,42 @@ pub(crate) fn look(storage: &dyn Storage, settings: &Settings) -> Result<Recover
             settings.tick.saturating_mul(u32::try_from(epochs).unwrap_or(u32::MAX))
         ),
         None if past.records.is_empty() => {}
-        None => {
+        _ => {
             tracing::info!("going on from the {} epochs of the log; there is no checkpoint yet", past.records.len())
         }
     }
     Ok(past)
+}
+
+/// Makes the state that `past` is of the state of `deployed`: durably, before anything else is written.
+pub(crate) fn take_over(
+    storage: &dyn Storage,
+    past: &mut Recovered,
+    deployed: &Deployed,
+    takeover: Option<Takeover>,
+    workers: usize,
+) -> Result<()> {
+    let manifest = match (past.manifest.take(), takeover) {
+        // So that whoever finds the log knows whose it is.
+        (None, _) if past.records.is_empty() => {
+            Manifest { version: VERSION, deployed: deployed.clone(), workers, ..Manifest::default() }
+        }
+        (Some(_), Some(_)) if !past.records.is_empty() => {
+            return Err(Error::bug("the epoch log was not finished before another program took over"));
+        }
+        (Some(manifest), Some(Takeover { kept, seeds, seen })) => {
+            let epoch = manifest.epoch.max(seen.0) + 1;
+            manifest.handed_over(epoch, deployed.clone(), &kept, seeds)
+        }
+        (manifest, _) => {
+            past.manifest = manifest;
+            return Ok(());
+        }
+    };
+    storage.write(&Manifest::name(manifest.epoch), &manifest.to_bytes()?)?;
+    past.checkpoints.push(manifest.epoch);
+    past.manifest = Some(manifest);
+    Ok(())
 }
 
 /// Puts the sources and the books where `past` says, and starts the threads that write.
@@ -39,6 +74,7 @@ pub(crate) fn resume(
     storage: &Arc<dyn Storage>,
     past: &Recovered,
     sources: Vec<(String, Arc<dyn Source>)>,
+    deployed: &Deployed,
     settings: &Settings,
     ledger: Arc<Ledger>,
 ) -> Result<Arc<Durability>> {
@@ -57,7 +93,13 @@ pub(crate) fn resume(
     let handles = sources.iter().map(|(_, source)| source.clone()).collect();
     let position = (past.last_epoch(), mark, past.files.clone());
     let journal = Journal::new(storage.clone(), handles, workers, position, true);
-    let checkpointer = Checkpointer::new(storage.clone(), sources, settings.checkpoints_kept, past.checkpoints.clone());
+    let checkpointer = Checkpointer::new(
+        storage.clone(),
+        sources,
+        deployed.clone(),
+        settings.checkpoints_kept,
+        past.checkpoints.clone(),
+    );
     Durability::start(storage.clone(), journal, workers, settings.checkpoint_epochs(), checkpointer, ledger)
 }
 

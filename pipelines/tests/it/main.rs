@@ -6,4 +6,5 @@ mod documents;
 mod errors;
 mod plans;
 mod queries;
+mod redeploys;
 mod surroundings;

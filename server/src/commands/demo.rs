@@ -1,7 +1,7 @@
 //! `thalweg demo`: this machine's own telemetry through the shipped pipeline, live on the terminal.
 
 use crate::cli::DemoArgs;
-use crate::compile::compile_with;
+use crate::compile::Pipeline;
 use crate::config::{Config, DEFAULT_DATA, parse_time};
 use crate::demo_screen::{Introduction, Screen};
 use crate::failure::Outcome;
@@ -9,6 +9,7 @@ use crate::logging;
 use crate::pipeline_files::SourceText;
 use crate::progress::Totals;
 use crate::running::{self, Running};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The shipped pipeline.
@@ -24,13 +25,19 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     let config = Config::load(&args.options)?;
     logging::start(config.log_format);
     let data = config.data.as_deref().unwrap_or(DEFAULT_DATA.as_ref()).display().to_string();
-    let text = SourceText { file: "demo.sql".to_string(), text: PIPELINE.to_string() };
-    let compiled = compile_with(&[text], &|name| match name {
-        "THALWEG_DATA" => Some(data.clone()),
-        name => std::env::var(name).ok(),
-    })?;
+    let history = data.clone();
+    let pipeline = Pipeline {
+        name: "demo".to_string(),
+        paths: vec!["demo".to_string()],
+        texts: vec![SourceText { file: "demo.sql".to_string(), text: PIPELINE.to_string() }],
+        variables: Arc::new(move |name| match name {
+            "THALWEG_DATA" => Some(history.clone()),
+            name => std::env::var(name).ok(),
+        }),
+    };
+    let compiled = pipeline.compile()?;
     let started = Instant::now();
-    let running = running::start(&config, "demo".to_string(), compiled.program)?;
+    let running = running::start(&config, &pipeline, compiled.program, &[])?;
     let mut screen = Screen::new(introduction(&running));
     let session = running.sessions.open().map_err(|error| error.error)?;
     let outcome = running.wait_with(REDRAW, async |engine| {

@@ -1,13 +1,12 @@
 //! `thalweg run`: pipelines until they end or are stopped.
 
 use crate::cli::RunArgs;
-use crate::compile::{compile_paths, count};
+use crate::compile::{Pipeline, count};
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::logging::{self, announce};
 use crate::progress::{ProgressLine, Totals};
 use crate::running;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thalweg_pipelines::render_warnings;
 
@@ -19,11 +18,12 @@ const REDRAW: Duration = Duration::from_millis(200);
 pub fn run(args: &RunArgs) -> Outcome {
     let config = Config::load(&args.options)?;
     logging::start(config.log_format);
-    let compiled = compile_paths(&args.pipelines)?;
+    let pipeline = Pipeline::read(&args.pipelines)?;
+    let compiled = pipeline.compile()?;
     eprint!("{}", render_warnings(&compiled.program.warnings, &compiled.texts));
     let views = compiled.program.dataflow.views.len();
     let started = Instant::now();
-    let running = running::start(&config, names(&args.pipelines), compiled.program)?;
+    let running = running::start(&config, &pipeline, compiled.program, &args.allow_state_loss)?;
     announce(
         config.log_format,
         &format!(
@@ -42,9 +42,4 @@ pub fn run(args: &RunArgs) -> Outcome {
     outcome?;
     announce(config.log_format, &totals.line(started.elapsed()));
     Ok(())
-}
-
-/// What runs, for people.
-fn names(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -18,4 +18,5 @@ mod outside_world;
 mod pgwire;
 mod python;
 mod recovery;
+mod redeploy;
 mod slt;

@@ -1,6 +1,7 @@
 //! A run that is killed again and again comes to the answer of one that never was, and its sinks show every row once.
 
 mod outside;
+mod redeploy;
 
 use super::equivalence::{
     BEGIN_NS, Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, difference, lines, queries, random_table,

@@ -1,0 +1,96 @@
+//! What a run is made of, as its state remembers it, so that another program can be compared with it.
+//!
+//! The state is found by names and is good only for what computed it. So each object is kept with a fingerprint of what
+//! it computes, that of everything it reads included: two objects of one name and fingerprint can take over from each
+//! other, and nobody else can.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a run is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// The paths of the pipeline, as whoever started it named them.
+    pub paths: Vec<String>,
+    /// The statements, file by file; variables are not put in, so no secret shows.
+    pub texts: Vec<Text>,
+    /// The sources, views and sinks, by the names under which the run knows them.
+    pub objects: BTreeMap<String, Object>,
+}
+
+/// A text of statements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// Its file.
+    pub file: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A source, view or sink of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// The name of its declaration. It is another than the object's own for a second reading of a source, and for what
+    /// is computed a second time from that.
+    pub declared: String,
+    /// Of what it computes, and from what.
+    pub fingerprint: String,
+    /// A source's or a sink's connector.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub connector: String,
+    /// Of where and how a sink writes, which is no part of what it computes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub settings: String,
+    /// What it reads under another name than its statement says: the declared name and the object's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: BTreeMap<String, String>,
+}
+
+impl Object {
+    /// The object that it reads where its statement says `declared`.
+    pub fn reads_as<'a>(&'a self, declared: &'a str) -> &'a str {
+        self.reads.get(declared).map_or(declared, String::as_str)
+    }
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// A source.
+    Source,
+    /// A materialized view.
+    View,
+    /// A sink.
+    Sink,
+}
+
+/// A run's state as it lies there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is the state of.
+    pub deployed: Deployed,
+    /// The epoch of the newest checkpoint.
+    pub epoch: u64,
+    /// When that was taken, in nanoseconds since 1970.
+    pub time_ns: i64,
+    /// How many epochs the log has after it.
+    pub log_epochs: usize,
+    /// How far the sources had been read, by their names.
+    pub sources: BTreeMap<String, StandingSource>,
+    /// How many rows the views had, by their names.
+    pub view_rows: BTreeMap<String, u64>,
+}
+
+/// A source as a checkpoint knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandingSource {
+    /// Whether anything was read of it.
+    pub begun: bool,
+    /// How many records were read.
+    pub rows_in: u64,
+    /// Whether it gives the same records for the same offsets again.
+    pub replayable: bool,
+}
