@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod assign_windows;
+pub mod carbon;
 pub mod closing;
 pub mod deployed;
 pub mod evaluate;

@@ -6,7 +6,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use std::sync::{Arc, OnceLock};
-use thalweg_operators::aggregate::functions;
+use thalweg_operators::{aggregate, carbon};
 
 /// The state that every session is a cheap copy of.
 pub(crate) fn base() -> &'static SessionState {
@@ -17,9 +17,13 @@ pub(crate) fn base() -> &'static SessionState {
             .with_runtime_env(runtime())
             .with_default_features()
             .build();
-        for function in functions() {
-            // Registering over a function of the same name takes its place; that never fails.
+        let (scalars, aggregates) = carbon::functions();
+        // Registering over a function of the same name takes its place; that never fails.
+        for function in aggregate::functions().into_iter().chain(aggregates) {
             let _ = state.register_udaf(function);
+        }
+        for function in scalars {
+            let _ = state.register_udf(function);
         }
         state
     })

@@ -56,7 +56,7 @@ impl Pinned for Fixed {
     }
 }
 
-fn context(history: &std::path::Path) -> SessionContext {
+pub(crate) fn context(history: &std::path::Path) -> SessionContext {
     session(Arc::new(Fixed { history: history.to_path_buf() }))
 }
 

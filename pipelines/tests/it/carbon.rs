@@ -1,0 +1,92 @@
+//! The carbon functions, as their page shows them: every call is run, every function is named.
+
+use crate::queries::context;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::prelude::SessionContext;
+use std::path::Path;
+
+const PAGE: &str = "../docs/operators/carbon-functions.md";
+
+/// Calls in SQL with their answers: the rows of the page's tables.
+fn calls(page: &str) -> Vec<(String, String)> {
+    let row = |line: &str| {
+        let (call, answer) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((call.to_string(), answer.strip_suffix(" |")?.to_string()))
+    };
+    page.lines().filter_map(row).collect()
+}
+
+fn answer(context: &SessionContext, call: &str) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let batches = runtime.block_on(async { context.sql(&format!("SELECT {call}")).await?.collect().await });
+    let batches = batches.map_err(|error| error.to_string())?;
+    let options = FormatOptions::default().with_null("NULL");
+    let shown = ArrayFormatter::try_new(batches[0].column(0).as_ref(), &options).map_err(|error| error.to_string())?;
+    Ok(shown.value(0).to_string())
+}
+
+fn alike(given: &str, expected: &str) -> bool {
+    match (given.parse::<f64>(), expected.parse::<f64>()) {
+        (Ok(given), Ok(expected)) => (given - expected).abs() <= 1e-9 * expected.abs().max(1e-12),
+        _ => given == expected,
+    }
+}
+
+#[test]
+fn every_call_of_the_page_answers_as_it_says() {
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let context = context(Path::new("."));
+    let calls = calls(&page);
+    assert!(calls.len() > 50, "{}", calls.len());
+    for (call, expected) in calls {
+        let given = answer(&context, &call).unwrap_or_else(|error| panic!("{call}: {error}"));
+        assert!(alike(&given, &expected), "{call} is {given}, and the page says {expected}");
+    }
+}
+
+#[test]
+fn every_function_is_on_the_page() {
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let (scalars, aggregates) = thalweg_operators::carbon::functions();
+    let names = scalars.iter().map(|f| f.name().to_string()).chain(aggregates.iter().map(|f| f.name().to_string()));
+    for name in names {
+        let shown = [format!("`{name}("), format!(" {name}("), format!("`{name}`"), format!("({name}(")];
+        assert!(shown.iter().any(|shown| page.contains(shown)), "{name} is not in {PAGE}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let context = context(Path::new("."));
+    for (call, reason) in [
+        ("joules(1, 'furlongs')", "joules: \"furlongs\" is not a unit of energy that is known"),
+        ("grams_per_kwh(0.002805, 't/kWh')", "2805 g/kWh is no intensity of a grid (0 to 1500): is its unit right?"),
+        ("carbon_grams(1, 300, 0.9)", "a PUE of 0.9 would make energy: it is at least 1"),
+        ("intensity_rank('guessed')", "they are actual, estimated, forecast, profile, annual, country, world"),
+        ("storage_kwh(1, 'tape')", "it is 'ssd' or 'hdd'"),
+        ("sci(1, 2)", "sci(kwh, g_per_kwh, embodied_g, units) takes 4 to 4 arguments, not 2"),
+        ("kwh('much')", "argument \"joules\" of kwh is a number, not of type Utf8"),
+        (
+            "time_slots('2026-01-01T00:00:00', '2026-01-02T00:00:00', INTERVAL '1 month')",
+            "the size of a slot is longer than nothing, and has no months",
+        ),
+    ] {
+        let error = answer(&context, call).unwrap_err();
+        assert!(error.contains(reason), "{call}: {error}");
+    }
+}
+
+#[test]
+fn the_best_window_of_a_forecast_is_found_over_groups() {
+    let context = context(Path::new("."));
+    let forecast =
+        "(VALUES (0, 210), (1, 205), (2, 190), (3, 170), (4, 150), (5, 120), (6, 90), (7, 80), (8, 85), (9, 110))";
+    let slot = |hours: &str| format!("to_timestamp_nanos(1767225600000000000 + ({hours}) * 3600000000000)");
+    let best = |field: &str| {
+        let (start, end) = (slot("h"), slot("h + 1"));
+        format!("(SELECT best_window({start}, {end}, g, INTERVAL '3 hours')['{field}'] FROM {forecast} AS t(h, g))")
+    };
+    assert_eq!(answer(&context, &best("start")).unwrap(), "2026-01-01T06:00:00");
+    assert_eq!(answer(&context, &best("g_per_kwh")).unwrap(), "85.0");
+    assert_eq!(answer(&context, &format!("round({}, 3)", best("saving_percent"))).unwrap(), "57.851");
+}
