@@ -29,6 +29,7 @@ pub mod rows;
 pub mod session_aggregate;
 pub mod state;
 pub mod top_n;
+pub mod unnest;
 pub mod upsert;
 pub mod watermark;
 pub mod window;

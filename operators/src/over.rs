@@ -3,13 +3,14 @@
 //! The rows of each partition are kept in order. Where something came or went, the functions are computed over the
 //! partition as it was and as it is, by DataFusion's own evaluators, and the rows whose answers differ are corrected: a
 //! change costs by the length of its partition, once an epoch; other partitions are not looked at. Where the partition has
-//! the bound of a window, its rows go when the window closes.
+//! the bound of a window, its rows go when the window closes. Where a function needs only the row before in order of event
+//! time, what is final comes out of `in_order`.
 
 use crate::closing::{Closes, Closing};
 use crate::evaluate::row_to_json;
 use crate::operator::{DeadRow, Operator, Output, StateSize, Times};
 use crate::ordered::{Change, OrderBy, Ordered, Partition, each_copy};
-use crate::plan::Plan;
+use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
@@ -24,8 +25,11 @@ use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
 
+mod in_order;
 #[cfg(test)]
 mod tests;
+
+pub use in_order::{InOrder, OverInOrder};
 
 /// The port of changes.
 const CHANGES: usize = 0;
@@ -47,8 +51,24 @@ pub struct OverSpec {
     pub functions: Vec<Arc<dyn WindowExpr>>,
     /// Where the partition has the bound of a window: when it closes.
     pub closes: Option<Closes>,
+    /// Where the functions need only the row before in order of event time: how rows become final one by one.
+    pub in_order: Option<InOrder>,
     /// The columns of `input`, then one a function.
     pub schema: SchemaRef,
+}
+
+impl OverSpec {
+    /// By which watermarks its rows become final, if they do.
+    pub fn origin(&self) -> Option<&TimeOrigin> {
+        let closes = self.closes.as_ref().map(|closes| &closes.origin);
+        closes.or_else(|| self.in_order.as_ref().map(|in_order| &in_order.origin))
+    }
+
+    /// The same, to be changed.
+    pub fn origin_mut(&mut self) -> Option<&mut TimeOrigin> {
+        let closes = self.closes.as_mut().map(|closes| &mut closes.origin);
+        closes.or_else(|| self.in_order.as_mut().map(|in_order| &mut in_order.origin))
+    }
 }
 
 impl fmt::Display for OverSpec {

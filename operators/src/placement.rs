@@ -39,6 +39,10 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
             if any { Placement::Any } else { Placement::Scattered }
         }
         Plan::Repeat(spec) => placement(&spec.input, known),
+        Plan::Unnest(spec) => match placement(&spec.input, known) {
+            Placement::By(keys) if keys.contains(&spec.column) => Placement::Scattered,
+            other => other,
+        },
         Plan::TopN(spec) => Placement::By(spec.partition.clone()),
         Plan::Over(spec) => Placement::By(spec.partition.clone()),
         Plan::Expand(spec) => placement(&spec.input, known),

@@ -14,6 +14,7 @@ use crate::reduce::ReduceSpec;
 use crate::repeat::RepeatSpec;
 use crate::session_aggregate::SessionAggregateSpec;
 use crate::top_n::TopNSpec;
+use crate::unnest::UnnestSpec;
 use crate::window_aggregate::WindowAggregateSpec;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -176,6 +177,8 @@ pub enum Plan {
     Expand(ExpandSpec),
     /// Each row as often as it says.
     Repeat(RepeatSpec),
+    /// Each row once for every element of one of its lists.
+    Unnest(UnnestSpec),
 }
 
 /// From which sources' watermarks the event time of a relation follows.
@@ -222,6 +225,7 @@ impl Plan {
             Plan::Over(spec) => spec.schema.clone(),
             Plan::Expand(spec) => spec.schema.clone(),
             Plan::Repeat(spec) => spec.schema.clone(),
+            Plan::Unnest(spec) => spec.schema.clone(),
         }
     }
 
@@ -242,6 +246,7 @@ impl Plan {
             Plan::Over(spec) => vec![&spec.input],
             Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
+            Plan::Unnest(spec) => vec![&spec.input],
         }
     }
 
@@ -262,6 +267,7 @@ impl Plan {
             Plan::Over(spec) => vec![&mut spec.input],
             Plan::Expand(spec) => vec![&mut spec.input],
             Plan::Repeat(spec) => vec![&mut spec.input],
+            Plan::Unnest(spec) => vec![&mut spec.input],
         }
     }
 
@@ -271,7 +277,7 @@ impl Plan {
             Plan::WindowAggregate(spec) => Some(&mut spec.time_origin),
             Plan::SessionAggregate(spec) => Some(&mut spec.time_origin),
             Plan::TopN(spec) => spec.closes.as_mut().map(|closes| &mut closes.origin),
-            Plan::Over(spec) => spec.closes.as_mut().map(|closes| &mut closes.origin),
+            Plan::Over(spec) => spec.origin_mut(),
             Plan::Join(spec) => spec.within.as_mut().map(|within| &mut within.origin),
             Plan::Source { .. }
             | Plan::View { .. }
@@ -282,7 +288,8 @@ impl Plan {
             | Plan::Reduce(_)
             | Plan::AsofJoin(_)
             | Plan::Expand(_)
-            | Plan::Repeat(_) => None,
+            | Plan::Repeat(_)
+            | Plan::Unnest(_) => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::host::{Inputs, host};
 use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec};
 use crate::observer::Observer;
 use crate::operator::Operator;
-use crate::over::{Over, OverSpec};
+use crate::over::{Over, OverInOrder, OverSpec};
 use crate::plan::{Dataflow, Emit, Plan, Read, SourcePlan, TimeOrigin};
 use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
@@ -19,6 +19,7 @@ use crate::repeat::Repeat;
 use crate::rows::Rows;
 use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
 use crate::top_n::{TopN, TopNSpec};
+use crate::unnest::Unnest;
 use crate::upsert::Upsert;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
@@ -126,6 +127,7 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::AssignWindows(spec) => demands(&spec.input, demand, views),
         Plan::Union { inputs } => inputs.iter().for_each(|input| demands(input, demand, views)),
         Plan::Repeat(spec) => demands(&spec.input, demand, views),
+        Plan::Unnest(spec) => demands(&spec.input, demand, views),
         Plan::WindowAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::SessionAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Reduce(spec) => demands(&spec.input, Demand::of(read_of(spec)), views),
@@ -140,9 +142,7 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::TopN(spec) => {
             demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
         }
-        Plan::Over(spec) => {
-            demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
-        }
+        Plan::Over(spec) => demands(&spec.input, read_by_over(spec, demand), views),
         Plan::Expand(spec) => demands(&spec.input, demand, views),
     }
 }
@@ -154,6 +154,14 @@ fn read_of(spec: &ReduceSpec) -> Read {
 /// Partitions that close are read as they close where nobody asks for what comes before.
 fn read_of_parts(retracts: bool, closes: bool, demand: Demand) -> Read {
     if retracts && (demand.changes || !closes) { Read::Changes } else { Read::Finals }
+}
+
+/// What functions that look at the row before in order of event time say of rows that are final, they learn from such.
+fn read_by_over(spec: &OverSpec, demand: Demand) -> Demand {
+    match spec.in_order {
+        Some(_) => demand,
+        None => Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)),
+    }
 }
 
 /// What rendering needs to know, and what it has rendered.
@@ -214,6 +222,10 @@ impl<'scope> Renderer<'scope> {
             Plan::Repeat(spec) => {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Repeat", input, demand, || Repeat::new(spec))?
+            }
+            Plan::Unnest(spec) => {
+                let input = self.render(view, &spec.input, demand)?;
+                self.each(view, "Unnest", input, demand, || Unnest::new(spec))?
             }
             Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
             Plan::SessionAggregate(spec) => self.session_aggregate(view, spec, demand)?,
@@ -314,12 +326,38 @@ impl<'scope> Renderer<'scope> {
     }
 
     fn over(&self, view: &str, spec: &OverSpec, demand: Demand) -> Result<Rendered<'scope>> {
-        let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
-        let input = self.input(view, &spec.input, read)?;
+        let input = self.render(view, &spec.input, read_by_over(spec, demand))?;
+        let Some(in_order) = &spec.in_order else { return self.over_parts(view, spec, &input, demand) };
+        let changes = match demand.changes {
+            true => self.over_parts(view, spec, &input, Demand::of(Read::Changes))?.changes,
+            false => None,
+        };
+        let finals = || -> Result<_> {
+            let (rows, pact) = (input.stream(view, Read::Finals)?, by_key(spec.partition.clone()));
+            let operator = OverInOrder::new(spec, in_order)?;
+            Ok(self.host(view, "OverInOrder", operator, rows, pact, 1, &in_order.origin).swap_remove(0))
+        };
+        let finals = demand.finals.then(finals).transpose()?;
+        Ok(Rendered { changes, finals, append: false })
+    }
+
+    /// Functions over whole partitions.
+    fn over_parts(
+        &self,
+        view: &str,
+        spec: &OverSpec,
+        input: &Rendered<'scope>,
+        demand: Demand,
+    ) -> Result<Rendered<'scope>> {
+        let read = match spec.in_order {
+            Some(_) => Read::Changes,
+            None => read_of_parts(spec.retracts, spec.closes.is_some(), demand),
+        };
         let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
         let finals = demand.finals && spec.closes.is_some();
         let operator = Over::new(spec, demand.changes, finals)?;
-        let outputs = self.host(view, "Over", operator, input, by_key(spec.partition.clone()), 2, &time);
+        let rows = input.stream(view, read)?;
+        let outputs = self.host(view, "Over", operator, rows, by_key(spec.partition.clone()), 2, &time);
         Ok(both_ports(outputs, Demand { finals, ..demand }))
     }
 

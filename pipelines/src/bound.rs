@@ -3,7 +3,7 @@
 use crate::parse::Parsed;
 use crate::program::{DeclarationKind, Program};
 use thalweg_operators::join::JoinKind;
-use thalweg_operators::plan::{Plan, ViewPlan};
+use thalweg_operators::plan::{Emit, Plan, Read, ViewPlan};
 use thalweg_operators::reduce::Kept;
 use thalweg_schemas::error::Error;
 
@@ -38,12 +38,16 @@ fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
 
 /// A warning where a view keeps rows or groups for ever.
 fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
-    let (kept, hint) = unbounded(&view.plan)?;
+    let read = match view.emit {
+        Emit::Changes => Read::Changes,
+        Emit::OnWindowClose => Read::Finals,
+    };
+    let (kept, hint) = unbounded(&view.plan, read)?;
     Some(Error::user(format!("nothing bounds the state of view \"{}\"", view.name)).with_detail(kept).with_hint(hint))
 }
 
-/// What the operator of the plan keeps whose state nothing bounds, if there is one, and what would bound it.
-fn unbounded(plan: &Plan) -> Option<(&'static str, &'static str)> {
+/// What the operator of the plan, read as `read`, keeps whose state nothing bounds, if there is one, and what would bound it.
+fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
     const GROUPS: &str = "It keeps every group that it has ever seen.";
     const ROWS: &str = "It keeps the rows that it reads, since each may be taken back.";
     const WINDOWS: &str = "Group by a window of TUMBLE(..) or HOP(..) where groups keep coming.";
@@ -66,6 +70,8 @@ fn unbounded(plan: &Plan) -> Option<(&'static str, &'static str)> {
         Plan::TopN(spec) if !spec.partition.is_empty() => {
             Some(("It keeps the first rows of every partition that it has ever seen.", WINDOWS))
         }
+        // Its last rows alone are kept.
+        Plan::Over(spec) if spec.in_order.is_some() && read == Read::Finals => None,
         Plan::Over(spec) if spec.closes.is_none() => {
             Some(("It keeps every row that it reads, since later ones may change it.", WINDOWS))
         }
@@ -94,9 +100,15 @@ fn unbounded(plan: &Plan) -> Option<(&'static str, &'static str)> {
         | Plan::WindowAggregate(_)
         | Plan::SessionAggregate(_)
         | Plan::Expand(_)
-        | Plan::Repeat(_) => None,
+        | Plan::Repeat(_)
+        | Plan::Unnest(_) => None,
     };
-    own.or_else(|| plan.inputs().into_iter().find_map(unbounded))
+    let below = match plan {
+        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Read::Finals,
+        Plan::Reduce(_) | Plan::Join(_) | Plan::AsofJoin(_) => Read::Changes,
+        _ => read,
+    };
+    own.or_else(|| plan.inputs().into_iter().find_map(|input| unbounded(input, below)))
 }
 
 /// Whether the plan closes windows.
@@ -111,7 +123,7 @@ pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> +
         Plan::Join(spec) => spec.within.as_ref().map_or(&[] as &[_], |within| within.origin.sources.as_slice()),
         Plan::SessionAggregate(spec) => spec.time_origin.sources.as_slice(),
         Plan::TopN(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
-        Plan::Over(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
+        Plan::Over(spec) => spec.origin().map_or(&[][..], |origin| origin.sources.as_slice()),
         _ => &[],
     };
     let below = plan.inputs().into_iter().flat_map(sources_of_windows);

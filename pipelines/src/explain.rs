@@ -147,6 +147,9 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
             let times = spec.schema.fields().len();
             line(out, depth, &format!("Repeat: as often as {} says", spec.input.schema().field(times).name()));
         }
+        Plan::Unnest(spec) => {
+            line(out, depth, &format!("Unnest: {}", spec.input.schema().field(spec.column).name()));
+        }
     }
     plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
 }
@@ -252,6 +255,13 @@ fn explain_over(out: &mut String, spec: &OverSpec, depth: usize, flow: &Dataflow
         Some(closes) => kept_until(&closes.origin, OnLate::Drop, flow),
         None => "nothing bounds it".to_string(),
     };
+    if let Some(in_order) = &spec.in_order {
+        let time = spec.input.schema().field(in_order.time).name().clone();
+        let at = closes_at(&in_order.origin, flow);
+        line(out, depth + 1, &format!("final: in order of {time}, each row when watermark {at} has passed it"));
+        line(out, depth + 1, "state: the last row of each partition, and the rows that wait; for changes, all rows");
+        return;
+    }
     line(out, depth + 1, &format!("state: all rows: {until}"));
 }
 
@@ -349,7 +359,7 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         },
         Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Mode::Windows,
         Plan::TopN(spec) if spec.closes.is_some() => Mode::Windows,
-        Plan::Over(spec) if spec.closes.is_some() => Mode::Windows,
+        Plan::Over(spec) if spec.origin().is_some() => Mode::Windows,
         Plan::Join(spec) if spec.appends() => Mode::Append,
         Plan::Join(spec) if spec.ends() => {
             plan.inputs().into_iter().map(|i| mode(i, flow)).fold(Mode::Windows, Mode::or)
@@ -360,7 +370,8 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         | Plan::AssignWindows(_)
         | Plan::Union { .. }
         | Plan::Expand(_)
-        | Plan::Repeat(_) => plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or),
+        | Plan::Repeat(_)
+        | Plan::Unnest(_) => plan.inputs().into_iter().map(|input| mode(input, flow)).fold(Mode::Append, Mode::or),
     }
 }
 

@@ -110,10 +110,11 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::TopN(spec) => writeln!(out, "  {spec} {} {:?}", spec.numbered, spec.closes)?,
         Plan::Over(spec) => {
             let frames = spec.functions.iter().map(|function| function.get_window_frame().to_string());
-            writeln!(out, "  {spec} {:?} {:?}", frames.collect::<Vec<_>>(), spec.closes)?;
+            writeln!(out, "  {spec} {:?} {:?} {:?}", frames.collect::<Vec<_>>(), spec.closes, spec.in_order)?;
         }
         Plan::Expand(spec) => writeln!(out, "  {spec}")?,
         Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
+        Plan::Unnest(spec) => writeln!(out, "  {spec}")?,
         Plan::Reduce(spec) => writeln!(out, "  {spec}")?,
         Plan::Join(spec) => writeln!(out, "  {spec}")?,
         Plan::AsofJoin(spec) => writeln!(out, "  {spec}")?,

@@ -79,6 +79,7 @@ fn spec(case: &Case) -> OverSpec {
         order: vec![OrderBy { column: 2, descending: false, nulls_first: false }],
         functions,
         closes: case.closes.then(|| Closes { column: 0, origin: TimeOrigin::default() }),
+        in_order: None,
         schema: Arc::new(Schema::new(fields)),
     }
 }

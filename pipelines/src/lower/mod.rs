@@ -13,6 +13,7 @@ mod sessions;
 mod set_operation;
 mod top_n;
 mod union;
+mod unnest;
 
 pub(crate) use set_operation::is_one as is_set_operation;
 
@@ -121,6 +122,7 @@ impl Lowering<'_> {
             LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Window(window) => self.over(window),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Join(join) if set_operation::is_one(join) => self.set_operation(join),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Extension(node) => match node.node.as_any().downcast_ref::<AsofNode>() {
@@ -136,7 +138,7 @@ impl Lowering<'_> {
             LogicalPlan::Sort(_) => ("ORDER BY without LIMIT", "ORDER"),
             LogicalPlan::Values(_) => ("VALUES", "VALUES"),
             LogicalPlan::EmptyRelation(_) => ("a query without FROM", "SELECT"),
-            LogicalPlan::Unnest(_) => ("UNNEST", "UNNEST"),
+            LogicalPlan::Unnest(_) => ("this UNNEST", "UNNEST"),
             LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "RECURSIVE"),
             LogicalPlan::Subquery(_) => ("a subquery in an expression", "SELECT"),
             _ => ("this statement", "SELECT"),

@@ -2,16 +2,18 @@
 
 use super::top_n::Partitioned;
 use super::{Lowered, Lowering, Place, project};
+use crate::bind::Mode;
 use crate::bind::messages::translate;
 use arrow::datatypes::{Field, Schema};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{NullTreatment, Sort as SortExpr, WindowFunction};
-use datafusion::logical_expr::{Expr, Window};
+use datafusion::logical_expr::{Expr, Window, WindowFunctionDefinition};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
 use std::sync::Arc;
-use thalweg_operators::over::OverSpec;
+use thalweg_operators::over::{InOrder, OverSpec};
 use thalweg_operators::plan::Plan;
 use thalweg_schemas::error::{Error, Result};
 
@@ -54,16 +56,22 @@ impl Lowering<'_> {
             places.push(Place::Base(fields.len() - 1));
             functions.push(function);
         }
-        let (mode, closes) = (parts.mode(), parts.closes.clone());
+        let in_order = in_order(&input, &parts, &calls, &columns);
+        let (mode, closes) = match in_order {
+            Some(_) => (Mode::Windows, None),
+            None => (parts.mode(), parts.closes.clone()),
+        };
         let (mut times, bounds) = parts.times(&input);
+        in_order.iter().for_each(|in_order| times[in_order.time] = Some(in_order.origin.clone()));
         times.resize(fields.len(), None);
         let key = input.key;
         let spec = OverSpec {
-            retracts: input.mode != crate::bind::Mode::Append,
+            retracts: input.mode != Mode::Append,
             partition: parts.partition,
             order: parts.order,
             functions,
             closes,
+            in_order,
             schema: Arc::new(Schema::new(fields)),
             input: Box::new(input.plan),
         };
@@ -102,6 +110,32 @@ impl Lowering<'_> {
         )
         .map_err(|error| translate(error, self.scope, self.words))
     }
+}
+
+/// How the rows are final one by one, if the functions look at the row before in order of event time and at nothing else.
+fn in_order(input: &Lowered, parts: &Partitioned, calls: &[&WindowFunction], columns: &[usize]) -> Option<InOrder> {
+    let [by] = parts.order.as_slice() else { return None };
+    let nullable = input.plan.schema().field(by.column).is_nullable();
+    if parts.closes.is_some() || input.mode == Mode::Changelog || by.descending || nullable {
+        return None;
+    }
+    let origin = input.times[by.column].clone()?;
+    let looks_back_by_one = |call: &&WindowFunction| {
+        let lag = matches!(&call.fun, WindowFunctionDefinition::WindowUDF(function) if function.name() == "lag");
+        let one = match call.params.args.as_slice() {
+            [Expr::Literal(..), ..] => false,
+            [_] => true,
+            [_, Expr::Literal(ScalarValue::Int64(Some(1)), _)] => true,
+            _ => false,
+        };
+        lag && one && call.params.filter.is_none() && call.params.null_treatment != Some(NullTreatment::IgnoreNulls)
+    };
+    if !calls.iter().all(looks_back_by_one) {
+        return None;
+    }
+    let before = columns[parts.partition.len() + 1..].to_vec();
+    debug_assert_eq!(before.len(), calls.len(), "one column a function");
+    Some(InOrder { time: by.column, origin, before })
 }
 
 fn call(expr: &Expr) -> Result<&WindowFunction> {

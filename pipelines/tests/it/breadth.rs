@@ -164,6 +164,10 @@ fn consistent(plan: &Plan, query: &str) {
             let last = schema.field(schema.fields().len() - 1).data_type();
             assert!(spec.sets.iter().all(|set| set.number.data_type() == *last), "{query}");
         }
+        Plan::Unnest(spec) => {
+            assert_eq!(schema.fields().len(), inputs[0].schema().fields().len(), "{query}");
+            assert!(matches!(inputs[0].schema().field(spec.column).data_type(), DataType::List(_)), "{query}");
+        }
         Plan::Repeat(_) => assert_eq!(inputs[0].schema().fields()[..schema.fields().len()], schema.fields()[..]),
         Plan::Reduce(spec) => {
             typed(&spec.keys, 0);

@@ -1,0 +1,68 @@
+-- From readings to energy: of each meter by interval, then by machine and slot of five minutes.
+
+-- What happened between two readings of a meter. A counter's interval is known as a whole; a gauge is held until the next
+-- reading, but no longer than ${CARBON_HOLD}: what lies beyond is a gap. Energy that nobody knows is NULL, never 0.
+CREATE MATERIALIZED VIEW intervals AS
+SELECT machine, meter, scope, kind, since,
+       CASE kind WHEN 'counter' THEN ts ELSE least(ts, since + INTERVAL '${CARBON_HOLD:-3 minutes}') END AS until,
+       CASE kind
+         WHEN 'counter' THEN joules(CASE WHEN started_at <> started_before THEN value
+                                         ELSE counter_delta(before, value, counter_range) END, unit)
+         WHEN 'gauge' THEN held_joules(watts(before, unit), since, ts, INTERVAL '${CARBON_HOLD:-3 minutes}')
+       END AS joules,
+       CASE kind WHEN 'utilisation' THEN before * held_seconds(since, ts, INTERVAL '${CARBON_HOLD:-3 minutes}') END AS percent_s,
+       CASE kind WHEN 'counter' THEN counter_step(before, value, counter_range) ELSE 'held' END AS step
+FROM (
+  SELECT ts, machine, meter, scope, kind, value, unit, counter_range, started_at,
+         lag(ts) OVER in_order AS since, lag(value) OVER in_order AS before, lag(started_at) OVER in_order AS started_before
+  FROM energy_samples WINDOW in_order AS (PARTITION BY machine, meter, scope, kind ORDER BY ts))
+WHERE since IS NOT NULL
+EMIT ON WINDOW CLOSE;
+
+-- Split at the slots, then add up. Every publisher's intensity changes on the grid of five minutes.
+CREATE MATERIALIZED VIEW meter_slots AS
+SELECT date_bin(INTERVAL '5 minutes', slot['slot_start']) AS slot_start, machine, meter, scope, kind,
+       sum(joules * slot['share']) AS joules, sum(percent_s * slot['share']) AS percent_s,
+       sum(CASE WHEN joules IS NOT NULL OR percent_s IS NOT NULL THEN seconds * slot['share'] END) AS covered_s,
+       count(*) FILTER (WHERE step = 'reset') AS resets
+FROM (SELECT machine, meter, scope, kind, joules, percent_s, step, held_seconds(since, until, until - since) AS seconds,
+             unnest(time_slots(since, until, INTERVAL '5 minutes')) AS slot
+      FROM intervals)
+GROUP BY date_bin(INTERVAL '5 minutes', slot['slot_start']), machine, meter, scope, kind;
+
+-- Of each scope: what a counter says comes before what a gauge says, and both before what use lets us guess.
+CREATE MATERIALIZED VIEW scope_slots AS
+SELECT slot_start, machine, scope,
+       coalesce(sum(joules) FILTER (WHERE kind = 'counter'), sum(joules) FILTER (WHERE kind = 'gauge'),
+                sum(modelled_joules)) AS joules,
+       CASE WHEN count(joules) FILTER (WHERE kind = 'counter') > 0 THEN 'counter'
+            WHEN count(joules) FILTER (WHERE kind = 'gauge') > 0 THEN 'gauge'
+            WHEN count(modelled_joules) > 0 THEN 'utilisation' END AS quality,
+       coalesce(min(covered_s) FILTER (WHERE kind = 'counter' AND joules IS NOT NULL),
+                min(covered_s) FILTER (WHERE kind = 'gauge' AND joules IS NOT NULL), min(covered_s)) AS covered_s,
+       sum(resets) AS resets
+FROM (SELECT m.slot_start, m.machine, m.scope, m.kind, m.joules, m.covered_s, m.resets,
+             utilisation_watts(m.percent_s / m.covered_s, c.least_watts, c.most_watts) * c.vcpus * m.covered_s AS modelled_joules
+      FROM meter_slots m JOIN machines c ON c.machine = m.machine)
+GROUP BY slot_start, machine, scope;
+
+-- Of each machine: the outermost meters that there are, each joule once.
+CREATE MATERIALIZED VIEW machine_slots AS
+SELECT slot_start, machine, coalesce(measured_joules, modelled_joules) AS joules,
+       CASE WHEN measured_joules IS NULL THEN CASE WHEN modelled_joules IS NOT NULL THEN 'utilisation' ELSE 'missing' END
+            WHEN gauges > 0 THEN 'gauge' ELSE 'counter' END AS quality,
+       least(1.0, coalesce(CASE WHEN measured_joules IS NULL THEN modelled_s ELSE measured_s END, 0.0) / 300.0) AS coverage,
+       resets
+FROM (
+  SELECT slot_start, machine,
+         without_overlap(
+           sum(joules) FILTER (WHERE scope = 'host'), sum(joules) FILTER (WHERE scope = 'psys'),
+           sum(joules) FILTER (WHERE scope = 'package'), sum(joules) FILTER (WHERE scope = 'core'),
+           sum(joules) FILTER (WHERE scope = 'uncore'), sum(joules) FILTER (WHERE scope = 'dram'),
+           sum(joules) FILTER (WHERE scope = 'gpu')) AS measured_joules,
+         sum(joules) FILTER (WHERE scope = 'model') AS modelled_joules,
+         count(joules) FILTER (WHERE quality = 'gauge') AS gauges,
+         min(covered_s) FILTER (WHERE scope <> 'model' AND joules IS NOT NULL) AS measured_s,
+         min(covered_s) FILTER (WHERE scope = 'model') AS modelled_s,
+         sum(resets) AS resets
+  FROM scope_slots GROUP BY slot_start, machine);

@@ -1,0 +1,65 @@
+-- The ledger: a row for every machine and slot, with all that an auditor needs to compute it again.
+
+-- Where each machine stands, and what its meters leave out. 'everywhere' is where the factors of last resort are.
+CREATE MATERIALIZED VIEW placed AS
+SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, r.zone, r.country, 'world' AS everywhere,
+       CASE WHEN c.at_the_door THEN 1.0 ELSE r.pue END AS pue,
+       CASE WHEN c.at_the_door THEN 'metered' ELSE r.pue_kind END AS pue_kind, r.factor_set,
+       c.vcpus, c.embodied_kg, c.share, c.provisioned_at, c.written_off_at, c.retired_at,
+       'energy:' || m.quality AS energy_subject
+FROM machine_slots m
+JOIN machines c ON c.machine = m.machine
+JOIN factor_regions r ON r.provider = c.provider AND r.region = c.region;
+
+-- The intensity in force when the slot begins, and what there is instead where none is: the year's mean of the zone, of
+-- the country, of the world. Which one was taken is on the row.
+CREATE MATERIALIZED VIEW matched AS
+SELECT p.*, CASE WHEN p.slot_start < i.valid_to THEN i.g_per_kwh END AS live_g, i.kind AS live_kind, i.source AS live_source,
+       i.lifecycle AS live_lifecycle, i.revision AS live_revision, i.published_at AS live_published_at
+FROM placed p LEFT ASOF JOIN intensity_in_force i ON i.zone = p.zone AND i.valid_from <= p.slot_start;
+
+CREATE MATERIALIZED VIEW rated AS
+SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, m.zone, m.country, m.pue, m.pue_kind, m.vcpus,
+       m.embodied_kg, m.share, m.provisioned_at, m.written_off_at, m.retired_at, m.energy_subject, m.factor_set,
+       coalesce(m.live_g, z.g_per_kwh, n.g_per_kwh, w.g_per_kwh) AS g_per_kwh,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_kind WHEN z.g_per_kwh IS NOT NULL THEN 'annual'
+            WHEN n.g_per_kwh IS NOT NULL THEN 'country' ELSE 'world' END AS intensity_kind,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_source ELSE coalesce(z.source, n.source, w.source) END AS intensity_source,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_lifecycle
+            ELSE coalesce(z.lifecycle, n.lifecycle, w.lifecycle) END AS lifecycle,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_revision ELSE 0 END AS revision,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_published_at END AS published_at
+FROM matched m
+LEFT JOIN (SELECT * FROM factor_intensity WHERE kind = 'annual') z ON z.place = m.zone
+LEFT JOIN (SELECT * FROM factor_intensity WHERE kind = 'country') n ON n.place = m.country
+LEFT JOIN (SELECT * FROM factor_intensity WHERE kind = 'world') w ON w.place = m.everywhere;
+
+-- Location-based: `energy_kwh` is what the machine used, `operational_g` includes the building's part by PUE. The errors of
+-- energy and intensity are independent of each other; those of two slots are not, so add `operational_g_low` and `_high`.
+CREATE MATERIALIZED VIEW ledger AS
+SELECT r.slot_start, r.slot_start + INTERVAL '5 minutes' AS slot_end, r.machine, r.zone,
+       kwh(r.joules) AS energy_kwh, r.pue, r.pue_kind, r.g_per_kwh,
+       carbon_grams(kwh(r.joules), r.g_per_kwh, r.pue) AS operational_g,
+       carbon_grams(kwh(r.joules), r.g_per_kwh, r.pue)
+         * greatest(0.0, 1.0 - combined_error(e.relative_error, i.relative_error)) AS operational_g_low,
+       carbon_grams(kwh(r.joules), r.g_per_kwh, r.pue)
+         * (1.0 + combined_error(e.relative_error, i.relative_error)) AS operational_g_high,
+       embodied_accrued(r.embodied_kg, r.written_off_at - r.provisioned_at, r.share, r.provisioned_at, r.retired_at,
+                        r.slot_start, r.slot_start + INTERVAL '5 minutes') AS embodied_g,
+       'location' AS method, 'average' AS signal, r.lifecycle, r.intensity_kind, r.intensity_source, r.published_at,
+       r.quality, r.coverage, r.resets, r.factor_set, r.revision, r.vcpus
+FROM rated r
+LEFT JOIN factor_uncertainty e ON e.subject = r.energy_subject
+LEFT JOIN factor_uncertainty i ON i.subject = 'intensity:' || r.intensity_kind;
+
+-- Location and market side by side, by hour and zone. They are two accounts of the same energy: never add them.
+CREATE MATERIALIZED VIEW zone_hours AS
+SELECT u.hour, u.zone, u.facility_kwh, u.location_g, matched_kwh(u.facility_kwh, coalesce(c.kwh, 0.0)) AS matched_kwh,
+       market_grams(u.facility_kwh, coalesce(c.kwh, 0.0), coalesce(c.g_per_kwh, 0.0), x.g_per_kwh) AS market_g,
+       x.source AS residual_source
+FROM (SELECT date_bin(INTERVAL '1 hour', slot_start) AS hour, zone, sum(energy_kwh * pue) AS facility_kwh,
+             sum(operational_g) AS location_g
+      FROM ledger GROUP BY date_bin(INTERVAL '1 hour', slot_start), zone) u
+LEFT JOIN (SELECT hour, zone, sum(kwh) AS kwh, sum(kwh * g_per_kwh) / sum(kwh) AS g_per_kwh
+           FROM certificates GROUP BY hour, zone) c ON c.hour = u.hour AND c.zone = u.zone
+LEFT JOIN residual_mix x ON x.zone = u.zone;

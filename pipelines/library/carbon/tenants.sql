@@ -1,0 +1,58 @@
+-- Whose carbon it is. The shares of a machine's slot and of '__unallocated__' add up to the ledger's row, always.
+
+CREATE MATERIALIZED VIEW workload_slots AS
+SELECT date_bin(INTERVAL '5 minutes', ts) AS slot_start, machine, workload, tenant,
+       sum(cpu_seconds) AS cpu_seconds, max(cpu_request) AS cpu_request
+FROM workload_usage GROUP BY date_bin(INTERVAL '5 minutes', ts), machine, workload, tenant;
+
+-- Idle energy goes where ${CARBON_IDLE_POLICY} says: node_only, by_usage, by_request or equal. Embodied carbon goes by what
+-- was reserved.
+CREATE MATERIALIZED VIEW shares AS
+SELECT w.slot_start, w.machine, w.workload, w.tenant,
+       workload_energy('${CARBON_IDLE_POLICY:-by_request}', n.active, 1.0 - n.active, w.cpu_seconds, n.cpu_seconds,
+                       coalesce(w.cpu_request, 0.0), n.cpu_request, n.vcpus, n.workloads) AS energy_share,
+       coalesce(w.cpu_request, 0.0) / greatest(n.vcpus, n.cpu_request) AS embodied_share
+FROM workload_slots w
+JOIN (SELECT u.slot_start, u.machine, u.cpu_seconds, u.cpu_request, u.workloads, l.vcpus,
+             least(1.0, u.cpu_seconds / (l.vcpus * 300.0 * l.coverage)) AS active
+      FROM (SELECT slot_start, machine, sum(cpu_seconds) AS cpu_seconds, coalesce(sum(cpu_request), 0.0) AS cpu_request,
+                   CAST(count(*) AS DOUBLE) AS workloads
+            FROM workload_slots GROUP BY slot_start, machine) u
+      JOIN ledger l ON l.slot_start = u.slot_start AND l.machine = u.machine) n
+  ON n.slot_start = w.slot_start AND n.machine = w.machine;
+
+CREATE MATERIALIZED VIEW tenant_ledger AS
+SELECT l.slot_start, l.machine, l.zone, s.tenant, s.workload, l.energy_kwh * s.energy_share AS energy_kwh,
+       l.operational_g * s.energy_share AS operational_g, l.embodied_g * s.embodied_share AS embodied_g,
+       l.quality, l.coverage, l.intensity_kind, l.factor_set, l.revision
+FROM shares s JOIN ledger l ON l.slot_start = s.slot_start AND l.machine = s.machine
+UNION ALL
+SELECT l.slot_start, l.machine, l.zone, '__unallocated__' AS tenant, '__unallocated__' AS workload,
+       l.energy_kwh * (1.0 - coalesce(s.energy_share, 0.0)) AS energy_kwh,
+       l.operational_g * (1.0 - coalesce(s.energy_share, 0.0)) AS operational_g,
+       l.embodied_g * (1.0 - coalesce(s.embodied_share, 0.0)) AS embodied_g,
+       l.quality, l.coverage, l.intensity_kind, l.factor_set, l.revision
+FROM ledger l
+LEFT JOIN (SELECT slot_start, machine, sum(energy_share) AS energy_share, sum(embodied_share) AS embodied_share
+           FROM shares GROUP BY slot_start, machine) s
+  ON s.slot_start = l.slot_start AND s.machine = l.machine;
+
+-- The Software Carbon Intensity of each tenant by the hour: grams per functional unit. Without units there is none.
+CREATE MATERIALIZED VIEW sci_hours AS
+SELECT c.hour, c.tenant, c.energy_kwh, c.operational_g, c.embodied_g, u.units,
+       (c.operational_g + c.embodied_g) / nullif(u.units, 0.0) AS g_per_unit
+FROM (SELECT date_bin(INTERVAL '1 hour', slot_start) AS hour, tenant, sum(energy_kwh) AS energy_kwh,
+             sum(operational_g) AS operational_g, sum(embodied_g) AS embodied_g
+      FROM tenant_ledger GROUP BY date_bin(INTERVAL '1 hour', slot_start), tenant) c
+LEFT JOIN (SELECT date_bin(INTERVAL '1 hour', ts) AS hour, tenant, sum(units) AS units
+           FROM functional_units GROUP BY date_bin(INTERVAL '1 hour', ts), tenant) u
+  ON u.hour = c.hour AND u.tenant = c.tenant;
+
+-- Budgets, as of the latest slot of the tenant: at a pace above 1 the budget is used up too early.
+CREATE MATERIALIZED VIEW budget_status AS
+SELECT tenant, since, until, grams AS budget_g, used_g, as_of, budget_pace(used_g, grams, since, until, as_of) AS pace,
+       budget_forecast(used_g, since, until, as_of) AS forecast_g
+FROM (SELECT b.tenant, b.since, b.until, b.grams, sum(t.operational_g + t.embodied_g) AS used_g,
+             max(t.slot_start) + INTERVAL '5 minutes' AS as_of
+      FROM budgets b JOIN tenant_ledger t ON t.tenant = b.tenant AND t.slot_start >= b.since AND t.slot_start < b.until
+      GROUP BY b.tenant, b.since, b.until, b.grams);

@@ -1,0 +1,41 @@
+-- Kepler's node: 60 W, a third of it active; a pod with half a processor of four, one with one and a half, and the system.
+INSERT INTO energy_samples (ts, machine, meter, scope, kind, value, unit) VALUES
+  ('2026-01-05 10:00:00', 'node', 'bmc', 'host', 'counter', 0, 'J'),
+  ('2026-01-05 10:05:00', 'node', 'bmc', 'host', 'counter', 18000, 'J');
+INSERT INTO machines (machine, provider, region, vcpus, at_the_door, embodied_kg, share, provisioned_at, written_off_at) VALUES
+  ('node', 'aws', 'eu-north-1', 4, true, 1000, 1, '2024-01-01 00:00:00', '2027-12-31 00:00:00');
+INSERT INTO factor_regions (factor_set, provider, region, country, zone, pue, pue_kind, source, licence, reviewed_at) VALUES
+  ('test', 'aws', 'eu-north-1', 'SE', 'SE', 1.1, 'disclosed', 'test', 'none', '2026-01-01');
+INSERT INTO factor_intensity (factor_set, kind, place, year, g_per_kwh, signal, lifecycle, source, licence, taken) VALUES
+  ('test', 'annual', 'SE', 2025, 400, 'average', 'lifecycle', 'test', 'none', '2026-01-01');
+INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_request) VALUES
+  ('2026-01-05 10:01:00', 'node', 'a', 'shop', 60, 0.5), ('2026-01-05 10:02:00', 'node', 'b', 'search', 140, 1.5),
+  ('2026-01-05 10:03:00', 'node', 'kubelet', '__system__', 200, NULL);
+INSERT INTO functional_units (ts, tenant, units) VALUES ('2026-01-05 10:04:00', 'shop', 10), ('2026-01-05 10:04:00', 'search', 0);
+INSERT INTO budgets (tenant, since, until, grams) VALUES ('shop', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 500);
+FINISH;
+
+-- In watts, as the example has them: 8 and 22 with idle energy by request; the rest has a name, and nothing is lost.
+EXPECT SELECT tenant, round(energy_kwh * 3600000 / 300, 9) AS watts FROM tenant_ledger ORDER BY tenant;
+----
+__system__ | 10.0
+__unallocated__ | 20.0
+search | 22.0
+shop | 8.0
+
+EXPECT SELECT round(sum(t.energy_kwh) - max(l.energy_kwh), 12), round(sum(t.operational_g) - max(l.operational_g), 12),
+              round(sum(t.embodied_g) - max(l.embodied_g), 12)
+  FROM tenant_ledger t JOIN ledger l ON l.machine = t.machine AND l.slot_start = t.slot_start;
+----
+0.0 | 0.0 | 0.0
+
+-- No units, no rate.
+EXPECT SELECT tenant, units, round(g_per_unit - (operational_g + embodied_g) / 10, 12) FROM sci_hours WHERE units IS NOT NULL
+  ORDER BY tenant;
+----
+search | 0.0 | NULL
+shop | 10.0 | 0.0
+
+EXPECT SELECT tenant, pace < 0.01, forecast_g > used_g FROM budget_status;
+----
+shop | true | true
