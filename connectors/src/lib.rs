@@ -12,7 +12,7 @@ mod schema_registry;
 mod stdout;
 mod stretches;
 mod text;
-mod webhook;
+pub mod webhook;
 
 use thalweg_schemas::connector::ConnectorSpec;
 

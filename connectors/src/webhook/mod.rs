@@ -1,8 +1,10 @@
 //! `webhook`: rows posted to a URL, as a JSON array or as lines. Each request has a key that stays the same when it is
 //! sent again, so that a receiver can drop repetitions.
 
+pub mod call;
 mod options;
 mod sink;
+pub mod target;
 
 use options::{OPTIONS, WebhookOptions};
 use sink::Webhook;

@@ -1,7 +1,9 @@
 //! What a statement says about the requests to make.
 
+use super::call::{bearer, headers};
+use super::target::Target;
 use std::time::Duration;
-use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::error::Result;
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 use thalweg_schemas::sink::SinkRequest;
 
@@ -40,9 +42,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 #[derive(Clone)]
 pub(super) struct WebhookOptions {
     pub name: String,
-    pub url: String,
-    /// The address without what may be secret in it, for messages.
-    pub host: String,
+    pub target: Target,
     pub put: bool,
     pub lines: bool,
     pub headers: Vec<(String, String)>,
@@ -55,40 +55,13 @@ pub(super) struct WebhookOptions {
 impl WebhookOptions {
     pub(super) fn read(request: &SinkRequest) -> Result<WebhookOptions> {
         let options = &request.options;
-        let url = options.get("url").unwrap_or_default().to_string();
-        if url.starts_with("https://") {
-            return Err(Error::user(format!("sink \"{}\" cannot speak https yet", request.name))
-                .with_hint("Name an http:// address: a proxy on this machine can encrypt."));
-        }
-        let Some(rest) = url.strip_prefix("http://").filter(|rest| !rest.is_empty()) else {
-            return Err(Error::user(format!(
-                "option \"url\" of sink \"{}\" is not the address of a server",
-                request.name
-            ))
-            .with_hint("Write it as 'http://host:port/path'."));
-        };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = authority.rsplit('@').next().unwrap_or_default().to_string();
-        let mut headers = Vec::new();
-        for header in options.get("headers").unwrap_or_default().split(';').map(str::trim).filter(|h| !h.is_empty()) {
-            let known = header.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
-            let Some((name, value)) = known.filter(|(name, _)| is_token(name)) else {
-                return Err(Error::user(format!(
-                    "option \"headers\" of sink \"{}\" is not a list of headers",
-                    request.name
-                ))
-                .with_hint("Write it as 'X-Team: core; X-Stage: test'."));
-            };
-            headers.push((name.to_string(), value.to_string()));
-        }
+        let url = options.get("url").unwrap_or_default();
+        // Who writes the pipeline says where its rows go.
+        let owner = format!("sink \"{}\"", request.name);
+        let target = Target::parse(&owner, "url", url, true)?;
+        let mut headers = headers(&owner, options.get("headers").unwrap_or_default())?;
         if let Some(token) = options.get("auth") {
-            headers.push(("Authorization".into(), format!("Bearer {token}")));
-        }
-        if headers.iter().any(|(_, value)| value.chars().any(|c| c.is_control() || !c.is_ascii())) {
-            return Err(Error::user(format!(
-                "a header of sink \"{}\" has characters that headers cannot have",
-                request.name
-            )));
+            headers.push(("Authorization".into(), bearer(&owner, token)?));
         }
         let lines = options.get("body") == Some("ndjson");
         let content = if lines { "application/x-ndjson" } else { "application/json" };
@@ -96,18 +69,13 @@ impl WebhookOptions {
         let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         Ok(WebhookOptions {
             name: request.name.clone(),
-            host,
             put: options.get("method") == Some("PUT"),
             lines,
             headers,
             batch_rows: options.count("batch_rows").unwrap_or(1_000).max(1) as usize,
             timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
             key: format!("{}-{}", plain(&request.lineage), plain(&request.name)),
-            url,
+            target,
         })
     }
-}
-
-fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
 }

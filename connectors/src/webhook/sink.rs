@@ -1,6 +1,7 @@
 //! Rows on their way to a server: bodies wait until their epoch is complete, and leave one after the other. A body goes
 //! when it was taken, so that a call that is made again sends what is left.
 
+use super::call::{Answer, CallOptions, Caller};
 use super::options::WebhookOptions;
 use crate::text::TextFormat;
 use std::collections::VecDeque;
@@ -9,14 +10,11 @@ use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::sink::{Sink, Writer};
-use ureq::Agent;
 
 /// Bodies that wait for their epoch; with more, the whole ones leave before.
 const WAITING_BYTES_MAX: usize = 8 << 20;
 /// A server is believed to want a pause up to this long.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-/// How much of an answer is shown.
-const ANSWER_CHARS: usize = 200;
 
 /// The sink.
 pub(super) struct Webhook {
@@ -31,13 +29,11 @@ impl Webhook {
 
 impl Sink for Webhook {
     fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>> {
-        let config = Agent::config_builder()
-            .timeout_global(Some(self.options.timeout))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .build();
-        let (options, agent) = (self.options.clone(), config.new_agent());
-        Ok(Box::new(Poster { options, agent, worker: worker.index, waiting: VecDeque::new(), not_before: None }))
+        let options = self.options.clone();
+        let call =
+            CallOptions { timeout: options.timeout, user_agent: concat!("thalweg/", env!("CARGO_PKG_VERSION")).into() };
+        let caller = Caller::new(options.target.clone(), &call)?;
+        Ok(Box::new(Poster { options, caller, worker: worker.index, waiting: VecDeque::new(), not_before: None }))
     }
 }
 
@@ -53,7 +49,7 @@ struct Body {
 
 struct Poster {
     options: WebhookOptions,
-    agent: Agent,
+    caller: Caller,
     worker: usize,
     waiting: VecDeque<Body>,
     /// The server asked for a pause until then.
@@ -116,27 +112,18 @@ impl Poster {
     /// Makes one request; on failure the error, and the pause that the server asks for.
     fn post(&self, body: &Body) -> Result<(), (Error, Option<Duration>)> {
         let options = &self.options;
-        let mut request = if options.put { self.agent.put(&options.url) } else { self.agent.post(&options.url) };
-        for (name, value) in &options.headers {
-            request = request.header(name, value);
-        }
         let key = format!("{}-{}-{}-{}", options.key, self.worker, body.epoch.0, body.number);
-        let sent = request.header("Idempotency-Key", key).send(&self.payload(body)[..]);
-        let mut response = sent.map_err(|error| (self.retry(error.to_string()), None))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
+        let mut headers = options.headers.clone();
+        headers.push(("Idempotency-Key".into(), key));
+        match self.caller.call(options.put, &headers, &self.payload(body)) {
+            Answer::Taken { .. } => Ok(()),
+            Answer::Failed { said, pause, .. } => Err((self.retry(said), pause)),
+            Answer::Refused { said, .. } => {
+                let error = Error::outside(format!("sink \"{}\" at {}: {said}", options.name, options.target.host()))
+                    .with_hint("The server does not take these rows as they are; sending them again would not help.");
+                Err((error, None))
+            }
         }
-        let pause = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let answer = response.body_mut().with_config().limit(4_096).read_to_string().unwrap_or_default();
-        let answer: String = answer.chars().filter(|c| !c.is_control()).take(ANSWER_CHARS).collect();
-        let said = format!("the server answered {status}: {answer}");
-        if status.as_u16() == 429 || status.as_u16() == 408 || status.is_server_error() {
-            return Err((self.retry(said), pause.map(Duration::from_secs)));
-        }
-        let error = Error::outside(format!("sink \"{}\" at {}: {said}", options.name, options.host))
-            .with_hint("The server does not take these rows as they are; sending them again would not help.");
-        Err((error, None))
     }
 
     fn payload(&self, body: &Body) -> Vec<u8> {
@@ -152,7 +139,7 @@ impl Poster {
     }
 
     fn retry(&self, what: String) -> Error {
-        Error::retry(format!("sink \"{}\" at {}: {what}", self.options.name, self.options.host))
+        Error::retry(format!("sink \"{}\" at {}: {what}", self.options.name, self.options.target.host()))
     }
 }
 

@@ -1,0 +1,150 @@
+//! One request to a server outside, and what its answer means to the one who has something to deliver: taken, not now, or
+//! never. No redirect is followed: it would carry what is meant for one server to another.
+
+use super::target::{Guard, Target};
+use std::time::Duration;
+use thalweg_schemas::error::{Error, Result};
+use ureq::Agent;
+use ureq::unversioned::transport::DefaultConnector;
+
+/// How much of an answer is shown.
+const ANSWER_CHARS: usize = 200;
+/// How much of an answer is read.
+const ANSWER_BYTES: u64 = 4_096;
+
+/// How a server is called.
+#[derive(Clone, Debug)]
+pub struct CallOptions {
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+    /// Who calls, as the server sees it.
+    pub user_agent: String,
+}
+
+/// What calls one server, over connections that it keeps.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    agent: Agent,
+    target: Target,
+}
+
+/// What a server made of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has taken it.
+    Taken {
+        /// Its status.
+        status: u16,
+        /// What it answered, cut off after a while.
+        body: String,
+    },
+    /// It has not, and may later.
+    Failed {
+        /// Its status, if it answered.
+        status: Option<u16>,
+        /// What happened, for people.
+        said: String,
+        /// How long it asks to be left alone.
+        pause: Option<Duration>,
+        /// Whether it may have taken it all the same.
+        ambiguous: bool,
+    },
+    /// It does not take such a request.
+    Refused {
+        /// Its status, if it answered.
+        status: Option<u16>,
+        /// What happened, for people.
+        said: String,
+    },
+}
+
+impl Caller {
+    /// What calls `target`.
+    pub fn new(target: Target, options: &CallOptions) -> Result<Caller> {
+        let config = Agent::config_builder()
+            .timeout_global(Some(options.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(&options.user_agent)
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), Guard::of(&target));
+        Ok(Caller { agent, target })
+    }
+
+    /// Makes a request: `put` instead of POST.
+    pub fn call(&self, put: bool, headers: &[(String, String)], body: &[u8]) -> Answer {
+        let url = self.target.url();
+        let mut request = if put { self.agent.put(url) } else { self.agent.post(url) };
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = match request.send(body) {
+            Ok(response) => response,
+            Err(error) => return without_answer(&error),
+        };
+        let status = response.status();
+        let pause = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let answer = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
+        let answer: String = answer.chars().filter(|c| !c.is_control()).take(ANSWER_CHARS).collect();
+        if status.is_success() {
+            return Answer::Taken { status: status.as_u16(), body: answer };
+        }
+        let said = format!("the server answered {status}: {answer}");
+        let status = status.as_u16();
+        match status {
+            408 | 425 | 429 | 500.. => Answer::Failed {
+                status: Some(status),
+                said,
+                pause: pause.map(Duration::from_secs),
+                // What stands in between does not know what the server behind it did.
+                ambiguous: matches!(status, 408 | 502 | 504),
+            },
+            _ => Answer::Refused { status: Some(status), said },
+        }
+    }
+}
+
+/// What it means that no answer came.
+fn without_answer(error: &ureq::Error) -> Answer {
+    use std::io::ErrorKind;
+    use ureq::{Error, Timeout};
+    let said = error.to_string();
+    let ambiguous = match error {
+        Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) => false,
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
+        Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
+        Error::BadUri(_) | Error::Http(_) => return Answer::Refused { status: None, said },
+        // The guard's.
+        Error::Other(_) => return Answer::Refused { status: None, said },
+        _ => true,
+    };
+    Answer::Failed { status: None, said, pause: None, ambiguous }
+}
+
+/// The headers that an option says: `X-Team: core; X-Stage: test`.
+pub fn headers(owner: &str, text: &str) -> Result<Vec<(String, String)>> {
+    let is_token = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let headers = text.split(';').map(str::trim).filter(|header| !header.is_empty()).map(|header| {
+        let known = header.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
+        let (name, value) = known.filter(|(name, _)| is_token(name)).ok_or_else(|| {
+            Error::user(format!("option \"headers\" of {owner} is not a list of headers"))
+                .with_hint("Write it as 'X-Team: core; X-Stage: test'.")
+        })?;
+        sendable(owner, value)?;
+        Ok((name.to_string(), value.to_string()))
+    });
+    headers.collect()
+}
+
+/// The value of `Authorization` for a token.
+pub fn bearer(owner: &str, token: &str) -> Result<String> {
+    sendable(owner, token)?;
+    Ok(format!("Bearer {token}"))
+}
+
+fn sendable(owner: &str, value: &str) -> Result<()> {
+    if value.chars().any(|c| c.is_control() || !c.is_ascii()) {
+        return Err(Error::user(format!("a header of {owner} has characters that headers cannot have")));
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Where requests may go. What a name stands for is looked at when it is resolved, for every connection: a name that
+//! leads to this machine, or to what only its neighbours can reach (cloud machines find their credentials there), is
+//! refused. An address of this machine that is written out is permission enough.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use thalweg_schemas::error::{Error, Result};
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+/// An address that requests go to.
+#[derive(Clone)]
+pub struct Target {
+    url: String,
+    host: String,
+    /// Whether addresses of this machine are meant.
+    loopback: bool,
+    /// Whether any address is.
+    any: bool,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)
+    }
+}
+
+impl Target {
+    /// Reads the address in option `option` of `owner`. With `any` a name may stand for this machine and its link too.
+    pub fn parse(owner: &str, option: &str, url: &str, any: bool) -> Result<Target> {
+        if url.starts_with("https://") {
+            return Err(Error::user(format!("{owner} cannot speak https yet"))
+                .with_hint("Name an http:// address: a proxy on this machine can encrypt."));
+        }
+        let wrong = || {
+            Error::user(format!("option \"{option}\" of {owner} is not the address of a server"))
+                .with_hint("Write it as 'http://host:port/path'.")
+        };
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+        let name = authority.host();
+        let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+        let loopback =
+            name.eq_ignore_ascii_case("localhost") || address.is_some_and(|ip| ip.to_canonical().is_loopback());
+        if address.is_some_and(|ip| is_near(ip) && !loopback) && !any {
+            return Err(refused(owner, name));
+        }
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default().to_string();
+        Ok(Target { url: url.to_string(), host, loopback, any })
+    }
+
+    /// The address as it was written: it may hold what is secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Host and port, for messages.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+fn refused(owner: &str, name: &str) -> Error {
+    Error::user(format!("{owner} may not call {name}, which only this machine and its neighbours can reach"))
+        .with_hint("Say allow_local = 'true' if it is meant.")
+}
+
+/// Whether an address is this machine's or on its link: loopback, link-local, and those that stand for either.
+fn is_near(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    }
+}
+
+/// Resolves names, and refuses what they may not stand for.
+#[derive(Debug)]
+pub(super) struct Guard {
+    loopback: bool,
+    any: bool,
+    resolver: DefaultResolver,
+}
+
+impl Guard {
+    pub fn of(target: &Target) -> Guard {
+        Guard { loopback: target.loopback, any: target.any, resolver: DefaultResolver::default() }
+    }
+
+    fn permits(&self, address: &SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.any || !is_near(ip) || self.loopback && ip.is_loopback()
+    }
+}
+
+impl Resolver for Guard {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let addresses = self.resolver.resolve(uri, config, timeout)?;
+        match addresses.iter().find(|address| !self.permits(address)) {
+            None => Ok(addresses),
+            Some(address) => {
+                let name = uri.host().unwrap_or_default();
+                let said = format!(
+                    "{name} stands for {}, which only this machine and its neighbours can reach; allow_local = 'true' permits it",
+                    address.ip()
+                );
+                Err(ureq::Error::Other(said.into()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Target> {
+        Target::parse("notifier \"ops\"", "url", url, false)
+    }
+
+    #[test]
+    fn this_machine_is_meant_where_it_is_written_out() {
+        for url in ["http://127.0.0.1:9/x", "http://localhost/x", "http://[::1]:80/", "http://[::ffff:127.0.0.1]/"] {
+            let target = parse(url).unwrap();
+            let guard = Guard::of(&target);
+            assert!(guard.permits(&"127.0.0.1:9".parse().unwrap()), "{url}");
+            assert!(!guard.permits(&"169.254.169.254:80".parse().unwrap()), "{url}");
+        }
+        let named = Guard::of(&parse("http://example.org/hook").unwrap());
+        for near in ["127.0.0.1:1", "169.254.1.1:1", "0.0.0.0:1", "[::1]:1", "[fe80::1]:1", "[::ffff:169.254.1.1]:1"] {
+            assert!(!named.permits(&near.parse().unwrap()), "{near}");
+        }
+        assert!(named.permits(&"10.0.0.7:80".parse().unwrap()), "a private network is not this machine");
+    }
+
+    #[test]
+    fn a_link_local_address_needs_permission() {
+        let error = parse("http://169.254.169.254/latest").unwrap_err();
+        assert!(error.message.contains("may not call 169.254.169.254"), "{error}");
+        assert!(Target::parse("sink \"s\"", "url", "http://169.254.169.254/latest", true).is_ok());
+        assert!(parse("ftp://x").is_err() && parse("nothing").is_err() && parse("http://").is_err());
+        let target = parse("http://user:secret@example.org:8080/hook?token=x").unwrap();
+        assert_eq!((target.host(), format!("{target:?}").as_str()), ("example.org:8080", "example.org:8080"));
+    }
+}
