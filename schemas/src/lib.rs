@@ -10,6 +10,7 @@ pub mod epoch;
 pub mod error;
 pub mod format;
 pub mod messages;
+pub mod notification;
 pub mod options;
 pub mod sink;
 pub mod source;

@@ -8,9 +8,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("thalweg-schemas", &[]),
     ("thalweg-operators", &["thalweg-schemas"]),
     ("thalweg-connectors", &["thalweg-schemas"]),
+    ("thalweg-notify", &["thalweg-schemas", "thalweg-connectors"]),
     ("thalweg-engine", &["thalweg-schemas", "thalweg-operators"]),
     ("thalweg-pipelines", &["thalweg-schemas", "thalweg-operators"]),
-    ("thalweg", &["thalweg-schemas", "thalweg-operators", "thalweg-connectors", "thalweg-engine", "thalweg-pipelines"]),
+    (
+        "thalweg",
+        &[
+            "thalweg-schemas",
+            "thalweg-operators",
+            "thalweg-connectors",
+            "thalweg-notify",
+            "thalweg-engine",
+            "thalweg-pipelines",
+        ],
+    ),
     (
         "thalweg-bench",
         &["thalweg-schemas", "thalweg-operators", "thalweg-connectors", "thalweg-engine", "thalweg-pipelines"],

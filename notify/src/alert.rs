@@ -1,0 +1,259 @@
+//! What an alert says of itself: the events that come from the dataflow, and the identity that Alertmanager gives them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use thalweg_schemas::alert_event::{AlertEvent, Muted};
+
+/// Names and values, in the order of names.
+pub type Labels = BTreeMap<String, String>;
+
+/// The label that holds the alert's name.
+pub const ALERTNAME: &str = "alertname";
+
+/// Whether an alert or a notification is of something that goes on or that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It goes on.
+    Firing,
+    /// It is over.
+    Resolved,
+}
+
+impl Status {
+    /// As payloads write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Firing => "firing",
+            Status::Resolved => "resolved",
+        }
+    }
+}
+
+/// The label that holds the alert's severity.
+pub const SEVERITY: &str = "severity";
+
+/// An incident as its last event left it: what goes on from the firing of an alert's key until it is resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The name of the alert.
+    pub alert: String,
+    /// The key that it is about, by column, as text.
+    pub key: Labels,
+    /// The same for all events of an incident, and after a restart.
+    pub incident_id: String,
+    /// The number of the last event in its incident, from 1.
+    pub seq: i64,
+    /// What the last event was: `firing`, `escalated`, `resolved` ...
+    pub kind: String,
+    /// Whether the incident goes on.
+    pub status: Status,
+    /// How bad it is, or was last: `warning`, `critical`.
+    pub severity: String,
+    /// How bad it was before the last event, if it was.
+    pub previous_severity: Option<String>,
+    /// Why the last event came to be: `condition_met`, `condition_cleared`, `no_data` ...
+    pub reason: String,
+    /// Event time since when the condition holds, in nanoseconds since 1970.
+    pub active_since_ns: i64,
+    /// Event time since when the alert fires.
+    pub fired_at_ns: i64,
+    /// Event time of the last event.
+    pub at_ns: i64,
+    /// Event time at which it was over.
+    pub ends_at_ns: Option<i64>,
+    /// Its labels, the alert's name and its severity among them.
+    pub labels: Labels,
+    /// Texts for people.
+    pub annotations: Labels,
+    /// What the conditions looked at, as JSON.
+    pub values: Value,
+    /// The condition, as it was written.
+    pub threshold: Option<String>,
+    /// How often it has been corrected.
+    pub revision: i64,
+    /// Whether the event is of the past, and to be told only if the incident goes on when the present is reached.
+    pub backfill: bool,
+}
+
+impl Alert {
+    /// The incident as `event` leaves it; `None` for events that are not for receivers.
+    pub fn of(event: &AlertEvent) -> Option<Alert> {
+        let backfill = event.muted == Some(Muted::Backfill);
+        if !event.kind.notifies() || event.muted.is_some() && !backfill {
+            return None;
+        }
+        let key: BTreeMap<String, Value> = serde_json::from_str(&event.key).unwrap_or_default();
+        let key = key.into_iter().map(|(name, value)| match value {
+            Value::String(text) => (name, text),
+            Value::Null => (name, String::new()),
+            other => (name, other.to_string()),
+        });
+        let severity = event.severity.clone().unwrap_or_default();
+        let mut labels = event.labels.clone();
+        labels.insert(ALERTNAME.to_string(), event.alert.clone());
+        if !severity.is_empty() {
+            labels.entry(SEVERITY.to_string()).or_insert_with(|| severity.clone());
+        }
+        // Alertmanager: an empty label is one that is not there.
+        labels.retain(|_, value| !value.is_empty());
+        Some(Alert {
+            alert: event.alert.clone(),
+            key: key.collect(),
+            incident_id: event.incident_id.clone(),
+            seq: event.seq,
+            kind: event.kind.word().to_string(),
+            status: if event.state.is_open() { Status::Firing } else { Status::Resolved },
+            severity,
+            previous_severity: event.previous_severity.clone(),
+            reason: event.reason.word().to_string(),
+            active_since_ns: event.starts_at_ns,
+            fired_at_ns: event.fired_at_ns.unwrap_or(event.starts_at_ns),
+            at_ns: event.event_time_ns,
+            ends_at_ns: event.ends_at_ns,
+            labels,
+            annotations: event.annotations.clone(),
+            values: serde_json::from_str(&event.values).unwrap_or_default(),
+            threshold: event.threshold.clone(),
+            revision: event.revision,
+            backfill,
+        })
+    }
+
+    /// Whether the incident goes on.
+    pub fn is_firing(&self) -> bool {
+        self.status == Status::Firing
+    }
+
+    /// Alertmanager's fingerprint of the labels: FNV-1a over names and values in order of names, each followed by 0xff
+    /// (`labelSetToFingerprint` of prometheus/common), as 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        const OFFSET: u64 = 14_695_981_039_346_656_037;
+        const PRIME: u64 = 1_099_511_628_211;
+        let add = |hash: u64, text: &str| {
+            text.bytes().chain([0xff]).fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+        };
+        let hash = self.labels.iter().fold(OFFSET, |hash, (name, value)| add(add(hash, name), value));
+        format!("{hash:016x}")
+    }
+
+    /// The labels that name the alert and its key: the same for all of its incidents, whatever their severity.
+    pub fn identity(&self) -> Labels {
+        let mut labels = self.key.clone();
+        labels.insert(ALERTNAME.to_string(), self.alert.clone());
+        labels
+    }
+}
+
+/// Labels as Alertmanager writes them: `{alertname="A", region="eu"}`.
+pub fn show(labels: &Labels) -> String {
+    let pairs = labels.iter().map(|(name, value)| format!("{name}={value:?}"));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+}
+
+/// The labels that all events have with the same value.
+pub fn shared<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
+    let mut shared = all.next().cloned().unwrap_or_default();
+    for labels in all {
+        shared.retain(|name, value| labels.get(name) == Some(value));
+    }
+    shared
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use thalweg_schemas::alert_event::{Kind, Reason, State};
+
+    /// Labels from pairs.
+    pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    /// The firing of alert `alert` for key `service`, at second `second`.
+    pub(crate) fn firing(alert: &str, service: &str, incident: &str, severity: &str, second: i64) -> AlertEvent {
+        let at_ns = second * 1_000_000_000;
+        AlertEvent {
+            alert: alert.to_string(),
+            key: format!(r#"{{"service":"{service}"}}"#),
+            incident_id: incident.to_string(),
+            seq: 1,
+            kind: Kind::Firing,
+            state: State::Firing,
+            severity: Some(severity.to_string()),
+            previous_severity: None,
+            reason: Reason::ConditionMet,
+            event_time_ns: at_ns,
+            starts_at_ns: at_ns,
+            fired_at_ns: Some(at_ns),
+            ends_at_ns: None,
+            labels: labels(&[("service", service)]),
+            annotations: labels(&[("summary", &format!("{service} is slow"))]),
+            values: r#"{"p99":812.0}"#.to_string(),
+            previous_values: None,
+            threshold: Some("p99 > 500".to_string()),
+            row: None,
+            rows: 1,
+            revision: 0,
+            muted: None,
+        }
+    }
+
+    /// The next event of the incident of `event`: another severity.
+    pub(crate) fn escalated(event: &AlertEvent, severity: &str, second: i64) -> AlertEvent {
+        AlertEvent {
+            seq: event.seq + 1,
+            kind: Kind::Escalated,
+            previous_severity: event.severity.clone(),
+            severity: Some(severity.to_string()),
+            event_time_ns: second * 1_000_000_000,
+            ..event.clone()
+        }
+    }
+
+    /// What ends the incident of `event`.
+    pub(crate) fn resolved(event: &AlertEvent, second: i64) -> AlertEvent {
+        let at_ns = second * 1_000_000_000;
+        AlertEvent {
+            seq: event.seq + 1,
+            kind: Kind::Resolved,
+            state: State::Resolved,
+            reason: Reason::ConditionCleared,
+            previous_severity: event.severity.clone(),
+            event_time_ns: at_ns,
+            ends_at_ns: Some(at_ns),
+            ..event.clone()
+        }
+    }
+
+    #[test]
+    fn an_event_becomes_an_alert_with_alertmanagers_labels() {
+        let alert = Alert::of(&firing("slow", "api", "i", "critical", 7)).unwrap();
+        assert_eq!(alert.labels, labels(&[("alertname", "slow"), ("service", "api"), ("severity", "critical")]));
+        assert_eq!(alert.identity(), labels(&[("alertname", "slow"), ("service", "api")]));
+        assert_eq!((alert.status, alert.fired_at_ns), (Status::Firing, 7_000_000_000));
+        let key = r#"{"host":"a","n":7,"zone":null}"#.to_string();
+        let alert = Alert::of(&AlertEvent { key, ..firing("slow", "api", "i", "critical", 7) }).unwrap();
+        assert_eq!(alert.key, labels(&[("host", "a"), ("n", "7"), ("zone", "")]));
+        assert!(Alert::of(&AlertEvent { kind: Kind::Pending, ..firing("slow", "api", "i", "critical", 7) }).is_none());
+        let revision = Some(Muted::Revision);
+        assert!(Alert::of(&AlertEvent { muted: revision, ..firing("slow", "api", "i", "critical", 7) }).is_none());
+    }
+
+    #[test]
+    fn the_fingerprint_is_alertmanagers() {
+        // Seen in a webhook of Alertmanager 0.25.
+        let mut alert = Alert::of(&firing("A", "x", "i", "warning", 0)).unwrap();
+        alert.labels = labels(&[(ALERTNAME, "A"), ("inst", "i1"), ("severity", "warning")]);
+        assert_eq!(alert.fingerprint(), "c4144316ad7eefd8");
+    }
+
+    #[test]
+    fn labels_are_shown_and_shared() {
+        let (a, b) = (labels(&[("a", "1"), ("b", "\"2\"")]), labels(&[("a", "1"), ("b", "3"), ("c", "4")]));
+        assert_eq!(show(&a), r#"{a="1", b="\"2\""}"#);
+        assert_eq!(shared([&a, &b].into_iter()), labels(&[("a", "1")]));
+        assert_eq!(shared([].into_iter()), Labels::new());
+    }
+}

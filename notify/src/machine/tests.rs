@@ -1,0 +1,568 @@
+//! The machine against the rows of what Alertmanager was seen to do, and against a receiver that loses, repeats and
+//! refuses at random.
+
+use super::*;
+use crate::alert::Status;
+use crate::alert::tests::{escalated, firing, labels, resolved};
+use crate::config::GroupBy;
+use crate::inhibition::Inhibition;
+use crate::matchers::parse;
+use crate::notification::Reason;
+use crate::time::SECOND;
+use proptest::prelude::*;
+
+/// Wait 2 s, interval 4 s, repeat 12 s: the times of the rows that were seen.
+fn policy() -> Policy {
+    Policy {
+        group_by: GroupBy::Labels(vec!["alertname".into()]),
+        group_wait_ns: 2 * SECOND,
+        group_interval_ns: 4 * SECOND,
+        repeat_interval_ns: 12 * SECOND,
+        ..Policy::default()
+    }
+}
+
+fn config(policy: Policy) -> Config {
+    let routes = ["slow", "down"].map(|alert| (alert.to_string(), vec!["ops".to_string()]));
+    Config { notifiers: [("ops".to_string(), policy)].into(), routes: routes.into(), inhibitions: Vec::new() }
+}
+
+/// A machine whose receiver takes everything at once; what it heard, with the second.
+struct Desk {
+    machine: Machine,
+    epoch: u64,
+    heard: Vec<String>,
+    second: i64,
+}
+
+impl Desk {
+    fn new(config: Config) -> Desk {
+        Desk { machine: Machine::new(config, State::default()), epoch: 0, heard: Vec::new(), second: 0 }
+    }
+
+    /// Lets time pass up to `second`, tick by tick.
+    fn until(&mut self, second: i64) {
+        let until_ns = second * SECOND;
+        loop {
+            self.deliver();
+            match self.machine.due_at_ns().filter(|at| *at <= until_ns) {
+                Some(at) => {
+                    self.second = at / SECOND;
+                    self.machine.apply(at, Input::Tick);
+                }
+                None => break,
+            }
+        }
+        self.second = second;
+    }
+
+    fn put(&mut self, second: i64, events: &[AlertEvent]) {
+        self.until(second);
+        self.epoch += 1;
+        self.machine.apply(second * SECOND, Input::Alerts(self.epoch, Machine::alerts_of(events)));
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
+        let now_ns = self.second * SECOND;
+        while let Some(delivery) = self.machine.ready("ops", now_ns) {
+            let notification = delivery.notification.clone();
+            self.machine.apply(now_ns, Input::Started(notification.id.clone()));
+            self.machine
+                .apply(now_ns, Input::Ended(notification.id.clone(), Outcome::Delivered { http_status: 200 }, 1));
+            self.heard.push(format!("{} s: {}", self.second, say(&notification)));
+        }
+    }
+
+    fn heard(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.heard)
+    }
+}
+
+fn say(notification: &Notification) -> String {
+    let alerts = notification.alerts.iter().map(|alert| format!("{} {}", alert.incident_id, alert.status.name()));
+    let alerts: Vec<String> = alerts.collect();
+    format!("{} ({}): {}", notification.status().name(), notification.reason.name(), alerts.join(", "))
+}
+
+fn outcome(machine: &mut Machine, second: i64, outcome: Outcome) -> Notification {
+    let now_ns = second * SECOND;
+    let notification = machine.ready("ops", now_ns).unwrap().notification.clone();
+    machine.apply(now_ns, Input::Started(notification.id.clone()));
+    machine.apply(now_ns, Input::Ended(notification.id.clone(), outcome, 1));
+    notification
+}
+
+fn failed(ambiguous: bool) -> Outcome {
+    Outcome::Failed { http_status: None, error: "connection refused".into(), pause_ns: None, ambiguous }
+}
+
+#[test]
+fn a_group_waits_then_speaks_in_its_rhythm_and_repeats() {
+    let mut desk = Desk::new(config(policy()));
+    let (api, web) = (firing("slow", "api", "i1", "warning", 0), firing("slow", "web", "i2", "warning", 3));
+    desk.put(0, std::slice::from_ref(&api));
+    desk.until(1);
+    assert_eq!(desk.heard(), [""; 0], "the group waits for more");
+    desk.put(3, std::slice::from_ref(&web));
+    desk.until(20);
+    assert_eq!(
+        desk.heard(),
+        [
+            "2 s: firing (first notification): i1 firing",
+            "6 s: firing (new alerts added): i1 firing, i2 firing",
+            "18 s: firing (repeat interval elapsed): i1 firing, i2 firing",
+        ]
+    );
+    desk.put(20, &[resolved(&api, 20)]);
+    desk.put(23, &[resolved(&web, 23)]);
+    desk.until(60);
+    assert_eq!(
+        desk.heard(),
+        [
+            "22 s: firing (some alerts resolved): i1 resolved, i2 firing",
+            "26 s: resolved (all alerts resolved): i2 resolved",
+        ]
+    );
+    assert!(
+        desk.machine.is_quiet()
+            && desk.machine.state.incidents.is_empty()
+            && desk.machine.state.groups["ops"].is_empty()
+    );
+}
+
+#[test]
+fn what_is_over_before_it_was_told_is_never_told() {
+    let mut desk = Desk::new(config(policy()));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    desk.put(0, std::slice::from_ref(&api));
+    desk.put(1, &[resolved(&api, 1)]);
+    desk.put(1, &[resolved(&firing("slow", "web", "unheard", "warning", 0), 1)]);
+    desk.until(60);
+    assert_eq!(desk.heard(), [""; 0]);
+    assert!(desk.machine.state.incidents.is_empty());
+}
+
+#[test]
+fn without_grouping_each_change_of_a_key_is_told_at_once() {
+    let mut desk = Desk::new(config(Policy::default()));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    let critical = escalated(&api, "critical", 2);
+    desk.put(0, &[api.clone(), firing("slow", "web", "i2", "warning", 0)]);
+    desk.put(2, std::slice::from_ref(&critical));
+    desk.put(3, std::slice::from_ref(&critical));
+    desk.put(5, &[resolved(&critical, 5)]);
+    let next = AlertEvent { incident_id: "i3".into(), ..firing("slow", "api", "i3", "warning", 6) };
+    desk.put(6, &[next]);
+    assert_eq!(
+        desk.heard(),
+        [
+            "0 s: firing (first notification): i1 firing",
+            "0 s: firing (first notification): i2 firing",
+            "2 s: firing (new alerts added): i1 firing",
+            "5 s: resolved (all alerts resolved): i1 resolved",
+            "6 s: firing (first notification): i3 firing",
+        ]
+    );
+    desk.until(4 * 3_600);
+    assert_eq!(desk.heard(), ["14400 s: firing (repeat interval elapsed): i2 firing"]);
+}
+
+#[test]
+fn an_alert_that_changes_its_group_is_over_in_the_old_one() {
+    let by_severity = Policy { group_by: GroupBy::Labels(vec!["severity".into()]), ..Policy::default() };
+    let mut desk = Desk::new(config(by_severity));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    desk.put(0, std::slice::from_ref(&api));
+    let critical = escalated(&api, "critical", 2);
+    desk.put(2, std::slice::from_ref(&critical));
+    desk.put(4, &[resolved(&critical, 4)]);
+    let mut heard = desk.heard();
+    heard.sort();
+    assert_eq!(
+        heard,
+        [
+            "0 s: firing (first notification): i1 firing",
+            "2 s: firing (first notification): i1 firing",
+            "2 s: resolved (all alerts resolved): i1 resolved",
+            "4 s: resolved (all alerts resolved): i1 resolved",
+        ]
+    );
+    assert!(desk.machine.state.incidents.is_empty());
+}
+
+#[test]
+fn a_silence_holds_back_what_fires_and_not_what_is_over() {
+    let silence = |from: i64, until: i64| Silence {
+        id: String::new(),
+        matchers: parse("service=api").unwrap(),
+        starts_at_ns: from * SECOND,
+        ends_at_ns: until * SECOND,
+        created_by: "ada".into(),
+        comment: "maintenance".into(),
+        declared: false,
+    };
+    let mut desk = Desk::new(config(policy()));
+    desk.machine.apply(0, Input::Silence(silence(0, 8).checked().unwrap()));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    desk.put(0, std::slice::from_ref(&api));
+    desk.until(20);
+    assert_eq!(
+        desk.heard(),
+        ["10 s: firing (first notification): i1 firing"],
+        "told in the group's rhythm after its end"
+    );
+    desk.machine.apply(20 * SECOND, Input::Silence(silence(20, 45).checked().unwrap()));
+    desk.put(30, &[resolved(&api, 30)]);
+    desk.until(40);
+    assert_eq!(desk.heard(), ["34 s: resolved (all alerts resolved): i1 resolved"], "who was told is told the end");
+    let later = silence(50, 1_000).checked().unwrap();
+    desk.machine.apply(40 * SECOND, Input::Silence(later.clone()));
+    desk.put(60, &[firing("slow", "api", "i2", "warning", 60)]);
+    desk.until(70);
+    desk.machine.apply(70 * SECOND, Input::Expire(later.id));
+    desk.until(80);
+    assert_eq!(desk.heard(), ["74 s: firing (first notification): i2 firing"], "a silence can be ended");
+}
+
+#[test]
+fn an_inhibited_alert_is_told_when_its_source_is_over() {
+    let rule = Inhibition {
+        name: "host".into(),
+        source: parse("alertname=down").unwrap(),
+        target: parse("alertname=slow").unwrap(),
+        equal: vec!["service".into()],
+    };
+    let mut desk = Desk::new(Config { inhibitions: vec![rule], ..config(policy()) });
+    let (down, slow) = (firing("down", "api", "i1", "critical", 0), firing("slow", "api", "i2", "warning", 1));
+    desk.put(0, std::slice::from_ref(&down));
+    desk.put(1, &[slow, firing("slow", "web", "i3", "warning", 1)]);
+    desk.put(8, &[resolved(&down, 8)]);
+    desk.until(12);
+    assert_eq!(
+        desk.heard(),
+        [
+            "2 s: firing (first notification): i1 firing",
+            "3 s: firing (first notification): i3 firing",
+            "10 s: resolved (all alerts resolved): i1 resolved",
+            "11 s: firing (new alerts added): i2 firing, i3 firing",
+        ]
+    );
+}
+
+#[test]
+fn the_past_is_told_if_it_still_goes_on_when_the_present_is_reached() {
+    use thalweg_schemas::alert_event::Muted;
+    let mut desk = Desk::new(config(Policy::default()));
+    let old = |incident: &str, service: &str| AlertEvent {
+        muted: Some(Muted::Backfill),
+        ..firing("slow", service, incident, "warning", 0)
+    };
+    let over = AlertEvent { muted: Some(Muted::Backfill), ..resolved(&old("i1", "api"), 5) };
+    desk.put(0, &[old("i1", "api"), old("i2", "web")]);
+    desk.put(1, &[over]);
+    desk.until(30);
+    assert_eq!(desk.heard(), ["11 s: firing (first notification): i2 firing"]);
+}
+
+#[test]
+fn a_message_names_at_most_so_many_alerts_and_only_those_that_are_asked_for() {
+    let only = Policy { max_alerts: 2, only: parse("service!=web").unwrap(), send_resolved: false, ..policy() };
+    let mut machine = Machine::new(config(only), State::default());
+    let events: Vec<AlertEvent> = ["a", "b", "c", "d", "web"]
+        .iter()
+        .map(|service| firing("slow", service, &format!("i-{service}"), "warning", 0))
+        .collect();
+    machine.apply(0, Input::Alerts(1, Machine::alerts_of(&events)));
+    machine.apply(2 * SECOND, Input::Tick);
+    let notification = outcome(&mut machine, 2, Outcome::Delivered { http_status: 204 });
+    assert_eq!((notification.alerts.len(), notification.truncated), (2, 2));
+    let ends: Vec<AlertEvent> = events.iter().map(|event| resolved(event, 3)).collect();
+    machine.apply(3 * SECOND, Input::Alerts(2, Machine::alerts_of(&ends)));
+    machine.apply(6 * SECOND, Input::Tick);
+    assert!(machine.is_quiet(), "the end is not told where it is not wanted");
+    assert!(machine.state.incidents.is_empty());
+}
+
+#[test]
+fn a_message_that_cannot_have_arrived_gives_way_to_what_is_newer() {
+    let mut machine = Machine::new(config(Policy::default()), State::default());
+    let api = firing("slow", "api", "i1", "warning", 0);
+    machine.apply(0, Input::Alerts(1, Machine::alerts_of(std::slice::from_ref(&api))));
+    let first = outcome(&mut machine, 0, failed(false));
+    assert!(machine.ready("ops", 0).is_none() && machine.ready("ops", SECOND).is_some());
+    let critical = escalated(&api, "critical", 1);
+    machine.apply(SECOND, Input::Alerts(2, Machine::alerts_of(std::slice::from_ref(&critical))));
+    let second = outcome(&mut machine, 1, failed(false));
+    assert_ne!(first.id, second.id, "other content, other id");
+    machine.apply(2 * SECOND, Input::Alerts(3, Machine::alerts_of(&[resolved(&critical, 2)])));
+    assert!(machine.is_quiet() && machine.state.groups["ops"].is_empty(), "nobody heard of it, nobody needs to");
+    let told: Vec<(String, u32)> = machine.attempts().into_iter().map(|a| (a.outcome, a.attempt)).collect();
+    let told: Vec<(&str, u32)> = told.iter().map(|(outcome, number)| (outcome.as_str(), *number)).collect();
+    assert_eq!(told, [("failed", 1), ("superseded", 1), ("failed", 1), ("superseded", 1)]);
+}
+
+#[test]
+fn a_message_that_may_have_arrived_is_tried_as_it_is_and_then_the_end_is_told() {
+    let mut machine = Machine::new(config(Policy::default()), State::default());
+    let api = firing("slow", "api", "i1", "warning", 0);
+    machine.apply(0, Input::Alerts(1, Machine::alerts_of(std::slice::from_ref(&api))));
+    let first = outcome(&mut machine, 0, failed(true));
+    machine.apply(SECOND, Input::Alerts(2, Machine::alerts_of(&[resolved(&api, 1)])));
+    let again = outcome(&mut machine, 1, Outcome::Delivered { http_status: 200 });
+    assert_eq!(again, first);
+    let end = outcome(&mut machine, 1, Outcome::Delivered { http_status: 200 });
+    assert_eq!(say(&end), "resolved (all alerts resolved): i1 resolved");
+    assert!(machine.is_quiet());
+}
+
+#[test]
+fn a_receiver_is_given_up_after_a_while_and_told_again_when_there_is_news() {
+    let mut machine =
+        Machine::new(config(Policy { give_up_after_ns: 10 * SECOND, ..Policy::default() }), State::default());
+    let api = firing("slow", "api", "i1", "warning", 0);
+    machine.apply(0, Input::Alerts(1, Machine::alerts_of(std::slice::from_ref(&api))));
+    while let Some(at) = machine.ready_at_ns("ops") {
+        let notification = machine.ready("ops", at).unwrap().notification.clone();
+        machine.apply(at, Input::Started(notification.id.clone()));
+        machine.apply(at, Input::Ended(notification.id, failed(false), 1));
+    }
+    let last = machine.attempts().pop().unwrap();
+    assert_eq!(last.outcome, "dead");
+    assert!(last.at_ns <= 10 * SECOND && last.attempt > 3, "{last:?}");
+    let refused = Outcome::Refused { http_status: Some(400), error: "no such channel".into() };
+    machine.apply(20 * SECOND, Input::Alerts(2, Machine::alerts_of(&[resolved(&api, 20)])));
+    let end = outcome(&mut machine, 20, refused);
+    assert_eq!(end.status(), Status::Resolved);
+    let last = machine.attempts().pop().unwrap();
+    assert_eq!(
+        (last.outcome.as_str(), last.http_status, last.error.as_deref()),
+        ("dead", Some(400), Some("no such channel"))
+    );
+    assert!(machine.is_quiet());
+}
+
+#[test]
+fn at_the_end_nobody_waits() {
+    let mut desk = Desk::new(config(policy()));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    desk.put(0, &[api.clone(), firing("down", "api", "i2", "warning", 0)]);
+    desk.machine.apply(0, Input::Last);
+    desk.deliver();
+    let heard: std::collections::BTreeSet<String> = desk.heard().into_iter().collect();
+    let told = ["i1", "i2"].map(|incident| format!("0 s: firing (first notification): {incident} firing"));
+    assert_eq!(heard, told.into());
+    assert!(desk.machine.is_quiet(), "nothing is repeated");
+}
+
+#[test]
+fn ids_do_not_depend_on_the_clock() {
+    let id = |second: i64| {
+        let mut machine = Machine::new(config(Policy::default()), State::default());
+        let api = firing("slow", "api", "i1", "warning", 0);
+        machine.apply(second * SECOND, Input::Alerts(1, Machine::alerts_of(&[api])));
+        outcome(&mut machine, second, Outcome::Delivered { http_status: 200 }).id
+    };
+    assert_eq!(id(5), id(500));
+    assert_eq!(id(5).len(), 36);
+}
+
+#[test]
+fn routes_and_rules_may_change_between_runs() {
+    let mut machine = Machine::new(config(policy()), State::default());
+    machine.apply(0, Input::Alerts(1, Machine::alerts_of(&[firing("slow", "api", "i1", "warning", 0)])));
+    let other = Config { notifiers: [("dev".to_string(), policy())].into(), ..Config::default() };
+    let mut machine = machine.with_config(other);
+    machine.apply(100 * SECOND, Input::Tick);
+    assert!(machine.is_quiet(), "the notifier is gone, and what it was to be told");
+    assert!(Machine::new(Config::default(), State::default()).is_quiet());
+    assert_eq!(labels(&[]).len(), 0);
+}
+
+/// What a random world does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The alert of this key changes: fires, escalates or is resolved.
+    Change(u8, u8),
+    Pass(u8),
+    Silence(u8, u8),
+    /// The receiver answers the next message: takes it, refuses the connection, or fails after having taken it or not.
+    Answer(u8),
+    /// The process dies, perhaps in the middle of a try which arrived or not.
+    Crash(Option<bool>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..4u8, 0..3u8).prop_map(|(key, what)| Step::Change(key, what)),
+        3 => (1..8u8).prop_map(Step::Pass),
+        1 => (0..4u8, 1..20u8).prop_map(|(key, seconds)| Step::Silence(key, seconds)),
+        4 => (0..4u8).prop_map(Step::Answer),
+        1 => any::<Option<bool>>().prop_map(Step::Crash),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// A receiver: what it believes to fire, and what it heard under each id.
+#[derive(Default)]
+struct Receiver {
+    believes: BTreeMap<String, String>,
+    heard: BTreeMap<String, Notification>,
+    of_group: BTreeMap<String, u64>,
+}
+
+impl Receiver {
+    fn hear(&mut self, notification: &Notification) -> Result<(), TestCaseError> {
+        if let Some(before) = self.heard.insert(notification.id.clone(), notification.clone()) {
+            prop_assert_eq!(&before, notification, "one id, one content");
+            return Ok(());
+        }
+        for alert in &notification.alerts {
+            if alert.is_firing() {
+                self.believes.insert(alert.incident_id.clone(), alert.severity.clone());
+            } else {
+                self.believes.remove(&alert.incident_id);
+            }
+        }
+        let number = self.of_group.entry(notification.group_key.clone()).or_default();
+        prop_assert!(
+            notification.number > *number || notification.reason == Reason::First,
+            "messages of a group come in order"
+        );
+        *number = notification.number;
+        Ok(())
+    }
+}
+
+struct World {
+    machine: Machine,
+    receiver: Receiver,
+    now_ns: i64,
+    epoch: u64,
+    /// For each key the last event, and the number of its incident.
+    events: BTreeMap<u8, (AlertEvent, u32)>,
+}
+
+impl World {
+    fn new(policy: Policy) -> World {
+        let machine = Machine::new(config(policy), State::default());
+        World { machine, receiver: Receiver::default(), now_ns: 0, epoch: 0, events: BTreeMap::new() }
+    }
+
+    fn change(&mut self, key: u8, what: u8) {
+        let second = self.now_ns / SECOND;
+        let known = self.events.get(&key).filter(|(event, _)| event.ends_at_ns.is_none()).cloned();
+        let number = self.events.get(&key).map_or(0, |(_, number)| *number);
+        let (event, number) = match (known, what) {
+            (None, _) => {
+                (firing("slow", &format!("s{key}"), &format!("i{key}-{number}"), "warning", second), number + 1)
+            }
+            (Some((event, number)), 0) => (resolved(&event, second), number),
+            (Some((event, number)), 1) => (escalated(&event, "critical", second), number),
+            (Some((event, number)), _) => (escalated(&event, "warning", second), number),
+        };
+        self.events.insert(key, (event.clone(), number));
+        self.epoch += 1;
+        let input = Input::Alerts(self.epoch, Machine::alerts_of(&[event]));
+        self.machine.apply(self.now_ns, input);
+    }
+
+    fn answer(&mut self, how: u8) -> Result<bool, TestCaseError> {
+        let Some(delivery) = self.machine.ready("ops", self.now_ns) else { return Ok(false) };
+        let notification = delivery.notification.clone();
+        self.machine.apply(self.now_ns, Input::Started(notification.id.clone()));
+        if how == 0 || how == 2 {
+            self.receiver.hear(&notification)?;
+        }
+        let outcome = match how {
+            0 => Outcome::Delivered { http_status: 200 },
+            1 => failed(false),
+            _ => failed(true),
+        };
+        self.machine.apply(self.now_ns, Input::Ended(notification.id, outcome, 1));
+        Ok(true)
+    }
+
+    fn crash(&mut self, trying: Option<bool>) -> Result<(), TestCaseError> {
+        if let (Some(arrived), Some(delivery)) = (trying, self.machine.ready("ops", self.now_ns)) {
+            let notification = delivery.notification.clone();
+            self.machine.apply(self.now_ns, Input::Started(notification.id.clone()));
+            if arrived {
+                self.receiver.hear(&notification)?;
+            }
+        }
+        let text = serde_json::to_string(self.machine.state()).unwrap();
+        let state: State = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(serde_json::to_string(&state).unwrap(), text);
+        self.machine = Machine::new(self.machine.config.clone(), state);
+        self.machine.apply(self.now_ns, Input::Crashed);
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Change(key, what) => self.change(*key, *what),
+            Step::Pass(seconds) => {
+                self.now_ns += i64::from(*seconds) * SECOND;
+                self.machine.apply(self.now_ns, Input::Tick);
+            }
+            Step::Silence(key, seconds) => {
+                let silence = Silence {
+                    id: format!("s{key}"),
+                    matchers: parse(&format!("service=s{key}")).unwrap(),
+                    starts_at_ns: self.now_ns,
+                    ends_at_ns: self.now_ns + i64::from(*seconds) * SECOND,
+                    created_by: String::new(),
+                    comment: String::new(),
+                    declared: false,
+                };
+                self.machine.apply(self.now_ns, Input::Silence(silence));
+            }
+            Step::Answer(how) => drop(self.answer(*how)?),
+            Step::Crash(trying) => self.crash(*trying)?,
+        }
+        Ok(())
+    }
+
+    /// Lets everything come to rest, with a receiver that takes what it is sent.
+    fn settle(&mut self) -> Result<(), TestCaseError> {
+        for _ in 0..1_000 {
+            while self.answer(0)? {}
+            let next = self.machine.due_at_ns().into_iter().chain(self.machine.ready_at_ns("ops")).min();
+            // What is left is repeats.
+            let Some(at) = next.filter(|at| *at < self.now_ns + 600 * SECOND) else { return Ok(()) };
+            self.now_ns = self.now_ns.max(at);
+            self.machine.apply(self.now_ns, Input::Tick);
+        }
+        prop_assert!(false, "it does not come to rest");
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn in_the_end_the_receiver_believes_what_is_true(
+        steps in steps(),
+        grouped in any::<bool>(),
+        by_severity in any::<bool>(),
+    ) {
+        let by = if by_severity { "severity" } else { "alertname" };
+        let timed = Policy { group_by: GroupBy::Labels(vec![by.into()]), repeat_interval_ns: 7_200 * SECOND, ..policy() };
+        let at_once = Policy { repeat_interval_ns: 7_200 * SECOND, ..Policy::default() };
+        let mut world = World::new(if grouped { timed } else { at_once });
+        for step in &steps {
+            world.step(step)?;
+        }
+        world.settle()?;
+        let open = world.events.values().filter(|(event, _)| event.ends_at_ns.is_none());
+        let truth: BTreeMap<String, String> =
+            open.map(|(event, _)| (event.incident_id.clone(), event.severity.clone().unwrap())).collect();
+        if !(grouped && by_severity) {
+            prop_assert_eq!(&world.receiver.believes, &truth);
+        }
+        prop_assert!(world.machine.state.deliveries.is_empty());
+        prop_assert_eq!(world.machine.state.incidents.len(), truth.len(), "nothing that is over is kept");
+        let groups: usize = world.machine.state.groups.values().map(BTreeMap::len).sum();
+        prop_assert!(groups <= truth.len(), "no empty group is kept");
+    }
+}

@@ -1,0 +1,159 @@
+//! Bodies that a template gives: text with places such as `{{status}}` or `{{labels.service}}`.
+//!
+//! A value is put in as the inside of a JSON string, so that a template that is JSON stays JSON whatever is put in.
+
+use super::{alertmanager, common_annotations, common_labels, title};
+use crate::notification::Notification;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::suggest::closest;
+
+/// A template, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Place(Place),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Status,
+    Title,
+    Receiver,
+    Reason,
+    GroupKey,
+    Id,
+    Firing,
+    Resolved,
+    /// The whole of Alertmanager's payload, not as the inside of a string.
+    Payload,
+    Label(String),
+    Annotation(String),
+}
+
+const NAMES: [(&str, Place); 9] = [
+    ("status", Place::Status),
+    ("title", Place::Title),
+    ("receiver", Place::Receiver),
+    ("reason", Place::Reason),
+    ("group_key", Place::GroupKey),
+    ("id", Place::Id),
+    ("firing", Place::Firing),
+    ("resolved", Place::Resolved),
+    ("payload", Place::Payload),
+];
+
+impl Template {
+    /// Reads a template.
+    pub fn parse(text: &str) -> Result<Template> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find("{{") {
+            parts.push(Part::Text(rest[..open].to_string()));
+            let inner = &rest[open + 2..];
+            let close = inner.find("}}").ok_or_else(|| Error::user("a template has {{ without }}"))?;
+            parts.push(Part::Place(place(inner[..close].trim())?));
+            rest = &inner[close + 2..];
+        }
+        parts.push(Part::Text(rest.to_string()));
+        Ok(Template(parts))
+    }
+
+    /// The body.
+    pub fn fill(&self, notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
+        let mut out = String::new();
+        for part in &self.0 {
+            let value = match part {
+                Part::Text(text) => {
+                    out.push_str(text);
+                    continue;
+                }
+                Part::Place(Place::Payload) => {
+                    out.push_str(&String::from_utf8_lossy(&alertmanager::webhook(notification, external_url)?));
+                    continue;
+                }
+                Part::Place(place) => value(place, notification),
+            };
+            let quoted = serde_json::Value::String(value).to_string();
+            out.push_str(&quoted[1..quoted.len() - 1]);
+        }
+        Ok(out.into_bytes())
+    }
+}
+
+fn place(name: &str) -> Result<Place> {
+    if let Some(label) = name.strip_prefix("labels.") {
+        return Ok(Place::Label(label.to_string()));
+    }
+    if let Some(annotation) = name.strip_prefix("annotations.") {
+        return Ok(Place::Annotation(annotation.to_string()));
+    }
+    if let Some((_, place)) = NAMES.iter().find(|(known, _)| *known == name) {
+        return Ok(place.clone());
+    }
+    let error = Error::user(format!("a template names {{{{{name}}}}}, which does not exist"));
+    let names = || NAMES.iter().map(|(known, _)| *known);
+    Err(match closest(name, names()) {
+        Some(near) => error.with_hint(format!("Did you mean {{{{{near}}}}}?")),
+        None => error.with_hint(format!(
+            "There are {}, labels.NAME and annotations.NAME.",
+            names().collect::<Vec<_>>().join(", ")
+        )),
+    })
+}
+
+/// What is put in; nothing for a label that the alerts do not have in common.
+fn value(place: &Place, notification: &Notification) -> String {
+    let firing = || notification.alerts.iter().filter(|alert| alert.is_firing()).count();
+    match place {
+        Place::Status => notification.status().name().to_string(),
+        Place::Title | Place::Payload => title(notification),
+        Place::Receiver => notification.notifier.clone(),
+        Place::Reason => notification.reason.name().to_string(),
+        Place::GroupKey => notification.group_key.clone(),
+        Place::Id => notification.id.clone(),
+        Place::Firing => firing().to_string(),
+        Place::Resolved => (notification.alerts.len() - firing()).to_string(),
+        Place::Label(name) => common_labels(notification).remove(name).unwrap_or_default(),
+        Place::Annotation(name) => common_annotations(notification).remove(name).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::tests::notification;
+
+    fn fill(template: &str, notification: &Notification) -> String {
+        String::from_utf8(Template::parse(template).unwrap().fill(notification, "http://here").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn places_are_filled_and_json_stays_json() {
+        let mut one = notification(false);
+        one.alerts[0].annotations.insert("summary".into(), "a \"slow\"\nservice".into());
+        let text =
+            r#"{"text": "{{ status }} {{labels.service}}: {{annotations.summary}}{{labels.none}}", "n": {{firing}}}"#;
+        let filled: serde_json::Value = serde_json::from_str(&fill(text, &one)).unwrap();
+        assert_eq!(filled, serde_json::json!({"text": "firing api: a \"slow\"\nservice", "n": 1}));
+        let all = "{{title}}|{{receiver}}|{{reason}}|{{group_key}}|{{resolved}}";
+        assert_eq!(
+            fill(all, &notification(true)),
+            r#"[FIRING:1] slow (critical)|ops|new alerts added|{}:{alertname=\"slow\"}|1"#
+        );
+        let whole: serde_json::Value = serde_json::from_str(&fill(r#"{"am": {{payload}}}"#, &one)).unwrap();
+        assert_eq!(whole["am"]["version"], "4");
+        assert_eq!(fill("{{id}}", &one), one.id);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let refused = |text: &str| Template::parse(text).unwrap_err();
+        assert_eq!(refused("{{status").message, "a template has {{ without }}");
+        let error = refused("{{statsu}}");
+        assert_eq!(error.message, "a template names {{statsu}}, which does not exist");
+        assert_eq!(error.hint.as_deref(), Some("Did you mean {{status}}?"));
+    }
+}
