@@ -35,6 +35,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Decides which worker moves when.
     pub turns: Arc<dyn Turns>,
+    /// Sinks that are there before the run, by the name of the connector that plans know them by.
+    pub sinks: BTreeMap<String, Arc<dyn Sink>>,
     /// Where the run keeps its state; `None`: it does not outlive its process.
     pub storage: Option<Arc<dyn Storage>>,
 }
@@ -90,7 +92,12 @@ impl Engine {
         settings: Settings,
         turns: Arc<dyn Turns>,
     ) -> Result<Engine> {
-        Engine::start_with(dataflow, connectors, settings, Surroundings { clock, turns, storage: None })
+        Engine::start_with(
+            dataflow,
+            connectors,
+            settings,
+            Surroundings { clock, turns, sinks: BTreeMap::new(), storage: None },
+        )
     }
 
     /// As [`start`](Self::start), in surroundings of the caller's choice. With a storage the run keeps its state there
@@ -173,8 +180,14 @@ impl Engine {
         let Deployment { dataflow, deployed, takeover } = deployment;
         let sources: Vec<_> =
             dataflow.sources.iter().map(|plan| open_source(plan, connectors)).collect::<Result<_>>()?;
-        let sinks: Vec<_> =
-            dataflow.sinks.iter().map(|plan| open_sink(plan, connectors, &settings.lineage)).collect::<Result<_>>()?;
+        let sinks: Vec<_> = dataflow
+            .sinks
+            .iter()
+            .map(|plan| match surroundings.sinks.get(&plan.connector) {
+                Some(sink) => Ok(sink.clone()),
+                None => open_sink(plan, connectors, &settings.lineage),
+            })
+            .collect::<Result<_>>()?;
         // What may fail outside has been tried: from here on the state is this program's.
         if let (Some(storage), Some(past)) = (&surroundings.storage, &mut past) {
             recovery::take_over(storage.as_ref(), past, &deployed, takeover, workers)?;

@@ -1,12 +1,12 @@
 //! `compile`: texts to a program, every error at once.
 
 use crate::bind::RelationKind;
-use crate::bind::{Relation, Scope, order, sink, source, view};
+use crate::bind::{Relation, Scope, notification, order, sink, source, view};
 use crate::parse::ddl::{Ddl, Name, SinkInput};
 use crate::parse::{Outcome, Parsed, parse_all};
 use crate::program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 use crate::wanted;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_schemas::error::Error;
@@ -107,6 +107,12 @@ impl Compiler<'_> {
                 let schema = bound.plan.plan.schema();
                 self.program.dataflow.sinks.push(bound.plan);
                 self.add(statement, kind, schema, None);
+            }
+            Ddl::Notification(ddl) => {
+                let plan = notification::bind(ddl, self.environment.notification)?;
+                let kind = DeclarationKind::Notification(plan.kind);
+                self.program.notifications.push(plan);
+                self.add(statement, kind, Arc::new(Schema::empty()), None);
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use thalweg_operators::top_n::TopNSpec;
 use thalweg_operators::window::Nanos;
 use thalweg_operators::window_aggregate::{OnLate, WindowAggregateSpec};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::notification::NotificationPlan;
 use thalweg_schemas::suggest::closest;
 
 /// The dataflow of `view`, or of everything: each view with its operators, the last one on top.
@@ -58,8 +59,38 @@ fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
         DeclarationKind::Sink { .. } => {
             flow.sinks.iter().filter(|s| s.name == name).for_each(|s| explain_sink(out, s, flow));
         }
+        DeclarationKind::Notification(_) => {
+            program
+                .notifications
+                .iter()
+                .filter(|plan| plan.name == name)
+                .for_each(|plan| explain_notification(out, plan));
+        }
     }
     Ok(())
+}
+
+/// What it says apart from addresses and secrets.
+fn explain_notification(out: &mut String, plan: &NotificationPlan) {
+    const SHOWN: [&str; 13] = [
+        "type",
+        "matchers",
+        "group_by",
+        "group_wait",
+        "group_interval",
+        "repeat_interval",
+        "source_matchers",
+        "target_matchers",
+        "equal",
+        "start",
+        "end",
+        "duration",
+        "author",
+    ];
+    line(out, 0, &format!("{} {}", plan.kind.noun(), plan.name));
+    for (option, value) in SHOWN.iter().filter_map(|option| Some((option, plan.options.get(option)?))) {
+        line(out, 1, &format!("{option}: {value}"));
+    }
 }
 
 fn explain_source(out: &mut String, source: &SourcePlan) {

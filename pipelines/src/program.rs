@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thalweg_operators::plan::Dataflow;
 use thalweg_schemas::connector::ConnectorSpec;
 use thalweg_schemas::error::Error;
+use thalweg_schemas::notification::{NotificationKind, NotificationPlan, NotificationSpec};
 
 /// One text of statements.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct SqlText {
 pub struct Environment<'a> {
     /// All connectors.
     pub connectors: &'a [ConnectorSpec],
+    /// The statements about notification.
+    pub notification: &'a NotificationSpec,
     /// The values of `${NAME}` in string literals.
     pub variables: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -31,6 +34,8 @@ pub struct Program {
     pub dataflow: Dataflow,
     /// Everything that was declared, in dependency order.
     pub declarations: Vec<Declaration>,
+    /// Who is told of alerts, and when not, in the order of the texts.
+    pub notifications: Vec<NotificationPlan>,
     /// What is allowed but worth a word, such as a view whose state nothing bounds.
     pub warnings: Vec<Error>,
 }
@@ -42,7 +47,7 @@ impl Program {
     }
 }
 
-/// A source, a view or a sink as it was declared.
+/// A source, a view, a sink or another thing with a name as it was declared.
 #[derive(Clone, Debug)]
 pub struct Declaration {
     /// Its name.
@@ -79,4 +84,6 @@ pub enum DeclarationKind {
         /// The Parquet folder in which its history can be queried, if it can.
         history: Option<String>,
     },
+    /// `CREATE NOTIFIER | SILENCE | INHIBITION`
+    Notification(NotificationKind),
 }

@@ -1,12 +1,14 @@
 //! What a reader may say over the wire: queries, and the few statements about views that are ours.
 
-use crate::parse::syntax::{fold, is_word, syntax_error};
+use crate::parse::ddl::Ddl;
+use crate::parse::syntax::{fold, is_word, statement, syntax_error};
 use crate::parse::{Words, split};
 use crate::program::SqlText;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::GivenOption;
 
 /// A statement of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub enum Statement {
     },
     /// `DESCRIBE name`, the columns of a relation: the schema, if one was written, and the name.
     Describe(Option<String>, String),
+    /// `CREATE SILENCE name WITH (..)`
+    CreateSilence(String, Vec<GivenOption>),
+    /// `DROP SILENCE name`
+    DropSilence(String),
 }
 
 /// `SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true, progress = true)]`
@@ -54,6 +60,12 @@ pub enum Shown {
     Sinks,
     /// `SHOW ALERTS`
     Alerts,
+    /// `SHOW NOTIFIERS`
+    Notifiers,
+    /// `SHOW SILENCES`
+    Silences,
+    /// `SHOW INHIBITIONS`
+    Inhibitions,
 }
 
 /// Reads one statement. What is not ours is a query, whose mistakes DataFusion will find.
@@ -73,9 +85,26 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
         return Ok(Statement::Show(Shown::Views));
     }
     if is(0, "SHOW") && tokens.len() == 2 {
-        let shown =
-            [("SOURCES", Shown::Sources), ("VIEWS", Shown::Views), ("SINKS", Shown::Sinks), ("ALERTS", Shown::Alerts)];
+        let shown = [
+            ("SOURCES", Shown::Sources),
+            ("VIEWS", Shown::Views),
+            ("SINKS", Shown::Sinks),
+            ("ALERTS", Shown::Alerts),
+            ("NOTIFIERS", Shown::Notifiers),
+            ("SILENCES", Shown::Silences),
+            ("INHIBITIONS", Shown::Inhibitions),
+        ];
         return Ok(shown.into_iter().find(|(word, _)| is(1, word)).map_or_else(query, |(_, s)| Statement::Show(s)));
+    }
+    if is(0, "CREATE") && is(1, "SILENCE") {
+        let words = Words::of(&whole, &tokens);
+        return match statement(tokens, &words)? {
+            Ddl::Notification(silence) => Ok(Statement::CreateSilence(silence.name.value, silence.options)),
+            _ => Ok(query()),
+        };
+    }
+    if is(0, "DROP") && is(1, "SILENCE") && tokens.len() == 3 {
+        return Ok(name(&tokens[2]).map_or_else(query, Statement::DropSilence));
     }
     // EXPLAIN of a name; EXPLAIN of a query is DataFusion's.
     let analyze = is(0, "EXPLAIN") && is(1, "ANALYZE");
@@ -183,6 +212,15 @@ mod tests {
         assert_eq!(parse("DESCRIBE latency"), Statement::Describe(None, "latency".into()));
         assert_eq!(parse("desc thalweg.views;"), Statement::Describe(Some("thalweg".into()), "views".into()));
         assert_eq!(parse("SHOW MATERIALIZED VIEWS"), Statement::Show(Shown::Views));
+        assert_eq!(parse("SHOW NOTIFIERS"), Statement::Show(Shown::Notifiers));
+        assert_eq!(parse("DROP SILENCE Quiet;"), Statement::DropSilence("quiet".into()));
+        assert!(matches!(parse("DROP SILENCE"), Statement::Query(_)));
+        let silence = parse("CREATE SILENCE quiet WITH (matchers = 'team=core', duration = '1h')");
+        assert!(
+            matches!(&silence, Statement::CreateSilence(name, given) if name == "quiet" && given.len() == 2),
+            "{silence:?}"
+        );
+        assert!(parse_statement("CREATE SILENCE quiet").is_err());
         assert!(matches!(parse("EXPLAIN SELECT 1"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 1; SELECT 2"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 'open"), Statement::Query(_)));

@@ -80,7 +80,8 @@ pub fn compile_texts(texts: &[SourceText]) -> Outcome<Compiled> {
 pub fn compile_with(texts: &[SourceText], variables: &dyn Fn(&str) -> Option<String>) -> Outcome<Compiled> {
     let texts: Vec<SqlText> =
         texts.iter().map(|text| SqlText { file: text.file.as_str().into(), text: text.text.as_str().into() }).collect();
-    let environment = Environment { connectors: thalweg_connectors::ALL, variables };
+    let environment =
+        Environment { connectors: thalweg_connectors::ALL, notification: &thalweg_notify::statements::SPEC, variables };
     match thalweg_pipelines::compile(&texts, &environment) {
         Ok(program) => Ok(Compiled { program, texts }),
         Err(errors) => {

@@ -15,6 +15,7 @@ pub mod hand;
 pub mod http;
 pub mod information_schema;
 pub mod logging;
+pub mod notifications;
 pub mod pg_catalog;
 pub mod pgwire;
 pub mod pipeline_files;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::view::Snapshot;
+use thalweg_notify::notifications::Notifications;
 use thalweg_operators::plan::Plan;
 use thalweg_pipelines::query::{AllTime, PUBLIC, Pinned, SYSTEM};
 use thalweg_pipelines::{Declaration, DeclarationKind, Program};
@@ -23,6 +24,8 @@ pub struct Relations {
     pub program: Arc<Program>,
     /// The name of what runs.
     pub pipeline: String,
+    /// Who is told of its alerts, where it says so.
+    pub notifications: Option<Arc<Notifications>>,
 }
 
 impl Relations {
@@ -31,7 +34,7 @@ impl Relations {
         self.program.declaration(name).filter(|declaration| match &declaration.kind {
             DeclarationKind::View { .. } | DeclarationKind::MaterializedView => true,
             DeclarationKind::Sink { history, .. } => history.is_some(),
-            DeclarationKind::Source { .. } => false,
+            DeclarationKind::Source { .. } | DeclarationKind::Notification(_) => false,
         })
     }
 
@@ -135,8 +138,7 @@ impl Pinned for SessionRelations {
 
     fn scan(&self, schema: &str, table: &str) -> Result<Vec<RecordBatch>> {
         if schema == SYSTEM {
-            let Relations { engine, program, pipeline } = &*self.relations;
-            let facts = system_tables::facts(table, pipeline, program, engine);
+            let facts = system_tables::facts(table, &self.relations);
             return Ok(system_tables::rows_of(table, &facts).into_iter().collect());
         }
         Ok(self.snapshot(table)?.batches)

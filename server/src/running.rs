@@ -4,6 +4,7 @@ use crate::compile::Pipeline;
 use crate::config::Config;
 use crate::deploy::{self, Request};
 use crate::failure::Outcome;
+use crate::notifications;
 use crate::relations::Relations;
 use crate::serve;
 use crate::session::Sessions;
@@ -11,14 +12,18 @@ use crate::state_folder::{StateFolder, find};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thalweg_engine::clock::SystemClock;
 use thalweg_engine::engine::{Engine, Surroundings};
 use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
+use thalweg_notify::notifications::Notifications;
 use thalweg_pipelines::{Program, fingerprint};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::notification::NOTIFICATIONS;
+use thalweg_schemas::sink::Sink;
 use tokio::runtime::Runtime;
 
 /// An engine that runs, and what serves it.
@@ -31,6 +36,7 @@ pub struct Running {
     pub http: Option<SocketAddr>,
     /// Where SQL over it is answered.
     pub sessions: Arc<Sessions>,
+    notifications: Option<Arc<Notifications>>,
     runtime: Runtime,
     /// Holds the lock on the state until the run is over.
     _state: Option<StateFolder>,
@@ -70,9 +76,17 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         allowed,
         seen: Epoch(0),
     };
-    let surroundings = Surroundings { clock: SystemClock::start(), turns: Arc::new(Free), storage };
+    let clock = SystemClock::start();
+    let notifications = notifications::start(&program, state.as_ref(), addresses.1, clock.clone())?;
+    let sinks = notifications.iter().map(|sink| (NOTIFICATIONS.to_string(), sink.clone() as Arc<dyn Sink>)).collect();
+    let surroundings = Surroundings { clock, turns: Arc::new(Free), sinks, storage };
     let engine = Arc::new(deploy::start(&request, settings, surroundings)?);
-    let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline: pipeline.name.clone() };
+    let relations = Relations {
+        engine: engine.clone(),
+        program: Arc::new(program),
+        pipeline: pipeline.name.clone(),
+        notifications: notifications.clone(),
+    };
     let sessions = Sessions::new(Arc::new(relations));
     serve::spawn(&runtime, sessions.clone(), pg, http);
     Ok(Running {
@@ -80,6 +94,7 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         pg: addresses.0,
         http: addresses.1,
         sessions,
+        notifications,
         runtime,
         _state: state,
         signals: tokio::sync::Mutex::new(signals),
@@ -97,7 +112,17 @@ impl Running {
     pub fn wait_with(&self, every: Duration, mut look: impl AsyncFnMut(&Engine)) -> Result<()> {
         self.runtime.block_on(async {
             let engine = self.engine.clone();
-            let mut ended = tokio::task::spawn_blocking(move || engine.wait());
+            let (notifications, stopped) = (self.notifications.clone(), Arc::new(AtomicBool::new(false)));
+            let was_stopped = stopped.clone();
+            let mut ended = tokio::task::spawn_blocking(move || {
+                let outcome = engine.wait();
+                match notifications {
+                    Some(notifications) if outcome.is_ok() && !was_stopped.load(Ordering::Acquire) => notifications.end(),
+                    Some(notifications) => notifications.stop(),
+                    None => {}
+                }
+                outcome
+            });
             let mut signals = self.signals.lock().await;
             let mut ticks = tokio::time::interval(every);
             let mut stopping = false;
@@ -111,6 +136,7 @@ impl Running {
                             return Err(Error::outside("stopped by a second signal before the engine had finished"));
                         }
                         stopping = true;
+                        stopped.store(true, Ordering::Release);
                         self.engine.stop();
                     }
                     _ = ticks.tick() => look(&self.engine).await,

@@ -2,12 +2,13 @@
 
 use crate::client_queries;
 use crate::explain_analyze;
+use crate::notifications::{self, Change};
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
 use crate::sql_error::{self, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
@@ -141,6 +142,8 @@ pub enum Work {
     Plan(Box<LogicalPlan>),
     /// The short way.
     Point(PointQuery),
+    /// By making a change; the answer is its name.
+    Change(Change),
 }
 
 /// The answer to a query.
@@ -170,6 +173,10 @@ impl Session {
             Statement::Describe(schema, name) => {
                 Ok(Request::Query(self.describe(schema.as_deref().unwrap_or(PUBLIC), &name)?))
             }
+            Statement::CreateSilence(name, given) => {
+                Ok(Request::Query(changing(text, Change::CreateSilence(name, given))))
+            }
+            Statement::DropSilence(name) => Ok(Request::Query(changing(text, Change::DropSilence(name)))),
         }
     }
 
@@ -275,6 +282,14 @@ impl Session {
 
     /// Runs a planned query over the views as they are now.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> SqlResult<Answer> {
+        if let Work::Change(change) = &prepared.work {
+            let name = notifications::change(self.relations().notifications.as_ref(), change)?;
+            let names: ArrayRef = Arc::new(StringArray::from(vec![name]));
+            let batch = RecordBatch::try_new(prepared.schema.clone(), vec![names]).map_err(Error::from)?;
+            let rows = MemoryStream::try_new(vec![batch], prepared.schema.clone(), None);
+            let rows = rows.map_err(|error| self.explain(&error, &prepared.text))?;
+            return Ok(Answer { epoch: self.relations().engine.epoch(), rows: Box::pin(rows) });
+        }
         if let Work::Point(point) = &prepared.work
             && let Some(answer) = self.answer_point(point, &parameters)?
         {
@@ -304,7 +319,7 @@ impl Session {
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
         let mut plan = match &prepared.work {
             Work::Plan(plan) if !prepared.reads_history => plan.as_ref().clone(),
-            Work::Plan(_) | Work::Point(_) => self.plan(&prepared.text).await?,
+            Work::Plan(_) | Work::Point(_) | Work::Change(_) => self.plan(&prepared.text).await?,
         };
         if !prepared.parameters.is_empty() {
             plan = plan.replace_params_with_values(&ParamValues::from(parameters))?;
@@ -400,6 +415,13 @@ impl Session {
     }
 }
 
+/// A statement that changes something when it is run.
+fn changing(text: &str, change: Change) -> Arc<Prepared> {
+    let schema = Arc::new(Schema::new(vec![Field::new("silence", DataType::Utf8, false)]));
+    let (text, work) = (text.to_string(), Work::Change(change));
+    Arc::new(Prepared { text, work, views: vec![], parameters: vec![], schema, reads_history: false, as_of: None })
+}
+
 /// `SHOW` as a query over the system tables.
 fn listing(shown: Shown) -> &'static str {
     match shown {
@@ -407,6 +429,9 @@ fn listing(shown: Shown) -> &'static str {
         Shown::Views => "SELECT name, materialized, rows, late FROM thalweg.views ORDER BY name",
         Shown::Sinks => "SELECT name, connector, rows, last_error FROM thalweg.sinks ORDER BY name",
         Shown::Alerts => "SELECT name FROM thalweg.views WHERE false",
+        Shown::Notifiers => "SELECT * FROM thalweg.notifiers ORDER BY name",
+        Shown::Silences => "SELECT * FROM thalweg.silences ORDER BY ends_at, name",
+        Shown::Inhibitions => "SELECT * FROM thalweg.inhibitions ORDER BY name",
     }
 }
 

@@ -34,6 +34,10 @@ pub const CANCELED: &str = "57014";
 pub const NO_CURSOR: &str = "34000";
 /// `invalid_parameter_value`
 pub const BAD_PARAMETER: &str = "22023";
+/// `undefined_object`
+pub const NO_OBJECT: &str = "42704";
+/// `duplicate_object`
+pub const DUPLICATE: &str = "42710";
 /// `internal_error`
 pub const INTERNAL: &str = "XX000";
 

@@ -94,6 +94,12 @@ impl StateFolder {
         Ok(Arc::new(LocalFolder::open(&self.folder)?))
     }
 
+    /// Where its notifications keep what they remember: apart, since that outlives a run that has come to its end.
+    pub fn notifications(&self) -> PathBuf {
+        let data = self.folder.parent().and_then(Path::parent).unwrap_or(&self.folder);
+        data.join("notifications").join(self.lineage())
+    }
+
     /// Its name, which stays while the pipeline changes.
     pub fn lineage(&self) -> String {
         self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

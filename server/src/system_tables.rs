@@ -2,15 +2,18 @@
 //!
 //! Each table is a function from the facts to one batch; its schema is that of the batch made from no facts.
 
+use crate::relations::Relations;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
-use thalweg_engine::engine::Engine;
 use thalweg_engine::status::{DeadLetter, LateRow, Status};
-use thalweg_pipelines::{Declaration, DeclarationKind, Program};
+use thalweg_notify::notification::Attempt;
+use thalweg_notify::silence::Silence;
+use thalweg_pipelines::{Declaration, DeclarationKind};
 use thalweg_schemas::epoch::Watermark;
+use thalweg_schemas::notification::{NotificationKind, NotificationPlan};
 
 /// What the tables are made from.
 #[derive(Default)]
@@ -27,10 +30,20 @@ pub struct Facts {
     pub dead_letters: Vec<DeadLetter>,
     /// The late rows that are kept.
     pub late_rows: Vec<LateRow>,
+    /// Who is told of alerts, and when not.
+    pub notifications: Vec<NotificationPlan>,
+    /// What became of messages.
+    pub attempts: Vec<Attempt>,
+    /// The silences that are remembered.
+    pub silences: Vec<Silence>,
+    /// The time by which silences begin and end.
+    pub now_ns: i64,
 }
 
 /// Takes the facts that `table` is made from.
-pub fn facts(table: &str, pipeline: &str, program: &Program, engine: &Engine) -> Facts {
+pub fn facts(table: &str, relations: &Relations) -> Facts {
+    let Relations { engine, program, pipeline, notifications } = relations;
+    let notifying = |wanted: &str| notifications.as_ref().filter(|_| table == wanted);
     Facts {
         pipeline: pipeline.to_string(),
         ended: engine.ended(),
@@ -38,6 +51,10 @@ pub fn facts(table: &str, pipeline: &str, program: &Program, engine: &Engine) ->
         status: engine.status(),
         dead_letters: if table == "dead_letters" { engine.dead_letters() } else { Vec::new() },
         late_rows: if table == "late_rows" { engine.late_rows() } else { Vec::new() },
+        notifications: program.notifications.clone(),
+        attempts: notifying("deliveries").map(|n| n.attempts()).unwrap_or_default(),
+        silences: notifying("silences").map(|n| n.silences()).unwrap_or_default(),
+        now_ns: notifying("silences").map(|n| n.now_ns()).unwrap_or_default(),
     }
 }
 
@@ -47,10 +64,14 @@ type Build = fn(&Facts) -> Table;
 const TABLES: &[(&str, Build)] = &[
     ("checkpoints", checkpoints),
     ("dead_letters", dead_letters),
+    ("deliveries", deliveries),
+    ("inhibitions", inhibitions),
     ("late_rows", late_rows),
     ("latency", latency),
+    ("notifiers", notifiers),
     ("operators", operators),
     ("pipelines", pipelines),
+    ("silences", silences),
     ("sinks", sinks),
     ("sources", sources),
     ("views", views),
@@ -218,6 +239,65 @@ fn late_rows(facts: &Facts) -> Table {
     )
 }
 
+fn deliveries(facts: &Facts) -> Table {
+    let rows = &facts.attempts;
+    Table::default()
+        .time("time", rows, |a| Some(a.at_ns))
+        .text("notifier", rows, |a| Some(a.notifier.clone()))
+        .text("notification_id", rows, |a| Some(a.id.clone()))
+        .text("group_key", rows, |a| Some(a.group_key.clone()))
+        .text("status", rows, |a| Some(a.status.name().to_string()))
+        .text("reason", rows, |a| Some(a.reason.name().to_string()))
+        .text("incidents", rows, |a| Some(a.incidents.join(" ")))
+        .count("attempt", rows, |a| Some(u64::from(a.attempt)))
+        .text("outcome", rows, |a| Some(a.outcome.clone()))
+        .count("http_status", rows, |a| a.http_status.map(u64::from))
+        .text("error", rows, |a| a.error.clone())
+        .maybe_milliseconds("took_ms", rows, |a| a.took_ns)
+        .time("next_try", rows, |a| a.next_try_ns)
+}
+
+fn declared(facts: &Facts, kind: NotificationKind) -> Vec<&NotificationPlan> {
+    facts.notifications.iter().filter(|plan| plan.kind == kind).collect()
+}
+
+fn notifiers(facts: &Facts) -> Table {
+    let rows = declared(facts, NotificationKind::Notifier);
+    let said = |option: &'static str| move |plan: &&NotificationPlan| plan.options.get(option).map(str::to_string);
+    Table::default()
+        .text("name", &rows, |plan| Some(plan.name.clone()))
+        .text("type", &rows, said("type"))
+        .text("format", &rows, said("format"))
+        .text("matchers", &rows, said("matchers"))
+        .text("group_by", &rows, said("group_by"))
+        .text("group_wait", &rows, said("group_wait"))
+        .text("group_interval", &rows, said("group_interval"))
+        .text("repeat_interval", &rows, said("repeat_interval"))
+}
+
+fn inhibitions(facts: &Facts) -> Table {
+    let rows = declared(facts, NotificationKind::Inhibition);
+    let said = |option: &'static str| move |plan: &&NotificationPlan| plan.options.get(option).map(str::to_string);
+    Table::default()
+        .text("name", &rows, |plan| Some(plan.name.clone()))
+        .text("source_matchers", &rows, said("source_matchers"))
+        .text("target_matchers", &rows, said("target_matchers"))
+        .text("equal", &rows, said("equal"))
+}
+
+fn silences(facts: &Facts) -> Table {
+    let rows = &facts.silences;
+    let matchers = |s: &Silence| s.matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Table::default()
+        .text("name", rows, |s| Some(s.id.clone()))
+        .text("state", rows, |s| Some(s.phase(facts.now_ns).name().to_string()))
+        .text("matchers", rows, |s| Some(matchers(s)))
+        .time("starts_at", rows, |s| Some(s.starts_at_ns))
+        .time("ends_at", rows, |s| Some(s.ends_at_ns))
+        .text("author", rows, |s| Some(s.created_by.clone()))
+        .text("comment", rows, |s| Some(s.comment.clone()))
+}
+
 /// A watermark as a timestamp; neither the first nor the last has one.
 fn event_time(watermark: Watermark) -> Option<i64> {
     (watermark != Watermark::MIN && watermark != Watermark::MAX).then_some(watermark.0)
@@ -246,6 +326,10 @@ impl Table {
 
     fn milliseconds<R>(self, name: &'static str, rows: &[R], ns: impl Fn(&R) -> u64) -> Table {
         self.with(name, rows.iter().map(|row| Some(ns(row) as f64 / 1e6)).collect::<Float64Array>())
+    }
+
+    fn maybe_milliseconds<R>(self, name: &'static str, rows: &[R], ns: impl Fn(&R) -> Option<i64>) -> Table {
+        self.with(name, rows.iter().map(|row| ns(row).map(|ns| ns as f64 / 1e6)).collect::<Float64Array>())
     }
 
     fn flag<R>(self, name: &'static str, rows: &[R], value: impl Fn(&R) -> bool) -> Table {

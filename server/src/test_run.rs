@@ -75,7 +75,12 @@ impl Test {
         let tick = settings.tick;
         let engine = Engine::start(program.dataflow.clone(), &[hand::CONNECTOR], clock.clone(), settings)?;
         let engine = Arc::new(engine);
-        let relations = Relations { engine: engine.clone(), program: Arc::new(program), pipeline: "test".to_string() };
+        let relations = Relations {
+            engine: engine.clone(),
+            program: Arc::new(program),
+            pipeline: "test".to_string(),
+            notifications: None,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|error| Error::io("threads for queries", &error))?;

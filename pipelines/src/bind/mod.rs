@@ -5,6 +5,7 @@ mod connector;
 pub(crate) mod cut;
 mod key;
 pub(crate) mod messages;
+pub(crate) mod notification;
 pub(crate) mod order;
 pub(crate) mod query;
 pub(crate) mod sink;

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Query};
 use thalweg_operators::plan::Emit;
 use thalweg_schemas::error::Position;
+use thalweg_schemas::notification::NotificationKind;
 use thalweg_schemas::options::GivenOption;
 
 /// A name where it was written; in lower case unless it was quoted.
@@ -18,6 +19,7 @@ pub(crate) enum Ddl {
     Source(Box<CreateSource>),
     View(CreateView),
     Sink(CreateSink),
+    Notification(CreateNotification),
 }
 
 #[derive(Clone, Debug)]
@@ -78,12 +80,22 @@ pub(crate) enum SinkInput {
     Query(Box<Query>),
 }
 
+/// `CREATE NOTIFIER | SILENCE | INHIBITION`
+#[derive(Clone, Debug)]
+pub(crate) struct CreateNotification {
+    pub kind: NotificationKind,
+    pub name: Name,
+    pub if_not_exists: bool,
+    pub options: Vec<GivenOption>,
+}
+
 impl Ddl {
     pub(crate) fn name(&self) -> &Name {
         match self {
             Ddl::Source(source) => &source.name,
             Ddl::View(view) => &view.name,
             Ddl::Sink(sink) => &sink.name,
+            Ddl::Notification(notification) => &notification.name,
         }
     }
 
@@ -92,6 +104,7 @@ impl Ddl {
             Ddl::Source(source) => source.if_not_exists,
             Ddl::View(view) => view.if_not_exists,
             Ddl::Sink(sink) => sink.if_not_exists,
+            Ddl::Notification(notification) => notification.if_not_exists,
         }
     }
 
@@ -100,7 +113,7 @@ impl Ddl {
         match self {
             Ddl::View(view) => Some(&view.query),
             Ddl::Sink(CreateSink { input: SinkInput::Query(query), .. }) => Some(query),
-            Ddl::Source(_) | Ddl::Sink(_) => None,
+            Ddl::Source(_) | Ddl::Sink(_) | Ddl::Notification(_) => None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The grammar of our statements; expressions, types and queries are sqlparser's.
 
 use super::ddl::{
-    CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredKey, DeclaredWatermark, Name, SinkInput,
+    CreateNotification, CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredKey, DeclaredWatermark,
+    Name, SinkInput,
 };
 use super::{Words, foreign, lower_first, partition};
 use datafusion::sql::sqlparser::ast::{Ident, Query};
@@ -10,14 +11,23 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 use thalweg_operators::plan::Emit;
 use thalweg_schemas::error::{Error, Position, Result};
+use thalweg_schemas::notification::NotificationKind;
 use thalweg_schemas::options::GivenOption;
 
-const STATEMENTS: [&str; 4] = ["CREATE SOURCE", "CREATE VIEW", "CREATE MATERIALIZED VIEW", "CREATE SINK"];
+const STATEMENTS: [&str; 7] = [
+    "CREATE SOURCE",
+    "CREATE VIEW",
+    "CREATE MATERIALIZED VIEW",
+    "CREATE SINK",
+    "CREATE NOTIFIER",
+    "CREATE SILENCE",
+    "CREATE INHIBITION",
+];
 /// What the language has and this version does not.
-const LATER: [&str; 7] = ["ALERT", "NOTIFIER", "TABLE", "FUNCTION", "SILENCE", "INHIBITION", "INDEX"];
+const LATER: [&str; 4] = ["ALERT", "TABLE", "FUNCTION", "INDEX"];
 
 /// Parses one statement; `words` are its tokens as the user wrote them.
-pub(super) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl> {
+pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl> {
     let (tokens, emit) = strip_emit(tokens, words);
     if let Some(error) = foreign::construct(&tokens, words) {
         return Err(error);
@@ -35,8 +45,9 @@ pub(super) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
 
 /// The name that a statement declares, as far as can be seen without parsing it.
 pub(super) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
-    const BEFORE: [&str; 7] = ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "IF"];
-    let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&["NOT", "EXISTS"]).any(|word| is_word(&t.token, word));
+    const BEFORE: [&str; 9] = ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "IF", "NOT", "EXISTS"];
+    let nouns = NotificationKind::ALL.map(NotificationKind::noun);
+    let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&nouns).any(|word| is_word(&t.token, word));
     match &tokens.iter().find(|t| !before(t))?.token {
         Token::Word(word) => Some(fold(&word.to_ident(Span::empty()))),
         _ => None,
@@ -154,6 +165,8 @@ impl<'a> Grammar<'a> {
             Ok(Ddl::Source(Box::new(self.source()?)))
         } else if self.accept("SINK") {
             Ok(Ddl::Sink(self.sink()?))
+        } else if let Some(kind) = NotificationKind::ALL.into_iter().find(|kind| self.accept(kind.noun())) {
+            Ok(Ddl::Notification(self.notification(kind)?))
         } else if self.accept("VIEW") {
             if let Some((_, position)) = emit {
                 return Err(Error::user("EMIT belongs to CREATE MATERIALIZED VIEW").at(position));
@@ -323,6 +336,15 @@ impl<'a> Grammar<'a> {
         }
         self.no_envelope()?;
         Ok(CreateSink { name, if_not_exists, input, options })
+    }
+
+    fn notification(&mut self, kind: NotificationKind) -> Result<CreateNotification> {
+        let if_not_exists = self.if_not_exists()?;
+        let name = self.name()?;
+        if !self.peek("WITH") {
+            return Err(self.expected("WITH and the options"));
+        }
+        Ok(CreateNotification { kind, name, if_not_exists, options: self.options()? })
     }
 
     fn no_envelope(&mut self) -> Result<()> {

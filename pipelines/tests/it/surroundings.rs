@@ -4,6 +4,7 @@ use std::sync::Arc;
 use thalweg_pipelines::{Environment, Program, SqlText, compile};
 use thalweg_schemas::connector::{BuiltinColumns, ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::notification::{NotificationKind, NotificationPlan, NotificationSpec};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 use thalweg_schemas::sink::{Sink, SinkRequest};
 use thalweg_schemas::source::{Source, SourceRequest};
@@ -110,6 +111,30 @@ fn no_sink(_request: SinkRequest) -> Result<Arc<dyn Sink>> {
     Err(Error::bug("nothing is opened here"))
 }
 
+/// Statements about notification with an option or two.
+const NOTIFICATION: NotificationSpec = NotificationSpec { options: notification_options, check: check_notification };
+
+fn notification_options(kind: NotificationKind, notifier_type: &str) -> Vec<OptionSpec> {
+    let text = |name, required, doc| OptionSpec { name, kind: OptionKind::Text, default: None, required, doc };
+    match (kind, notifier_type) {
+        (NotificationKind::Notifier, "webhook") => {
+            vec![text("type", true, "What is told."), text("url", true, "Where messages go.")]
+        }
+        (NotificationKind::Notifier, _) => vec![text("type", true, "What is told.")],
+        (NotificationKind::Silence, _) => vec![text("matchers", true, "What the alerts are like.")],
+        (NotificationKind::Inhibition, _) => vec![text("equal", false, "Labels.")],
+    }
+}
+
+fn check_notification(plan: &NotificationPlan) -> Result<()> {
+    match plan.options.get("matchers") {
+        Some("nonsense") => {
+            Err(Error::user(format!("'nonsense' is not a list of matchers in silence \"{}\"", plan.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub fn text(file: &str, text: &str) -> SqlText {
     SqlText { file: file.into(), text: text.into() }
 }
@@ -120,7 +145,7 @@ pub fn compiled(texts: &[SqlText]) -> Result<Program, Vec<Error>> {
 
 pub fn compiled_with(texts: &[SqlText], connectors: &[ConnectorSpec]) -> Result<Program, Vec<Error>> {
     let variables = |name: &str| (name == "DATA").then(|| "/data".to_string());
-    compile(texts, &Environment { connectors, variables: &variables })
+    compile(texts, &Environment { connectors, notification: &NOTIFICATION, variables: &variables })
 }
 
 /// Compares what `render` makes of each `tests/FOLDER/x.sql` with `x.EXTENSION` beside it; `UPDATE=1` rewrites those.

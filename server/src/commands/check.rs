@@ -32,5 +32,6 @@ fn summary(declaration: &Declaration) -> String {
         DeclarationKind::View { .. } => format!("view, {columns}"),
         DeclarationKind::MaterializedView => format!("materialized view, {columns}"),
         DeclarationKind::Sink { connector, .. } => format!("sink, {connector}, {columns}"),
+        DeclarationKind::Notification(kind) => kind.noun().to_string(),
     }
 }

@@ -3,6 +3,7 @@
 mod format;
 mod metrics;
 mod problem;
+mod silences;
 mod sql;
 mod subscribe;
 
@@ -34,6 +35,8 @@ fn router(sessions: Arc<Sessions>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/sql", post(sql::post))
         .route("/api/v1/subscribe", get(subscribe::get))
+        .route("/api/v2/silences", get(silences::list).post(silences::make))
+        .route("/api/v2/silence/{id}", get(silences::one).delete(silences::end))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .with_state(sessions)
 }

@@ -40,7 +40,8 @@ fn shown(engine: &Engine, view: &str, column: &str) -> Option<(i64, String)> {
 #[test]
 fn a_live_view_outlives_rows_that_its_aggregates_fail_on() {
     let texts = [SqlText { file: "faults.sql".into(), text: PIPELINE.into() }];
-    let environment = Environment { connectors: CONNECTORS, variables: &|_| None };
+    let environment =
+        Environment { connectors: CONNECTORS, notification: &thalweg_notify::statements::SPEC, variables: &|_| None };
     let program = compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
     let clock = VirtualClock::at(1_000_000_000);
     let settings = Settings { workers: 2, tick: Duration::from_millis(100), ..Settings::default() };

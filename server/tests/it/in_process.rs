@@ -52,7 +52,11 @@ fn compile(pipeline: &str, data: &Path) -> Program {
     let text = SqlText { file: "pipeline.sql".into(), text: pipeline.into() };
     let folder = data.display().to_string();
     let variables = |name: &str| (name == "DATA").then(|| folder.clone());
-    let environment = Environment { connectors: thalweg_connectors::ALL, variables: &variables };
+    let environment = Environment {
+        connectors: thalweg_connectors::ALL,
+        notification: &thalweg_notify::statements::SPEC,
+        variables: &variables,
+    };
     let texts = [text];
     thalweg_pipelines::compile(&texts, &environment)
         .unwrap_or_else(|errors| panic!("{}", thalweg_pipelines::render_errors(&errors, &texts)))
@@ -60,7 +64,12 @@ fn compile(pipeline: &str, data: &Path) -> Program {
 
 fn start(program: &Program, connectors: &[ConnectorSpec], workers: usize, storage: Option<Arc<dyn Storage>>) -> Engine {
     let settings = Settings { workers, ..Settings::default() };
-    let surroundings = Surroundings { clock: SystemClock::start(), turns: Arc::new(Free), storage };
+    let surroundings = Surroundings {
+        clock: SystemClock::start(),
+        turns: Arc::new(Free),
+        sinks: std::collections::BTreeMap::new(),
+        storage,
+    };
     Engine::start_with(program.dataflow.clone(), connectors, settings, surroundings).unwrap()
 }
 
@@ -171,8 +180,12 @@ mod interrupted {
 
 impl Ended {
     fn new(engine: Engine, program: Program) -> Ended {
-        let relations =
-            Relations { engine: Arc::new(engine), program: Arc::new(program), pipeline: "pipeline.sql".into() };
+        let relations = Relations {
+            engine: Arc::new(engine),
+            program: Arc::new(program),
+            pipeline: "pipeline.sql".into(),
+            notifications: None,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let session = Sessions::new(Arc::new(relations)).open().unwrap();
         Ended { runtime, session }

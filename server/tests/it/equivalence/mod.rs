@@ -87,7 +87,11 @@ impl Run {
             let _ = writeln!(sql, "CREATE MATERIALIZED VIEW v{number} AS {};", queries::streaming(query));
         }
         let texts = [SqlText { file: "equivalence.sql".into(), text: sql.into() }];
-        let environment = Environment { connectors: CONNECTORS, variables: &|_| None };
+        let environment = Environment {
+            connectors: CONNECTORS,
+            notification: &thalweg_notify::statements::SPEC,
+            variables: &|_| None,
+        };
         let program =
             compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
         let script = script(name);
@@ -96,8 +100,12 @@ impl Run {
         let engine = Arc::new(Engine::start(program.dataflow.clone(), CONNECTORS, clock.clone(), settings).unwrap());
         feed(&engine, &clock, &script, rows, &mut Random::new(*seed));
         engine.wait().unwrap();
-        let relations =
-            Relations { engine: engine.clone(), program: Arc::new(program), pipeline: "equivalence.sql".into() };
+        let relations = Relations {
+            engine: engine.clone(),
+            program: Arc::new(program),
+            pipeline: "equivalence.sql".into(),
+            notifications: None,
+        };
         (engine, relations)
     }
 }

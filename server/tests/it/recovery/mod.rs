@@ -32,7 +32,11 @@ impl Lives {
         let world = register(name, world);
         let sql = sql.replace("{world}", &format!("connector = 'world', world = '{name}'"));
         let texts = [SqlText { file: "recovery.sql".into(), text: sql.into() }];
-        let environment = Environment { connectors: CONNECTORS, variables: &|_| None };
+        let environment = Environment {
+            connectors: CONNECTORS,
+            notification: &thalweg_notify::statements::SPEC,
+            variables: &|_| None,
+        };
         let program =
             compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
         let clock = VirtualClock::at(BEGIN_NS + 3_600_000_000_000);
@@ -48,6 +52,7 @@ impl Lives {
             ..Settings::default()
         };
         let surroundings = Surroundings {
+            sinks: std::collections::BTreeMap::new(),
             clock: self.clock.clone(),
             turns: Arc::new(Free),
             storage: Some(Arc::new(SharedDisk(disk.clone()))),

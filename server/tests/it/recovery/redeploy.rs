@@ -53,7 +53,12 @@ fn text(sql: &str, name: &str) -> Text {
 fn dataflow(texts: &[Text]) -> Dataflow {
     let texts: Vec<SqlText> =
         texts.iter().map(|t| SqlText { file: t.file.as_str().into(), text: t.text.as_str().into() }).collect();
-    compile(&texts, &Environment { connectors: CONNECTORS, variables: &|_| None }).unwrap().dataflow
+    compile(
+        &texts,
+        &Environment { connectors: CONNECTORS, notification: &thalweg_notify::statements::SPEC, variables: &|_| None },
+    )
+    .unwrap()
+    .dataflow
 }
 
 /// A process with the pipeline `text` that dies at its `operations`-th write, or comes to the end.
@@ -75,6 +80,7 @@ fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<E
         seen: Epoch(0),
     };
     let surroundings = Surroundings {
+        sinks: std::collections::BTreeMap::new(),
         clock: lives.clock.clone(),
         turns: Arc::new(Free),
         storage: Some(Arc::new(SharedDisk(disk.clone()))),

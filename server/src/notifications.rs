@@ -1,0 +1,83 @@
+//! The notifications of a program: started with it, asked and changed through SQL and HTTP.
+
+use crate::sql_error::{DUPLICATE, NO_OBJECT, NOT_SUPPORTED, SqlError, SqlResult};
+use crate::state_folder::StateFolder;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use thalweg_engine::clock::Clock;
+use thalweg_notify::notifications::{Notifications, Surroundings};
+use thalweg_notify::silence::Silence;
+use thalweg_notify::statements::{SPEC, silence};
+use thalweg_pipelines::Program;
+use thalweg_schemas::error::Result;
+use thalweg_schemas::notification::NotificationKind;
+use thalweg_schemas::options::{GivenOption, Options};
+
+/// Starts the notifications of a program, where it says anything about them.
+pub fn start(
+    program: &Program,
+    state: Option<&StateFolder>,
+    http: Option<SocketAddr>,
+    clock: Arc<dyn Clock>,
+) -> Result<Option<Arc<Notifications>>> {
+    if program.notifications.is_empty() {
+        return Ok(None);
+    }
+    let surroundings = Surroundings {
+        clock: Arc::new(move || clock.now_ns()),
+        folder: state.map(StateFolder::notifications),
+        external_url: http.map_or_else(|| "http://localhost".to_string(), |address| format!("http://{address}")),
+    };
+    Notifications::start(&program.notifications, BTreeMap::new(), surroundings).map(Some)
+}
+
+/// A change that a reader asks for.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// `CREATE SILENCE name WITH (..)`
+    CreateSilence(String, Vec<GivenOption>),
+    /// `DROP SILENCE name`
+    DropSilence(String),
+}
+
+/// Makes a change; the answer is the silence that it was about. It is durable on return.
+pub fn change(notifications: Option<&Arc<Notifications>>, change: &Change) -> SqlResult<String> {
+    let notifications = notifications.ok_or_else(none)?;
+    match change {
+        Change::CreateSilence(name, given) => create_silence(notifications, name, given),
+        Change::DropSilence(name) => drop_silence(notifications, name).map(|()| name.clone()),
+    }
+}
+
+/// What is to be said where nothing notifies.
+pub fn none() -> SqlError {
+    SqlError::user(NOT_SUPPORTED, "the pipeline has no notifiers, so there is nothing to silence")
+        .with_hint("Declare one in it: CREATE NOTIFIER ops WITH (type = 'webhook', url = '...').")
+}
+
+/// Makes the silence of `CREATE SILENCE name WITH (..)` on a running engine; it lasts from now where no start is given.
+fn create_silence(notifications: &Notifications, name: &str, given: &[GivenOption]) -> SqlResult<String> {
+    let specs = (SPEC.options)(NotificationKind::Silence, "");
+    let options =
+        Options::check(&specs, given, &format!("silence \"{name}\"")).map_err(|mut errors| errors.remove(0))?;
+    let silence = silence(name, &options, notifications.now_ns())?;
+    if let Some(known) = find(notifications, name).filter(|known| known.ends_at_ns > notifications.now_ns()) {
+        let error = SqlError::user(DUPLICATE, format!("silence \"{}\" exists already", known.id));
+        return Err(error.with_hint("DROP SILENCE ends it; or take another name."));
+    }
+    Ok(notifications.silence(silence)?)
+}
+
+/// Ends the silence of that name.
+fn drop_silence(notifications: &Notifications, name: &str) -> SqlResult<()> {
+    if find(notifications, name).is_none() {
+        return Err(SqlError::user(NO_OBJECT, format!("silence \"{name}\" does not exist"))
+            .with_hint("SHOW SILENCES lists those that there are."));
+    }
+    Ok(notifications.expire(name)?)
+}
+
+fn find(notifications: &Notifications, name: &str) -> Option<Silence> {
+    notifications.silences().into_iter().find(|silence| silence.id == name)
+}
