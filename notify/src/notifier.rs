@@ -7,7 +7,6 @@ use crate::payload::standard::Secrets;
 use crate::payload::template::Template;
 use crate::payload::{alertmanager, pagerduty, slack, standard};
 use crate::time::SECOND;
-use std::time::Duration;
 use thalweg_connectors::webhook::call::{Answer, CallOptions, Caller, bearer, headers};
 use thalweg_connectors::webhook::target::Target;
 use thalweg_schemas::error::{Error, Result};
@@ -42,11 +41,13 @@ const EVERY: &[OptionSpec] = &[
         Some("0"),
         "How many messages are sent in a second at most; 0: any number.",
     ),
+    option("ca", OptionKind::Text, None, "A PEM file of certificates that the server's is to be signed by."),
+    option("proxy", OptionKind::Text, None, "The proxy that requests go through: http://host:port."),
     option("give_up_after", OptionKind::Duration, Some("4h"), "For how long a message is tried."),
     option("allow_local", OptionKind::Flag, Some("false"), "Whether the host may stand for this machine or its link."),
 ];
 
-const URL: OptionSpec = required("url", "Where messages go: http://host:port/path.");
+const URL: OptionSpec = required("url", "Where messages go: https://host:port/path.");
 
 const WEBHOOK: &[OptionSpec] = &[
     URL,
@@ -74,7 +75,7 @@ const WEBHOOK: &[OptionSpec] = &[
 
 const SLACK: &[OptionSpec] = &[URL];
 const ALERTMANAGER: &[OptionSpec] = &[
-    required("url", "Where an Alertmanager is: http://host:9093."),
+    required("url", "Where an Alertmanager is: https://host:9093."),
     option("auth", OptionKind::Text, None, "A bearer token."),
 ];
 const PAGERDUTY: &[OptionSpec] = &[
@@ -177,14 +178,10 @@ impl Speaker {
         }
         headers.push(("Content-Type".to_string(), "application/json".to_string()));
         let target = Target::parse(&owner, "url", &url, options.flag("allow_local"))?;
-        let call = CallOptions {
-            timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
-            user_agent: concat!("thalweg/", env!("CARGO_PKG_VERSION")).to_string(),
-        };
         Ok(Speaker {
             name: name.to_string(),
             form,
-            caller: Caller::new(target, &call)?,
+            caller: Caller::new(target, &CallOptions::of(options)).map_err(about)?,
             secrets: Secrets::parse(get("secret")).map_err(about)?,
             headers,
             external_url: external_url.to_string(),

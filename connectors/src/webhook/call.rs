@@ -2,10 +2,13 @@
 //! never. No redirect is followed: it would carry what is meant for one server to another.
 
 use super::target::{Guard, Target};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thalweg_schemas::error::{Error, Result};
-use ureq::Agent;
+use thalweg_schemas::options::Options;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Proxy};
 
 /// How much of an answer is shown.
 const ANSWER_CHARS: usize = 200;
@@ -19,6 +22,22 @@ pub struct CallOptions {
     pub timeout: Duration,
     /// Who calls, as the server sees it.
     pub user_agent: String,
+    /// A file of certificates, in PEM, that a server's is to be signed by; `None`: those that browsers know.
+    pub ca: Option<PathBuf>,
+    /// The proxy that requests go through: `http://host:port`.
+    pub proxy: Option<String>,
+}
+
+impl CallOptions {
+    /// What the options `timeout`, `ca` and `proxy` say.
+    pub fn of(options: &Options) -> CallOptions {
+        CallOptions {
+            timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
+            user_agent: concat!("thalweg/", env!("CARGO_PKG_VERSION")).to_string(),
+            ca: options.get("ca").map(PathBuf::from),
+            proxy: options.get("proxy").map(str::to_string),
+        }
+    }
 }
 
 /// What calls one server, over connections that it keeps.
@@ -61,13 +80,28 @@ pub enum Answer {
 impl Caller {
     /// What calls `target`.
     pub fn new(target: Target, options: &CallOptions) -> Result<Caller> {
+        let certificates = match &options.ca {
+            Some(path) => RootCerts::new_with_certs(&certificates(path)?),
+            None => RootCerts::WebPki,
+        };
+        let proxy = options.proxy.as_deref().map(|proxy| {
+            Proxy::new(proxy).map_err(|_| {
+                Error::user(format!("'{proxy}' is not the address of a proxy"))
+                    .with_hint("Write it as 'http://host:port'.")
+            })
+        });
+        let proxy = proxy.transpose()?;
+        let guard = Guard::of(&target, proxy.is_some());
         let config = Agent::config_builder()
             .timeout_global(Some(options.timeout))
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(&options.user_agent)
+            .tls_config(TlsConfig::builder().root_certs(certificates).build())
+            // Only what the pipeline says: the environment's proxy is for other programs.
+            .proxy(proxy)
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), Guard::of(&target));
+        let agent = Agent::with_parts(config, DefaultConnector::default(), guard);
         Ok(Caller { agent, target })
     }
 
@@ -104,13 +138,29 @@ impl Caller {
     }
 }
 
+/// The certificates in a file.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let pem = std::fs::read(path).map_err(|error| Error::io(path.display(), &error))?;
+    let items: Result<Vec<PemItem>, ureq::Error> = parse_pem(&pem).collect();
+    let certificates = items.into_iter().flatten().filter_map(|item| match item {
+        PemItem::Certificate(certificate) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<Certificate> = certificates.collect();
+    if certificates.is_empty() {
+        return Err(Error::user(format!("{} holds no certificate", path.display()))
+            .with_hint("Name a file that begins with -----BEGIN CERTIFICATE-----."));
+    }
+    Ok(certificates)
+}
+
 /// What it means that no answer came.
 fn without_answer(error: &ureq::Error) -> Answer {
     use std::io::ErrorKind;
     use ureq::{Error, Timeout};
     let said = error.to_string();
     let ambiguous = match error {
-        Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) => false,
+        Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::Rustls(_) => false,
         Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
         Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
         Error::BadUri(_) | Error::Http(_) => return Answer::Refused { status: None, said },

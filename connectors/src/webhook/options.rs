@@ -1,8 +1,7 @@
 //! What a statement says about the requests to make.
 
-use super::call::{bearer, headers};
+use super::call::{CallOptions, bearer, headers};
 use super::target::Target;
-use std::time::Duration;
 use thalweg_schemas::error::Result;
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 use thalweg_schemas::sink::SinkRequest;
@@ -18,7 +17,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         default: None,
         required: true,
-        doc: "Where the requests go: http://host:port/path.",
+        doc: "Where the requests go: https://host:port/path.",
     },
     option("method", OptionKind::OneOf(&["POST", "PUT"]), Some("POST"), "How."),
     option(
@@ -36,6 +35,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("headers", OptionKind::Text, None, "More headers, as 'X-Team: core; X-Stage: test'."),
     option("batch_rows", OptionKind::Count, Some("1000"), "How many rows a request has at most."),
     option("timeout", OptionKind::Duration, Some("10s"), "How long an answer is waited for."),
+    option("ca", OptionKind::Text, None, "A PEM file of certificates that the server's is to be signed by."),
+    option("proxy", OptionKind::Text, None, "The proxy that requests go through: http://host:port."),
 ];
 
 /// The options, read.
@@ -47,7 +48,7 @@ pub(super) struct WebhookOptions {
     pub lines: bool,
     pub headers: Vec<(String, String)>,
     pub batch_rows: usize,
-    pub timeout: Duration,
+    pub call: CallOptions,
     /// What the keys of all requests begin with.
     pub key: String,
 }
@@ -73,7 +74,7 @@ impl WebhookOptions {
             lines,
             headers,
             batch_rows: options.count("batch_rows").unwrap_or(1_000).max(1) as usize,
-            timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
+            call: CallOptions::of(options),
             key: format!("{}-{}", plain(&request.lineage), plain(&request.name)),
             target,
         })

@@ -1,7 +1,7 @@
 //! Rows on their way to a server: bodies wait until their epoch is complete, and leave one after the other. A body goes
 //! when it was taken, so that a call that is made again sends what is left.
 
-use super::call::{Answer, CallOptions, Caller};
+use super::call::{Answer, Caller};
 use super::options::WebhookOptions;
 use crate::text::TextFormat;
 use std::collections::VecDeque;
@@ -30,9 +30,7 @@ impl Webhook {
 impl Sink for Webhook {
     fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>> {
         let options = self.options.clone();
-        let call =
-            CallOptions { timeout: options.timeout, user_agent: concat!("thalweg/", env!("CARGO_PKG_VERSION")).into() };
-        let caller = Caller::new(options.target.clone(), &call)?;
+        let caller = Caller::new(options.target.clone(), &options.call)?;
         Ok(Box::new(Poster { options, caller, worker: worker.index, waiting: VecDeque::new(), not_before: None }))
     }
 }

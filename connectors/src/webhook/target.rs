@@ -30,16 +30,14 @@ impl fmt::Debug for Target {
 impl Target {
     /// Reads the address in option `option` of `owner`. With `any` a name may stand for this machine and its link too.
     pub fn parse(owner: &str, option: &str, url: &str, any: bool) -> Result<Target> {
-        if url.starts_with("https://") {
-            return Err(Error::user(format!("{owner} cannot speak https yet"))
-                .with_hint("Name an http:// address: a proxy on this machine can encrypt."));
-        }
         let wrong = || {
             Error::user(format!("option \"{option}\" of {owner} is not the address of a server"))
-                .with_hint("Write it as 'http://host:port/path'.")
+                .with_hint("Write it as 'https://host:port/path'.")
         };
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
         let name = authority.host();
         let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
         let loopback =
@@ -84,8 +82,9 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub fn of(target: &Target) -> Guard {
-        Guard { loopback: target.loopback, any: target.any, resolver: DefaultResolver::default() }
+    /// The guard of requests to `target`. Of one behind a proxy only the proxy's own name is resolved here.
+    pub fn of(target: &Target, proxy: bool) -> Guard {
+        Guard { loopback: target.loopback, any: target.any || proxy, resolver: DefaultResolver::default() }
     }
 
     fn permits(&self, address: &SocketAddr) -> bool {
@@ -123,11 +122,11 @@ mod tests {
     fn this_machine_is_meant_where_it_is_written_out() {
         for url in ["http://127.0.0.1:9/x", "http://localhost/x", "http://[::1]:80/", "http://[::ffff:127.0.0.1]/"] {
             let target = parse(url).unwrap();
-            let guard = Guard::of(&target);
+            let guard = Guard::of(&target, false);
             assert!(guard.permits(&"127.0.0.1:9".parse().unwrap()), "{url}");
             assert!(!guard.permits(&"169.254.169.254:80".parse().unwrap()), "{url}");
         }
-        let named = Guard::of(&parse("http://example.org/hook").unwrap());
+        let named = Guard::of(&parse("https://example.org/hook").unwrap(), false);
         for near in ["127.0.0.1:1", "169.254.1.1:1", "0.0.0.0:1", "[::1]:1", "[fe80::1]:1", "[::ffff:169.254.1.1]:1"] {
             assert!(!named.permits(&near.parse().unwrap()), "{near}");
         }

@@ -121,8 +121,67 @@ fn what_the_server_refuses_ends_the_run_and_what_is_not_there_is_waited_for() {
 #[test]
 fn mistakes_in_options_are_explained() {
     let refused = |given: &[(&str, &str)]| open(given).err().unwrap().message;
-    assert_eq!(refused(&[("url", "https://x")]), "sink \"calls\" cannot speak https yet");
+    assert_eq!(
+        refused(&[("url", "http://x"), ("ca", "nowhere.pem")]),
+        "nowhere.pem: No such file or directory (os error 2)"
+    );
+    let proxy = refused(&[("url", "http://x"), ("proxy", "nonsense://")]);
+    assert_eq!(proxy, "'nonsense://' is not the address of a proxy");
     assert_eq!(refused(&[("url", "x")]), "option \"url\" of sink \"calls\" is not the address of a server");
     let headers = refused(&[("url", "http://x"), ("headers", "nonsense")]);
     assert_eq!(headers, "option \"headers\" of sink \"calls\" is not a list of headers");
+}
+
+/// Answers one request over TLS with the certificate that it is given, and prints its port.
+const TLS_SERVER: &str = r#"
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if body == b'[{"n":1}]' else 400)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+while True:
+    server.handle_request()
+"#;
+
+#[test]
+fn a_server_must_show_a_certificate_that_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (key, certificate) = (path("key.pem"), path("certificate.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    let server = std::process::Command::new("python3")
+        .args(["-c", TLS_SERVER, &certificate, &key])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let (Ok(made), Ok(mut server)) = (made, server) else {
+        eprintln!("skipped: there is no openssl or no python3");
+        return;
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut port = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let url = format!("https://localhost:{}/hook", port.trim());
+    let send = |given: &[(&str, &str)]| {
+        let mut writer = open(given).unwrap();
+        writer.write(Epoch(1), &batch(&[1])).unwrap();
+        writer.commit(Epoch(1))
+    };
+    let known = send(&[("url", &url), ("ca", &certificate)]);
+    let stranger = send(&[("url", &url)]).unwrap_err();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    known.unwrap();
+    assert!(stranger.kind == ErrorKind::Retry && stranger.message.contains("certificate"), "{}", stranger.message);
 }
