@@ -4,6 +4,7 @@
 #![forbid(missing_docs)]
 
 pub mod aggregate;
+pub mod anomaly;
 pub mod assign_windows;
 pub mod carbon;
 pub mod closing;
@@ -26,6 +27,7 @@ pub mod reduce;
 pub mod render;
 pub mod repeat;
 pub mod rows;
+pub mod series;
 pub mod session_aggregate;
 pub mod state;
 pub mod top_n;

@@ -12,6 +12,7 @@ use crate::over::OverSpec;
 use crate::project::ProjectSpec;
 use crate::reduce::ReduceSpec;
 use crate::repeat::RepeatSpec;
+use crate::series::SeriesSpec;
 use crate::session_aggregate::SessionAggregateSpec;
 use crate::top_n::TopNSpec;
 use crate::unnest::UnnestSpec;
@@ -173,6 +174,8 @@ pub enum Plan {
     TopN(Box<TopNSpec>),
     /// Each row with what functions say of its partition.
     Over(Box<OverSpec>),
+    /// Each row of a series with what is said of it.
+    Series(Box<SeriesSpec>),
     /// Each row once for every grouping set.
     Expand(ExpandSpec),
     /// Each row as often as it says.
@@ -223,6 +226,7 @@ impl Plan {
             Plan::AsofJoin(spec) => spec.schema.clone(),
             Plan::TopN(spec) => spec.schema.clone(),
             Plan::Over(spec) => spec.schema.clone(),
+            Plan::Series(spec) => spec.schema.clone(),
             Plan::Expand(spec) => spec.schema.clone(),
             Plan::Repeat(spec) => spec.schema.clone(),
             Plan::Unnest(spec) => spec.schema.clone(),
@@ -244,6 +248,7 @@ impl Plan {
             Plan::AsofJoin(spec) => vec![&spec.left, &spec.right],
             Plan::TopN(spec) => vec![&spec.input],
             Plan::Over(spec) => vec![&spec.input],
+            Plan::Series(spec) => vec![&spec.input],
             Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
             Plan::Unnest(spec) => vec![&spec.input],
@@ -265,6 +270,7 @@ impl Plan {
             Plan::AsofJoin(spec) => vec![&mut spec.left, &mut spec.right],
             Plan::TopN(spec) => vec![&mut spec.input],
             Plan::Over(spec) => vec![&mut spec.input],
+            Plan::Series(spec) => vec![&mut spec.input],
             Plan::Expand(spec) => vec![&mut spec.input],
             Plan::Repeat(spec) => vec![&mut spec.input],
             Plan::Unnest(spec) => vec![&mut spec.input],
@@ -278,6 +284,7 @@ impl Plan {
             Plan::SessionAggregate(spec) => Some(&mut spec.time_origin),
             Plan::TopN(spec) => spec.closes.as_mut().map(|closes| &mut closes.origin),
             Plan::Over(spec) => spec.origin_mut(),
+            Plan::Series(spec) => Some(&mut spec.origin),
             Plan::Join(spec) => spec.within.as_mut().map(|within| &mut within.origin),
             Plan::Source { .. }
             | Plan::View { .. }

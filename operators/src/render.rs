@@ -3,6 +3,7 @@
 //! A relation has up to two streams: its *changes*, from the first row on, and its *finals*, which only ever append.
 //! A source's rows are both at once. Only what somebody reads is built.
 
+use crate::anomaly::Detector;
 use crate::assign_windows::AssignWindows;
 use crate::exchange::by_key;
 use crate::expand::Expand;
@@ -17,6 +18,7 @@ use crate::project::Project;
 use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::repeat::Repeat;
 use crate::rows::Rows;
+use crate::series::{Series, SeriesSpec, Task};
 use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
 use crate::top_n::{TopN, TopNSpec};
 use crate::unnest::Unnest;
@@ -143,6 +145,7 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
             demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
         }
         Plan::Over(spec) => demands(&spec.input, read_by_over(spec, demand), views),
+        Plan::Series(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Expand(spec) => demands(&spec.input, demand, views),
     }
 }
@@ -234,6 +237,7 @@ impl<'scope> Renderer<'scope> {
             Plan::AsofJoin(spec) => self.asof_join(view, spec)?,
             Plan::TopN(spec) => self.top_n(view, spec, demand)?,
             Plan::Over(spec) => self.over(view, spec, demand)?,
+            Plan::Series(spec) => self.series(view, spec)?,
             Plan::Expand(spec) => {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Expand", input, demand, || Expand::new(spec))?
@@ -359,6 +363,18 @@ impl<'scope> Renderer<'scope> {
         let rows = input.stream(view, read)?;
         let outputs = self.host(view, "Over", operator, rows, by_key(spec.partition.clone()), 2, &time);
         Ok(both_ports(outputs, Demand { finals, ..demand }))
+    }
+
+    fn series(&self, view: &str, spec: &SeriesSpec) -> Result<Rendered<'scope>> {
+        let input = self.input(view, &spec.input, Read::Finals)?;
+        let pact = by_key(spec.by.clone());
+        let rows = match &spec.task {
+            Task::Detect(settings) => {
+                let operator = Series::<Detector>::new(spec, settings)?;
+                self.host(view, "DetectAnomalies", operator, input, pact, 1, &spec.origin)
+            }
+        };
+        Ok(Rendered::append(rows.into_iter().next().ok_or_else(lost)?))
     }
 
     fn join(&self, view: &str, spec: &JoinSpec, demand: Demand) -> Result<Rendered<'scope>> {

@@ -99,12 +99,13 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         | Plan::AssignWindows(_)
         | Plan::WindowAggregate(_)
         | Plan::SessionAggregate(_)
+        | Plan::Series(_)
         | Plan::Expand(_)
         | Plan::Repeat(_)
         | Plan::Unnest(_) => None,
     };
     let below = match plan {
-        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Read::Finals,
+        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) | Plan::Series(_) => Read::Finals,
         Plan::Reduce(_) | Plan::Join(_) | Plan::AsofJoin(_) => Read::Changes,
         _ => read,
     };
@@ -124,6 +125,7 @@ pub(crate) fn sources_of_windows(plan: &Plan) -> Box<dyn Iterator<Item = &str> +
         Plan::SessionAggregate(spec) => spec.time_origin.sources.as_slice(),
         Plan::TopN(spec) => spec.closes.as_ref().map_or(&[][..], |closes| closes.origin.sources.as_slice()),
         Plan::Over(spec) => spec.origin().map_or(&[][..], |origin| origin.sources.as_slice()),
+        Plan::Series(spec) => spec.origin.sources.as_slice(),
         _ => &[],
     };
     let below = plan.inputs().into_iter().flat_map(sources_of_windows);

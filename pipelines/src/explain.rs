@@ -7,11 +7,13 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use std::fmt::Write;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::anomaly::DetectSettings;
 use thalweg_operators::expand::GroupingSet;
 use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
 use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
 use thalweg_operators::reduce::{Kept, ReduceSpec};
+use thalweg_operators::series::{SeriesSpec, Task};
 use thalweg_operators::session_aggregate::SessionAggregateSpec;
 use thalweg_operators::top_n::TopNSpec;
 use thalweg_operators::window::Nanos;
@@ -167,6 +169,7 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         Plan::AsofJoin(spec) => explain_asof_join(out, spec, depth),
         Plan::TopN(spec) => explain_top_n(out, spec, depth, flow),
         Plan::Over(spec) => explain_over(out, spec, depth, flow),
+        Plan::Series(spec) => explain_series(out, spec, depth, flow),
         Plan::Expand(spec) => {
             let set = |set: &GroupingSet| {
                 let keys = spec.keys.iter().zip(&set.has).filter(|(_, has)| **has).map(|(key, _)| sql(key));
@@ -296,6 +299,23 @@ fn explain_over(out: &mut String, spec: &OverSpec, depth: usize, flow: &Dataflow
     line(out, depth + 1, &format!("state: all rows: {until}"));
 }
 
+fn explain_series(out: &mut String, spec: &SeriesSpec, depth: usize, flow: &Dataflow) {
+    let text = spec.to_string();
+    let (name, rest) = text.split_once(' ').unwrap_or((&text, ""));
+    line(out, depth, &format!("{name}: {rest}"));
+    let Task::Detect(DetectSettings { ttl_ns, .. }) = &spec.task;
+    line(
+        out,
+        depth + 1,
+        &format!("state: what is known of each series, forgotten after {} without a row", Nanos(*ttl_ns)),
+    );
+    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
+    match spec.origin.sources.iter().find(silent) {
+        Some((source, _)) => line(out, depth + 1, &format!("rows wait until {source} ends, which has no watermark")),
+        None => line(out, depth + 1, &format!("rows wait for the watermark {}", closes_at(&spec.origin, flow))),
+    }
+}
+
 fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow) {
     let (left, right) = (spec.left.schema(), spec.right.schema());
     let kind = match spec.kind {
@@ -395,6 +415,7 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         Plan::Join(spec) if spec.ends() => {
             plan.inputs().into_iter().map(|i| mode(i, flow)).fold(Mode::Windows, Mode::or)
         }
+        Plan::Series(_) => Mode::Append,
         Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_)
         | Plan::Project(_)

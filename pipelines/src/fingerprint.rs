@@ -112,6 +112,7 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
             let frames = spec.functions.iter().map(|function| function.get_window_frame().to_string());
             writeln!(out, "  {spec} {:?} {:?} {:?}", frames.collect::<Vec<_>>(), spec.closes, spec.in_order)?;
         }
+        Plan::Series(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.task, spec.origin)?,
         Plan::Expand(spec) => writeln!(out, "  {spec}")?,
         Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
         Plan::Unnest(spec) => writeln!(out, "  {spec}")?,

@@ -63,6 +63,7 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
         // What is kept is kept whole.
         Plan::TopN(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
         Plan::Over(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
+        Plan::Series(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
         Plan::Expand(spec) => {
             let width = spec.input.schema().fields().len();
             let columns = columns.into_iter().filter(|at| *at < width);

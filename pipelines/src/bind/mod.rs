@@ -8,6 +8,7 @@ pub(crate) mod messages;
 pub(crate) mod notification;
 pub(crate) mod order;
 pub(crate) mod query;
+pub(crate) mod series;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod view;
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_operators::plan::TimeOrigin;
+use thalweg_operators::series::Task;
 use thalweg_schemas::error::Error;
 
 /// A relation that queries can read.
@@ -134,6 +136,29 @@ pub(crate) struct WindowSource {
 }
 
 impl TableSource for WindowSource {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+/// A relation with what is said of its series (`DETECT_ANOMALIES(..)`) as DataFusion's planner sees it: the input's
+/// columns, then those that are added.
+#[derive(Debug)]
+pub(crate) struct SeriesSource {
+    pub input: LogicalPlan,
+    /// What the input is called in messages.
+    pub input_name: String,
+    /// The event time among the input's columns.
+    pub time: usize,
+    /// The value.
+    pub value: usize,
+    /// What tells series apart.
+    pub by: Vec<usize>,
+    pub task: Task,
+    pub schema: SchemaRef,
+}
+
+impl TableSource for SeriesSource {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

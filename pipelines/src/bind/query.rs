@@ -1,6 +1,6 @@
 //! Queries to logical plans: planned by DataFusion, coerced and simplified, over the relations in scope.
 
-use super::windows::WindowTables;
+use super::windows::TableCalls;
 use super::{RelationSource, Scope, asof, messages, windows};
 use crate::lower::is_set_operation;
 use crate::parse::Words;
@@ -32,10 +32,10 @@ use thalweg_schemas::error::{Error, Result};
 
 /// Plans `query` over the relations of `scope`.
 pub(crate) fn plan(mut query: Query, scope: &Scope, words: &Words) -> Result<LogicalPlan> {
-    let mut tables = WindowTables::new();
+    let mut tables = TableCalls::new();
     for call in windows::extract(&mut query, &|_| false, words)? {
         let input = plan(call.input.clone(), scope, words)?;
-        tables.insert(call.name.clone(), Arc::new(call.over(input, words)?));
+        tables.insert(call.name.clone(), call.over(input, words)?.table());
     }
     asof::put_in_place(&mut query)?;
     let provider = Provider { scope, tables: &tables };
@@ -122,7 +122,7 @@ fn combines(plan: &LogicalPlan) -> bool {
 
 /// Plans `expr` over the columns of `schema`, without settling types yet.
 pub(crate) fn expression(expr: ast::Expr, schema: &DFSchema, scope: &Scope, words: &Words) -> Result<Expr> {
-    let provider = Provider { scope, tables: &WindowTables::new() };
+    let provider = Provider { scope, tables: &TableCalls::new() };
     planner(&provider)
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
         .map_err(|error| messages::translate(error, scope, words))
@@ -177,7 +177,7 @@ fn planner<'a>(provider: &'a Provider<'a>) -> SqlToRel<'a, Provider<'a>> {
 
 struct Provider<'a> {
     scope: &'a Scope,
-    tables: &'a WindowTables,
+    tables: &'a TableCalls,
 }
 
 impl ContextProvider for Provider<'_> {

@@ -1,12 +1,13 @@
-//! `TUMBLE(..)`, `HOP(..)`, `CUMULATE(..)` and `SESSION(..)` in FROM: taken out of the query, planned by themselves, put back as tables.
+//! Functions in FROM, windows (`TUMBLE(..)`, ..) and series (`DETECT_ANOMALIES(..)`): taken out of the query, planned by
+//! themselves, put back as tables.
 
 use super::cut::{Arguments, Cut, KNOWN, Kind};
-use super::{WindowSource, query};
+use super::{SeriesSource, WindowSource, query, series};
 use crate::parse::Words;
 use crate::parse::syntax::fold;
 use crate::types::sql_names;
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
@@ -22,28 +23,38 @@ pub(crate) const WINDOW_END: &str = "window_end";
 /// The catalog and the schema under which the tables stand that are put into queries; nobody else names it.
 pub(crate) const WINDOWS: &str = "__windows";
 
-/// The tables that stand for the windowed relations of one query, by the names put into it.
-pub(crate) type WindowTables = BTreeMap<String, Arc<WindowSource>>;
+/// The tables that stand for the functions in FROM of one query, by the names put into it.
+pub(crate) type TableCalls = BTreeMap<String, Arc<dyn TableSource>>;
 
-/// A windowed relation as a query says it.
-pub(crate) struct WindowCall {
+/// A function in FROM as a query says it.
+pub(crate) struct TableCall {
     /// The name put into the query.
     pub name: String,
-    /// What is cut into windows, as a query of its own.
+    /// What it reads, as a query of its own.
     pub input: Query,
     input_name: String,
-    time: Expr,
-    cut: Cut<Expr>,
+    function: Function,
     position: Option<Position>,
 }
 
-/// Replaces the windowed relations of `query` by tables that have the same columns. Whoever plans the query `knows`
+enum Function {
+    Window { time: Box<Expr>, cut: Cut<Expr> },
+    Series(Box<series::Call>),
+}
+
+/// What a function in FROM stands for.
+pub(crate) enum Called {
+    Window(WindowSource),
+    Series(SeriesSource),
+}
+
+/// Replaces the functions in FROM of `query` by tables that have the same columns. Whoever plans the query `knows`
 /// some table functions by itself.
 pub(crate) fn extract(
     query: &mut impl VisitMut,
     knows: &dyn Fn(&str) -> bool,
     words: &Words,
-) -> Result<Vec<WindowCall>> {
+) -> Result<Vec<TableCall>> {
     let _ = query.visit(&mut DollarQuotes);
     let mut extractor = Extractor { knows, words, around: Vec::new(), calls: Vec::new() };
     match query.visit(&mut extractor) {
@@ -71,7 +82,7 @@ struct Extractor<'a> {
     words: &'a Words,
     /// The queries around the place that is visited, outermost first.
     around: Vec<Around>,
-    calls: Vec<WindowCall>,
+    calls: Vec<TableCall>,
 }
 
 /// A query that is being visited: first the tables of its WITH, then the rest of it.
@@ -124,18 +135,22 @@ impl Extractor<'_> {
         let position = self.words.at(function.span);
         let located = |error: Error| position.clone().into_iter().fold(error, Error::at);
         let word = function.value.to_uppercase();
-        let Some(kind) = Kind::of(&word) else {
-            if (self.knows)(&function.value.to_lowercase()) {
-                return Ok(());
-            }
+        let (input, function) = if let Some(kind) = Kind::of(&word) {
+            let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
+            let shape = Arguments::of(kind, &arguments).map_err(located)?;
+            let cut = shape.cut(self.words).map_err(located)?;
+            (shape.input.clone(), Function::Window { time: Box::new(shape.time.clone()), cut })
+        } else if let Some(kind) = series::Kind::of(&word) {
+            let call = series::Call::of(kind, arguments, self.words);
+            let call = call.map_err(|error| if error.position.is_some() { error } else { located(error) })?;
+            (call.input.clone(), Function::Series(Box::new(call)))
+        } else if (self.knows)(&function.value.to_lowercase()) {
+            return Ok(());
+        } else {
             return Err(located(no_such_function(&function.value)));
         };
-        let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
-        let shape = Arguments::of(kind, &arguments).map_err(located)?;
-        let input = Input::of(shape.input, &self.visible()).map_err(located)?;
+        let input = Input::of(&input, &self.visible()).map_err(located)?;
         let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
-        let cut = shape.cut(self.words).map_err(located)?;
-        let time = shape.time.clone();
         let synthetic = format!("window_{}", self.calls.len());
         if alias.is_none() {
             let shown = Ident::with_quote('"', table.unwrap_or_else(|| word.to_lowercase()));
@@ -144,7 +159,7 @@ impl Extractor<'_> {
         let parts = [WINDOWS, WINDOWS, &synthetic];
         *name = ObjectName(parts.map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part))).to_vec());
         *args = None;
-        self.calls.push(WindowCall { name: synthetic, input: input.query, input_name: shown, time, cut, position });
+        self.calls.push(TableCall { name: synthetic, input: input.query, input_name: shown, function, position });
         Ok(())
     }
 }
@@ -161,16 +176,41 @@ impl Extractor<'_> {
     }
 }
 
-impl WindowCall {
-    /// The windowed relation over its input, which has been planned.
-    pub(crate) fn over(&self, input: LogicalPlan, words: &Words) -> Result<WindowSource> {
-        let source = window_source(input, self.input_name.clone(), &self.time, &self.cut, words);
-        source.map_err(|error| self.position.clone().into_iter().fold(error, Error::at))
+impl TableCall {
+    /// What it stands for, over its input, which has been planned.
+    pub(crate) fn over(&self, input: LogicalPlan, words: &Words) -> Result<Called> {
+        let called = match &self.function {
+            Function::Window { time, cut } => {
+                window_source(input, self.input_name.clone(), time, cut, words).map(Called::Window)
+            }
+            Function::Series(call) => call.over(input, self.input_name.clone(), words).map(Called::Series),
+        };
+        called.map_err(|error| self.located(error))
+    }
+
+    /// `error` with the place of the call, where it has none of its own.
+    pub(crate) fn located(&self, error: Error) -> Error {
+        self.position.clone().into_iter().fold(error, Error::at)
+    }
+}
+
+impl Called {
+    /// As DataFusion's planner sees it.
+    pub(crate) fn table(self) -> Arc<dyn TableSource> {
+        match self {
+            Called::Window(source) => Arc::new(source),
+            Called::Series(source) => Arc::new(source),
+        }
     }
 }
 
 fn no_such_function(written: &str) -> Error {
-    Error::user(format!("table function \"{written}\" does not exist")).with_hint(KNOWN)
+    let error = Error::user(format!("table function \"{written}\" does not exist"));
+    let names = ["TUMBLE", "HOP", "CUMULATE", "SESSION"].into_iter().chain(series::NAMES.iter().copied());
+    match thalweg_schemas::suggest::closest(written, names) {
+        Some(near) => error.with_hint(format!("Did you mean {near}?")),
+        None => error.with_hint(format!("{KNOWN} Series are watched by {}.", series::KNOWN)),
+    }
 }
 
 fn positional(argument: &FunctionArg) -> Result<&Expr> {
@@ -205,7 +245,7 @@ impl Input {
                 _ => return Err(Error::user(format!("relation \"{expr}\" does not exist"))),
             },
             other => {
-                return Err(Error::user(format!("\"{other}\" cannot be cut into windows"))
+                return Err(Error::user(format!("\"{other}\" is no relation"))
                     .with_hint("The first argument is a source, a view, or a subquery in parentheses."));
             }
         };
@@ -255,7 +295,7 @@ fn window_source(
 }
 
 /// The position of the column of `input` that `expr` names: `role` says what for.
-fn column(input: &LogicalPlan, input_name: &str, expr: &Expr, role: &str, words: &Words) -> Result<usize> {
+pub(super) fn column(input: &LogicalPlan, input_name: &str, expr: &Expr, role: &str, words: &Words) -> Result<usize> {
     let ident = match expr {
         Expr::Identifier(ident) => ident,
         Expr::CompoundIdentifier(parts) if !parts.is_empty() => &parts[parts.len() - 1],

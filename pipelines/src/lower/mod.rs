@@ -9,6 +9,7 @@ mod join;
 mod over;
 mod project;
 mod scan;
+mod series;
 mod sessions;
 mod set_operation;
 mod top_n;

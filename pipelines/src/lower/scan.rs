@@ -3,8 +3,8 @@
 use super::{Lowered, Lowering, OpenWindow, Place};
 use crate::bind::cut::Cut;
 use crate::bind::windows::WINDOW_START;
-use crate::bind::{Mode, Relation, RelationKind, RelationSource, WindowSource};
-use datafusion::logical_expr::TableScan;
+use crate::bind::{Mode, Relation, RelationKind, RelationSource, SeriesSource, WindowSource};
+use datafusion::logical_expr::{LogicalPlan, TableScan};
 use thalweg_operators::plan::Plan;
 use thalweg_schemas::error::{Error, Result};
 
@@ -15,6 +15,8 @@ impl Lowering<'_> {
             self.relation(relation)?
         } else if let Some(window) = source.downcast_ref::<WindowSource>() {
             self.windowed(window)?
+        } else if let Some(series) = source.downcast_ref::<SeriesSource>() {
+            self.series(series)?
         } else {
             return Err(Error::bug(format!("table \"{}\" is of no known kind", scan.table_name)));
         };
@@ -46,7 +48,7 @@ impl Lowering<'_> {
             return Err(self.over_a_changelog(source));
         }
         if input.times[time].is_none() {
-            return Err(self.not_an_event_time(source, &input, time));
+            return Err(self.not_an_event_time(&source.input_name, &source.input, source.time, &input));
         }
         let width = source.kept.len();
         let mut columns: Vec<Place> = source.kept.iter().map(|at| input.columns[*at]).collect();
@@ -85,14 +87,16 @@ impl Lowering<'_> {
         self.words.find(name).into_iter().fold(error, Error::at)
     }
 
-    fn not_an_event_time(&self, source: &WindowSource, input: &Lowered, time: usize) -> Error {
-        let name = source.input.schema().field(source.time).name();
+    /// What to say where the column `at` of `logical`, lowered to `input`, is no event time.
+    pub(super) fn not_an_event_time(&self, of: &str, logical: &LogicalPlan, at: usize, input: &Lowered) -> Error {
+        let name = logical.schema().field(at).name();
+        let time = input.columns[at].base().unwrap_or(at);
         let schema = input.plan.schema();
         let event_times: Vec<&str> = (0..input.times.len())
             .filter(|at| *at != time && input.times[*at].is_some())
             .map(|at| schema.field(at).name().as_str())
             .collect();
-        let error = Error::user(format!("column \"{name}\" of \"{}\" is not an event time", source.input_name))
+        let error = Error::user(format!("column \"{name}\" of \"{of}\" is not an event time"))
             .with_detail("No watermark is known for it, so no window over it would ever close.");
         let error = match event_times.as_slice() {
             [] => error.with_hint(format!(

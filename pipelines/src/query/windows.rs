@@ -3,9 +3,9 @@
 //!
 //! The functions are taken out of the statement as they are for views, so that both read the same words in the same way.
 
-use crate::bind::WindowSource;
 use crate::bind::cut::Cut;
-use crate::bind::windows::{WINDOW_END, WINDOW_START, WINDOWS, extract};
+use crate::bind::windows::{Called, WINDOW_END, WINDOW_START, WINDOWS, extract};
+use crate::bind::{WindowSource, series};
 use crate::parse::{Words, partition};
 use arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
@@ -52,7 +52,10 @@ pub async fn plan_statement(state: &SessionState, mut statement: Statement, text
     for call in calls {
         let input = Statement::Statement(Box::new(ast::Statement::Query(Box::new(call.input.clone()))));
         let input = Box::pin(plan_statement(state, input, text)).await?;
-        let source = call.over(input, &words).map_err(external)?;
+        let source = match call.over(input, &words).map_err(external)? {
+            Called::Window(source) => source,
+            Called::Series(_) => return Err(external(call.located(series::not_in_a_query()))),
+        };
         let planned = match source.cut.clone() {
             Cut::Windows(window) => unnested(source, window)?,
             Cut::Sessions { gap_ns, by } => in_sessions(state, source, gap_ns, &by).await?,

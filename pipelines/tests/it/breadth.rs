@@ -159,6 +159,11 @@ fn consistent(plan: &Plan, query: &str) {
                 }
             }
         }
+        Plan::Series(spec) => {
+            let input = inputs[0].schema();
+            assert_eq!(schema.fields()[..input.fields().len()], input.fields()[..], "{query}");
+            assert!(!spec.origin.sources.is_empty(), "{query}");
+        }
         Plan::Expand(spec) => {
             typed(&spec.keys, inputs[0].schema().fields().len());
             let last = schema.field(schema.fields().len() - 1).data_type();

@@ -39,7 +39,7 @@ fn pages(folder: &str) -> Vec<(String, String)> {
 #[test]
 fn every_example_compiles() {
     let mut compiled_pages = 0;
-    for (page, document) in pages("../docs/sql") {
+    for (page, document) in pages("../docs/sql").into_iter().chain(pages("../docs/operators")) {
         let (asked, ddl): (Vec<_>, Vec<_>) = blocks(&document, "sql")
             .into_iter()
             .partition(|block| block.starts_with("SELECT") || block.starts_with("SUBSCRIBE"));

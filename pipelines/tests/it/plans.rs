@@ -35,6 +35,7 @@ fn every_operator_occurs_in_some_plan() {
         "Unnest: ",
         "TopN: ",
         "Over: ",
+        "DetectAnomalies: ",
         "Expand: ",
         "Reduce over ",
         "Join ",

@@ -1,0 +1,73 @@
+//! `ewma`: distance from an exponentially weighted mean, in exponentially weighted standard deviations.
+//!
+//! d = x - μ; μ ← μ + αd; v ← (1 - α)(v + αd²) with α no less than 1/(n+1), so that the first rows are a plain mean
+//! (West, "Updating mean and variance estimates", CACM 1979). What is learnt of one row is at most [`CLIP`] standard
+//! deviations, so that a spike does not blind the model.
+
+use super::codec::{Codec, Coded};
+use super::{Estimate, WARM_UP};
+
+/// How far a row can pull the model, in standard deviations.
+pub(super) const CLIP: f64 = 6.0;
+
+/// Exponentially weighted mean and variance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ewma {
+    pub mean: f64,
+    variance: f64,
+    pub rows: u32,
+}
+
+impl Ewma {
+    /// What is expected next; `None` before the first row.
+    pub fn expect(&self) -> Option<Estimate> {
+        (self.rows > 0).then(|| Estimate::new(self.mean, self.variance.sqrt()))
+    }
+
+    /// Learns `x`: it counts for `alpha` of what is known.
+    pub fn learn(&mut self, x: f64, alpha: f64) {
+        let alpha = alpha.max(1.0 / (f64::from(self.rows) + 1.0));
+        let mut d = x - self.mean;
+        if self.rows >= WARM_UP && self.variance > 0.0 {
+            let clip = CLIP * self.variance.sqrt();
+            d = d.clamp(-clip, clip);
+        }
+        self.mean += alpha * d;
+        self.variance = (1.0 - alpha) * (self.variance + alpha * d * d);
+        self.rows = self.rows.saturating_add(1);
+    }
+}
+
+impl Coded for Ewma {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        codec.f64(&mut self.mean);
+        codec.f64(&mut self.variance);
+        codec.u32(&mut self.rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rows_are_a_plain_mean_and_variance() {
+        let values = [3.0, 5.0, 4.0, 8.0, 0.0];
+        let mut model = Ewma::default();
+        values.iter().for_each(|x| model.learn(*x, 0.001));
+        let mean = values.iter().sum::<f64>() / 5.0;
+        let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 5.0;
+        let estimate = model.expect().unwrap();
+        assert!((estimate.expected - mean).abs() < 1e-12);
+        assert!((estimate.scale - variance.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_spike_pulls_no_further_than_the_clip() {
+        let mut model = Ewma::default();
+        (0..100).for_each(|i| model.learn(f64::from(i % 2), 0.01));
+        let before = model.clone();
+        model.learn(1e9, 0.01);
+        assert!(model.mean - before.mean <= 0.01 * CLIP * before.variance.sqrt() + 1e-12);
+    }
+}

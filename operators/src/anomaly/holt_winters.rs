@@ -1,0 +1,103 @@
+//! `holt_winters`: robust additive Holt-Winters smoothing: a level, and what each time of the season adds to it.
+//!
+//! f = l + t + s; e = x - f, clipped at six scales (Gelper, Fried & Croux, "Robust forecasting with exponential and
+//! Holt-Winters smoothing", J. Forecasting 2010); l ← l + t + αe; t ← t + β(Δl - t); s ← s + γ(1 - α)e; the scale is
+//! 1.2533 times the smoothed |e|, which is the standard deviation of normal errors. The season advances by the clock, so a
+//! missing row shifts nothing. A level alone has no season; a detector's trend is off, since an extrapolated trend is where
+//! most nonsense comes from.
+
+use super::codec::{Codec, Coded};
+use super::season::Slots;
+use super::{Estimate, WARM_UP};
+
+/// √(π/2): the standard deviation of normal values over their mean absolute deviation.
+const NORMAL: f64 = 1.2533;
+/// How far a row can pull the model, in scales.
+const CLIP: f64 = 6.0;
+/// How much of the smoothed |e| is new each row.
+const SCALE: f64 = 0.005;
+
+/// How fast the parts follow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gains {
+    pub level: f64,
+    pub trend: f64,
+    pub season: f64,
+}
+
+/// The gains of a detector.
+pub(super) const DETECT: Gains = Gains { level: 0.005, trend: 0.0, season: 0.1 };
+/// A level, a trend, a season.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HoltWinters {
+    pub level: f64,
+    pub trend: f64,
+    pub season: Slots,
+    deviation: f64,
+    pub rows: u32,
+}
+
+impl HoltWinters {
+    /// With a season of this length in nanoseconds; 0 is none.
+    pub fn new(season_ns: i64) -> HoltWinters {
+        HoltWinters { season: Slots::new(season_ns), ..HoltWinters::default() }
+    }
+
+    pub fn expect(&self, at: i64) -> Option<Estimate> {
+        (self.rows > 0).then(|| Estimate::new(self.level + self.trend + self.season.value(at), self.scale()))
+    }
+
+    /// The standard deviation of its errors one row ahead.
+    pub fn scale(&self) -> f64 {
+        NORMAL * self.deviation
+    }
+
+    pub fn learn(&mut self, at: i64, x: f64, gains: Gains) {
+        let rows = f64::from(self.rows) + 1.0;
+        if self.rows == 0 {
+            self.level = x;
+        }
+        let mut error = x - (self.level + self.trend + self.season.value(at));
+        if self.rows >= WARM_UP && self.deviation > 0.0 {
+            let clip = CLIP * self.scale();
+            error = error.clamp(-clip, clip);
+        }
+        let alpha = gains.level.max(1.0 / rows);
+        let step = self.trend + alpha * error;
+        self.level += step;
+        if self.rows >= WARM_UP {
+            self.trend += gains.trend * (step - self.trend);
+        }
+        self.season.learn(at, (1.0 - alpha) * error, gains.season);
+        self.deviation += SCALE.max(1.0 / rows) * (error.abs() - self.deviation);
+        self.rows = self.rows.saturating_add(1);
+    }
+}
+
+impl Coded for HoltWinters {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        codec.f64(&mut self.level);
+        codec.f64(&mut self.trend);
+        codec.f64(&mut self.deviation);
+        codec.u32(&mut self.rows);
+        self.season.fields(codec);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    #[test]
+    fn it_learns_a_day_and_knows_it_after_a_gap() {
+        let mut model = HoltWinters::new(24 * HOUR);
+        let value = |hour: i64| 100.0 + 20.0 * (std::f64::consts::TAU * hour as f64 / 24.0).sin();
+        (0..24 * 20).for_each(|hour| model.learn(hour * HOUR, value(hour), DETECT));
+        for hour in [24 * 20 + 6, 24 * 25 + 18, 24 * 40] {
+            let expected = model.expect(hour * HOUR).unwrap().expected;
+            assert!((expected - value(hour)).abs() < 2.0, "{expected} at {hour}, and it is {}", value(hour));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Debounce, and what is learnt in an incident: nothing for a while, then that the level is another one.
+//!
+//! A model that learns on through an outage takes it for normal within minutes; one that never does stays silent about
+//! the next. So what stands out is not learnt for [`FROZEN_MAX`] rows; after that it is the way things are.
+
+use super::codec::{Codec, Coded};
+
+/// So many rows that stand out, one after the other, are not learnt.
+const FROZEN_MAX: u16 = 30;
+
+/// So many rows of an incident are learnt by the tail.
+const FRESH_MAX: u16 = 2;
+
+/// Where a series is in an incident.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Incident {
+    /// Rows that stood out without one between them that did not.
+    streak: u16,
+    /// Their sum.
+    sum: f64,
+}
+
+/// What follows of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Outcome {
+    /// Whether it is part of an incident.
+    pub is_anomaly: bool,
+    /// Whether the tail of the distances is to learn it: the first rows of an incident say how large distances get, the
+    /// others only how long they last.
+    pub fresh: bool,
+    /// Whether it is to be learnt.
+    pub learn: bool,
+    /// The level that has been there for so long that it is the new one.
+    pub settled: Option<f64>,
+}
+
+impl Incident {
+    /// Takes note of a row that stands out, or does not.
+    pub fn note(&mut self, stands_out: bool, x: f64, debounce: u32) -> Outcome {
+        if !stands_out {
+            *self = Incident::default();
+            return Outcome { is_anomaly: false, fresh: true, learn: true, settled: None };
+        }
+        self.streak += 1;
+        self.sum += x;
+        let is_anomaly = u32::from(self.streak) >= debounce;
+        let fresh = self.streak <= FRESH_MAX;
+        if self.streak < FROZEN_MAX {
+            return Outcome { is_anomaly, fresh, learn: false, settled: None };
+        }
+        let settled = Some(self.sum / f64::from(self.streak));
+        *self = Incident::default();
+        Outcome { is_anomaly, fresh, learn: true, settled }
+    }
+}
+
+impl Coded for Incident {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        codec.u16(&mut self.streak);
+        codec.f64(&mut self.sum);
+    }
+}

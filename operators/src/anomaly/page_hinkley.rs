@@ -1,0 +1,134 @@
+//! `page_hinkley`: sums of small deviations to one side, which find a shift of the level that no single row shows.
+//!
+//! S⁺ ← max(0, S⁺ + z - δ), S⁻ ← max(0, S⁻ - z - δ) (Page, Biometrika 1954), with z the distance from a slowly moving
+//! mean in its standard deviations, clipped at ±3, so that no spike is a shift. At λ the level has shifted: from where it
+//! was to the mean of the rows since the sum began to grow, which the model takes for the level from then on. Independent
+//! values would want λ near 5; telemetry swings for hours, so λ is 50, and three times the greatest sum that came to nothing.
+
+use super::WARM_UP;
+use super::codec::{Codec, Coded};
+use super::ewma::Ewma;
+
+/// What a row must be off for the sum to grow, in standard deviations.
+const DELTA: f64 = 1.5;
+/// The sum at which the level has shifted, at least.
+const LAMBDA: f64 = 50.0;
+/// How much greater it must be than any sum before.
+const RECORDS: f64 = 3.0;
+/// How much of that record is forgotten each row.
+const FORGOTTEN: f64 = 1e-4;
+const CLIP: f64 = 3.0;
+/// How much of the mean is new each row.
+const ALPHA: f64 = 0.002;
+/// Rows before anything is a shift.
+const ROWS: u32 = 100;
+
+/// A shift of the level.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Shift {
+    pub from: f64,
+    pub to: f64,
+}
+
+/// A sum to one side, and the rows since it began to grow.
+#[derive(Clone, Debug, Default)]
+struct Side {
+    sum: f64,
+    /// The greatest it was.
+    peak: f64,
+    values: f64,
+    rows: u32,
+    /// The level when it began.
+    from: f64,
+}
+
+/// Both sums.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PageHinkley {
+    pub level: Ewma,
+    up: Side,
+    down: Side,
+    /// The greatest sum that came to nothing.
+    record: f64,
+}
+
+impl Side {
+    /// Adds a row; `record` takes note of a sum that has come to nothing.
+    fn add(&mut self, x: f64, z: f64, level: f64, record: &mut f64) {
+        if self.sum <= 0.0 {
+            *self = Side { from: level, ..Side::default() };
+        }
+        self.peak = self.peak.max(self.sum);
+        self.sum = (self.sum + z - DELTA).max(0.0);
+        if self.sum <= 0.0 {
+            *record = record.max(self.peak);
+        }
+        self.values += x;
+        self.rows = self.rows.saturating_add(1);
+    }
+
+    fn shift(&self, lambda: f64) -> Option<Shift> {
+        (self.sum >= lambda).then(|| Shift { from: self.from, to: self.values / f64::from(self.rows) })
+    }
+}
+
+impl PageHinkley {
+    fn lambda(&self) -> f64 {
+        LAMBDA.max(RECORDS * self.record)
+    }
+
+    /// How near the larger sum is to λ, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        (self.up.sum.max(self.down.sum) / self.lambda()).min(1.0)
+    }
+
+    /// Takes in `x`; the shift, if this row shows one.
+    pub fn observe(&mut self, x: f64) -> Option<Shift> {
+        let estimate = self.level.expect();
+        let mut shift = None;
+        if let Some(estimate) = estimate.filter(|_| self.level.rows >= WARM_UP) {
+            let z = ((x - estimate.expected) / estimate.scale).clamp(-CLIP, CLIP);
+            self.record *= 1.0 - FORGOTTEN;
+            self.up.add(x, z, self.level.mean, &mut self.record);
+            self.down.add(x, -z, self.level.mean, &mut self.record);
+            let lambda = self.lambda();
+            shift = self.up.shift(lambda).or(self.down.shift(lambda)).filter(|_| self.level.rows >= ROWS);
+        }
+        self.level.learn(x, ALPHA);
+        if let Some(shift) = shift {
+            self.level.mean = shift.to;
+            (self.up, self.down) = (Side::default(), Side::default());
+        }
+        shift
+    }
+}
+
+impl Coded for PageHinkley {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        self.level.fields(codec);
+        for side in [&mut self.up, &mut self.down] {
+            codec.f64(&mut side.sum);
+            codec.f64(&mut side.peak);
+            codec.f64(&mut side.values);
+            codec.f64(&mut side.from);
+            codec.u32(&mut side.rows);
+        }
+        codec.f64(&mut self.record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_both_levels() {
+        let mut model = PageHinkley::default();
+        let wave = |i: i32| f64::from(i * 7 % 11) / 11.0;
+        let mut shifts: Vec<Shift> = (0..500).filter_map(|i| model.observe(10.0 + wave(i))).collect();
+        assert_eq!(shifts, []);
+        shifts.extend((0..300).filter_map(|i| model.observe(12.0 + wave(i))));
+        let [shift] = shifts.as_slice() else { panic!("{shifts:?}") };
+        assert!((shift.from - 10.5).abs() < 0.3 && (shift.to - 12.5).abs() < 0.3, "{shift:?}");
+    }
+}

@@ -1,0 +1,275 @@
+//! Detectors as values: what they say of series whose events are known, that nothing upsets them, and that they go on from
+//! a checkpoint as if nothing had happened.
+
+use super::*;
+use proptest::prelude::*;
+
+const MINUTE: i64 = 60_000_000_000;
+const DAY: i64 = 1_440 * MINUTE;
+
+/// Noise between -1 and 1, the same every time (SplitMix64).
+pub(super) fn noise(at: u64) -> f64 {
+    let z = at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+}
+
+fn settings(method: Method) -> DetectSettings {
+    DetectSettings { method, ..DetectSettings::default() }
+}
+
+fn judge(settings: &DetectSettings, values: impl IntoIterator<Item = Option<f64>>) -> Vec<Verdict> {
+    let mut detector = Detector::new(settings);
+    let rows = values.into_iter().enumerate();
+    rows.map(|(row, value)| detector.observe(settings, row as i64 * MINUTE, value)).collect()
+}
+
+fn steady(rows: u64, level: f64) -> impl Iterator<Item = Option<f64>> {
+    (0..rows).map(move |row| Some(level + noise(row)))
+}
+
+fn alarms(verdicts: &[Verdict]) -> Vec<usize> {
+    (0..verdicts.len()).filter(|row| verdicts[*row].is_anomaly).collect()
+}
+
+#[test]
+fn every_method_finds_what_it_is_for_and_nothing_in_noise() {
+    for (name, method) in Method::ALL {
+        let mut values: Vec<Option<f64>> = match method {
+            // Two days and more, so that the season is known.
+            Method::Seasonal => (0..4_000).map(|row| Some(50.0 + noise(row))).collect(),
+            _ => steady(1_000, 50.0).collect(),
+        };
+        let at = values.len() - 100;
+        let found = match method {
+            Method::PageHinkley => {
+                values[at..].iter_mut().for_each(|value| *value = value.map(|x| x + 3.0));
+                at..at + 100
+            }
+            _ => {
+                values[at] = Some(90.0);
+                at..at + 2
+            }
+        };
+        let verdicts = judge(&settings(*method), values);
+        let alarms = alarms(&verdicts);
+        let before = alarms.iter().filter(|row| **row < at).count();
+        assert!(before <= 1, "{name}: {alarms:?}");
+        assert!(alarms.iter().any(|row| found.contains(row)), "{name}: {alarms:?}");
+        let (row, _) = alarms.iter().map(|row| (*row, verdicts[*row].score)).find(|(row, _)| *row >= at).unwrap();
+        assert!(verdicts[row].score > 0.4 && verdicts[row].reason.is_some(), "{name}: {:?}", verdicts[row]);
+    }
+}
+
+#[test]
+fn a_spike_is_explained_by_its_band() {
+    let mut values: Vec<_> = steady(200, 10.0).collect();
+    values[150] = Some(2.0);
+    let verdicts = judge(&settings(Method::Ewma), values);
+    assert_eq!(alarms(&verdicts), [150]);
+    let verdict = &verdicts[150];
+    assert_eq!(verdict.reason, Some(Reason::BelowBand));
+    let (lower, expected) = (verdict.lower.unwrap(), verdict.expected.unwrap());
+    assert!(lower > 2.0 && lower < expected && (expected - 10.0).abs() < 0.5, "{verdict:?}");
+}
+
+#[test]
+fn a_level_that_stays_is_the_level_and_the_reason_says_from_where() {
+    let values = steady(200, 10.0).chain(steady(200, 30.0));
+    let verdicts = judge(&settings(Method::Auto), values);
+    let alarms = alarms(&verdicts);
+    assert!(alarms.contains(&200), "{alarms:?}");
+    assert!(alarms.iter().all(|row| (200..240).contains(row)), "{alarms:?}");
+    let shift = verdicts.iter().find_map(|verdict| match verdict.reason {
+        Some(Reason::LevelShift { from, to }) => Some((from, to)),
+        _ => None,
+    });
+    let (from, to) = shift.unwrap();
+    assert!((from - 10.0).abs() < 1.0 && (to - 30.0).abs() < 1.0, "from {from} to {to}");
+    assert!((verdicts[399].expected.unwrap() - 30.0).abs() < 2.0);
+}
+
+#[test]
+fn an_incident_is_not_learnt_while_it_lasts() {
+    let mut values: Vec<_> = steady(300, 10.0).collect();
+    values[200..220].fill(Some(40.0));
+    let verdicts = judge(&settings(Method::Ewma), values);
+    assert_eq!(alarms(&verdicts), (200..220).collect::<Vec<_>>());
+    assert!((verdicts[221].expected.unwrap() - 10.0).abs() < 0.5);
+}
+
+#[test]
+fn a_value_at_the_wrong_time_of_day_is_one() {
+    let season = DetectSettings { season_ns: DAY, ..settings(Method::Auto) };
+    let day = |row: u64| 100.0 + 50.0 * (std::f64::consts::TAU * row as f64 / 1_440.0).sin() + noise(row);
+    let mut values: Vec<_> = (0..6 * 1_440).map(|row| Some(day(row))).collect();
+    let at = 5 * 1_440 + 360;
+    // What is usual at midnight, at the height of the day.
+    values[at] = Some(100.0);
+    let verdicts = judge(&season, values);
+    assert!(verdicts[at].score > 0.3, "{:?}", verdicts[at]);
+    assert!((verdicts[at].expected.unwrap() - 150.0).abs() < 5.0, "{:?}", verdicts[at]);
+    let higher = verdicts[4_000..].iter().filter(|verdict| verdict.score >= verdicts[at].score).count();
+    assert!(higher <= 3, "{higher} rows are as surprising");
+}
+
+#[test]
+fn learning_is_told_and_silent() {
+    let mut values: Vec<_> = steady(100, 10.0).collect();
+    values[20] = Some(1e6);
+    let verdicts = judge(&settings(Method::Auto), values);
+    assert!(verdicts[..30].iter().all(|verdict| verdict.learning && !verdict.is_anomaly && verdict.score == 0.0));
+    assert!(verdicts[30..].iter().all(|verdict| !verdict.learning));
+    assert_eq!(verdicts[0].expected, None);
+}
+
+#[test]
+fn what_is_no_number_is_named_and_not_learnt() {
+    let values = [None, Some(f64::NAN), Some(f64::INFINITY), Some(f64::NEG_INFINITY)];
+    let plain: Vec<_> = steady(200, 10.0).collect();
+    for (_, method) in Method::ALL {
+        let mut with: Vec<_> = plain.clone();
+        for (at, value) in values.iter().enumerate() {
+            with.insert(100 + at, *value);
+        }
+        let settings = settings(*method);
+        let mut detector = Detector::new(&settings);
+        // The same times, so that nothing but the rows themselves could make a difference.
+        let times = (0..).map(|row: i64| if row < 100 { row } else { (row - 4).max(100) } * MINUTE);
+        let verdicts: Vec<_> = with.iter().zip(times).map(|(x, at)| detector.observe(&settings, at, *x)).collect();
+        assert_eq!(verdicts[100].reason, Some(Reason::Missing));
+        assert!(verdicts[101..104].iter().all(|verdict| verdict.reason == Some(Reason::NotFinite)));
+        assert!(verdicts[100..104].iter().all(|verdict| verdict.score == 0.0 && !verdict.is_anomaly));
+        let without = judge(&settings, plain.clone());
+        assert_eq!(verdicts[104..], without[100..], "{method}");
+    }
+}
+
+#[test]
+fn a_constant_series_is_calm_until_it_moves() {
+    for (name, method) in Method::ALL {
+        let mut values = vec![Some(7.0); 3_000];
+        assert_eq!(alarms(&judge(&settings(*method), values.clone())), [] as [usize; 0], "{name}");
+        values[2_950] = Some(9.0);
+        if !matches!(method, Method::PageHinkley | Method::Seasonal) {
+            assert!(alarms(&judge(&settings(*method), values)).contains(&2_950), "{name}");
+        }
+    }
+}
+
+#[test]
+fn sensitivity_is_a_number_of_alarms_a_day() {
+    let count = |sensitivity: f64| {
+        let settings = DetectSettings { sensitivity, ..settings(Method::Ewma) };
+        // A heavy tail: a product of noises.
+        let values = (0..30 * 1_440).map(|row| Some(noise(row) * noise(row + 100_000) * noise(row + 200_000)));
+        alarms(&judge(&settings, values)).len() as f64 / 30.0
+    };
+    let (few, some) = (count(0.1), count(3.0));
+    assert!(few <= 1.0 && few <= some && (0.2..=9.0).contains(&some), "{few} and {some} a day");
+}
+
+#[test]
+fn direction_effect_bounds_and_debounce_hold() {
+    let mut values: Vec<_> = steady(300, 10.0).collect();
+    values[200] = Some(0.0);
+    values[250..253].fill(Some(25.0));
+    let of = |change: &dyn Fn(&mut DetectSettings)| {
+        let mut settings = settings(Method::Auto);
+        change(&mut settings);
+        judge(&settings, values.clone())
+    };
+    assert_eq!(alarms(&of(&|_| ())), [200, 250, 251, 252]);
+    assert_eq!(alarms(&of(&|s| s.direction = Direction::Above)), [250, 251, 252]);
+    assert_eq!(alarms(&of(&|s| s.direction = Direction::Below)), [200]);
+    assert_eq!(alarms(&of(&|s| s.min_effect = 12.0)), [250, 251, 252]);
+    assert_eq!(alarms(&of(&|s| s.min_effect_ratio = 1.2)), [250, 251, 252]);
+    assert_eq!(alarms(&of(&|s| s.debounce = 3)), [252]);
+    let cut = of(&|s| (s.lower_bound, s.upper_bound) = (9.5, 10.5));
+    assert!(cut[100..].iter().all(|v| v.lower >= Some(9.5) && v.upper <= Some(10.5)), "{:?}", cut[150]);
+    assert!(of(&|s| s.warm_up = 280)[..280].iter().all(|verdict| verdict.learning));
+}
+
+#[test]
+fn series_are_small() {
+    let bytes = |settings: DetectSettings| {
+        let mut detector = Detector::new(&settings);
+        for row in 0..5_000 {
+            detector.observe(&settings, row * MINUTE, Some(noise(row as u64)));
+        }
+        (detector.bytes(), detector.encode().len())
+    };
+    for method in [Method::Auto, Method::Ewma, Method::PageHinkley, Method::NewExtreme, Method::RateOfChange] {
+        let (held, written) = bytes(settings(method));
+        assert!(held <= 320 && written <= 256, "{method}: {held} bytes, {written} in a checkpoint");
+    }
+    for method in [Method::Auto, Method::HoltWinters, Method::Seasonal] {
+        let (held, written) = bytes(DetectSettings { season_ns: DAY, ..settings(method) });
+        assert!(held <= 3_072 && written <= 3_072, "{method}: {held} bytes, {written} in a checkpoint");
+    }
+}
+
+fn value() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![
+        20 => (-1e3..1e3).prop_map(Some),
+        5 => Just(Some(0.0)),
+        2 => Just(None),
+        2 => prop::num::f64::ANY.prop_map(Some),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn nothing_upsets_it_and_a_restart_changes_nothing(
+        values in prop::collection::vec((value(), 0i64..3), 1..300),
+        cut in any::<prop::sample::Index>(),
+        season in prop::sample::select(vec![0, 10 * MINUTE]),
+    ) {
+        for (name, method) in Method::ALL {
+            let settings = DetectSettings { season_ns: season, ..settings(*method) };
+            let (mut one, mut at) = (Detector::new(&settings), 0);
+            let mut other = one.clone();
+            for (row, (value, step)) in values.iter().enumerate() {
+                at += step * MINUTE;
+                if row == cut.index(values.len()) {
+                    other = Detector::decode(&settings, &other.encode()).unwrap();
+                }
+                let verdict = one.observe(&settings, at, *value);
+                prop_assert_eq!(&verdict, &other.observe(&settings, at, *value), "{} at {}", name, row);
+                prop_assert!((0.0..=1.0).contains(&verdict.score), "{}: {:?}", name, verdict);
+                prop_assert!(verdict.expected.is_none_or(f64::is_finite), "{}: {:?}", name, verdict);
+                prop_assert!(verdict.lower.zip(verdict.upper).is_none_or(|(l, u)| l <= u), "{}: {:?}", name, verdict);
+            }
+            let bytes = one.encode();
+            prop_assert!(Detector::decode(&settings, &bytes[..bytes.len() - 1]).is_none());
+        }
+    }
+}
+
+/// The worked examples of the page about the operator: a method, then rows of values and what is said of them.
+#[test]
+fn the_worked_examples_of_the_documents_are_right() {
+    let page = std::fs::read_to_string("../docs/operators/detect-anomalies.md").unwrap();
+    let mut examples = 0;
+    for block in page.split("```worked\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+        let mut lines = block.lines();
+        let method = Method::of(lines.next().unwrap().trim()).unwrap();
+        let settings = DetectSettings { warm_up: 5, ..settings(method) };
+        let mut detector = Detector::new(&settings);
+        for (row, line) in lines.skip(1).enumerate() {
+            let value: f64 = line.split('|').next().unwrap().trim().parse().unwrap();
+            let v = detector.observe(&settings, row as i64 * MINUTE, Some(value));
+            let number = |x: Option<f64>| x.map_or("NULL".to_string(), |x| format!("{x:.2}"));
+            let reason = v.reason.map_or("NULL".to_string(), |reason| reason.to_string());
+            let said = [number(v.expected), number(v.lower), number(v.upper), format!("{:.3}", v.score)].join(" | ");
+            let shown = format!("{value} | {said} | {} | {reason}", v.is_anomaly);
+            let squeezed = line.split('|').map(str::trim).collect::<Vec<_>>().join(" | ");
+            assert_eq!(squeezed, shown, "{method}, row {row}");
+        }
+        examples += 1;
+    }
+    assert!(examples >= 2);
+}

@@ -1,0 +1,69 @@
+//! What `DETECT_ANOMALIES` adds to a row.
+
+use super::Watched;
+use crate::anomaly::{DetectSettings, Detector, Verdict};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field};
+use std::sync::Arc;
+use thalweg_schemas::error::Result;
+
+/// The columns that are added.
+pub fn added() -> Vec<Field> {
+    vec![
+        Field::new("expected", DataType::Float64, true),
+        Field::new("lower", DataType::Float64, true),
+        Field::new("upper", DataType::Float64, true),
+        Field::new("score", DataType::Float64, false),
+        Field::new("is_anomaly", DataType::Boolean, false),
+        Field::new("reason", DataType::Utf8, true),
+        Field::new("learning", DataType::Boolean, false),
+    ]
+}
+
+impl Watched for Detector {
+    type Settings = DetectSettings;
+    type Said = Verdict;
+
+    fn new(settings: &DetectSettings) -> Detector {
+        Detector::new(settings)
+    }
+
+    fn observe(&mut self, settings: &DetectSettings, at: i64, value: Option<f64>) -> Verdict {
+        self.observe(settings, at, value)
+    }
+
+    fn ttl_ns(settings: &DetectSettings) -> i64 {
+        settings.ttl_ns
+    }
+
+    fn last_ns(&self) -> i64 {
+        self.last_ns()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn decode(settings: &DetectSettings, bytes: &[u8]) -> Option<Detector> {
+        Detector::decode(settings, bytes)
+    }
+
+    fn columns(said: &[Verdict], _time: &DataType) -> Result<Vec<ArrayRef>> {
+        let number =
+            |of: fn(&Verdict) -> Option<f64>| Arc::new(said.iter().map(of).collect::<Float64Array>()) as ArrayRef;
+        let reasons = said.iter().map(|verdict| verdict.reason.map(|reason| reason.to_string()));
+        Ok(vec![
+            number(|verdict| verdict.expected),
+            number(|verdict| verdict.lower),
+            number(|verdict| verdict.upper),
+            number(|verdict| Some(verdict.score)),
+            Arc::new(said.iter().map(|verdict| Some(verdict.is_anomaly)).collect::<BooleanArray>()),
+            Arc::new(reasons.collect::<StringArray>()),
+            Arc::new(said.iter().map(|verdict| Some(verdict.learning)).collect::<BooleanArray>()),
+        ])
+    }
+}

@@ -1,0 +1,87 @@
+//! Functions that know each series of a relation from its first row on: `DETECT_ANOMALIES`.
+//!
+//! The rows of a series are taken in order of event time, once the watermark says that no earlier one is expected, so that
+//! what is said of a row is said once and does not depend on the order in which rows came. A model for each series is all
+//! that is kept; a series that is silent for long is forgotten.
+
+mod detect;
+mod held;
+mod pending;
+mod process;
+
+#[cfg(test)]
+mod tests;
+
+pub use detect::added as detect_columns;
+pub use process::Series;
+
+use crate::anomaly::DetectSettings;
+use crate::plan::{Plan, TimeOrigin};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, SchemaRef};
+use std::fmt;
+use thalweg_schemas::error::Result;
+
+/// What is asked of each row of each series.
+#[derive(Clone, Debug)]
+pub struct SeriesSpec {
+    /// Where the rows come from; its stream of finals is read.
+    pub input: Box<Plan>,
+    /// The event time among the columns of `input`.
+    pub time: usize,
+    /// The value, a number.
+    pub value: usize,
+    /// The columns that tell the series apart; none means that there is one.
+    pub by: Vec<usize>,
+    /// What is asked.
+    pub task: Task,
+    /// From which watermarks it follows that no earlier row is expected.
+    pub origin: TimeOrigin,
+    /// The columns of `input`, then those that are added.
+    pub schema: SchemaRef,
+}
+
+/// What is asked of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// Whether it is out of the ordinary.
+    Detect(DetectSettings),
+}
+
+impl fmt::Display for SeriesSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schema = self.input.schema();
+        let name = |at: &usize| schema.field(*at).name().as_str();
+        let Task::Detect(settings) = &self.task;
+        write!(f, "DetectAnomalies {}", name(&self.value))?;
+        if !self.by.is_empty() {
+            write!(f, " of each ({})", self.by.iter().map(name).collect::<Vec<_>>().join(", "))?;
+        }
+        write!(f, " by {}: {settings}", name(&self.time))
+    }
+}
+
+/// What is known of one series, and how it is asked.
+pub trait Watched: Clone + Send + Sync + 'static {
+    /// What a user can ask for.
+    type Settings: Clone + Send + Sync;
+    /// What is said of a row.
+    type Said;
+
+    /// A series of which nothing is known.
+    fn new(settings: &Self::Settings) -> Self;
+    /// Takes in the next row of the series, in order of time.
+    fn observe(&mut self, settings: &Self::Settings, at: i64, value: Option<f64>) -> Self::Said;
+    /// After how long without a row it is forgotten, in nanoseconds.
+    fn ttl_ns(settings: &Self::Settings) -> i64;
+    /// The time of its last row, in nanoseconds since 1970.
+    fn last_ns(&self) -> i64;
+    /// The bytes that it takes.
+    fn bytes(&self) -> usize;
+    /// Its state as bytes.
+    fn encode(&self) -> Vec<u8>;
+    /// The series of these bytes; `None` where they are not of one with these settings.
+    fn decode(settings: &Self::Settings, bytes: &[u8]) -> Option<Self>;
+    /// The columns that are added for what is said of each row; `time` is the type of the event time.
+    fn columns(said: &[Self::Said], time: &DataType) -> Result<Vec<ArrayRef>>;
+}

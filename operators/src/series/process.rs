@@ -1,0 +1,208 @@
+//! The operator: rows in order of event time to the series that they belong to.
+
+use super::held::{Held, SERIES};
+use super::pending::{Pending, ROWS};
+use super::{SeriesSpec, Watched};
+use crate::aggregate::keyed::Keys;
+use crate::aggregate::table::Grouping;
+use crate::assign_windows::with_event_time;
+use crate::event_time::EventTimes;
+use crate::operator::{Operator, Output, StateSize, Times};
+use crate::rows::Rows;
+use crate::state::{Restored, Section};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array};
+use arrow::compute::{cast, not, take_record_batch};
+use arrow::datatypes::{DataType, Float64Type, Schema};
+use arrow::row::{RowConverter, SortField};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::error::{Error, Result};
+
+/// Knows each series of its input. Port 0: every row once, with what is said of it.
+pub struct Series<S: Watched> {
+    spec: SeriesSpec,
+    settings: S::Settings,
+    keys: Keys,
+    held: Held<S>,
+    pending: Pending,
+    arrived: Vec<Batch>,
+    /// As of which watermark silent series were last looked for.
+    swept_ns: i64,
+}
+
+impl<S: Watched> Series<S> {
+    /// The operator that `spec` asks for.
+    pub fn new(spec: &SeriesSpec, settings: &S::Settings) -> Result<Series<S>> {
+        let input = spec.input.schema();
+        let by: Vec<_> = spec.by.iter().map(|at| input.fields()[*at].clone()).collect();
+        Ok(Series {
+            keys: Keys::new(Grouping::by(Schema::new(by))?)?,
+            held: Held::new(),
+            pending: Pending::new(input),
+            spec: spec.clone(),
+            settings: settings.clone(),
+            arrived: Vec::new(),
+            swept_ns: i64::MIN,
+        })
+    }
+
+    /// How many rows wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Puts rows that came where they wait; those whose time has passed are late.
+    fn admit(&mut self, batch: Batch, before: Watermark, output: &mut Output) -> Result<()> {
+        let time = batch.rows.column(self.spec.time).clone();
+        let batch = match time.null_count() {
+            0 => batch,
+            _ => with_event_time(batch, &time, &mut output.dead)?,
+        };
+        let times = EventTimes::new(batch.rows.column(self.spec.time))?;
+        let late: BooleanArray = times.iter().map(|time| Some(before.closes(time))).collect();
+        if late.true_count() == 0 {
+            self.pending.insert(batch.rows, times.iter());
+            return Ok(());
+        }
+        output.late.push(batch.filter(&late)?.rows);
+        let rows = batch.filter(&not(&late)?)?.rows;
+        let times = EventTimes::new(rows.column(self.spec.time))?;
+        self.pending.insert(rows, times.iter());
+        Ok(())
+    }
+
+    /// Shows each row to its series.
+    fn observe(&mut self, rows: RecordBatch, times: &[i64], output: &mut Output) -> Result<()> {
+        let by: Vec<ArrayRef> = self.spec.by.iter().map(|at| rows.column(*at).clone()).collect();
+        let numbers = self.keys.number(&by, rows.num_rows())?;
+        let order = in_order(&rows, times, &numbers)?;
+        let values = cast(rows.column(self.spec.value), &DataType::Float64)?;
+        let values: &Float64Array = values.as_primitive::<Float64Type>();
+        let ttl = S::ttl_ns(&self.settings);
+        let mut said = Vec::with_capacity(rows.num_rows());
+        for &row in &order {
+            let (number, at) = (numbers[row], times[row]);
+            if !self.held.contains(number) {
+                self.keys.hold(&[number]);
+            }
+            let series = self.held.entry(number, || S::new(&self.settings));
+            // Whether or not it has been swept out by now.
+            if silent(series, at, ttl) {
+                *series = S::new(&self.settings);
+            }
+            let value = values.is_valid(row).then(|| values.value(row));
+            said.push(series.observe(&self.settings, at, value));
+        }
+        let sorted = order.iter().enumerate().all(|(at, row)| at == *row);
+        let rows = match sorted {
+            true => rows,
+            false => take_record_batch(&rows, &UInt64Array::from_iter_values(order.iter().map(|row| *row as u64)))?,
+        };
+        let time = rows.schema().field(self.spec.time).data_type().clone();
+        let columns = [rows.columns().to_vec(), S::columns(&said, &time)?].concat();
+        let rows = RecordBatch::try_new(self.spec.schema.clone(), columns)?;
+        output.send(0, Rows::unbounded(Batch::append(rows)));
+        Ok(())
+    }
+
+    /// Forgets series that have been silent for too long: looked for eight times in that time, so that it costs little a row.
+    fn sweep(&mut self, now: Watermark) -> Result<()> {
+        let ttl = S::ttl_ns(&self.settings);
+        if now == Watermark::MAX || now.0 < self.swept_ns.saturating_add(ttl / 8) {
+            return Ok(());
+        }
+        self.swept_ns = now.0;
+        let gone = self.held.remove(|series| silent(series, now.0, ttl));
+        self.keys.release(&gone);
+        if let Some(renamed) = self.keys.compact()? {
+            self.held.rename(&renamed);
+        }
+        Ok(())
+    }
+
+    /// `false` where a series is not one of these settings and this version.
+    fn restore_series(&mut self, rows: &RecordBatch) -> Result<bool> {
+        let (states, keys) = rows.columns().split_last().ok_or_else(|| Error::bug("series without a state"))?;
+        let numbers = self.keys.number(keys, rows.num_rows())?;
+        let states = states.as_binary::<i32>();
+        for (number, state) in numbers.into_iter().zip(states.iter()) {
+            let Some(series) = S::decode(&self.settings, state.unwrap_or_default()) else { return Ok(false) };
+            if !self.held.contains(number) {
+                self.keys.hold(&[number]);
+            }
+            *self.held.entry(number, || S::new(&self.settings)) = series;
+        }
+        Ok(true)
+    }
+
+    fn restore_rows(&mut self, rows: &RecordBatch) -> Result<()> {
+        let columns = rows.columns()[self.spec.by.len()..].to_vec();
+        let rows = RecordBatch::try_new(self.spec.input.schema(), columns)?;
+        let times = EventTimes::new(rows.column(self.spec.time))?;
+        self.pending.insert(rows, times.iter());
+        Ok(())
+    }
+}
+
+/// Whether a series has had no row for longer than `ttl` as of the time `now`.
+fn silent<S: Watched>(series: &S, now: i64, ttl: i64) -> bool {
+    series.last_ns() > i64::MIN && now.saturating_sub(series.last_ns()) > ttl
+}
+
+/// The rows in order of time. Rows of one series and time are told apart by all of their columns, so that their order does
+/// not depend on which of them came first.
+fn in_order(rows: &RecordBatch, times: &[i64], numbers: &[u32]) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by_key(|row| (times[*row], numbers[*row]));
+    let twice = |pair: &[usize]| times[pair[0]] == times[pair[1]] && numbers[pair[0]] == numbers[pair[1]];
+    if order.windows(2).any(twice) {
+        let fields = rows.schema_ref().fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        let encoded = RowConverter::new(fields.collect())?.convert_columns(rows.columns())?;
+        order.sort_by(|a, b| {
+            let key = |row: usize| (times[row], numbers[row]);
+            key(*a).cmp(&key(*b)).then_with(|| encoded.row(*a).cmp(&encoded.row(*b)))
+        });
+    }
+    Ok(order)
+}
+
+impl<S: Watched> Operator for Series<S> {
+    fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived.extend(rows.into_batch());
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+        for batch in std::mem::take(&mut self.arrived) {
+            self.admit(batch, times.before, output)?;
+        }
+        if let Some((rows, at)) = self.pending.due(times.now)? {
+            self.observe(rows, &at, output)?;
+        }
+        self.sweep(times.now)
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        let mut sections = self.held.sections(&self.keys, self.spec.by.len());
+        sections.push(self.pending.section(&self.spec.by));
+        Ok(sections)
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        for section in sections {
+            match section.label.as_str() {
+                SERIES if !self.restore_series(&section.rows)? => return Err(section.unknown()),
+                SERIES => {}
+                ROWS => self.restore_rows(&section.rows)?,
+                _ => return Err(section.unknown()),
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> StateSize {
+        let bytes = self.held.bytes() + self.keys.size() + self.pending.bytes();
+        StateSize { rows: (self.held.len() + self.pending.len()) as u64, bytes: bytes as u64 }
+    }
+}

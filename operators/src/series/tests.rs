@@ -1,0 +1,182 @@
+//! The operator against detectors that are shown each series by itself, in order.
+
+use super::*;
+use crate::anomaly::Detector;
+use crate::operator::{Operator, Output, Times};
+use crate::rows::Rows;
+use crate::state::{Restored, owned};
+use arrow::array::{Array, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::datatypes::{Field, Schema, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
+
+const MS: i64 = 1_000_000;
+const TTL_MS: i64 = 200;
+
+/// Event time in ms, key, value, what tells rows apart.
+type Row = (Option<i64>, u8, Option<i16>, u8);
+
+fn input_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        Field::new("k", DataType::Utf8, true),
+        Field::new("x", DataType::Float64, true),
+        Field::new("other", DataType::Utf8, false),
+    ]))
+}
+
+fn batch_of(rows: &[Row]) -> Batch {
+    let key = |row: &Row| (row.1 > 0).then(|| format!("key {}", row.1));
+    let columns: Vec<Arc<dyn Array>> = vec![
+        Arc::new(TimestampMillisecondArray::from_iter(rows.iter().map(|row| row.0))),
+        Arc::new(StringArray::from_iter(rows.iter().map(key))),
+        Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.2.map(f64::from)))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| format!("{:03}", row.3)))),
+    ];
+    Batch::append(RecordBatch::try_new(input_schema(), columns).unwrap())
+}
+
+fn settings() -> DetectSettings {
+    DetectSettings { warm_up: 3, ttl_ns: TTL_MS * MS, ..DetectSettings::default() }
+}
+
+fn spec(keyed: bool) -> SeriesSpec {
+    let input = input_schema();
+    let fields = input.fields().iter().cloned().chain(detect_columns().into_iter().map(Arc::new));
+    SeriesSpec {
+        schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+        input: Box::new(Plan::Source { name: "s".to_string(), schema: input }),
+        time: 0,
+        value: 2,
+        by: if keyed { vec![1] } else { vec![] },
+        task: Task::Detect(settings()),
+        origin: TimeOrigin::default(),
+    }
+}
+
+fn texts(rows: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = rows.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    let line = |row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|");
+    (0..rows.num_rows()).map(line).collect()
+}
+
+/// What is said of each row, by detectors of which each is shown one series in order.
+fn model(keyed: bool, rows: &[Row]) -> Vec<String> {
+    let mut by_key: BTreeMap<Option<u8>, Vec<Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| by_key.entry(keyed.then_some(row.1)).or_default().push(*row));
+    let mut said = Vec::new();
+    for mut rows in by_key.into_values() {
+        // Rows of one time go by all of their columns, NULL first; keys of which one is NULL too.
+        let key = |row: &Row| (row.0, (row.1 > 0).then_some(row.1), row.2, row.3);
+        rows.sort_by_key(key);
+        let mut detector = Detector::new(&settings());
+        for row in rows {
+            let at = row.0.unwrap() * MS;
+            if detector.last_ns() > i64::MIN && at - detector.last_ns() > TTL_MS * MS {
+                detector = Detector::new(&settings());
+            }
+            let verdict = detector.observe(&settings(), at, row.2.map(f64::from));
+            let added = <Detector as Watched>::columns(&[verdict], &DataType::Null).unwrap();
+            let columns = [batch_of(&[row]).rows.columns().to_vec(), added].concat();
+            said.extend(texts(&RecordBatch::try_new(spec(keyed).schema, columns).unwrap()));
+        }
+    }
+    said.sort();
+    said
+}
+
+fn restarted(keyed: bool, parts: &mut [Series<Detector>], peers: usize) -> Vec<Series<Detector>> {
+    let sections: Vec<(String, usize, RecordBatch)> = parts
+        .iter_mut()
+        .flat_map(|part| part.snapshot().unwrap())
+        .map(|section| (section.label, section.keys, (section.rows)().unwrap()))
+        .collect();
+    let again = |index| {
+        let mut part = Series::new(&spec(keyed), &settings()).unwrap();
+        let own = |(label, keys, rows): &(String, usize, RecordBatch)| {
+            let keys: Vec<usize> = (0..*keys).collect();
+            Restored { label: label.clone(), rows: owned(rows, &keys, WorkerId { index, peers }).unwrap() }
+        };
+        part.restore(sections.iter().map(own).collect(), Watermark::MIN).unwrap();
+        part
+    };
+    (0..peers).map(again).collect()
+}
+
+/// Epochs: rows, by how much the watermark moves, how many workers go on from a checkpoint then (0: nothing happens).
+type Epochs = Vec<(Vec<Row>, i64, usize)>;
+
+fn check(keyed: bool, epochs: Epochs) {
+    let mut parts = vec![Series::<Detector>::new(&spec(keyed), &settings()).unwrap()];
+    let (mut in_time, mut said, mut late, mut dead) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut late_heard, mut dead_heard) = (0, 0);
+    let mut before = Watermark::MIN;
+    for (epoch, (rows, step, workers)) in epochs.iter().enumerate() {
+        let base = if before == Watermark::MIN { 0 } else { before.0 };
+        let now = if epoch + 1 == epochs.len() { Watermark::MAX } else { Watermark(base + step * MS) };
+        for row in rows {
+            match row.0 {
+                None => dead += 1,
+                Some(at) if before.closes(at * MS) => late += 1,
+                Some(_) => in_time.push(*row),
+            }
+        }
+        let peers = parts.len();
+        for (index, part) in parts.iter_mut().enumerate() {
+            let mut output = Output::default();
+            for rows in rows.chunks(3) {
+                let worker = WorkerId { index, peers };
+                let own = owned(&batch_of(rows).rows, &spec(keyed).by, worker).unwrap();
+                part.process(Epoch(epoch as u64), Rows::unbounded(Batch::append(own)), &mut output).unwrap();
+            }
+            part.finish_epoch(Epoch(epoch as u64), Times { before, now }, &mut output).unwrap();
+            late_heard += output.late.iter().map(RecordBatch::num_rows).sum::<usize>();
+            dead_heard += output.dead.len();
+            said.extend(output.sent.into_iter().flat_map(|(_, rows)| texts(&rows.into_batch().unwrap().rows)));
+        }
+        if *workers > 0 {
+            parts = restarted(keyed, &mut parts, *workers);
+        }
+        before = now;
+    }
+    said.sort();
+    assert_eq!(said, model(keyed, &in_time));
+    assert_eq!((late_heard, dead_heard), (late, dead));
+    assert!(parts.iter().all(|part| part.waiting() == 0));
+}
+
+fn epochs() -> impl Strategy<Value = Epochs> {
+    let at = prop::option::weighted(0.97, 0i64..600);
+    let value = prop::option::weighted(0.95, prop_oneof![9 => 0i16..10, 1 => -500i16..500]);
+    let epoch = (prop::collection::vec((at, 0u8..4, value, 0u8..3), 0..25), 0i64..250, 0usize..4);
+    prop::collection::vec(epoch, 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn every_row_is_judged_once_in_order_of_time_whatever_comes_between(keyed: bool, epochs in epochs()) {
+        check(keyed, epochs);
+    }
+}
+
+#[test]
+fn a_series_that_is_silent_is_forgotten_and_costs_nothing() {
+    let mut operator = Series::<Detector>::new(&spec(true), &settings()).unwrap();
+    let mut step = |row: Row, now: i64| {
+        let mut output = Output::default();
+        let times = Times { before: Watermark(row.0.unwrap() * MS - 1), now: Watermark(now * MS) };
+        operator.process(Epoch(now as u64), Rows::unbounded(batch_of(&[row])), &mut output).unwrap();
+        operator.finish_epoch(Epoch(now as u64), times, &mut output).unwrap();
+        operator.state().rows
+    };
+    assert_eq!(step((Some(10), 1, Some(1), 0), 10), 1);
+    assert_eq!(step((Some(20), 2, Some(1), 0), 20), 2);
+    assert_eq!(step((Some(215), 2, Some(1), 0), 215), 1);
+}

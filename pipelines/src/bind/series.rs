@@ -1,0 +1,274 @@
+//! `DETECT_ANOMALIES(view, time => .., value => .., by => (..), ..)`: the arguments by their meaning.
+
+use super::windows::column;
+use super::{Scope, SeriesSource, query};
+use crate::parse::Words;
+use crate::parse::syntax::fold;
+use crate::types::sql_names;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Spanned, UnaryOperator, Value, ValueWithSpan,
+};
+use std::sync::Arc;
+use thalweg_operators::anomaly::{DetectSettings, Direction, Method};
+use thalweg_operators::series::{Task, detect_columns};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::suggest::closest;
+
+/// The functions of this kind, as part of a hint.
+pub(super) const KNOWN: &str = "DETECT_ANOMALIES(t, time => .., value => .. [, by => ..])";
+
+/// Their names.
+pub(super) const NAMES: &[&str] = &["DETECT_ANOMALIES"];
+
+/// Which function is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Detect,
+}
+
+/// A call, as it is written.
+pub(crate) struct Call {
+    pub input: Expr,
+    time: Expr,
+    value: Expr,
+    by: Vec<Expr>,
+    task: Task,
+}
+
+impl Kind {
+    /// The function of this name, in capitals.
+    pub(super) fn of(word: &str) -> Option<Kind> {
+        match word {
+            "DETECT_ANOMALIES" => Some(Kind::Detect),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Detect => "DETECT_ANOMALIES",
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Kind::Detect => "Write DETECT_ANOMALIES(view, time => window_end, value => p99, by => (service, region)).",
+        }
+    }
+
+    /// The arguments that it has besides the relation.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Kind::Detect => &[
+                "time",
+                "value",
+                "by",
+                "method",
+                "season",
+                "sensitivity",
+                "direction",
+                "lower_bound",
+                "upper_bound",
+                "min_effect",
+                "min_effect_ratio",
+                "debounce",
+                "warm_up",
+                "ttl",
+            ],
+        }
+    }
+}
+
+impl Call {
+    pub(super) fn of(kind: Kind, given: &[FunctionArg], words: &Words) -> Result<Call> {
+        let (name, mut named) = (kind.name(), Named { words, values: Vec::new() });
+        let Some((FunctionArg::Unnamed(FunctionArgExpr::Expr(input)), rest)) = given.split_first() else {
+            let error = Error::user(format!("{name} takes a source, a view or a subquery first"));
+            return Err(error.with_hint(kind.example()));
+        };
+        for argument in rest {
+            named.take(kind, argument)?;
+        }
+        let required = |argument: &str| {
+            let missing = || Error::user(format!("{name} needs {argument} => ..")).with_hint(kind.example());
+            named.get(argument).cloned().ok_or_else(missing)
+        };
+        let by = match named.get("by") {
+            None => Vec::new(),
+            Some(Expr::Tuple(columns)) => columns.clone(),
+            Some(Expr::Nested(column)) => vec![column.as_ref().clone()],
+            Some(column) => vec![column.clone()],
+        };
+        let task = match kind {
+            Kind::Detect => Task::Detect(detect(&named)?),
+        };
+        Ok(Call { input: input.clone(), time: required("time")?, value: required("value")?, by, task })
+    }
+
+    /// The relation that it stands for, over its input, which has been planned.
+    pub(super) fn over(&self, input: LogicalPlan, input_name: String, words: &Words) -> Result<SeriesSource> {
+        let at = |expr: &Expr, role: &str| column(&input, &input_name, expr, role, words);
+        let time = at(&self.time, "the time of a series")?;
+        let value = at(&self.value, "the value of a series")?;
+        let by = self.by.iter().map(|expr| at(expr, "what tells series apart")).collect::<Result<Vec<_>>>()?;
+        let fields = input.schema().fields();
+        let of_type = |at: usize, expr: &Expr, wanted: &str, hint: &str| {
+            let shown = sql_names(&fields[at].data_type().to_string());
+            let error = Error::user(format!("column \"{}\" is of type {shown}, and {wanted}", fields[at].name()));
+            words.at(expr.span()).into_iter().fold(error.with_hint(hint), Error::at)
+        };
+        if !matches!(fields[time].data_type(), DataType::Timestamp(_, _)) {
+            let hint = "Name the event time of a source, or window_end of a view over windows.";
+            return Err(of_type(time, &self.time, "the time of a series is a TIMESTAMP", hint));
+        }
+        if !fields[value].data_type().is_numeric() {
+            let hint = "Compute a number in the view that it reads, such as count(*) or avg(..).";
+            return Err(of_type(value, &self.value, "the value of a series is a number", hint));
+        }
+        let added = match &self.task {
+            Task::Detect(_) => detect_columns(),
+        };
+        if let Some(twice) = added.iter().find(|new| fields.iter().any(|field| field.name() == new.name())) {
+            return Err(Error::user(format!("\"{input_name}\" has a column \"{}\" already", twice.name()))
+                .with_detail("The function adds one of that name.")
+                .with_hint("Rename it: (SELECT .. AS other_name FROM ..) can stand in place of the view."));
+        }
+        let schema = fields.iter().cloned().chain(added.into_iter().map(Arc::new)).collect::<Vec<Arc<Field>>>();
+        let schema = Arc::new(Schema::new(schema));
+        Ok(SeriesSource { input, input_name, time, value, by, task: self.task.clone(), schema })
+    }
+}
+
+/// Arguments with names, in the order in which they are written.
+struct Named<'a> {
+    words: &'a Words,
+    values: Vec<(String, Expr)>,
+}
+
+impl Named<'_> {
+    fn take(&mut self, kind: Kind, argument: &FunctionArg) -> Result<()> {
+        let (ident, value) = match argument {
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => (name, value),
+            FunctionArg::ExprNamed { name: Expr::Identifier(name), arg: FunctionArgExpr::Expr(value), .. } => {
+                (name, value)
+            }
+            other => {
+                let error = Error::user(format!("argument \"{other}\" of {} has no name", kind.name()));
+                return Err(self.at(other, error.with_hint(kind.example())));
+            }
+        };
+        let name = fold(ident);
+        if !kind.arguments().contains(&name.as_str()) {
+            let error = Error::user(format!("{} has no argument \"{name}\"", kind.name()));
+            let error = match closest(&name, kind.arguments().iter().copied()) {
+                Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+                None => error.with_hint(format!("There are {}.", kind.arguments().join(", "))),
+            };
+            return Err(self.words.at(ident.span).into_iter().fold(error, Error::at));
+        }
+        if self.get(&name).is_some() {
+            let error = Error::user(format!("argument \"{name}\" is given twice"));
+            return Err(self.words.at(ident.span).into_iter().fold(error, Error::at));
+        }
+        self.values.push((name, value.clone()));
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Option<&Expr> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    fn at(&self, place: &impl Spanned, error: Error) -> Error {
+        self.words.at(place.span()).into_iter().fold(error, Error::at)
+    }
+
+    /// A text that is one of those that are known.
+    fn one_of<T: Copy>(&self, name: &str, known: &[(&str, T)]) -> Result<Option<T>> {
+        let Some(expr) = self.get(name) else { return Ok(None) };
+        let written = match expr {
+            Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text.clone(),
+            Expr::Identifier(ident) => ident.value.clone(),
+            other => other.to_string(),
+        };
+        let lower = written.to_lowercase();
+        if let Some((_, value)) = known.iter().find(|(known, _)| *known == lower) {
+            return Ok(Some(*value));
+        }
+        let error = Error::user(format!("{name} \"{written}\" is not known"));
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        let error = match closest(&lower, names.iter().copied()) {
+            Some(near) => error.with_hint(format!("Did you mean '{near}'? There are {}.", names.join(", "))),
+            None => error.with_hint(format!("There are {}.", names.join(", "))),
+        };
+        Err(self.at(expr, error))
+    }
+
+    /// A number for which `holds`; `what` says so.
+    fn number(&self, name: &str, what: &str, holds: impl Fn(f64) -> bool) -> Result<Option<f64>> {
+        let Some(expr) = self.get(name) else { return Ok(None) };
+        match number(expr).filter(|number| number.is_finite() && holds(*number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.at(expr, Error::user(format!("{name} is {what}, not {expr}")))),
+        }
+    }
+
+    fn interval_ns(&self, name: &str) -> Result<Option<i64>> {
+        let Some(expr) = self.get(name) else { return Ok(None) };
+        let ns = query::interval_ns(expr, &Scope::default(), self.words).map_err(|error| self.at(expr, error))?;
+        if ns <= 0 {
+            return Err(self.at(expr, Error::user(format!("{name} is an interval above zero, not {expr}"))));
+        }
+        Ok(Some(ns))
+    }
+}
+
+fn number(expr: &Expr) -> Option<f64> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => text.parse().ok(),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => number(expr).map(|number| -number),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } | Expr::Nested(expr) => number(expr),
+        _ => None,
+    }
+}
+
+fn detect(named: &Named<'_>) -> Result<DetectSettings> {
+    const DIRECTIONS: [(&str, Direction); 3] =
+        [("both", Direction::Both), ("above", Direction::Above), ("below", Direction::Below)];
+    let default = DetectSettings::default();
+    let rows = |name: &str, default: u32| -> Result<u32> {
+        let whole = |number: f64| (1.0..=1e6).contains(&number) && number.fract() == 0.0;
+        Ok(named.number(name, "a number of rows, from 1 to 1000000", whole)?.map_or(default, |rows| rows as u32))
+    };
+    let above_zero = |number: f64| number > 0.0;
+    let any = |_: f64| true;
+    let settings = DetectSettings {
+        method: named.one_of("method", Method::ALL)?.unwrap_or(default.method),
+        season_ns: named.interval_ns("season")?.unwrap_or(default.season_ns),
+        sensitivity: named
+            .number("sensitivity", "a number of false alarms per series and day, above zero", above_zero)?
+            .unwrap_or(default.sensitivity),
+        direction: named.one_of("direction", &DIRECTIONS)?.unwrap_or(default.direction),
+        lower_bound: named.number("lower_bound", "a number", any)?.unwrap_or(default.lower_bound),
+        upper_bound: named.number("upper_bound", "a number", any)?.unwrap_or(default.upper_bound),
+        min_effect: named.number("min_effect", "a number, 0 or above", |n| n >= 0.0)?.unwrap_or(default.min_effect),
+        min_effect_ratio: named
+            .number("min_effect_ratio", "a share such as 0.1, 0 or above", |n| n >= 0.0)?
+            .unwrap_or(default.min_effect_ratio),
+        debounce: rows("debounce", default.debounce)?,
+        warm_up: rows("warm_up", default.warm_up)?,
+        ttl_ns: named.interval_ns("ttl")?.unwrap_or(default.ttl_ns),
+    };
+    if let Some(expr) = named.get("upper_bound").filter(|_| settings.upper_bound <= settings.lower_bound) {
+        return Err(named.at(expr, Error::user("upper_bound is not above lower_bound")));
+    }
+    Ok(settings)
+}
+
+/// What to say where a query asks for such a relation.
+pub(crate) fn not_in_a_query() -> Error {
+    Error::user("DETECT_ANOMALIES keeps what it knows of each series, which a query cannot").with_hint(
+        "Put it into CREATE MATERIALIZED VIEW .. AS SELECT * FROM DETECT_ANOMALIES(..), and query that view.",
+    )
+}
