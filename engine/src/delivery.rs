@@ -3,9 +3,9 @@
 //! What waits in the queues is counted in bytes; when it is too much, the workers stop asking the sources (see
 //! `driver.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
 
+use crate::archive::letter::Letter;
 use crate::durability::Durability;
 use crate::ledger::{Ledger, lock};
-use crate::status::DeadLetter;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -242,16 +242,18 @@ impl Desk {
         if let Some(first) = refused.first() {
             tracing::warn!(sink = %self.book().name, rows = refused.len(), "rows are dead letters: {}", first.reason);
         }
-        for Refused { raw, reason } in refused {
-            self.queue.ledger.keep_dead(DeadLetter {
-                time_ns: (self.epoch.0 as i64).saturating_mul(self.tick_ns),
-                origin: self.book().name.clone(),
-                partition: String::new(),
-                offset: None,
-                reason,
-                raw,
-            });
+        if refused.is_empty() {
+            return;
         }
+        let letter = |Refused { raw, reason }| Letter {
+            time_ns: (self.epoch.0 as i64).saturating_mul(self.tick_ns),
+            origin: self.book().name.clone(),
+            reason,
+            attempts: 1,
+            raw,
+            ..Letter::default()
+        };
+        self.queue.ledger.keep_refused(self.epoch.0, refused.into_iter().map(letter).collect());
     }
 
     /// Carries out one order.

@@ -182,7 +182,9 @@ impl Driver {
 
     /// Whether what is on its way must become less before more is taken in.
     fn is_full(&self) -> bool {
-        self.job.queued.get() > self.job.settings.sink_queue_bytes || self.in_flight.len() > EPOCHS_IN_FLIGHT_MAX
+        self.job.queued.get() > self.job.settings.sink_queue_bytes
+            || self.in_flight.len() > EPOCHS_IN_FLIGHT_MAX
+            || self.job.ledger.is_full()
     }
 
     fn sent_rows(&mut self) {
@@ -377,6 +379,7 @@ impl Driver {
         if before >= complete {
             return seen;
         }
+        self.job.ledger.progress();
         for view in self.job.views.values().filter(|view| view.is_subscribed()) {
             view.progress(false);
         }

@@ -1,5 +1,8 @@
 //! A run, from the outside: started from a plan, looked at while it runs, stopped or waited for.
 
+use crate::archive::Archive;
+use crate::archive::memory::MemoryFolder;
+use crate::archive::shelf::Shelf;
 use crate::clock::{Clock, NotBefore};
 use crate::delivery::{QueuedBytes, Reunion};
 use crate::durability::recover::Recovered;
@@ -8,7 +11,7 @@ use crate::durability::storage::Storage;
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
 use crate::settings::Settings;
-use crate::status::{DeadLetter, LateRow, LatencyStatus, OperatorStatus, Status, ViewStatus};
+use crate::status::{LatencyStatus, OperatorStatus, Status, ViewStatus};
 use crate::turns::{Free, Turns};
 use crate::view::history::Retention;
 use crate::view::published::PublishedView;
@@ -18,6 +21,7 @@ use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use thalweg_operators::deployed::Deployed;
 use thalweg_operators::plan::{Dataflow, SourcePlan};
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
@@ -27,6 +31,9 @@ use thalweg_schemas::sink::{Sink, SinkRequest};
 use thalweg_schemas::source::{Source, SourceRequest};
 use thalweg_schemas::table::{Metadata, Origin, schema_of};
 use timely::communication::WorkerGuards;
+
+/// How many bytes of dead letters a run keeps that keeps no state.
+const MEMORY_BYTES_MAX: u64 = 16 << 20;
 
 /// What a run is surrounded by.
 #[derive(Clone)]
@@ -39,6 +46,22 @@ pub struct Surroundings {
     pub sinks: BTreeMap<String, Arc<dyn Sink>>,
     /// Where the run keeps its state; `None`: it does not outlive its process.
     pub storage: Option<Arc<dyn Storage>>,
+    /// Where it keeps what it rejects; `None`: in memory.
+    pub archives: Option<Archives>,
+}
+
+/// A place of a run's archives: one folder for each pipeline, which the others may read.
+pub use crate::archive::shelf::Place;
+
+/// Where a run keeps what it rejects.
+#[derive(Clone)]
+pub struct Archives {
+    /// Its dead letters.
+    pub dead: Place,
+    /// The dead letters of other pipelines.
+    pub others: Vec<Place>,
+    /// Its late rows.
+    pub late: Place,
 }
 
 /// What is to run, and what it makes of the state that is there.
@@ -65,10 +88,14 @@ pub struct Takeover {
 
 /// A running dataflow. All methods may be called from any thread. Dropping it stops the run and waits for its end.
 pub struct Engine {
-    job: Arc<Job>,
-    sources: Vec<Arc<dyn Source>>,
+    pub(crate) job: Arc<Job>,
+    began_after: Epoch,
+    /// Let go of by [`release`](Engine::release).
+    pub(crate) sources: Mutex<Vec<Arc<dyn Source>>>,
     /// Joins the workers when dropped.
     guards: Mutex<Option<WorkerGuards<()>>>,
+    /// The threads that write the archives.
+    archivists: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Engine {
@@ -92,12 +119,8 @@ impl Engine {
         settings: Settings,
         turns: Arc<dyn Turns>,
     ) -> Result<Engine> {
-        Engine::start_with(
-            dataflow,
-            connectors,
-            settings,
-            Surroundings { clock, turns, sinks: BTreeMap::new(), storage: None },
-        )
+        let surroundings = Surroundings { clock, turns, sinks: BTreeMap::new(), storage: None, archives: None };
+        Engine::start_with(dataflow, connectors, settings, surroundings)
     }
 
     /// As [`start`](Self::start), in surroundings of the caller's choice. With a storage the run keeps its state there
@@ -166,7 +189,10 @@ impl Engine {
         let settings = Settings { workers, ..settings };
         let engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past))?;
         engine.job.finish_log.store(true, Ordering::Release);
-        engine.wait()
+        let outcome = engine.wait();
+        // Whoever goes on opens the same sources.
+        engine.release();
+        outcome
     }
 
     fn launch(
@@ -188,19 +214,27 @@ impl Engine {
                 None => open_sink(plan, connectors, &settings.lineage),
             })
             .collect::<Result<_>>()?;
+        let anew = past.as_ref().is_some_and(|past| past.manifest.is_none() && past.records.is_empty());
         // What may fail outside has been tried: from here on the state is this program's.
         if let (Some(storage), Some(past)) = (&surroundings.storage, &mut past) {
             recovery::take_over(storage.as_ref(), past, &deployed, takeover, workers)?;
         }
-        let last_epoch = past.as_ref().map_or(0, Recovered::last_epoch);
+        let began_after = Epoch(past.as_ref().map_or(0, Recovered::checkpoint));
+        let complete = Arc::new(AtomicU64::new(began_after.0));
+        let archives = open_archives(surroundings.archives.as_ref(), &settings, (anew, began_after.0), &complete)?;
+        if past.is_none() {
+            // Nothing is taken in once more: what lies there is all to be seen.
+            complete.fetch_max(archives.0.written().max(archives.1.written()), Ordering::AcqRel);
+        }
+        let last_epoch =
+            past.as_ref().map_or(0, Recovered::last_epoch).max(archives.0.written()).max(archives.1.written());
         let clock = NotBefore::wrap(surroundings.clock, (last_epoch + 1) as i64 * settings.tick_ns());
-        let complete = Arc::new(AtomicU64::new(past.as_ref().map_or(0, Recovered::checkpoint)));
-        let ledger = Arc::new(Ledger::new(
+        let names = (
             dataflow.sources.iter().map(|s| s.name.clone()).collect(),
             dataflow.views.iter().map(|v| v.name.clone()).collect(),
             dataflow.sinks.iter().map(|s| s.name.clone()).collect(),
-            settings.kept_rows_max,
-        ));
+        );
+        let ledger = Arc::new(Ledger::new(names, archives, settings.tick_ns()));
         let durability = match (&surroundings.storage, &past) {
             (Some(storage), Some(past)) => {
                 let sources = dataflow.sources.iter().map(|plan| plan.name.clone()).zip(sources.iter().cloned());
@@ -216,6 +250,7 @@ impl Engine {
         });
         let job = Arc::new(Job {
             views: views.collect(),
+            replayable: sources.iter().map(|source| source.replayable()).collect(),
             single_writers: sinks.iter().map(|s| s.single_writer()).collect(),
             dataflow,
             ledger,
@@ -227,6 +262,7 @@ impl Engine {
             finish_log: AtomicBool::new(false),
             queued: QueuedBytes::default(),
             durability,
+            caught_up_at: past.as_ref().map_or(0, Recovered::last_epoch),
             last_epoch: AtomicU64::new(0),
             latency: Mutex::new(new_histogram()?),
             workers_done: (Mutex::new(0), Condvar::new()),
@@ -251,6 +287,7 @@ impl Engine {
                 Ok(Mutex::new(Some(share(&job, &sources, &sinks, worker, (resume.clone(), past.clone()))?)))
             })
             .collect::<Result<_>>()?;
+        let archivists = start_archivists(&job.ledger)?;
         let worker_job = job.clone();
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
         let guards = timely::execute(config, move |worker| {
@@ -260,7 +297,18 @@ impl Engine {
             }
         });
         let guards = guards.map_err(|e| Error::outside(format!("the workers could not be started: {e}")))?;
-        Ok(Engine { job, sources, guards: Mutex::new(Some(guards)) })
+        Ok(Engine {
+            job,
+            began_after,
+            sources: Mutex::new(sources),
+            guards: Mutex::new(Some(guards)),
+            archivists: Mutex::new(archivists),
+        })
+    }
+
+    /// The epoch as of which it went on from an earlier run; the first one without that.
+    pub fn began_after(&self) -> Epoch {
+        self.began_after
     }
 
     /// The last epoch that is complete on all workers.
@@ -299,9 +347,10 @@ impl Engine {
         let (job, epoch) = (&self.job, self.epoch());
         let ledger = &job.ledger;
         let workers = job.settings.workers.max(1);
-        let sources = ledger.sources.iter().zip(&self.sources).map(|(book, source)| {
+        let open = lock(&self.sources);
+        let sources = ledger.sources.iter().enumerate().map(|(position, book)| {
             let mut status = book.status(workers);
-            status.progress = source.progress();
+            status.progress = open.get(position).and_then(|source| source.progress());
             status
         });
         let views = job.views.values().map(|view| {
@@ -332,17 +381,8 @@ impl Engine {
             operators: operators.collect(),
             latencies: vec![latency("epoch_to_view", &lock(&job.latency))],
             checkpoints: job.durability.iter().map(|durability| durability.status()).collect(),
+            dead_letters: self.archive_status(),
         }
-    }
-
-    /// The dead letters that are kept, oldest first.
-    pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.job.ledger.dead_letters()
-    }
-
-    /// The late rows that are kept, oldest first.
-    pub fn late_rows(&self) -> Vec<LateRow> {
-        self.job.ledger.late_rows()
     }
 
     /// Asks the run to end: sources stop, what was taken in is finished, sinks commit.
@@ -375,8 +415,12 @@ impl Engine {
 impl Engine {
     /// Waits for what is being written of the state; a run that has come to its own end leaves none.
     fn end_durably(&self) -> Result<()> {
-        let Some(durability) = &self.job.durability else { return Ok(()) };
+        let Some(durability) = &self.job.durability else {
+            self.end_archives();
+            return Ok(());
+        };
         durability.finish();
+        self.end_archives();
         if durability.is_over() || self.job.ledger.has_failed() {
             return Ok(());
         }
@@ -385,8 +429,31 @@ impl Engine {
         if stopped { Ok(()) } else { durability.forget() }
     }
 
+    /// Lets go of the sources of a run that has ended, so that another can open them: addresses that they listen on, for
+    /// one. Views can still be read.
+    pub fn release(&self) {
+        lock(&self.sources).clear();
+        if let Some(durability) = &self.job.durability {
+            durability.journal.release();
+        }
+    }
+
+    /// Writes what is left for the archives.
+    fn end_archives(&self) {
+        let Job { ledger, complete, last_epoch, .. } = &*self.job;
+        let complete = complete.load(Ordering::Acquire);
+        let failed = ledger.has_failed();
+        let until = if failed { complete } else { complete.max(last_epoch.load(Ordering::Acquire)) };
+        [&ledger.dead, &ledger.late].into_iter().for_each(|archive| archive.close(until));
+        for thread in lock(&self.archivists).drain(..) {
+            // A panic has been told by the panic hook; what lies on disk is what it was.
+            drop(thread.join());
+        }
+    }
+
     /// Ends the run as the death of its process would: nothing more is written, no sink is finished.
     pub fn crash(&self) {
+        [&self.job.ledger.dead, &self.job.ledger.late].into_iter().for_each(|archive| archive.crash());
         if let Some(durability) = &self.job.durability {
             durability.crash();
         }
@@ -404,7 +471,45 @@ impl Drop for Engine {
         if let Some(durability) = &self.job.durability {
             durability.finish();
         }
+        self.end_archives();
     }
+}
+
+/// Opens the archives, to go on after the checkpoint of an epoch, or anew.
+fn open_archives(
+    places: Option<&Archives>,
+    settings: &Settings,
+    (anew, checkpoint): (bool, u64),
+    complete: &Arc<AtomicU64>,
+) -> Result<(Archive, Archive)> {
+    let in_memory = || {
+        let place = || Place { lineage: "memory".into(), storage: Arc::new(MemoryFolder::default()) };
+        Archives { dead: place(), others: Vec::new(), late: place() }
+    };
+    let limit = if places.is_some() { u64::MAX } else { MEMORY_BYTES_MAX };
+    let Archives { dead, others, late } = places.cloned().unwrap_or_else(in_memory);
+    let bytes_max = settings.dead_letters_max.min(limit);
+    let dead = Shelf::open("dead letters", dead, others, bytes_max, anew)?;
+    let late = Shelf::open("late rows", late, Vec::new(), bytes_max / 4, anew)?;
+    Ok((Archive::new(dead, checkpoint, complete.clone())?, Archive::new(late, checkpoint, complete.clone())?))
+}
+
+/// Starts the threads that write the archives.
+fn start_archivists(ledger: &Arc<Ledger>) -> Result<Vec<JoinHandle<()>>> {
+    let archives: [(&str, fn(&Ledger) -> &Archive); 2] =
+        [("dead letters", |ledger| &ledger.dead), ("late rows", |ledger| &ledger.late)];
+    let start = |(name, archive): (&str, fn(&Ledger) -> &Archive)| {
+        let ledger = ledger.clone();
+        let serve = move || {
+            if let Err(error) = archive(&ledger).serve() {
+                archive(&ledger).crash();
+                ledger.fail(error.with_detail("in the archive of rejected rows"));
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_string()).spawn(serve);
+        thread.map_err(|e| Error::io("starting a thread for rejected rows", &e))
+    };
+    archives.into_iter().map(start).collect()
 }
 
 fn new_histogram() -> Result<Histogram<u64>> {

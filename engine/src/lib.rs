@@ -12,11 +12,13 @@ pub mod status;
 pub mod turns;
 pub mod view;
 
+mod archive;
 mod delivery;
 mod driver;
 mod epochs;
 mod holdings;
 mod ingest;
 mod ledger;
+mod rejects;
 mod watcher;
 mod worker;

@@ -17,8 +17,10 @@ pub struct Settings {
     pub retention: Duration,
     /// How many bytes of them a view keeps at most; beyond that the oldest go first, however young.
     pub retained_bytes_max: usize,
-    /// How many late rows and dead letters are kept in memory for their system tables (the counters are exact).
-    pub kept_rows_max: usize,
+    /// How many late rows of a view and an epoch are kept (the counters are exact).
+    pub late_rows_max: usize,
+    /// How many bytes of dead letters are kept; late rows may take a quarter of that besides.
+    pub dead_letters_max: u64,
     /// How long after one checkpoint the next is begun, for runs that keep their state.
     pub checkpoint_interval: Duration,
     /// How many checkpoints are kept, at least 1: the older ones are for when the newest turns out damaged.
@@ -38,7 +40,8 @@ impl Default for Settings {
             subscriber_rows_max: 1 << 20,
             retention: Duration::from_secs(60),
             retained_bytes_max: 16 << 20,
-            kept_rows_max: 10_000,
+            late_rows_max: 10_000,
+            dead_letters_max: 1 << 30,
             checkpoint_interval: Duration::from_secs(10),
             checkpoints_kept: 2,
             worker_started: || {},

@@ -26,6 +26,8 @@ pub struct Status {
     pub latencies: Vec<LatencyStatus>,
     /// The checkpoints: one entry, none where the run keeps no state.
     pub checkpoints: Vec<CheckpointStatus>,
+    /// The dead letters.
+    pub dead_letters: ArchiveStatus,
 }
 
 /// One source, over all workers. At any complete epoch `rows_in = rows_out + dead`.
@@ -41,6 +43,8 @@ pub struct SourceStatus {
     pub dead: u64,
     /// Bytes taken in.
     pub bytes: u64,
+    /// Dead letters that were taken in again; they count in `rows_in` once more.
+    pub replayed: u64,
     /// Whether it has ended.
     pub ended: bool,
     /// How far it has come.
@@ -154,6 +158,8 @@ pub struct LatencyStatus {
 /// A record or row that is not part of any result, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// Names it for as long as it is kept.
+    pub id: String,
     /// When its epoch began, in nanoseconds since 1970.
     pub time_ns: i64,
     /// The source, the view whose expression failed, or the sink whose outside refused the row.
@@ -164,8 +170,46 @@ pub struct DeadLetter {
     pub offset: Option<u64>,
     /// Why.
     pub reason: String,
+    /// How often it was taken in.
+    pub attempts: u32,
     /// The bytes as they came.
     pub raw: Vec<u8>,
+}
+
+/// How many dead letters of one kind there were, whether they are kept or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectCount {
+    /// The source, view or sink.
+    pub origin: String,
+    /// The reason, without quoted values and numbers.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// The archive of dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveStatus {
+    /// How many there were, by origin and kind of reason.
+    pub counts: Vec<RejectCount>,
+    /// The bytes that those take that are kept.
+    pub bytes: u64,
+    /// How many bytes they may take.
+    pub bytes_max: u64,
+    /// How many were removed for want of room, by origin.
+    pub removed: Vec<(String, u64)>,
+}
+
+/// What became of dead letters that were sent back to their source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// How many were taken in again.
+    pub replayed: u64,
+    /// How many of them are dead letters again.
+    pub dead: u64,
+    /// How many were left: rows of views and sinks, records that were too long to be kept whole, and those that the
+    /// source may still read by itself.
+    pub left: u64,
 }
 
 /// A row that came after its window had closed.

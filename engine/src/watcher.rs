@@ -1,8 +1,8 @@
 //! The engine's ear in the dataflow: enters what operators report in the books of the run.
 
+use crate::archive::letter::{Form, Letter};
 use crate::holdings::Holdings;
 use crate::ledger::lock;
-use crate::status::{DeadLetter, LateRow};
 use crate::worker::Job;
 use arrow::record_batch::RecordBatch;
 use std::cell::RefCell;
@@ -50,11 +50,17 @@ impl Observer for Watcher {
         if let Some(book) = self.job.ledger.views.get(view) {
             book.late.fetch_add(rows.num_rows() as u64, Ordering::AcqRel);
         }
-        // Only as many are written out as can be kept.
-        let first = rows.num_rows().saturating_sub(self.job.settings.kept_rows_max);
+        // A flood of them is counted; writing all of it out would hold everything up.
+        let first = rows.num_rows().saturating_sub(self.job.settings.late_rows_max);
         for row in first..rows.num_rows() {
-            let row = row_to_json(&rows, row);
-            self.job.ledger.keep_late(LateRow { time_ns: self.time_of(epoch), view: view.to_string(), row });
+            self.job.ledger.keep_late(Letter {
+                time_ns: self.time_of(epoch),
+                origin: view.to_string(),
+                reason: "late".to_string(),
+                attempts: 1,
+                raw: row_to_json(&rows, row).into_bytes(),
+                ..Letter::default()
+            });
         }
     }
 
@@ -68,13 +74,14 @@ impl Observer for Watcher {
                 row.reason
             );
         }
-        self.job.ledger.keep_dead(DeadLetter {
+        self.job.ledger.keep_dead(Letter {
             time_ns: self.time_of(epoch),
             origin: view.to_string(),
-            partition: String::new(),
-            offset: None,
             reason: row.reason,
+            attempts: 1,
+            form: Form::Apart,
             raw: row.row.into_bytes(),
+            ..Letter::default()
         });
     }
 

@@ -51,12 +51,16 @@ pub(crate) struct Job {
     pub settings: Settings,
     /// For each sink, whether one worker writes alone.
     pub single_writers: Vec<bool>,
+    /// For each source, whether it can be read again.
+    pub replayable: Vec<bool>,
     /// The last epoch that is complete everywhere.
     pub complete: Arc<AtomicU64>,
     pub stopping: Arc<AtomicBool>,
     /// Whether the run ends when it has taken in what the epoch log says.
     pub finish_log: AtomicBool,
     pub queued: QueuedBytes,
+    /// The last epoch of an earlier run: until it is complete, that run is being taken in once more.
+    pub caught_up_at: u64,
     /// `None`: the run does not outlive its process.
     pub durability: Option<Arc<Durability>>,
     /// The last epoch of all workers that are done.

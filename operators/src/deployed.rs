@@ -12,8 +12,13 @@ use std::collections::BTreeMap;
 pub struct Deployed {
     /// The paths of the pipeline, as whoever started it named them.
     pub paths: Vec<String>,
-    /// The statements, file by file; variables are not put in, so no secret shows.
+    /// The statements, file by file; variables are not put in, so no secret shows. Those that came while it ran have no
+    /// file.
     pub texts: Vec<Text>,
+    /// The statements of the pipeline's files that were dropped while it ran, by what they declare. They stay dropped for
+    /// as long as they say the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, String>,
     /// The sources, views and sinks, by the names under which the run knows them.
     pub objects: BTreeMap<String, Object>,
 }

@@ -19,6 +19,11 @@ pub fn fingerprint(dataflow: &Dataflow) -> String {
     })
 }
 
+/// That of one object.
+pub fn fingerprint_of(dataflow: &Dataflow, name: &str) -> Option<String> {
+    objects(dataflow).remove(name).map(|object| object.fingerprint)
+}
+
 /// The objects of `dataflow`, each with the fingerprint of what it computes.
 pub(crate) fn objects(dataflow: &Dataflow) -> BTreeMap<String, Object> {
     let mut objects: BTreeMap<String, Object> = BTreeMap::new();

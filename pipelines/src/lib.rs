@@ -1,5 +1,6 @@
 //! From what the user wrote to a plan: parse, bind, check, lower, explain; and ad-hoc queries over snapshots.
 
+pub mod catalog;
 mod compile;
 mod explain;
 mod fingerprint;
@@ -21,8 +22,8 @@ mod wanted;
 
 pub use compile::compile;
 pub use explain::explain;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, fingerprint_of};
 pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 pub use report::{render_errors, render_warnings};
-pub use statement::{Shown, Statement, Subscribe, parse_statement};
+pub use statement::{Change, Replay, Shown, Statement, Subscribe, parse_statement};
 pub use types::sql_type;

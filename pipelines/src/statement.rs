@@ -1,7 +1,7 @@
 //! What a reader may say over the wire: queries, and the few statements about views that are ours.
 
 use crate::parse::ddl::Ddl;
-use crate::parse::syntax::{fold, is_word, statement, syntax_error};
+use crate::parse::syntax::{declared_name, fold, is_word, statement, syntax_error};
 use crate::parse::{Words, split};
 use crate::program::SqlText;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -26,6 +26,10 @@ pub enum Statement {
         /// Whether what its operators have done so far is asked for too.
         analyze: bool,
     },
+    /// `CREATE ..` and `DROP ..` of sources, views and sinks.
+    Change(Change),
+    /// `REPLAY DEAD LETTERS FROM source ..`
+    Replay(Replay),
     /// `DESCRIBE name`, the columns of a relation: the schema, if one was written, and the name.
     Describe(Option<String>, String),
     /// `CREATE SILENCE name WITH (..)`
@@ -47,6 +51,52 @@ pub struct Subscribe {
     pub snapshot: bool,
     /// Whether each epoch that is complete is told, with or without changes.
     pub progress: bool,
+}
+
+/// A change of what runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `CREATE SOURCE | [MATERIALIZED] VIEW | SINK ..`
+    Create {
+        /// What it declares.
+        name: String,
+        /// `CREATE VIEW` and the like, for the answer.
+        tag: &'static str,
+        /// Whether nothing is to happen where the name is taken.
+        if_not_exists: bool,
+        /// The statement.
+        text: String,
+    },
+    /// `DROP SOURCE | [MATERIALIZED] VIEW | SINK [IF EXISTS] name [, ..] [CASCADE | RESTRICT]`
+    Drop {
+        /// What is to go.
+        names: Vec<String>,
+        /// `DROP VIEW` and the like, for the answer.
+        tag: &'static str,
+        /// Whether nothing is to happen where there is no such name.
+        if_exists: bool,
+        /// Whether what reads it goes too.
+        cascade: bool,
+    },
+}
+
+/// What can be created and dropped: the words, and how each is answered.
+const CHANGED: &[(&[&str], &str, &str)] = &[
+    (&["SOURCE"], "CREATE SOURCE", "DROP SOURCE"),
+    (&["MATERIALIZED", "VIEW"], "CREATE MATERIALIZED VIEW", "DROP MATERIALIZED VIEW"),
+    (&["VIEW"], "CREATE VIEW", "DROP VIEW"),
+    (&["SINK"], "CREATE SINK", "DROP SINK"),
+    (&["NOTIFIER"], "CREATE NOTIFIER", "DROP NOTIFIER"),
+    (&["INHIBITION"], "CREATE INHIBITION", "DROP INHIBITION"),
+];
+
+/// `REPLAY DEAD LETTERS FROM source [WHERE ..]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The source's name.
+    pub source: String,
+    /// The text of the condition over the columns of `thalweg.dead_letters`.
+    pub filter: Option<String>,
 }
 
 /// What `SHOW` lists.
@@ -80,6 +130,12 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
     if is(0, "SUBSCRIBE") {
         return subscribe(&whole, tokens).map(Statement::Subscribe);
+    }
+    if let Some(change) = change(&whole, &tokens)? {
+        return Ok(Statement::Change(change));
+    }
+    if is(0, "REPLAY") {
+        return replay(&whole, tokens).map(Statement::Replay);
     }
     if is(0, "SHOW") && is(1, "MATERIALIZED") && is(2, "VIEWS") && tokens.len() == 3 {
         return Ok(Statement::Show(Shown::Views));
@@ -131,17 +187,90 @@ fn name(token: &TokenWithSpan) -> Option<String> {
     }
 }
 
+/// `CREATE` and `DROP` of what a pipeline declares.
+fn change(text: &SqlText, tokens: &[TokenWithSpan]) -> Result<Option<Change>> {
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
+    let (creates, drops) = (is(0, "CREATE"), is(0, "DROP"));
+    let kind = CHANGED.iter().find(|(words, _, _)| words.iter().enumerate().all(|(at, word)| is(1 + at, word)));
+    let Some((words, create, drop)) = kind.filter(|_| creates || drops) else { return Ok(None) };
+    let mut at = 1 + words.len();
+    if creates {
+        let Some(name) = declared_name(tokens) else { return Ok(None) };
+        let if_not_exists = is(at, "IF") && is(at + 1, "NOT") && is(at + 2, "EXISTS");
+        return Ok(Some(Change::Create { name, tag: create, if_not_exists, text: text.text.trim().to_string() }));
+    }
+    let expected = |at: usize, what: &str| {
+        let words = Words::of(text, tokens);
+        let place = tokens.get(at).and_then(|token| words.at(token.span)).unwrap_or_else(|| words.end());
+        Error::user(format!("expected {what}"))
+            .with_hint(format!("Write {drop} [IF EXISTS] name [, ..] [CASCADE | RESTRICT]."))
+            .at(place)
+    };
+    let if_exists = is(at, "IF") && is(at + 1, "EXISTS");
+    at += if if_exists { 2 } else { 0 };
+    let mut names = Vec::new();
+    loop {
+        let mut last = tokens.get(at).and_then(name).ok_or_else(|| expected(at, "a name"))?;
+        while tokens.get(at + 1).is_some_and(|t| t.token == Token::Period) {
+            at += 2;
+            last = tokens.get(at).and_then(name).ok_or_else(|| expected(at, "a name"))?;
+        }
+        names.push(last);
+        at += 1;
+        if tokens.get(at).is_none_or(|t| t.token != Token::Comma) {
+            break;
+        }
+        at += 1;
+    }
+    let cascade = is(at, "CASCADE");
+    at += usize::from(cascade || is(at, "RESTRICT"));
+    if at < tokens.len() {
+        return Err(expected(at, "the end of the statement"));
+    }
+    Ok(Some(Change::Drop { names, tag: drop, if_exists, cascade }))
+}
+
+fn accept(parser: &mut Parser, word: &str) -> bool {
+    let found = is_word(&parser.peek_token().token, word);
+    if found {
+        parser.next_token();
+    }
+    found
+}
+
+fn replay(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Replay> {
+    let words = Words::of(text, &tokens);
+    let dialect = GenericDialect {};
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let expected = |parser: &Parser, what: &str| {
+        let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
+        Error::user(format!("expected {what}"))
+            .with_hint("Write REPLAY DEAD LETTERS FROM source [WHERE condition over thalweg.dead_letters].")
+            .at(at)
+    };
+    for word in ["REPLAY", "DEAD", "LETTERS", "FROM"] {
+        if !accept(&mut parser, word) {
+            return Err(expected(&parser, word));
+        }
+    }
+    let object = parser.parse_object_name(false).map_err(|e| syntax_error(&e, &words))?;
+    let Some(source) = object.0.last().and_then(|part| part.as_ident()).map(fold) else {
+        return Err(expected(&parser, "the name of a source"));
+    };
+    let mut filter = None;
+    if accept(&mut parser, "WHERE") {
+        filter = Some(parser.parse_expr().map_err(|e| syntax_error(&e, &words))?.to_string());
+    }
+    if parser.peek_token().token != Token::EOF {
+        return Err(expected(&parser, if filter.is_some() { "the end of the statement" } else { "WHERE" }));
+    }
+    Ok(Replay { source, filter })
+}
+
 fn subscribe(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Subscribe> {
     let words = Words::of(text, &tokens);
     let dialect = GenericDialect {};
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
-    let accept = |parser: &mut Parser, word: &str| {
-        let found = is_word(&parser.peek_token().token, word);
-        if found {
-            parser.next_token();
-        }
-        found
-    };
     let expected = |parser: &Parser, what: &str| {
         let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
         Error::user(format!("expected {what}"))
@@ -225,6 +354,61 @@ mod tests {
         assert!(matches!(parse("SELECT 1; SELECT 2"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 'open"), Statement::Query(_)));
         assert!(matches!(parse(""), Statement::Query(_)));
+    }
+
+    #[test]
+    fn what_runs_can_be_changed() {
+        let change = |text: &str| match parse_statement(text).unwrap() {
+            Statement::Change(change) => change,
+            other => panic!("{text}: {other:?}"),
+        };
+        let drop = |names: &[&str], tag, if_exists, cascade| Change::Drop {
+            names: names.iter().map(|name| name.to_string()).collect(),
+            tag,
+            if_exists,
+            cascade,
+        };
+        assert_eq!(change("DROP VIEW v"), drop(&["v"], "DROP VIEW", false, false));
+        assert_eq!(
+            change("drop materialized view if exists public.A, \"B\" cascade;"),
+            drop(&["a", "B"], "DROP MATERIALIZED VIEW", true, true)
+        );
+        let text = "CREATE MATERIALIZED VIEW IF NOT EXISTS v AS SELECT 1 FROM t";
+        let create = |if_not_exists, text: &str| Change::Create {
+            name: "v".into(),
+            tag: "CREATE MATERIALIZED VIEW",
+            if_not_exists,
+            text: text.into(),
+        };
+        assert_eq!(change(text), create(true, text));
+        let text = "CREATE MATERIALIZED VIEW v AS SELECT 1 FROM t";
+        assert_eq!(change(text), create(false, text));
+        for wrong in ["DROP VIEW", "DROP SINK a b", "DROP SOURCE a,", "DROP VIEW a CASCADE x"] {
+            let error = parse_statement(wrong).unwrap_err();
+            assert!(error.position.is_some() && error.hint.is_some(), "{wrong}: {error}");
+        }
+        assert!(matches!(parse_statement("DROP TABLE t").unwrap(), Statement::Query(_)));
+        assert!(matches!(parse_statement("CREATE INDEX i ON t (a)").unwrap(), Statement::Query(_)));
+    }
+
+    #[test]
+    fn dead_letters_are_replayed_from_a_source() {
+        let replay = |source: &str, filter: Option<&str>| {
+            Statement::Replay(Replay { source: source.into(), filter: filter.map(str::to_string) })
+        };
+        let parse = |text: &str| parse_statement(text).unwrap();
+        assert_eq!(parse("replay dead letters from Orders;"), replay("orders", None));
+        let some = "REPLAY DEAD LETTERS FROM public.\"Orders\" WHERE reason LIKE '%price%' AND attempts < 3";
+        assert_eq!(parse(some), replay("Orders", Some("reason LIKE '%price%' AND attempts < 3")));
+        for wrong in [
+            "REPLAY orders",
+            "REPLAY DEAD LETTERS FROM",
+            "REPLAY DEAD LETTERS FROM o IF",
+            "REPLAY DEAD LETTERS FROM o WHERE",
+        ] {
+            let error = parse_statement(wrong).unwrap_err();
+            assert!(error.position.is_some(), "{wrong}: {error}");
+        }
     }
 
     #[test]

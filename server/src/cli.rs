@@ -110,6 +110,9 @@ pub struct EngineOptions {
     /// How long the changes of views are kept for AS OF and for subscriptions that go on [default: 1m]
     #[arg(long, env = "THALWEG_RETENTION", value_name = "TIME")]
     pub retention: Option<String>,
+    /// How many bytes of dead letters are kept; beyond that the oldest go [default: 1GB]
+    #[arg(long, env = "THALWEG_DEAD_LETTERS_MAX", value_name = "SIZE")]
+    pub dead_letters_max: Option<String>,
 
     /// How logs on stderr look: text or json [default: text]
     #[arg(long, env = "THALWEG_LOG_FORMAT", value_name = "FORMAT")]

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thalweg_schemas::error::{Error, Position, Result};
-use thalweg_schemas::options::parse_duration;
+use thalweg_schemas::options::{parse_duration, parse_size};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "thalweg.toml";
@@ -35,6 +35,8 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// How long the changes of views are kept for readers of an earlier epoch, above 0.
     pub retention: Duration,
+    /// How many bytes of dead letters are kept, above 0.
+    pub dead_letters_max: u64,
     /// How logs look.
     pub log_format: LogFormat,
 }
@@ -60,6 +62,8 @@ struct File {
     #[serde(alias = "checkpoint_interval")]
     checkpoint_interval: Option<String>,
     retention: Option<String>,
+    #[serde(alias = "dead_letters_max")]
+    dead_letters_max: Option<String>,
     #[serde(alias = "log_format")]
     log_format: Option<String>,
 }
@@ -94,6 +98,10 @@ impl Config {
                 &pick(&given.checkpoint_interval, file.checkpoint_interval, "10s"),
             )?,
             retention: parse_time("retention", &pick(&given.retention, file.retention, "1m"))?,
+            dead_letters_max: parse_bytes(
+                "dead-letters-max",
+                &pick(&given.dead_letters_max, file.dead_letters_max, "1GB"),
+            )?,
             log_format: match pick(&given.log_format, file.log_format, "text").as_str() {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
@@ -123,6 +131,15 @@ pub fn parse_time(option: &str, text: &str) -> Result<Duration> {
     }
 }
 
+/// A number of bytes above 0.
+pub fn parse_bytes(option: &str, text: &str) -> Result<u64> {
+    match parse_size(text) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(Error::user(format!("option \"{option}\" takes a size, not '{text}'"))
+            .with_hint("Write a number and a unit: 64MB, 2GB.")),
+    }
+}
+
 /// An address to listen on; `None` for `off`.
 pub fn parse_address(option: &str, text: &str) -> Result<Option<SocketAddr>> {
     if text == "off" {
@@ -142,7 +159,9 @@ fn read_file(path: &Path) -> Result<File> {
         let before = &text[..start.min(text.len())];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Error::user(format!("{}: {}", path.display(), error.message().lines().next().unwrap_or("not TOML")))
-            .with_hint("Keys: data, workers, pg, http, epoch, checkpoint-interval, retention, log-format.")
+            .with_hint(
+                "Keys: data, workers, pg, http, epoch, checkpoint-interval, retention, dead-letters-max, log-format.",
+            )
             .at(Position {
                 file: path.display().to_string().into(),
                 line: before.matches('\n').count() as u64 + 1,

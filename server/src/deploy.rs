@@ -1,6 +1,7 @@
 //! How a program goes on from the state that is there, its own or that of the program before it.
 
 use crate::failure::{Failure, Outcome, one_error};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use thalweg_engine::durability::standing::standing;
 use thalweg_engine::engine::{Deployment, Engine, Surroundings, Takeover};
@@ -20,6 +21,8 @@ pub struct Request<'a> {
     pub paths: &'a [String],
     /// Its texts.
     pub texts: Vec<Text>,
+    /// What was dropped of its files, see [`Deployed::dropped`].
+    pub dropped: BTreeMap<String, String>,
     /// Compiles the texts of the program whose state is there: its epoch log is finished first.
     pub compile: &'a (dyn Fn(&[Text]) -> Result<Dataflow> + Sync),
     /// All connectors.
@@ -47,9 +50,11 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
         check(&redeploy, request.allowed)?;
         redeploy.decisions.iter().for_each(|decision| tracing::info!("{decision}"));
     }
-    let (paths, texts) = (request.paths.to_vec(), request.texts.clone());
-    let deployed = Deployed { paths, texts, objects: redeploy.objects };
-    let takeover = (there.is_some() && redeploy.changed).then_some(Takeover {
+    let (paths, texts, dropped) = (request.paths.to_vec(), request.texts.clone(), request.dropped.clone());
+    let deployed = Deployed { paths, texts, dropped, objects: redeploy.objects };
+    // Where the log is empty, other texts can be written down at once.
+    let says_more = there.as_ref().is_some_and(|there| there.deployed.texts != deployed.texts && there.log_epochs == 0);
+    let takeover = (there.is_some() && (redeploy.changed || says_more)).then_some(Takeover {
         kept: redeploy.kept,
         seeds: redeploy.seeds,
         seen: request.seen,

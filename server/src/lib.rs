@@ -14,6 +14,7 @@ pub mod failure;
 pub mod hand;
 pub mod http;
 pub mod information_schema;
+pub mod live;
 pub mod logging;
 pub mod notifications;
 pub mod pg_catalog;

@@ -1,9 +1,9 @@
 //! The notifications of a program: started with it, asked and changed through SQL and HTTP.
 
 use crate::sql_error::{DUPLICATE, NO_OBJECT, NOT_SUPPORTED, SqlError, SqlResult};
-use crate::state_folder::StateFolder;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use thalweg_engine::clock::Clock;
 use thalweg_notify::notifications::{Notifications, Surroundings};
@@ -11,23 +11,33 @@ use thalweg_notify::silence::Silence;
 use thalweg_notify::statements::{SPEC, silence};
 use thalweg_pipelines::Program;
 use thalweg_schemas::error::Result;
-use thalweg_schemas::notification::NotificationKind;
+use thalweg_schemas::notification::{NOTIFICATIONS, NotificationKind};
 use thalweg_schemas::options::{GivenOption, Options};
+use thalweg_schemas::sink::Sink;
+
+/// What stays the same while what runs is changed.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder of the outbox; `None`: it does not outlive the process.
+    pub folder: Option<PathBuf>,
+    /// Where people find the engine.
+    pub http: Option<SocketAddr>,
+}
+
+/// The notifications as the sink that the engine hands alert events to.
+pub fn sinks(notifications: Option<&Arc<Notifications>>) -> BTreeMap<String, Arc<dyn Sink>> {
+    notifications.map(|sink| (NOTIFICATIONS.to_string(), sink.clone() as Arc<dyn Sink>)).into_iter().collect()
+}
 
 /// Starts the notifications of a program, where it says anything about them.
-pub fn start(
-    program: &Program,
-    state: Option<&StateFolder>,
-    http: Option<SocketAddr>,
-    clock: Arc<dyn Clock>,
-) -> Result<Option<Arc<Notifications>>> {
+pub fn start(program: &Program, place: &Place, clock: Arc<dyn Clock>) -> Result<Option<Arc<Notifications>>> {
     if program.notifications.is_empty() {
         return Ok(None);
     }
     let surroundings = Surroundings {
         clock: Arc::new(move || clock.now_ns()),
-        folder: state.map(StateFolder::notifications),
-        external_url: http.map_or_else(|| "http://localhost".to_string(), |address| format!("http://{address}")),
+        folder: place.folder.clone(),
+        external_url: place.http.map_or_else(|| "http://localhost".to_string(), |address| format!("http://{address}")),
     };
     Notifications::start(&program.notifications, BTreeMap::new(), surroundings).map(Some)
 }

@@ -203,7 +203,8 @@ fn fixed_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
     .map(|(name, value)| Arc::new(ScalarUDF::from(Fixed::new(name, value))))
 }
 
-/// `pg_table_is_visible`: whether a relation can be named without its schema. Relations stay the same during a run.
+/// `pg_table_is_visible`: whether a relation can be named without its schema. Relations stay the same until what runs
+/// changes, and then there is another catalog.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct IsVisible {
     oids: Vec<i64>,

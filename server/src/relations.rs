@@ -11,7 +11,7 @@ use thalweg_engine::engine::Engine;
 use thalweg_engine::view::Snapshot;
 use thalweg_notify::notifications::Notifications;
 use thalweg_operators::plan::Plan;
-use thalweg_pipelines::query::{AllTime, PUBLIC, Pinned, SYSTEM};
+use thalweg_pipelines::query::{AllTime, PUBLIC, Pieces, Pinned, SYSTEM};
 use thalweg_pipelines::{Declaration, DeclarationKind, Program};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
@@ -134,6 +134,14 @@ impl Pinned for SessionRelations {
 
     fn schema_of(&self, schema: &str, table: &str) -> Option<SchemaRef> {
         self.relations.schema_of(schema, table)
+    }
+
+    fn streams(&self, schema: &str, table: &str) -> bool {
+        schema == SYSTEM && system_tables::is_archive(table)
+    }
+
+    fn stream(&self, _schema: &str, table: &str) -> Result<Pieces> {
+        system_tables::pieces_of(table, &self.relations.engine)
     }
 
     fn scan(&self, schema: &str, table: &str) -> Result<Vec<RecordBatch>> {

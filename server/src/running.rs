@@ -4,39 +4,33 @@ use crate::compile::Pipeline;
 use crate::config::Config;
 use crate::deploy::{self, Request};
 use crate::failure::Outcome;
+use crate::live::{Live, Redeployer};
 use crate::notifications;
 use crate::relations::Relations;
 use crate::serve;
-use crate::session::Sessions;
 use crate::state_folder::{StateFolder, find};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use thalweg_engine::clock::SystemClock;
+use thalweg_engine::clock::{Clock, SystemClock};
+use thalweg_engine::durability::standing::standing;
 use thalweg_engine::engine::{Engine, Surroundings};
 use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
-use thalweg_notify::notifications::Notifications;
 use thalweg_pipelines::{Program, fingerprint};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::notification::NOTIFICATIONS;
-use thalweg_schemas::sink::Sink;
 use tokio::runtime::Runtime;
 
 /// An engine that runs, and what serves it.
 pub struct Running {
-    /// The engine.
-    pub engine: Arc<Engine>,
+    /// What is served.
+    pub live: Arc<Live>,
     /// Where the PostgreSQL protocol is served.
     pub pg: Option<SocketAddr>,
     /// Where HTTP is served.
     pub http: Option<SocketAddr>,
-    /// Where SQL over it is answered.
-    pub sessions: Arc<Sessions>,
-    notifications: Option<Arc<Notifications>>,
     runtime: Runtime,
     /// Holds the lock on the state until the run is over.
     _state: Option<StateFolder>,
@@ -45,6 +39,8 @@ pub struct Running {
 }
 
 /// Starts the engine and the servers. Sockets are taken first: a second engine fails before it has touched anything.
+///
+/// What was changed while an earlier run went on is part of the pipeline: `program` is that of the files alone.
 pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[String]) -> Outcome<Running> {
     let pg = serve::bind("pg", config.pg)?;
     let http = serve::bind("http", config.http)?;
@@ -55,46 +51,58 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         .build()
         .map_err(|error| Error::io("threads for serving", &error))?;
     let signals = runtime.block_on(async { Signals::listen() })?;
-    let open = |data: &Path| StateFolder::open(find(data, &program.dataflow, &pipeline.paths)?);
+    let open = |data: &Path| StateFolder::open(data, find(data, &program.dataflow, &pipeline.paths)?);
     let state = config.data.as_deref().map(open).transpose()?;
     let settings = Settings {
         workers: config.workers,
         tick: config.epoch,
         checkpoint_interval: config.checkpoint_interval,
         retention: config.retention,
+        dead_letters_max: config.dead_letters_max,
         lineage: state.as_ref().map_or_else(|| fingerprint(&program.dataflow), StateFolder::lineage),
         worker_started: crate::priority::behind_the_servers,
         ..Settings::default()
     };
     let storage = state.as_ref().map(StateFolder::storage).transpose()?;
+    let archives = state.as_ref().map(StateFolder::archives).transpose()?;
+    let there = storage.as_ref().map(|storage| standing(storage.as_ref())).transpose()?.flatten();
+    let (pipeline, program) = match &there {
+        Some(there) => {
+            let changed = pipeline.changed_as(&there.deployed);
+            let program = changed.compile()?.program;
+            (changed, program)
+        }
+        None => (pipeline.clone(), program),
+    };
     let request = Request {
         dataflow: &program.dataflow,
         paths: &pipeline.paths,
         texts: pipeline.kept_texts(),
+        dropped: pipeline.dropped.clone(),
         compile: &|texts| pipeline.compile_kept(texts),
         connectors: thalweg_connectors::ALL,
         allowed,
         seen: Epoch(0),
     };
-    let clock = SystemClock::start();
-    let notifications = notifications::start(&program, state.as_ref(), addresses.1, clock.clone())?;
-    let sinks = notifications.iter().map(|sink| (NOTIFICATIONS.to_string(), sink.clone() as Arc<dyn Sink>)).collect();
-    let surroundings = Surroundings { clock, turns: Arc::new(Free), sinks, storage };
-    let engine = Arc::new(deploy::start(&request, settings, surroundings)?);
-    let relations = Relations {
-        engine: engine.clone(),
-        program: Arc::new(program),
-        pipeline: pipeline.name.clone(),
-        notifications: notifications.clone(),
+    let clock: Arc<dyn Clock> = SystemClock::start();
+    let outbox = notifications::Place { folder: state.as_ref().map(StateFolder::notifications), http: addresses.1 };
+    let notifications = notifications::start(&program, &outbox, clock.clone())?;
+    let surroundings = Surroundings {
+        clock: clock.clone(),
+        turns: Arc::new(Free),
+        sinks: notifications::sinks(notifications.as_ref()),
+        storage: storage.clone(),
+        archives: archives.clone(),
     };
-    let sessions = Sessions::new(Arc::new(relations));
-    serve::spawn(&runtime, sessions.clone(), pg, http);
+    let engine = Arc::new(deploy::start(&request, settings.clone(), surroundings)?);
+    let relations = Relations { engine, program: Arc::new(program), pipeline: pipeline.name.clone(), notifications };
+    let redeployer = storage.map(|storage| Redeployer { pipeline, settings, clock, storage, archives, outbox });
+    let live = Live::new(relations, redeployer);
+    serve::spawn(&runtime, live.clone(), pg, http);
     Ok(Running {
-        engine,
+        live,
         pg: addresses.0,
         http: addresses.1,
-        sessions,
-        notifications,
         runtime,
         _state: state,
         signals: tokio::sync::Mutex::new(signals),
@@ -111,18 +119,8 @@ impl Running {
     /// As [`wait`](Self::wait); `look` may ask questions.
     pub fn wait_with(&self, every: Duration, mut look: impl AsyncFnMut(&Engine)) -> Result<()> {
         self.runtime.block_on(async {
-            let engine = self.engine.clone();
-            let (notifications, stopped) = (self.notifications.clone(), Arc::new(AtomicBool::new(false)));
-            let was_stopped = stopped.clone();
-            let mut ended = tokio::task::spawn_blocking(move || {
-                let outcome = engine.wait();
-                match notifications {
-                    Some(notifications) if outcome.is_ok() && !was_stopped.load(Ordering::Acquire) => notifications.end(),
-                    Some(notifications) => notifications.stop(),
-                    None => {}
-                }
-                outcome
-            });
+            let live = self.live.clone();
+            let mut ended = tokio::task::spawn_blocking(move || live.wait());
             let mut signals = self.signals.lock().await;
             let mut ticks = tokio::time::interval(every);
             let mut stopping = false;
@@ -136,10 +134,9 @@ impl Running {
                             return Err(Error::outside("stopped by a second signal before the engine had finished"));
                         }
                         stopping = true;
-                        stopped.store(true, Ordering::Release);
-                        self.engine.stop();
+                        self.live.stop();
                     }
-                    _ = ticks.tick() => look(&self.engine).await,
+                    _ = ticks.tick() => look(&self.live.engine()).await,
                 }
             }
         })

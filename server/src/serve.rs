@@ -1,6 +1,6 @@
 //! The listening sockets, and the servers behind them.
 
-use crate::session::Sessions;
+use crate::live::Live;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
@@ -28,19 +28,19 @@ pub fn address_of(listener: &Option<TcpListener>) -> Option<SocketAddr> {
 }
 
 /// Serves on the sockets that there are.
-pub fn spawn(runtime: &Runtime, sessions: Arc<Sessions>, pg: Option<TcpListener>, http: Option<TcpListener>) {
+pub fn spawn(runtime: &Runtime, live: Arc<Live>, pg: Option<TcpListener>, http: Option<TcpListener>) {
     if pg.is_some() || http.is_some() {
         // Before the first client needs it.
-        let sessions = sessions.clone();
+        let live = live.clone();
         runtime.spawn_blocking(move || {
-            let _shared = sessions.warm_up();
+            let _shared = live.sessions().warm_up();
         });
     }
     if let Some(listener) = pg {
-        let sessions = sessions.clone();
+        let live = live.clone();
         runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => crate::pgwire::serve(listener, sessions).await,
+                Ok(listener) => crate::pgwire::serve(listener, live).await,
                 Err(error) => tracing::error!(%error, "the PostgreSQL protocol is not served"),
             }
         });
@@ -48,7 +48,7 @@ pub fn spawn(runtime: &Runtime, sessions: Arc<Sessions>, pg: Option<TcpListener>
     if let Some(listener) = http {
         runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => crate::http::serve(listener, sessions).await,
+                Ok(listener) => crate::http::serve(listener, live).await,
                 Err(error) => tracing::error!(%error, "HTTP is not served"),
             }
         });

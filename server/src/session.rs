@@ -2,12 +2,13 @@
 
 use crate::client_queries;
 use crate::explain_analyze;
-use crate::notifications::{self, Change};
+use crate::live::Live;
+use crate::notifications;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
 use crate::sql_error::{self, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -20,10 +21,12 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use futures::TryStreamExt;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use thalweg_engine::status::Replayed;
 use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, split_as_of, with_all_time};
-use thalweg_pipelines::{Shown, Statement, Subscribe, parse_statement, sql_type};
+use thalweg_pipelines::{Change, Replay, Shown, Statement, Subscribe, parse_statement, sql_type};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 use thalweg_schemas::suggest::closest;
@@ -31,9 +34,13 @@ use thalweg_schemas::suggest::closest;
 /// How many plans a session keeps; when there are more, it begins anew.
 const PLANS_MAX: usize = 256;
 
-/// What all sessions share.
+/// What all sessions share for as long as what runs does not change.
 pub struct Sessions {
     relations: Arc<Relations>,
+    /// What is served, where that may change.
+    live: Weak<Live>,
+    /// Counts the changes.
+    generation: u64,
     pg_catalog: OnceLock<Result<PgCatalog, String>>,
     compatibility: OnceLock<PostgresCompatibilityParser>,
     idle: Mutex<Vec<Session>>,
@@ -45,12 +52,29 @@ const IDLE_MAX: usize = 16;
 impl Sessions {
     /// Sessions over `relations`.
     pub fn new(relations: Arc<Relations>) -> Arc<Sessions> {
+        Sessions::of_live(relations, Weak::new(), 0)
+    }
+
+    /// Sessions over `relations`, which `live` serves.
+    pub fn of_live(relations: Arc<Relations>, live: Weak<Live>, generation: u64) -> Arc<Sessions> {
         Arc::new(Sessions {
             relations,
+            live,
+            generation,
             pg_catalog: OnceLock::new(),
             compatibility: OnceLock::new(),
             idle: Mutex::default(),
         })
+    }
+
+    /// The sessions after these, over `relations`.
+    pub fn followed_by(&self, relations: Arc<Relations>) -> Arc<Sessions> {
+        Sessions::of_live(relations, self.live.clone(), self.generation + 1)
+    }
+
+    /// What is served, where that may change.
+    pub fn live(&self) -> Option<Arc<Live>> {
+        self.live.upgrade()
     }
 
     /// What can be read.
@@ -133,6 +157,8 @@ pub struct Prepared {
     pub reads_history: bool,
     /// The epoch that it is asked of, if not the last one.
     pub as_of: Option<Epoch>,
+    /// The generation of what runs that it was planned for; `None`: it reads nothing of that.
+    generation: Option<u64>,
 }
 
 /// How a query is answered.
@@ -143,7 +169,9 @@ pub enum Work {
     /// The short way.
     Point(PointQuery),
     /// By making a change; the answer is its name.
-    Change(Change),
+    Silence(notifications::Change),
+    /// By sending dead letters back to the source of this name: those whose ids the query gives.
+    Replay(String, Arc<Prepared>),
 }
 
 /// The answer to a query.
@@ -160,6 +188,8 @@ pub enum Request {
     Query(Arc<Prepared>),
     /// Changes.
     Subscribe(Subscribe),
+    /// A change of what runs.
+    Change(Change),
 }
 
 impl Session {
@@ -168,15 +198,19 @@ impl Session {
         match parse_statement(text)? {
             Statement::Query(_) => Ok(Request::Query(self.prepare(text).await?)),
             Statement::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
+            Statement::Change(change) => Ok(Request::Change(change)),
             Statement::Show(shown) => Ok(Request::Query(self.prepare(listing(shown)).await?)),
             Statement::ExplainView { view, analyze } => Ok(Request::Query(self.explain_view(&view, analyze)?)),
+            Statement::Replay(replay) => Ok(Request::Query(self.prepare_replay(text, replay).await?)),
             Statement::Describe(schema, name) => {
                 Ok(Request::Query(self.describe(schema.as_deref().unwrap_or(PUBLIC), &name)?))
             }
             Statement::CreateSilence(name, given) => {
-                Ok(Request::Query(changing(text, Change::CreateSilence(name, given))))
+                Ok(Request::Query(changing(text, notifications::Change::CreateSilence(name, given))))
             }
-            Statement::DropSilence(name) => Ok(Request::Query(changing(text, Change::DropSilence(name)))),
+            Statement::DropSilence(name) => {
+                Ok(Request::Query(changing(text, notifications::Change::DropSilence(name))))
+            }
         }
     }
 
@@ -200,6 +234,23 @@ impl Session {
     pub fn forget_named(&self, name: Option<&str>) {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.retain(|known, _| name.is_some_and(|name| known != name));
+    }
+
+    /// The session that takes its place, if what runs has changed; what was prepared by name stays known there.
+    pub fn successor(&self) -> SqlResult<Option<Session>> {
+        let Some(current) = self.sessions.live().map(|live| live.sessions()) else { return Ok(None) };
+        if Arc::ptr_eq(&current, &self.sessions) {
+            return Ok(None);
+        }
+        let session = current.open()?;
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *session.named.lock().unwrap_or_else(PoisonError::into_inner) = named;
+        Ok(Some(session))
+    }
+
+    /// What it belongs to.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     /// What DataFusion needs to plan.
@@ -249,6 +300,7 @@ impl Session {
             work: Work::Point(point),
             reads_history: false,
             as_of: None,
+            generation: Some(self.sessions.generation),
         })
     }
 
@@ -277,12 +329,50 @@ impl Session {
             schema: Arc::new(plan.schema().as_arrow().clone()),
             work: Work::Plan(Box::new(plan)),
             as_of: None,
+            generation: Some(self.sessions.generation),
         })
+    }
+
+    /// Plans the query for the letters that a `REPLAY` is about.
+    async fn prepare_replay(&self, text: &str, replay: Replay) -> SqlResult<Arc<Prepared>> {
+        let Replay { source, filter } = replay;
+        let filter = filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
+        let quoted = source.replace('\'', "''");
+        let letters = format!("SELECT id FROM thalweg.dead_letters WHERE origin = '{quoted}'{filter}");
+        let letters = self.prepare(&letters).await?;
+        let names = ["replayed", "rows", "dead", "left"].map(|name| Field::new(name, DataType::Int64, false));
+        Ok(Arc::new(Prepared {
+            text: text.to_string(),
+            views: letters.views.clone(),
+            parameters: letters.parameters.clone(),
+            schema: Arc::new(Schema::new(names.to_vec())),
+            work: Work::Replay(source, letters),
+            reads_history: false,
+            as_of: None,
+            generation: None,
+        }))
+    }
+
+    /// Sends the letters back whose ids `letters` gives; one row says what became of them.
+    async fn replay(&self, source: &str, letters: &Prepared, values: Vec<ScalarValue>) -> SqlResult<RecordBatch> {
+        let found = Box::pin(self.execute(letters, values)).await?;
+        let found: Vec<RecordBatch> =
+            found.rows.try_collect().await.map_err(|error| self.explain(&error, &letters.text))?;
+        let ids = found.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
+        let ids: Vec<String> = ids.map(str::to_string).collect();
+        let (engine, source) = (self.relations().engine.clone(), source.to_string());
+        let replayed = tokio::task::spawn_blocking(move || engine.replay_dead_letters(&source, &ids)).await;
+        let replayed = replayed.map_err(|error| Error::bug(format!("sending dead letters back: {error}")))??;
+        let Replayed { replayed, dead, left } = replayed;
+        let column = |count: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![count as i64])) };
+        let counts = [("replayed", replayed), ("rows", replayed - dead), ("dead", dead), ("left", left)];
+        let columns = counts.map(|(name, count)| (name, column(count), false));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::from)?)
     }
 
     /// Runs a planned query over the views as they are now.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> SqlResult<Answer> {
-        if let Work::Change(change) = &prepared.work {
+        if let Work::Silence(change) = &prepared.work {
             let name = notifications::change(self.relations().notifications.as_ref(), change)?;
             let names: ArrayRef = Arc::new(StringArray::from(vec![name]));
             let batch = RecordBatch::try_new(prepared.schema.clone(), vec![names]).map_err(Error::from)?;
@@ -290,13 +380,33 @@ impl Session {
             let rows = rows.map_err(|error| self.explain(&error, &prepared.text))?;
             return Ok(Answer { epoch: self.relations().engine.epoch(), rows: Box::pin(rows) });
         }
+        let as_of = prepared.as_of;
+        // Something else runs than when it was planned.
+        let again = match prepared.generation.is_some_and(|generation| generation != self.sessions.generation) {
+            true => Some(self.prepare(&prepared.text).await?),
+            false => None,
+        };
+        let prepared = match &again {
+            Some(again) if again.schema != prepared.schema => {
+                let error = SqlError::user(NOT_SUPPORTED, "the columns of a prepared query have changed");
+                return Err(error.with_hint("Prepare it again."));
+            }
+            Some(again) => again.as_ref(),
+            None => prepared,
+        };
         if let Work::Point(point) = &prepared.work
             && let Some(answer) = self.answer_point(point, &parameters)?
         {
             return Ok(answer);
         }
+        if let Work::Replay(source, letters) = &prepared.work {
+            let row = self.replay(source, letters, parameters).await?;
+            let rows = MemoryStream::try_new(vec![row], prepared.schema.clone(), None);
+            let rows = rows.map_err(|error| self.explain(&error, &prepared.text))?;
+            return Ok(Answer { epoch: self.relations().engine.epoch(), rows: Box::pin(rows) });
+        }
         let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
-        let epoch = self.relations.pin(&views, prepared.as_of)?;
+        let epoch = self.relations.pin(&views, as_of)?;
         let rows = self.start(prepared, parameters).await;
         // The plan holds on to the rows that it reads.
         self.relations.unpin();
@@ -319,7 +429,7 @@ impl Session {
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
         let mut plan = match &prepared.work {
             Work::Plan(plan) if !prepared.reads_history => plan.as_ref().clone(),
-            Work::Plan(_) | Work::Point(_) | Work::Change(_) => self.plan(&prepared.text).await?,
+            Work::Plan(_) | Work::Point(_) | Work::Silence(_) | Work::Replay(..) => self.plan(&prepared.text).await?,
         };
         if !prepared.parameters.is_empty() {
             plan = plan.replace_params_with_values(&ParamValues::from(parameters))?;
@@ -375,6 +485,7 @@ impl Session {
             schema,
             reads_history: false,
             as_of: None,
+            generation: None,
         }))
     }
 
@@ -416,10 +527,19 @@ impl Session {
 }
 
 /// A statement that changes something when it is run.
-fn changing(text: &str, change: Change) -> Arc<Prepared> {
+fn changing(text: &str, change: notifications::Change) -> Arc<Prepared> {
     let schema = Arc::new(Schema::new(vec![Field::new("silence", DataType::Utf8, false)]));
-    let (text, work) = (text.to_string(), Work::Change(change));
-    Arc::new(Prepared { text, work, views: vec![], parameters: vec![], schema, reads_history: false, as_of: None })
+    let (text, work) = (text.to_string(), Work::Silence(change));
+    Arc::new(Prepared {
+        text,
+        work,
+        views: vec![],
+        parameters: vec![],
+        schema,
+        reads_history: false,
+        as_of: None,
+        generation: None,
+    })
 }
 
 /// `SHOW` as a query over the system tables.
@@ -443,11 +563,11 @@ fn mentions_catalog(text: &str) -> bool {
 /// Only reading is possible: views change with their sources.
 fn refuse_writing(text: &str) -> SqlResult<()> {
     const WRITING: &[&str] =
-        &["CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "REPLAY", "GRANT", "REVOKE"];
+        &["CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "GRANT", "REVOKE"];
     let word = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
     if WRITING.contains(&word.as_str()) {
         return Err(SqlError::user(NOT_SUPPORTED, format!("{word} is not supported on a running engine"))
-            .with_hint("Change the pipeline's files and run it again; a sink writes results elsewhere."));
+            .with_hint("CREATE and DROP take sources, views and sinks; rows come in through sources."));
     }
     Ok(())
 }

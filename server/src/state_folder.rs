@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::durability::standing::standing;
 use thalweg_engine::durability::storage::{LocalFolder, Storage};
+use thalweg_engine::engine::{Archives, Place};
 use thalweg_operators::deployed::Standing;
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::fingerprint;
@@ -18,6 +19,9 @@ use thalweg_schemas::error::{Error, Result};
 /// How often a lock that somebody holds is tried again, and the pause in between.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The folder of all pipelines' dead letters.
+const DEAD_LETTERS: &str = "dead-letters";
 
 /// Finds the folder below `data` of the pipeline from `paths` that is `dataflow` now; a new one where there is none.
 pub fn find(data: &Path, dataflow: &Dataflow, paths: &[String]) -> Result<PathBuf> {
@@ -58,12 +62,14 @@ pub fn look(folder: &Path) -> Result<Option<Standing>> {
 /// A locked state folder; unlocked when dropped, or by the death of the process.
 pub struct StateFolder {
     folder: PathBuf,
+    /// The folder that all pipelines share.
+    data: PathBuf,
     _lock: File,
 }
 
 impl StateFolder {
-    /// Locks `folder`, made if it is not there.
-    pub fn open(folder: PathBuf) -> Result<StateFolder> {
+    /// Locks `folder` below `data`, made if it is not there.
+    pub fn open(data: &Path, folder: PathBuf) -> Result<StateFolder> {
         let failed = |error: &std::io::Error| {
             Error::io(folder.display(), error)
                 .with_hint("Choose another folder with --data DIR, or keep no state with --data off.")
@@ -74,7 +80,7 @@ impl StateFolder {
         let mut patience = PATIENCE;
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(StateFolder { folder, _lock: lock }),
+                Ok(()) => return Ok(StateFolder { folder, data: data.to_path_buf(), _lock: lock }),
                 // A process that was killed holds its lock until the last of its threads is gone.
                 Err(TryLockError::WouldBlock) if patience > 0 => {
                     patience -= 1;
@@ -103,5 +109,26 @@ impl StateFolder {
     /// Its name, which stays while the pipeline changes.
     pub fn lineage(&self) -> String {
         self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Where what is rejected is kept: outside of the state, because it outlives a change of the pipeline.
+    pub fn archives(&self) -> Result<Archives> {
+        let own = self.lineage();
+        let place = |archive: &str, lineage: &str| -> Result<Place> {
+            let storage = LocalFolder::open(self.data.join(archive).join(lineage))?;
+            Ok(Place { lineage: lineage.into(), storage: Arc::new(storage) })
+        };
+        let dead = place(DEAD_LETTERS, &own)?;
+        let folder = self.data.join(DEAD_LETTERS);
+        let failed = |error: &std::io::Error| Error::io(folder.display(), error);
+        let mut others = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(|e| failed(&e))? {
+            let name = entry.map_err(|e| failed(&e))?.file_name();
+            match name.to_str() {
+                Some(lineage) if lineage != own => others.push(place(DEAD_LETTERS, lineage)?),
+                _ => {}
+            }
+        }
+        Ok(Archives { dead, others, late: place("late-rows", &own)? })
     }
 }

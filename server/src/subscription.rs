@@ -1,6 +1,7 @@
 //! A subscription as readers get it: the changes of a view as rows with `_epoch` and `_diff` in front.
 
-use crate::session::Session;
+use crate::relations::Relations;
+use crate::session::{Session, Sessions};
 use crate::sql_error::{NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -9,7 +10,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::view::{Begin, Event, Subscription};
-use thalweg_pipelines::Subscribe;
+use thalweg_pipelines::{Subscribe, fingerprint_of};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
@@ -85,8 +86,9 @@ pub fn subscribe(session: &Session, request: &Subscribe) -> SqlResult<Changes> {
     let begin = Begin { after: request.as_of.map(Epoch), snapshot: request.snapshot };
     let subscription = session.relations().engine.subscribe(&request.view, begin)?;
     let (tx, heard) = mpsc::channel(WAITING_MAX);
-    let listener = Listener { filter, progress: request.progress, schema: schema.clone() };
-    tokio::task::spawn_blocking(move || listener.listen(&subscription, &tx));
+    let (view, sessions) = (request.view.clone(), session.sessions().clone());
+    let listener = Listener { view, filter, progress: request.progress, schema: schema.clone() };
+    tokio::task::spawn_blocking(move || listener.listen(sessions, subscription, &tx));
     Ok(Changes { schema, heard })
 }
 
@@ -108,17 +110,29 @@ fn condition(session: &Session, view: &str, text: &str) -> SqlResult<Arc<dyn Phy
 
 /// Turns the engine's events into what readers hear, on a thread that may wait.
 struct Listener {
+    view: String,
     filter: Option<Arc<dyn PhysicalExpr>>,
     progress: bool,
     schema: SchemaRef,
 }
 
 impl Listener {
-    fn listen(&self, subscription: &Subscription, tx: &mpsc::Sender<Result<Heard>>) {
+    fn listen(&self, mut sessions: Arc<Sessions>, mut subscription: Subscription, tx: &mpsc::Sender<Result<Heard>>) {
+        let mut told = Epoch(0);
         while !tx.is_closed() {
             let Some(event) = subscription.next(LOOK_UP) else { continue };
+            if let Ok(Event::Progress(epoch)) = &event {
+                told = *epoch;
+            }
             let heard = match event {
-                Ok(Event::Ended) => return,
+                Ok(Event::Ended) => match self.go_on(&sessions, told).transpose() {
+                    None => return,
+                    Some(Ok((next, further))) => {
+                        (sessions, subscription) = (next, further);
+                        Ok(None)
+                    }
+                    Some(Err(error)) => Err(error),
+                },
                 Ok(Event::Progress(epoch)) if self.progress => self.progress(epoch).map(Some),
                 Ok(Event::Progress(epoch)) => Ok(Some(Heard::Progress(epoch))),
                 Ok(Event::Changes(epoch, batch)) => self.changes(epoch, &batch),
@@ -134,6 +148,25 @@ impl Listener {
                 return;
             }
         }
+    }
+
+    /// The subscription to the same view of the engine that took the place of the one that ended; `None`: none did.
+    fn go_on(&self, before: &Arc<Sessions>, told: Epoch) -> Result<Option<(Arc<Sessions>, Subscription)>> {
+        let Some(next) = before.live().and_then(|live| live.after(before)) else { return Ok(None) };
+        let (old, new) = (before.relations(), next.relations());
+        let of = |relations: &Relations| fingerprint_of(&relations.program.dataflow, &self.view);
+        let changed = |what: &str| {
+            Error::user(format!("view \"{}\" {what}, so the subscription to it ends", self.view))
+                .with_hint("Subscribe again, with a snapshot.")
+        };
+        let after = match (of(old), of(new)) {
+            (_, None) => return Err(changed("was dropped")),
+            // Between the last epoch of the one engine and the first of the other nothing happened.
+            (was, is) if was == is && told.0 + 1 >= new.engine.began_after().0 => new.engine.began_after().max(told),
+            _ => return Err(changed("was changed")),
+        };
+        let subscription = new.engine.subscribe(&self.view, Begin { after: Some(after), snapshot: false })?;
+        Ok(Some((next, subscription)))
     }
 
     /// A row with `_diff` 0 and no values.

@@ -8,11 +8,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
-use thalweg_engine::status::{DeadLetter, LateRow, Status};
+use thalweg_engine::engine::Engine;
+use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, Status};
 use thalweg_notify::notification::Attempt;
 use thalweg_notify::silence::Silence;
+use thalweg_pipelines::query::Pieces;
 use thalweg_pipelines::{Declaration, DeclarationKind};
 use thalweg_schemas::epoch::Watermark;
+use thalweg_schemas::error::Result;
 use thalweg_schemas::notification::{NotificationKind, NotificationPlan};
 
 /// What the tables are made from.
@@ -26,9 +29,9 @@ pub struct Facts {
     pub declarations: Vec<Declaration>,
     /// The counters.
     pub status: Status,
-    /// The dead letters that are kept.
+    /// Some of the dead letters that are kept.
     pub dead_letters: Vec<DeadLetter>,
-    /// The late rows that are kept.
+    /// Some of the late rows that are kept.
     pub late_rows: Vec<LateRow>,
     /// Who is told of alerts, and when not.
     pub notifications: Vec<NotificationPlan>,
@@ -40,7 +43,7 @@ pub struct Facts {
     pub now_ns: i64,
 }
 
-/// Takes the facts that `table` is made from.
+/// Takes the facts that `table` is made from, which is none of the archives.
 pub fn facts(table: &str, relations: &Relations) -> Facts {
     let Relations { engine, program, pipeline, notifications } = relations;
     let notifying = |wanted: &str| notifications.as_ref().filter(|_| table == wanted);
@@ -49,8 +52,8 @@ pub fn facts(table: &str, relations: &Relations) -> Facts {
         ended: engine.ended(),
         declarations: program.declarations.clone(),
         status: engine.status(),
-        dead_letters: if table == "dead_letters" { engine.dead_letters() } else { Vec::new() },
-        late_rows: if table == "late_rows" { engine.late_rows() } else { Vec::new() },
+        dead_letters: Vec::new(),
+        late_rows: Vec::new(),
         notifications: program.notifications.clone(),
         attempts: notifying("deliveries").map(|n| n.attempts()).unwrap_or_default(),
         silences: notifying("silences").map(|n| n.silences()).unwrap_or_default(),
@@ -58,11 +61,32 @@ pub fn facts(table: &str, relations: &Relations) -> Facts {
     }
 }
 
+/// Whether a table lies on disk, and is read [piece by piece](pieces_of).
+pub fn is_archive(table: &str) -> bool {
+    ARCHIVES.contains(&table)
+}
+
+const ARCHIVES: [&str; 2] = ["dead_letters", "late_rows"];
+
+/// The rows of an archive.
+pub fn pieces_of(table: &str, engine: &Engine) -> Result<Pieces> {
+    if table == "late_rows" {
+        let pieces = engine.late_rows()?;
+        return Ok(Box::new(
+            pieces.map(|rows| Ok(late_rows(&Facts { late_rows: rows?, ..Facts::default() }).finish())),
+        ));
+    }
+    let pieces = engine.dead_letters()?;
+    Ok(Box::new(pieces.map(|letters| Ok(dead_letters(&Facts { dead_letters: letters?, ..Facts::default() }).finish()))))
+}
+
 type Build = fn(&Facts) -> Table;
 
 /// All system tables.
 const TABLES: &[(&str, Build)] = &[
     ("checkpoints", checkpoints),
+    ("dead_letter_counts", dead_letter_counts),
+    ("dead_letter_space", dead_letter_space),
     ("dead_letters", dead_letters),
     ("deliveries", deliveries),
     ("inhibitions", inhibitions),
@@ -130,6 +154,7 @@ fn sources(facts: &Facts) -> Table {
         .count("rows_in", rows, |s| Some(s.rows_in))
         .count("rows_out", rows, |s| Some(s.rows_out))
         .count("dead", rows, |s| Some(s.dead))
+        .count("replayed", rows, |s| Some(s.replayed))
         .count("bytes", rows, |s| Some(s.bytes))
         .count("bytes_done", rows, |s| s.progress.map(|p| p.done))
         .count("bytes_total", rows, |s| s.progress.map(|p| p.total))
@@ -221,13 +246,33 @@ fn checkpoints(facts: &Facts) -> Table {
 fn dead_letters(facts: &Facts) -> Table {
     let rows = &facts.dead_letters;
     Table::default()
+        .text("id", rows, |d| Some(d.id.clone()))
         .time("time", rows, |d| Some(d.time_ns))
         .text("origin", rows, |d| Some(d.origin.clone()))
         .text("partition", rows, |d| Some(d.partition.clone()))
         .count("offset", rows, |d| d.offset)
         .text("reason", rows, |d| Some(d.reason.clone()))
+        .count("attempts", rows, |d| Some(u64::from(d.attempts)))
         .text("text", rows, |d| Some(String::from_utf8_lossy(&d.raw).into_owned()))
         .bytes("raw", rows, |d| &d.raw)
+}
+
+fn dead_letter_counts(facts: &Facts) -> Table {
+    let rows = &facts.status.dead_letters.counts;
+    Table::default()
+        .text("origin", rows, |c| Some(c.origin.clone()))
+        .text("reason", rows, |c| Some(c.reason.clone()))
+        .count("count", rows, |c| Some(c.count))
+}
+
+fn dead_letter_space(facts: &Facts) -> Table {
+    let archive = &facts.status.dead_letters;
+    let rows: &[&ArchiveStatus] = if facts.status.workers == 0 { &[] } else { &[archive] };
+    Table::default().count("bytes", rows, |a| Some(a.bytes)).count("bytes_max", rows, |a| Some(a.bytes_max)).count(
+        "removed",
+        rows,
+        |a| Some(a.removed.iter().map(|(_, removed)| removed).sum()),
+    )
 }
 
 fn late_rows(facts: &Facts) -> Table {
@@ -369,11 +414,13 @@ mod tests {
     #[test]
     fn dead_letters_keep_their_bytes() {
         let letter = DeadLetter {
+            id: "a/1/2".into(),
             time_ns: 1,
             origin: "clicks".into(),
             partition: "a.json".into(),
             offset: Some(7),
             reason: "not JSON".into(),
+            attempts: 1,
             raw: vec![0xff, b'x'],
         };
         let facts = Facts { dead_letters: vec![letter], ..Facts::default() };

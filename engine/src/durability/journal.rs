@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The epoch log of a run.
 pub(crate) struct Journal {
     storage: Arc<dyn Storage>,
-    sources: Vec<Arc<dyn Source>>,
+    sources: Mutex<Vec<Arc<dyn Source>>>,
     workers: usize,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
@@ -77,7 +77,7 @@ impl Journal {
     ) -> Journal {
         Journal {
             storage,
-            sources,
+            sources: Mutex::new(sources),
             workers,
             inbox: Mutex::new(Inbox {
                 ended: vec![epoch; workers],
@@ -143,6 +143,15 @@ impl Journal {
         }
     }
 
+    /// For each partition of a source, by its position, the offset of the first record that was read of it.
+    pub fn first_offsets(&self, source: usize) -> BTreeMap<Arc<str>, u64> {
+        let mut firsts = BTreeMap::new();
+        for span in lock(&self.pen).done.get(source).map(SpanSet::spans).unwrap_or_default() {
+            firsts.entry(span.partition).or_insert(span.start);
+        }
+        firsts
+    }
+
     /// Whether anything was handed in since the last mark.
     pub fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire)
@@ -184,6 +193,11 @@ impl Journal {
     pub fn close(&self) {
         lock(&self.inbox).closing = true;
         self.arrived.notify_all();
+    }
+
+    /// Lets go of the sources, when nothing is written any more.
+    pub fn release(&self) {
+        lock(&self.sources).clear();
     }
 
     /// The last epoch up to which all are durable.
@@ -252,7 +266,7 @@ impl Journal {
             pen.append(self.storage.as_ref())?;
             let durable = self.settle(&mut pen);
             self.durable.fetch_max(until, Ordering::AcqRel);
-            for (source, spans) in self.sources.iter().zip(durable) {
+            for (source, spans) in lock(&self.sources).iter().zip(durable) {
                 if !spans.is_empty() {
                     source.durable(&spans);
                 }
@@ -274,9 +288,9 @@ impl Journal {
 
     /// Counts what was written as read; gives it by source.
     fn settle(&self, pen: &mut Pen) -> Vec<Vec<Span>> {
-        let mut durable = vec![Vec::new(); self.sources.len()];
+        let mut durable = vec![Vec::new(); pen.done.len()];
         for record in std::mem::take(&mut pen.unwritten) {
-            for taken in record.entries.into_iter().flat_map(|entry| entry.taken) {
+            for taken in record.entries.into_iter().flat_map(|entry| entry.taken).filter(|taken| !taken.is_returned()) {
                 let partition: Arc<str> = taken.partition.into();
                 pen.done[taken.source].add(&partition, taken.start, taken.end);
                 durable[taken.source].push(Span { partition, start: taken.start, end: taken.end });

@@ -7,6 +7,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod checkpoint;
+pub(crate) mod frame;
 pub(crate) mod journal;
 pub(crate) mod manifest;
 pub(crate) mod record;
@@ -125,7 +126,8 @@ impl Durability {
             let over = || self.is_over() || self.ledger.has_failed();
             let ready = || {
                 let flushed = self.flushes.wait_for(epoch, over) && self.journal.wait_for(epoch, over);
-                if flushed { self.journal.wait_for_mark(epoch, over) } else { None }
+                let archived = |flushed| flushed && self.ledger.wait_for_archives(epoch, over);
+                if archived(flushed) { self.journal.wait_for_mark(epoch, over) } else { None }
             };
             match checkpointer.write(handover, &self.journal, ready) {
                 Ok(None) => {}

@@ -1,15 +1,15 @@
 //! The epoch log's records: for each epoch what every worker took in and which watermarks it said.
 //!
-//! A record is `TWEL`, the length and the CRC-32 of its payload (four bytes each, little-endian), and the payload: the
-//! length of a JSON head (four bytes), the head, and the bytes of the records that only the log keeps.
+//! A record is a [frame](super::frame) marked `TWEL` whose body is the bytes of the records that only the log keeps.
 
+use super::frame;
+use crate::archive::letter::Returned;
 use serde::{Deserialize, Serialize};
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::{Chunk, Partition, Payload};
 
 const MAGIC: &[u8; 4] = b"TWEL";
-const FRAME: usize = 12;
 
 /// One epoch that brought something.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -77,6 +77,15 @@ enum Form {
     Bytes,
     Formatted(String),
     Rows,
+    /// Dead letters that are taken in again.
+    Returned,
+}
+
+impl Taken {
+    /// Whether it is dead letters that were taken in again: none of the source's own records, so nothing of its offsets.
+    pub fn is_returned(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| matches!(kept.form, Form::Returned))
+    }
 }
 
 impl Entry {
@@ -103,6 +112,16 @@ impl Entry {
             end: chunk.end,
             kept,
         });
+        Ok(())
+    }
+
+    /// Notes the dead letters that are about to be taken in again.
+    pub fn take_returned(&mut self, source: usize, letters: &[Returned]) -> Result<()> {
+        let at = self.kept.len();
+        Returned::write(letters, &mut self.kept)?;
+        let kept = Kept { at, length: self.kept.len() - at, header: 0, form: Form::Returned };
+        let partition = "(dead letters)".to_string();
+        self.taken.push(Taken { source, partition, index: 0, start: 0, end: letters.len() as u64, kept: Some(kept) });
         Ok(())
     }
 
@@ -133,10 +152,6 @@ impl Entry {
     }
 }
 
-fn unwritable(error: serde_json::Error) -> Error {
-    Error::bug(format!("a record of the epoch log cannot be written: {error}"))
-}
-
 fn unreadable() -> Error {
     Error::outside("a record of the epoch log is not of this version")
 }
@@ -153,6 +168,12 @@ impl EpochRecord {
         self.entries.push(entry);
     }
 
+    /// The dead letters that were taken in again.
+    pub fn returned(&self, taken: &Taken) -> Result<Vec<Returned>> {
+        let kept = taken.kept.as_ref().and_then(|kept| self.kept.get(kept.at..kept.at + kept.length));
+        kept.and_then(Returned::read).ok_or_else(unreadable)
+    }
+
     /// The chunk that only the log keeps, as it was taken in.
     pub fn kept_chunk(&self, taken: &Taken, kept: &Kept) -> Result<Chunk> {
         let bytes = self.kept.get(kept.at..kept.at + kept.length).ok_or_else(unreadable)?;
@@ -167,6 +188,7 @@ impl EpochRecord {
                 let mut reader = arrow::ipc::reader::StreamReader::try_new(body, None)?;
                 Payload::Rows(reader.next().ok_or_else(unreadable)??)
             }
+            Form::Returned => return Err(Error::bug("dead letters are no chunk of their source")),
         };
         Ok(Chunk {
             partition: Partition { index: taken.index, name: taken.partition.as_str().into() },
@@ -179,18 +201,7 @@ impl EpochRecord {
 
     /// Appends the record to `bytes`.
     pub fn write(&self, bytes: &mut Vec<u8>) -> Result<()> {
-        let head = serde_json::to_vec(self).map_err(unwritable)?;
-        let begin = bytes.len();
-        bytes.extend_from_slice(&[0; FRAME]);
-        bytes.extend_from_slice(&(head.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(&self.kept);
-        let payload = &bytes[begin + FRAME..];
-        let (length, crc) = (payload.len() as u32, crc32fast::hash(payload));
-        bytes[begin..begin + 4].copy_from_slice(MAGIC);
-        bytes[begin + 4..begin + 8].copy_from_slice(&length.to_le_bytes());
-        bytes[begin + 8..begin + 12].copy_from_slice(&crc.to_le_bytes());
-        Ok(())
+        frame::write(MAGIC, self, &[&self.kept], bytes)
     }
 }
 
@@ -218,17 +229,7 @@ pub(crate) fn read_log(bytes: &[u8]) -> Readout {
 }
 
 fn read_record(bytes: &[u8]) -> Option<(EpochRecord, usize)> {
-    let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    if bytes.get(..4)? != MAGIC {
-        return None;
-    }
-    let (length, crc) = (number(4)? as usize, number(8)?);
-    let payload = bytes.get(FRAME..FRAME + length)?;
-    if crc32fast::hash(payload) != crc {
-        return None;
-    }
-    let head = number(FRAME)? as usize;
-    let mut record: EpochRecord = serde_json::from_slice(payload.get(4..4 + head)?).ok()?;
-    record.kept = payload.get(4 + head..)?.to_vec();
-    Some((record, FRAME + length))
+    let (mut record, body, length) = frame::read::<EpochRecord>(MAGIC, bytes)?;
+    record.kept = body.to_vec();
+    Some((record, length))
 }

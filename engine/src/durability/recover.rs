@@ -195,7 +195,7 @@ impl Recovered {
             Mark { done: done.collect(), next_sequence: self.manifest.as_ref().map_or(0, |m| m.next_sequence) };
         for record in &self.records {
             mark.next_sequence = record.sequence + 1;
-            for taken in record.entries.iter().flat_map(|entry| &entry.taken) {
+            for taken in record.entries.iter().flat_map(|entry| &entry.taken).filter(|taken| !taken.is_returned()) {
                 if let Some(done) = mark.done.get_mut(taken.source) {
                     done.add(&taken.partition.as_str().into(), taken.start, taken.end);
                 }

@@ -1,6 +1,8 @@
 //! The decoders of one worker's share of a source: that of its format, and those of formats that a sender may choose.
 
+use arrow::datatypes::Schema;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use thalweg_operators::plan::SourcePlan;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::{DecodeRequest, Decoder, by_name};
@@ -11,6 +13,8 @@ pub(crate) struct Decoders {
     source: String,
     request: DecodeRequest,
     own: Option<Box<dyn Decoder>>,
+    /// Reads rows that were decoded before.
+    rows: Option<Box<dyn Decoder>>,
     others: BTreeMap<&'static str, Box<dyn Decoder>>,
 }
 
@@ -33,7 +37,7 @@ impl Decoders {
         };
         let make = plan.format.as_deref().and_then(by_name).and_then(|format| format.decoder);
         let own = make.map(|make| make(request.clone())).transpose()?;
-        Ok(Decoders { source: plan.name.clone(), request, own, others: BTreeMap::new() })
+        Ok(Decoders { source: plan.name.clone(), request, own, rows: None, others: BTreeMap::new() })
     }
 
     /// The decoder of the source's format.
@@ -44,12 +48,32 @@ impl Decoders {
         }
     }
 
+    /// The decoder of rows that were written as JSON objects. What nobody wants was not kept, and may be missing.
+    pub fn rows(&mut self) -> Result<&mut dyn Decoder> {
+        if self.rows.is_none() {
+            let fields = self.request.fields.fields().iter().zip(&self.request.wanted);
+            let fields =
+                fields.map(|(field, wanted)| field.as_ref().clone().with_nullable(field.is_nullable() || !wanted));
+            let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let make = by_name("json").and_then(|format| format.decoder);
+            let make = make.ok_or_else(|| Error::bug("format 'json' has no decoder"))?;
+            let request = DecodeRequest { fields, options: Default::default(), ..self.request.clone() };
+            self.rows = Some(make(request)?);
+        }
+        match &mut self.rows {
+            Some(decoder) => Ok(decoder.as_mut()),
+            None => Err(Error::bug("a decoder was lost")),
+        }
+    }
+
     /// The decoder of `format`, whatever the source's is; its options are the defaults.
-    pub fn of(&mut self, format: &'static str) -> Result<&mut dyn Decoder> {
+    pub fn of(&mut self, format: &str) -> Result<&mut dyn Decoder> {
+        let known = by_name(format).ok_or_else(|| Error::bug(format!("there is no format '{format}'")))?;
         if !self.others.contains_key(format) {
-            let make = by_name(format).and_then(|format| format.decoder);
+            let make = known.decoder;
             let make = make.ok_or_else(|| Error::bug(format!("format '{format}' has no decoder")))?;
-            self.others.insert(format, make(DecodeRequest { options: Default::default(), ..self.request.clone() })?);
+            self.others
+                .insert(known.name, make(DecodeRequest { options: Default::default(), ..self.request.clone() })?);
         }
         match self.others.get_mut(format) {
             Some(decoder) => Ok(decoder.as_mut()),

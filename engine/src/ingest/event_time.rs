@@ -122,12 +122,12 @@ impl EventTime {
         if self.was_idle { Watermark::MAX } else { self.said.0.max(self.floor) }
     }
 
-    /// Takes the partition's event time from `rows`; those too far in the future become bad records.
+    /// Takes the partition's event time from `rows`, unless they belong to none; those too far in the future become bad
+    /// records.
     pub fn judge(
         &mut self,
         rows: RecordBatch,
-        partition: u32,
-        name: &Arc<str>,
+        partition: Option<(u32, &Arc<str>)>,
         now_ns: i64,
         facts: Facts<'_>,
         bad: &mut Vec<BadRecord>,
@@ -148,8 +148,9 @@ impl EventTime {
         } else {
             rows
         };
+        let Some((index, name)) = partition else { return Ok(rows) };
         let watermark = Watermark(latest.saturating_sub(plan.lateness_ns));
-        let entry = self.partition(partition, name, now_ns);
+        let entry = self.partition(index, name, now_ns);
         entry.watermark = entry.watermark.max(watermark);
         entry.last_row_ns = now_ns;
         Ok(rows)
@@ -249,7 +250,7 @@ mod tests {
             let rows = RecordBatch::try_new(Arc::new(schema), vec![times]).unwrap();
             let name: Arc<str> = format!("file {partition}").into();
             let facts = Facts { source: "s", partition: &name, start: 0, now_ns: 0 };
-            event_time.judge(rows, *partition, &name, 0, facts, &mut Vec::new()).unwrap();
+            event_time.judge(rows, Some((*partition, &name)), 0, facts, &mut Vec::new()).unwrap();
         }
         event_time.end_of_epoch(outlook, false)
     }

@@ -6,11 +6,14 @@
 mod conform;
 mod decoders;
 mod event_time;
+mod letters;
+mod returned;
 
+use crate::archive::letter::{Form, Letter};
+use crate::archive::returns::Group;
 use crate::durability::manifest::PartitionTime;
 use crate::durability::record::{Entry, EpochRecord, Taken};
 use crate::ledger::{Ledger, lock};
-use crate::status::DeadLetter;
 use conform::{Conform, Facts};
 use decoders::Decoders;
 use event_time::EventTime;
@@ -22,7 +25,7 @@ use thalweg_operators::rows::Rows;
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::epoch::{Watermark, WorkerId};
 use thalweg_schemas::error::{Error, ErrorKind, Result};
-use thalweg_schemas::format::{BadRecord, Decoded, RAW_BYTES_MAX};
+use thalweg_schemas::format::{Decoded, RAW_BYTES_MAX};
 use thalweg_schemas::source::{Chunk, Fault, Payload, Polled, Reader, Source, Span};
 
 /// One worker's share of one source.
@@ -35,6 +38,8 @@ pub(crate) struct Ingest {
     decoders: Decoders,
     /// A chunk that could not be decoded for a reason that may pass.
     held: Option<Chunk>,
+    /// Dead letters that could not be decoded again for a reason that may pass.
+    held_letters: Option<Group>,
     conform: Conform,
     event_time: EventTime,
     ledger: Arc<Ledger>,
@@ -75,6 +80,7 @@ impl Ingest {
             reader: outside.reader(worker)?,
             decoders: Decoders::new(&plan, outside.as_ref())?,
             held: None,
+            held_letters: None,
             plan,
             outside,
             conform,
@@ -94,6 +100,9 @@ impl Ingest {
         }
         if now_ns < self.pause_until_ns {
             return Ok(Intake::Pending);
+        }
+        if let Some(group) = self.next_returned() {
+            return self.take_back(group, now_ns, entry);
         }
         let polled = match self.held.take() {
             Some(chunk) => Ok(Polled::Ready(chunk)),
@@ -200,6 +209,13 @@ impl Ingest {
         if now_ns < self.pause_until_ns {
             return Ok((Intake::Pending, from));
         }
+        if taken.is_returned() {
+            let group = Group { letters: record.returned(taken)?, ticket: Default::default() };
+            let intake = self.take_back(group, epoch_ns, None)?;
+            // What could not be decoded yet is asked for again, out of the record.
+            self.held_letters = None;
+            return Ok((intake, taken.end));
+        }
         let chunk = match (&taken.kept, self.held.take()) {
             (_, Some(chunk)) => chunk,
             (Some(kept), None) => record.kept_chunk(taken, kept)?,
@@ -256,10 +272,12 @@ impl Ingest {
         let facts = Facts { source: &self.plan.name, partition: &chunk.partition.name, start: chunk.start, now_ns };
         let mut bytes = chunk.end.saturating_sub(chunk.start);
         let mut bad = Vec::new();
+        let mut undecoded = 0;
         let (rows_in, rows) = match (decoded, &chunk.payload) {
             (Some(mut decoded), payload) => {
                 let rows_in = decoded.rows.num_rows() + decoded.bad.len();
                 bad = std::mem::take(&mut decoded.bad);
+                undecoded = bad.len();
                 let messages = match payload {
                     Payload::Messages(messages) => {
                         bytes = messages.byte_len() as u64;
@@ -272,42 +290,39 @@ impl Ingest {
             (None, Payload::Rows(rows)) => (rows.num_rows(), self.conform.typed(rows, facts, &mut bad)?),
             (None, _) => return Err(Error::bug("records were not decoded")),
         };
-        let rows =
-            self.event_time.judge(rows, chunk.partition.index, &chunk.partition.name, now_ns, facts, &mut bad)?;
+        let partition = (chunk.partition.index, &chunk.partition.name);
+        let rows = self.event_time.judge(rows, Some(partition), now_ns, facts, &mut bad)?;
         let book = self.book();
         book.rows_in.fetch_add(rows_in as u64, Ordering::AcqRel);
         book.rows_out.fetch_add(rows.num_rows() as u64, Ordering::AcqRel);
         book.bytes.fetch_add(bytes, Ordering::AcqRel);
         assert_eq!(rows_in, rows.num_rows() + bad.len(), "every record is a row or a dead letter");
-        self.bury(bad, &chunk.partition.name, now_ns)?;
+        if !bad.is_empty() {
+            let letters = letters::of_chunk(bad, undecoded, &chunk);
+            self.bury(letters, now_ns)?;
+        }
         if rows.num_rows() == 0 {
             return Ok(Intake::Nothing);
         }
         Ok(Intake::Rows(Rows::new(self.conform.batch(rows), self.event_time.bound())))
     }
 
-    /// Keeps bad records as dead letters, or ends the run where the source says so.
-    fn bury(&self, bad: Vec<BadRecord>, partition: &str, now_ns: i64) -> Result<()> {
-        let Some(first) = bad.first() else { return Ok(()) };
-        let place = format!("source \"{}\", {partition}, offset {}", self.plan.name, first.offset);
+    /// Keeps records as dead letters, or ends the run where the source says so.
+    fn bury(&self, letters: Vec<Letter>, now_ns: i64) -> Result<()> {
+        let Some(first) = letters.first() else { return Ok(()) };
+        let offset = first.offset.unwrap_or_default();
+        let place = format!("source \"{}\", {}, offset {offset}", self.plan.name, first.partition);
         if self.plan.on_bad == OnBad::Fail {
             return Err(Error::data(first.reason.clone()).with_detail(place).with_hint(
                 "The source is declared with on_bad = 'fail'; with on_bad = 'dead_letter' such records are kept aside.",
             ));
         }
         let dead = &self.book().dead;
-        if dead.fetch_add(bad.len() as u64, Ordering::AcqRel) == 0 {
+        if dead.fetch_add(letters.len() as u64, Ordering::AcqRel) == 0 {
             tracing::warn!("{place}: {} (further dead letters are counted in thalweg.sources)", first.reason);
         }
-        for record in bad {
-            self.ledger.keep_dead(DeadLetter {
-                time_ns: now_ns,
-                origin: self.plan.name.clone(),
-                partition: partition.to_string(),
-                offset: Some(record.offset),
-                reason: record.reason,
-                raw: record.raw,
-            });
+        for letter in letters {
+            self.ledger.keep_dead(Letter { time_ns: now_ns, origin: self.plan.name.clone(), ..letter });
         }
         Ok(())
     }
@@ -320,12 +335,14 @@ impl Ingest {
         }
         tracing::warn!(source = %self.plan.name, %partition, offset, "{reason}");
         *lock(&self.book().last_error) = Some(format!("{partition}: {reason}"));
-        self.ledger.keep_dead(DeadLetter {
+        self.ledger.keep_dead(Letter {
             time_ns: now_ns,
             origin: self.plan.name.clone(),
             partition: partition.to_string(),
             offset: Some(offset),
             reason,
+            attempts: 1,
+            form: Form::Apart,
             raw: Vec::new(),
         });
         Ok(())

@@ -75,7 +75,7 @@ impl Search<'_> {
 }
 
 /// The names of the relations that a statement reads, WITH tables left out.
-fn references(ddl: &Ddl) -> BTreeSet<String> {
+pub(crate) fn references(ddl: &Ddl) -> BTreeSet<String> {
     let mut found = References::default();
     if let Some(query) = ddl.query() {
         let _ = query.visit(&mut found);

@@ -156,7 +156,7 @@ impl Words {
         move |t: &TokenWithSpan| matches!(&t.token, Token::Word(w) if w.value == name || w.quote_style.is_none() && w.value.eq_ignore_ascii_case(name))
     }
 
-    fn text_in(&self, text: &str) -> String {
+    pub(crate) fn text_in(&self, text: &str) -> String {
         let (Some(first), Some(last)) = (self.tokens.first(), self.tokens.last()) else { return String::new() };
         let (start, end) = (byte_of(text, first.span.start), byte_of(text, last.span.end));
         text.get(start..end).unwrap_or_default().to_string()

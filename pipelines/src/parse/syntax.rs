@@ -44,7 +44,7 @@ pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
 }
 
 /// The name that a statement declares, as far as can be seen without parsing it.
-pub(super) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
+pub(crate) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
     const BEFORE: [&str; 9] = ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "IF", "NOT", "EXISTS"];
     let nouns = NotificationKind::ALL.map(NotificationKind::noun);
     let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&nouns).any(|word| is_word(&t.token, word));

@@ -3,6 +3,7 @@
 mod all_time;
 mod as_of;
 mod history;
+mod pieces;
 mod table;
 mod windows;
 
@@ -29,6 +30,9 @@ pub const PUBLIC: &str = "public";
 /// The schema of the system tables.
 pub const SYSTEM: &str = "thalweg";
 
+/// The rows of a table, piece by piece.
+pub type Pieces = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
 /// All relations as of one epoch. Rows are asked for when a statement is carried out, not when it is planned.
 pub trait Pinned: Send + Sync + Debug {
     /// The names of the schemas.
@@ -37,8 +41,12 @@ pub trait Pinned: Send + Sync + Debug {
     fn tables(&self, schema: &str) -> Vec<String>;
     /// The columns of a table; `None` where there is no such table.
     fn schema_of(&self, schema: &str, table: &str) -> Option<SchemaRef>;
-    /// The rows of a table.
+    /// The rows of a table that does not [stream](Self::stream).
     fn scan(&self, schema: &str, table: &str) -> Result<Vec<RecordBatch>>;
+    /// Whether a table may be larger than memory, so that its rows are to be [streamed](Self::stream).
+    fn streams(&self, schema: &str, table: &str) -> bool;
+    /// The rows of a table as they are read.
+    fn stream(&self, schema: &str, table: &str) -> Result<Pieces>;
     /// For a sink whose history can be queried, its Parquet folder, partitioned as Hive does it.
     fn history(&self, schema: &str, table: &str) -> Option<PathBuf>;
     /// For a materialized view that a sink keeps the history of, where that is and how its rows are told apart.

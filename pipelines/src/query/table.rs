@@ -1,5 +1,6 @@
 //! The relations of a running engine as DataFusion's tables.
 
+use super::pieces::TablePieces;
 use super::{Pinned, history, session};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -68,8 +69,13 @@ impl TableProvider for PinnedTable {
         _state: &dyn Session,
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
-        _limit: Option<usize>,
+        limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.pinned.streams(&self.schema, &self.table) {
+            let (schema, table) = (self.schema.clone(), self.table.clone());
+            let pieces = TablePieces { schema, table, columns: self.columns.clone(), pinned: self.pinned.clone() };
+            return pieces.scan(projection, limit);
+        }
         let batches =
             self.pinned.scan(&self.schema, &self.table).map_err(|e| DataFusionError::External(Box::new(e)))?;
         let rows = batches.into_iter().filter(|batch| batch.num_rows() > 0).collect::<Vec<RecordBatch>>();

@@ -12,7 +12,8 @@ fn connectors() -> Vec<ConnectorSpec> {
         ConnectorSpec { name, ..*spec }
     };
     let file = ConnectorSpec { sink: like("file", "page").sink, ..like("file", "feed") };
-    vec![file, like("parquet", "store"), like("stdout", "screen")]
+    let http = *thalweg_connectors::ALL.iter().find(|c| c.name == "http").unwrap();
+    vec![file, http, like("parquet", "store"), like("stdout", "screen")]
 }
 
 /// The blocks of a document in the language `language`.
@@ -40,12 +41,12 @@ fn pages(folder: &str) -> Vec<(String, String)> {
 fn every_example_compiles() {
     let mut compiled_pages = 0;
     for (page, document) in pages("../docs/sql").into_iter().chain(pages("../docs/operators")) {
-        let (asked, ddl): (Vec<_>, Vec<_>) = blocks(&document, "sql")
-            .into_iter()
-            .partition(|block| block.starts_with("SELECT") || block.starts_with("SUBSCRIBE"));
+        let is_asked = |block: &String| ["SELECT", "SUBSCRIBE", "REPLAY"].iter().any(|word| block.starts_with(word));
+        let (asked, ddl): (Vec<_>, Vec<_>) = blocks(&document, "sql").into_iter().partition(is_asked);
         for text in asked {
             let statement = parse_statement(&text);
-            assert!(matches!(statement, Ok(Statement::Query(_) | Statement::Subscribe(_))), "{page}: {text}");
+            let known = matches!(statement, Ok(Statement::Query(_) | Statement::Subscribe(_) | Statement::Replay(_)));
+            assert!(known, "{page}: {text}");
         }
         if ddl.is_empty() {
             continue;

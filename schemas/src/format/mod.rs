@@ -83,8 +83,8 @@ pub struct BadRecord {
     pub reason: String,
 }
 
-/// How much of a bad record is kept.
-pub const RAW_BYTES_MAX: usize = 65_536;
+/// How much of a bad record is kept: a whole message of nearly every system, so that it can be read again.
+pub const RAW_BYTES_MAX: usize = 2 << 20;
 
 /// What a decoder is made for.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use crate::logging;
 use crate::pipeline_files::SourceText;
 use crate::progress::Totals;
 use crate::running::{self, Running};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,9 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     let pipeline = Pipeline {
         name: "demo".to_string(),
         paths: vec!["demo".to_string()],
-        texts: vec![SourceText { file: "demo.sql".to_string(), text: PIPELINE.to_string() }],
+        created: Vec::new(),
+        dropped: BTreeMap::new(),
+        files: vec![SourceText { file: "demo.sql".to_string(), text: PIPELINE.to_string() }],
         variables: Arc::new(move |name| match name {
             "THALWEG_DATA" => Some(history.clone()),
             name => std::env::var(name).ok(),
@@ -39,7 +42,7 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     let started = Instant::now();
     let running = running::start(&config, &pipeline, compiled.program, &[])?;
     let mut screen = Screen::new(introduction(&running));
-    let session = running.sessions.open().map_err(|error| error.error)?;
+    let session = running.live.sessions().open().map_err(|error| error.error)?;
     let outcome = running.wait_with(REDRAW, async |engine| {
         if limit.is_some_and(|limit| started.elapsed() >= limit) {
             engine.stop();
@@ -47,7 +50,7 @@ pub fn demo(args: &DemoArgs) -> Outcome {
         screen.draw(&session, &engine.status(), started.elapsed()).await;
     });
     screen.leave();
-    let totals = Totals::of(&running.engine.status());
+    let totals = Totals::of(&running.live.engine().status());
     running.leave();
     outcome?;
     eprintln!("{}", totals.line(started.elapsed()));

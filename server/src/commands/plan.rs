@@ -21,6 +21,10 @@ pub fn plan(args: &PlanArgs) -> Outcome {
     };
     let folder = find(data, &dataflow, &pipeline.paths)?;
     let standing = look(&folder)?;
+    let dataflow = match &standing {
+        Some(there) => pipeline.changed_as(&there.deployed).compile()?.program.dataflow,
+        None => dataflow,
+    };
     match &standing {
         None => println!("state: none below {}", data.display()),
         Some(there) if there.epoch == 0 => println!("state: {}, before its first checkpoint", folder.display()),

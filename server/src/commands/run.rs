@@ -37,7 +37,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let progress = ProgressLine::new();
     let outcome = running.wait(REDRAW, |engine| progress.draw(&engine.status(), started.elapsed()));
     progress.clear();
-    let totals = Totals::of(&running.engine.status());
+    let totals = Totals::of(&running.live.engine().status());
     running.leave();
     outcome?;
     announce(config.log_format, &totals.line(started.elapsed()));

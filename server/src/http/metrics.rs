@@ -1,7 +1,9 @@
 //! `/metrics`: the engine's counters in Prometheus' text format.
 
 use std::fmt::Write;
-use thalweg_engine::status::{OperatorStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+use thalweg_engine::status::{
+    ArchiveStatus, OperatorStatus, RejectCount, SinkStatus, SourceStatus, Status, ViewStatus,
+};
 use thalweg_schemas::epoch::Watermark;
 
 /// A metric of something that has a name.
@@ -11,6 +13,7 @@ const SOURCES: &[Metric<SourceStatus>] = &[
     ("source_rows_in_total", "counter", "Records taken in, right or wrong.", |s| Some(s.rows_in as f64)),
     ("source_rows_out_total", "counter", "Rows handed to the dataflow.", |s| Some(s.rows_out as f64)),
     ("source_dead_total", "counter", "Records kept as dead letters.", |s| Some(s.dead as f64)),
+    ("source_replayed_total", "counter", "Dead letters taken in again.", |s| Some(s.replayed as f64)),
     ("source_bytes_total", "counter", "Bytes taken in.", |s| Some(s.bytes as f64)),
     ("source_ended", "gauge", "Whether the source has ended.", |s| Some(f64::from(u8::from(s.ended)))),
     ("source_watermark_seconds", "gauge", "Event time up to which the source is complete.", |s| {
@@ -54,6 +57,7 @@ pub fn render(status: &Status) -> String {
     group(&mut out, OPERATORS, &status.operators, |o| {
         format!("view=\"{}\",operator=\"{}\",worker=\"{}\"", escaped(&o.view), escaped(&o.operator), o.worker)
     });
+    dead_letters(&mut out, &status.dead_letters);
     if !status.latencies.is_empty() {
         family(&mut out, "latency_seconds", "summary", "How long rows took.");
     }
@@ -67,6 +71,27 @@ pub fn render(status: &Status) -> String {
         let _infallible = writeln!(out, "thalweg_latency_seconds_count{{of=\"{name}\"}} {}", latency.count);
     }
     out
+}
+
+fn dead_letters(out: &mut String, archive: &ArchiveStatus) {
+    family(out, "dead_letters_total", "counter", "Dead letters, by the kind of their reason.");
+    for RejectCount { origin, reason, count } in &archive.counts {
+        let (origin, reason) = (escaped(origin), escaped(reason));
+        let _infallible =
+            writeln!(out, "thalweg_dead_letters_total{{origin=\"{origin}\",reason=\"{reason}\"}} {count}");
+    }
+    family(out, "dead_letters_removed_total", "counter", "Dead letters removed for want of room.");
+    for (origin, removed) in &archive.removed {
+        let origin = escaped(origin);
+        let _infallible = writeln!(out, "thalweg_dead_letters_removed_total{{origin=\"{origin}\"}} {removed}");
+    }
+    for (name, help, bytes) in [
+        ("dead_letters_bytes", "Bytes of the dead letters that are kept.", archive.bytes),
+        ("dead_letters_bytes_max", "Bytes that dead letters may take.", archive.bytes_max),
+    ] {
+        family(out, name, "gauge", help);
+        let _infallible = writeln!(out, "thalweg_{name} {bytes}");
+    }
 }
 
 fn group<T>(out: &mut String, metrics: &[Metric<T>], things: &[T], labels: impl Fn(&T) -> String) {

@@ -7,7 +7,7 @@ mod silences;
 mod sql;
 mod subscribe;
 
-use crate::session::Sessions;
+use crate::live::Live;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -20,14 +20,14 @@ use tokio::net::TcpListener;
 const BODY_MAX: usize = 4 << 20;
 
 /// Serves requests until the process ends.
-pub async fn serve(listener: TcpListener, sessions: Arc<Sessions>) {
-    if let Err(error) = axum::serve(listener, router(sessions)).await {
+pub async fn serve(listener: TcpListener, live: Arc<Live>) {
+    if let Err(error) = axum::serve(listener, router(live)).await {
         tracing::error!(%error, "HTTP is no longer served");
     }
 }
 
 /// All addresses.
-fn router(sessions: Arc<Sessions>) -> Router {
+fn router(live: Arc<Live>) -> Router {
     Router::new()
         .route("/", get(console))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -38,22 +38,22 @@ fn router(sessions: Arc<Sessions>) -> Router {
         .route("/api/v2/silences", get(silences::list).post(silences::make))
         .route("/api/v2/silence/{id}", get(silences::one).delete(silences::end))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
-        .with_state(sessions)
+        .with_state(live)
 }
 
 async fn console() -> Html<&'static str> {
     Html(include_str!("console.html"))
 }
 
-async fn ready(State(sessions): State<Arc<Sessions>>) -> Response {
-    if sessions.relations().engine.ended() {
+async fn ready(State(live): State<Arc<Live>>) -> Response {
+    if live.is_over() {
         (StatusCode::SERVICE_UNAVAILABLE, "ended\n").into_response()
     } else {
         "ready\n".into_response()
     }
 }
 
-async fn metrics(State(sessions): State<Arc<Sessions>>) -> Response {
-    let text = metrics::render(&sessions.relations().engine.status());
+async fn metrics(State(live): State<Arc<Live>>) -> Response {
+    let text = metrics::render(&live.engine().status());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -2,8 +2,8 @@
 //! `GET` and `POST /api/v2/silences`, `GET` and `DELETE /api/v2/silence/{id}`.
 
 use super::problem::Problem;
+use crate::live::Live;
 use crate::notifications::none;
-use crate::session::Sessions;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -14,8 +14,8 @@ use thalweg_notify::notifications::Notifications;
 use thalweg_notify::silence::Silence;
 use thalweg_schemas::error::Error;
 
-fn notifications(sessions: &Sessions) -> Result<Arc<Notifications>, Problem> {
-    sessions.relations().notifications.clone().ok_or_else(|| Problem(none()))
+fn notifications(live: &Live) -> Result<Arc<Notifications>, Problem> {
+    live.sessions().relations().notifications.clone().ok_or_else(|| Problem(none()))
 }
 
 /// A silence with where it is in its life.
@@ -27,25 +27,25 @@ fn shown(silence: &Silence, now_ns: i64) -> Result<Value, Problem> {
 }
 
 /// All that are remembered.
-pub async fn list(State(sessions): State<Arc<Sessions>>) -> Result<Response, Problem> {
-    let notifications = notifications(&sessions)?;
+pub async fn list(State(live): State<Arc<Live>>) -> Result<Response, Problem> {
+    let notifications = notifications(&live)?;
     let now_ns = notifications.now_ns();
     let all = notifications.silences().iter().map(|silence| shown(silence, now_ns)).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(all).into_response())
 }
 
 /// Makes one, or changes the one whose id is given.
-pub async fn make(State(sessions): State<Arc<Sessions>>, body: axum::body::Bytes) -> Result<Response, Problem> {
+pub async fn make(State(live): State<Arc<Live>>, body: axum::body::Bytes) -> Result<Response, Problem> {
     let silence: Silence =
         serde_json::from_slice(&body).map_err(|error| Problem::request(format!("the body is no silence: {error}")))?;
     let silence = Silence { declared: false, ..silence };
-    let id = change(notifications(&sessions)?, move |notifications| notifications.silence(silence)).await?;
+    let id = change(notifications(&live)?, move |notifications| notifications.silence(silence)).await?;
     Ok(Json(json!({ "silenceID": id })).into_response())
 }
 
 /// One.
-pub async fn one(State(sessions): State<Arc<Sessions>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let notifications = notifications(&sessions)?;
+pub async fn one(State(live): State<Arc<Live>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let notifications = notifications(&live)?;
     match notifications.silences().iter().find(|silence| silence.id == id) {
         Some(silence) => Ok(Json(shown(silence, notifications.now_ns())?).into_response()),
         None => Ok(StatusCode::NOT_FOUND.into_response()),
@@ -53,8 +53,8 @@ pub async fn one(State(sessions): State<Arc<Sessions>>, Path(id): Path<String>) 
 }
 
 /// Ends one.
-pub async fn end(State(sessions): State<Arc<Sessions>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let notifications = notifications(&sessions)?;
+pub async fn end(State(live): State<Arc<Live>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let notifications = notifications(&live)?;
     if !notifications.silences().iter().any(|silence| silence.id == id) {
         return Ok(StatusCode::NOT_FOUND.into_response());
     }

@@ -2,16 +2,19 @@
 
 use super::format::{Body as Rows, Format};
 use super::problem::Problem;
-use crate::session::{Prepared, Request, Session, Sessions};
+use crate::live::Live;
+use crate::session::{Prepared, Request, Session};
 use crate::sql_error::{self, BAD_PARAMETER, NOT_SUPPORTED, SYNTAX, SqlError};
 use crate::statements::split;
 use crate::subscription::{Heard, subscribe};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
 use serde::Deserialize;
@@ -36,7 +39,7 @@ struct Question {
 
 /// Answers a query.
 pub async fn post(
-    State(sessions): State<Arc<Sessions>>,
+    State(live): State<Arc<Live>>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
     body: Bytes,
@@ -48,8 +51,9 @@ pub async fn post(
         None => Format::accepted(header(header::ACCEPT)),
     };
     let question = question(header(header::CONTENT_TYPE), &body)?;
+    let sessions = live.sessions();
     let session = sessions.borrow()?;
-    let response = answer(&session, &question, format).await;
+    let response = answer(&live, &session, &question, format).await;
     sessions.give_back(session);
     Ok(response?)
 }
@@ -67,7 +71,12 @@ fn question(content_type: &str, body: &[u8]) -> Result<Question, Problem> {
     Ok(Question { query: query.to_string(), params: Vec::new() })
 }
 
-async fn answer(session: &Session, question: &Question, format: Format) -> Result<Response, SqlError> {
+async fn answer(
+    live: &Arc<Live>,
+    session: &Session,
+    question: &Question,
+    format: Format,
+) -> Result<Response, SqlError> {
     let pieces = split(&question.query);
     let [piece] = pieces[..] else {
         let problem = SqlError::user(SYNTAX, format!("one statement is expected, not {}", pieces.len()));
@@ -81,6 +90,18 @@ async fn answer(session: &Session, question: &Question, format: Format) -> Resul
             let text = prepared.text.clone();
             let explain = move |error: &DataFusionError| sql_error::explain(error, &text, &names);
             stream_rows(format, answer.epoch, answer.rows, explain).await
+        }
+        Request::Change(change) => {
+            let engine = live.clone();
+            let changed = tokio::task::spawn_blocking(move || engine.change(&change)).await;
+            let tag = changed.map_err(|error| Error::bug(format!("a change: {error}")))??;
+            let epoch = live.engine().epoch();
+            let done: ArrayRef = Arc::new(StringArray::from(vec![tag]));
+            let batch = RecordBatch::try_from_iter([("done", done)]).map_err(Error::from)?;
+            let rows = MemoryStream::try_new(vec![batch.clone()], batch.schema(), None);
+            let rows = rows.map_err(|error| session.explain(&error, piece.text))?;
+            let explain = |error: &DataFusionError| SqlError::from(Error::bug(error.to_string()));
+            stream_rows(format, epoch, Box::pin(rows), explain).await
         }
         Request::Subscribe(request) => stream_changes(session, format, &request),
     }

@@ -2,7 +2,7 @@
 
 use super::format::{Body as Rows, Format};
 use super::problem::Problem;
-use crate::session::Sessions;
+use crate::live::Live;
 use crate::subscription::{Changes, Heard, subscribe};
 use axum::extract::{Query, State};
 use axum::response::Sse;
@@ -28,13 +28,14 @@ pub struct Wanted {
 
 /// Begins to tell.
 pub async fn get(
-    State(sessions): State<Arc<Sessions>>,
+    State(live): State<Arc<Live>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let view = wanted.view.ok_or_else(|| Problem::request("no view is named: ?view=.."))?;
     let Wanted { filter, as_of, snapshot, .. } = wanted;
     // Progress is an event of its own here.
     let request = Subscribe { view, filter, as_of, snapshot, progress: false };
+    let sessions = live.sessions();
     let session = sessions.borrow()?;
     let changes = subscribe(&session, &request);
     sessions.give_back(session);

@@ -2,21 +2,37 @@
 
 use super::cancel::Cancel;
 use super::cursor::Cursor;
+use super::errors;
 use crate::session::Session;
 use pgwire::api::ClientInfo;
 use pgwire::error::{PgWireError, PgWireResult};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 
 /// The state of a connection, kept with it.
 pub struct Connection {
-    /// Its session.
-    pub session: Session,
+    session: std::sync::Mutex<Arc<Session>>,
     /// Its open cursors, by name.
     pub cursors: Mutex<BTreeMap<String, Cursor>>,
     /// How it is cancelled.
     pub cancel: Cancel,
+}
+
+impl Connection {
+    /// A connection with its first session.
+    pub fn new(session: Session, cancel: Cancel) -> Connection {
+        Connection { session: std::sync::Mutex::new(Arc::new(session)), cursors: Mutex::default(), cancel }
+    }
+
+    /// Its session: another one when what runs has changed.
+    pub fn session(&self) -> PgWireResult<Arc<Session>> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = session.successor().map_err(errors::plain)? {
+            *session = Arc::new(next);
+        }
+        Ok(session.clone())
+    }
 }
 
 /// The connection of a client that has got through its start.

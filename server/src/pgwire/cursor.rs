@@ -60,7 +60,7 @@ impl Cursor {
                         self.ready.push_back(batch);
                         true
                     }
-                    Some(Err(error)) => return Err(answer::explained(&connection.session, &error, text)),
+                    Some(Err(error)) => return Err(answer::explained(connection.session()?.as_ref(), &error, text)),
                     None => {
                         self.source = Source::Ended;
                         false

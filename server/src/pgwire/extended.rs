@@ -37,7 +37,7 @@ impl QueryParser for Parser {
         let connection = connection::of(client)?;
         let Some(piece) = crate::statements::split(sql).first().copied() else { return Ok(None) };
         let before = sql[..piece.start].chars().count();
-        let statement = Statement::read(&connection.session, piece.text).await;
+        let statement = Statement::read(connection.session()?.as_ref(), piece.text).await;
         statement.map(Some).map_err(|error| errors::at(error, piece.text, before))
     }
 

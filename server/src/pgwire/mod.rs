@@ -15,7 +15,7 @@ mod statement;
 
 pub use settings::default_setting;
 
-use crate::session::Sessions;
+use crate::live::Live;
 use cancel::Cancels;
 use pgwire::api::PgWireServerHandlers;
 use pgwire::tokio::process_socket;
@@ -23,9 +23,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Serves connections until the process ends.
-pub async fn serve(listener: TcpListener, sessions: Arc<Sessions>) {
+pub async fn serve(listener: TcpListener, live: Arc<Live>) {
     let handlers = Arc::new(Handlers {
-        startup: Arc::new(startup::Startup { sessions, cancels: Cancels::default() }),
+        startup: Arc::new(startup::Startup { live, cancels: Cancels::default() }),
         queries: Arc::new(Queries),
     });
     loop {

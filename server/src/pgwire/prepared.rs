@@ -17,6 +17,7 @@ pub async fn prepare(session: &Session, mut words: Words<'_>) -> SqlResult<State
         .ok_or_else(|| SqlError::user(SYNTAX, format!("\"{name}\" is prepared without AS")).with_hint(HOW))?;
     match session.request(query.trim()).await? {
         Request::Query(prepared) => Ok(Statement::Prepare(name, prepared)),
+        Request::Change(_) => Err(SqlError::user(NOT_SUPPORTED, "only queries can be prepared")),
         Request::Subscribe(_) => Err(SqlError::user(NOT_SUPPORTED, "a subscription cannot be prepared")
             .with_hint("Write DECLARE name CURSOR FOR SUBSCRIBE TO view.")),
     }

@@ -38,7 +38,7 @@ impl SimpleQueryHandler for Queries {
         for piece in &pieces {
             let before = query[..piece.start].chars().count();
             let work = async {
-                let statement = Statement::read(&connection.session, piece.text).await;
+                let statement = Statement::read(connection.session()?.as_ref(), piece.text).await;
                 let statement = statement.map_err(|error| errors::at(error, piece.text, before))?;
                 if pieces.len() > 1 && is_streamed(&statement) {
                     let error = SqlError::user(NOT_SUPPORTED, "COPY and SUBSCRIBE cannot be one statement of several");
@@ -88,7 +88,7 @@ where
     C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
     PgWireError: From<C::Error>,
 {
-    let session = &connection.session;
+    let session = &connection.session()?;
     match statement {
         Statement::Query(_) | Statement::Execute(..) => {
             let (prepared, parameters) = match statement {
@@ -174,6 +174,15 @@ where
             connection.cursors.lock().await.clear();
             Ok(Response::TransactionEnd(Tag::new(tag)))
         }
+        Statement::Change(change, text) => {
+            let Some(live) = session.sessions().live() else {
+                return Err(errors::plain(SqlError::user(NOT_SUPPORTED, "this run cannot be changed")));
+            };
+            let change = change.clone();
+            let changed = tokio::task::spawn_blocking(move || live.change(&change)).await;
+            let changed = changed.map_err(|error| errors::internal(format!("a change: {error}")))?;
+            Ok(Response::Execution(Tag::new(changed.map_err(|error| errors::at(error, text, 0))?)))
+        }
         Statement::Accepted(tag) => Ok(Response::Execution(Tag::new(tag))),
     }
 }
@@ -184,7 +193,7 @@ async fn declare(
     body: &Statement,
     parameters: Vec<ScalarValue>,
 ) -> PgWireResult<Response> {
-    let session = &connection.session;
+    let session = &connection.session()?;
     let cursor = match body {
         Statement::Query(prepared) => {
             let answer = session.execute(prepared, parameters).await;

@@ -3,8 +3,8 @@
 use super::cancel::Cancels;
 use super::connection::Connection;
 use super::errors::fatal;
+use crate::live::Live;
 use crate::pg_catalog::SERVER_VERSION;
-use crate::session::Sessions;
 use async_trait::async_trait;
 use futures::Sink;
 use pgwire::api::auth::{
@@ -23,8 +23,8 @@ static KEYS: LazyLock<RandomPidSecretKeyGenerator> = LazyLock::new(RandomPidSecr
 
 /// Opens connections, and hears those that only come to cancel.
 pub struct Startup {
-    /// Where sessions come from.
-    pub sessions: Arc<Sessions>,
+    /// What is served.
+    pub live: Arc<Live>,
     /// Who can be cancelled.
     pub cancels: Cancels,
 }
@@ -43,8 +43,8 @@ impl StartupHandler for Startup {
         let (pid, secret) = KEYS.generate(client);
         let cancel = self.cancels.register(pid, &secret);
         client.set_pid_and_secret_key(pid, secret);
-        let session = self.sessions.open().map_err(fatal)?;
-        client.session_extensions().insert(Connection { session, cursors: Default::default(), cancel });
+        let session = self.live.sessions().open().map_err(fatal)?;
+        client.session_extensions().insert(Connection::new(session, cancel));
         let mut parameters = DefaultServerParameterProvider::default();
         parameters.server_version = format!("{SERVER_VERSION} (Thalweg {})", env!("CARGO_PKG_VERSION"));
         finish_authentication(client, &parameters).await

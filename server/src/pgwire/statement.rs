@@ -7,7 +7,7 @@ use crate::subscription;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
-use thalweg_pipelines::Subscribe;
+use thalweg_pipelines::{Change, Subscribe};
 
 /// `SHOW TABLES`
 const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2";
@@ -41,6 +41,8 @@ pub enum Statement {
     Begin,
     /// `COMMIT` or `ROLLBACK`, by its tag.
     End(&'static str),
+    /// `CREATE` or `DROP` of what runs, with its text.
+    Change(Change, String),
     /// Accepted, and without effect here.
     Accepted(&'static str),
 }
@@ -134,6 +136,7 @@ impl Statement {
 async fn query(session: &Session, text: &str) -> SqlResult<Statement> {
     match session.request(text).await? {
         Request::Query(prepared) => Ok(Statement::Query(prepared)),
+        Request::Change(change) => Ok(Statement::Change(change, text.to_string())),
         Request::Subscribe(subscribe) => {
             let schema = subscription::schema_of(session, &subscribe)?;
             Ok(Statement::Subscribe(subscribe, schema))

@@ -69,6 +69,7 @@ fn start(program: &Program, connectors: &[ConnectorSpec], workers: usize, storag
         turns: Arc::new(Free),
         sinks: std::collections::BTreeMap::new(),
         storage,
+        archives: None,
     };
     Engine::start_with(program.dataflow.clone(), connectors, settings, surroundings).unwrap()
 }

@@ -7,6 +7,8 @@ mod bad_input;
 mod binary;
 mod broker;
 mod cli;
+mod ddl;
+mod dead_letters;
 mod equivalence;
 mod faults;
 mod http;

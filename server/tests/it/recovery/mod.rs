@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use thalweg_engine::clock::VirtualClock;
-use thalweg_engine::engine::{Engine, Surroundings};
+use thalweg_engine::engine::{Archives, Engine, Place, Surroundings};
 use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
 use thalweg_operators::plan::Dataflow;
@@ -51,11 +51,13 @@ impl Lives {
             checkpoint_interval: Duration::from_millis(600),
             ..Settings::default()
         };
+        let place = |folder| Place { lineage: "it".into(), storage: Arc::new(SharedDisk(disk.clone(), folder)) };
         let surroundings = Surroundings {
             sinks: std::collections::BTreeMap::new(),
             clock: self.clock.clone(),
             turns: Arc::new(Free),
-            storage: Some(Arc::new(SharedDisk(disk.clone()))),
+            storage: Some(Arc::new(SharedDisk(disk.clone(), ""))),
+            archives: Some(Archives { dead: place("dead"), others: Vec::new(), late: place("late") }),
         };
         (Engine::start_with(self.dataflow.clone(), CONNECTORS, settings, surroundings), disk)
     }
@@ -172,6 +174,22 @@ fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() 
     println!("{seed} seeds, {lives} processes");
 }
 
+/// The dead letters: all of them are rows that something could not be computed for.
+fn dead_letters(engine: &Engine) -> Vec<String> {
+    let letters = engine.dead_letters().unwrap().flat_map(Result::unwrap);
+    let mut letters: Vec<String> =
+        letters.map(|l| format!("{} {} {}", l.origin, l.reason, String::from_utf8(l.raw).unwrap())).collect();
+    letters.sort();
+    letters
+}
+
+fn late_rows(engine: &Engine) -> Vec<String> {
+    let rows = engine.late_rows().unwrap().flat_map(Result::unwrap);
+    let mut rows: Vec<String> = rows.map(|late| format!("{} {}", late.view, late.row)).collect();
+    rows.sort();
+    rows
+}
+
 fn simulate(seed: u64) -> usize {
     let mut random = Random::new(seed);
     let rows = random_table(seed, 300);
@@ -181,6 +199,7 @@ fn simulate(seed: u64) -> usize {
             FROM HOP(events, ts, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY window_start, window_end, k;
         CREATE MATERIALIZED VIEW totals AS SELECT g, count(*) AS n, sum(v) AS s FROM events GROUP BY g;
         CREATE MATERIALIZED VIEW of_totals AS SELECT count(*) AS groups, max(n) AS n FROM totals;
+        CREATE MATERIALIZED VIEW divided AS SELECT k, 100 / g AS share FROM events;
         CREATE SINK raw FROM events WITH ({world});
         CREATE SINK finals FROM windows WITH ({world});
         CREATE SINK changes FROM totals WITH ({world});
@@ -203,6 +222,8 @@ fn simulate(seed: u64) -> usize {
     let straight = Lives::new(&format!("straight-{seed}"), &sql, world);
     let straight = straight.live(2, i64::MAX).unwrap();
     let view = |engine: &Engine, name: &str| lines(&engine.snapshots(&[name]).unwrap().remove(0).batches);
+    same("the dead letters", dead_letters(&engine), &dead_letters(&straight));
+    same("the late rows", late_rows(&engine), &late_rows(&straight));
     // A process that died after the end of the run leaves nothing for the next one to compute.
     let computed = engine.status().sources[0].rows_in > 0;
     for (name, sink) in [("windows", "finals"), ("totals", "changes"), ("of_totals", "ends")] {

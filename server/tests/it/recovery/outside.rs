@@ -37,8 +37,9 @@ impl World {
         shown.get(sink).into_iter().flat_map(|epochs| epochs.values().flatten().cloned()).collect()
     }
 
+    /// The files of the state, without those of the archives.
     pub fn files(&self) -> Vec<String> {
-        self.disk.lock().unwrap().keys().cloned().collect()
+        self.disk.lock().unwrap().keys().filter(|name| !name.contains('/')).cloned().collect()
     }
 
     pub fn change_file(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -251,40 +252,59 @@ impl Disk {
     }
 }
 
-/// A disk that can be shared with the logs on it.
+/// A folder of a disk, which can be shared with the logs on it; the state is not in a folder.
 #[derive(Clone)]
-pub struct SharedDisk(pub Arc<Disk>);
+pub struct SharedDisk(pub Arc<Disk>, pub &'static str);
+
+impl SharedDisk {
+    fn path(&self, name: &str) -> String {
+        if self.1.is_empty() { name.to_string() } else { format!("{}/{name}", self.1) }
+    }
+}
 
 impl Storage for SharedDisk {
     fn list(&self) -> Result<Vec<String>> {
-        Ok(self.0.world.files())
+        if self.1.is_empty() {
+            return Ok(self.0.world.files());
+        }
+        let names = self.0.world.disk.lock().unwrap();
+        let own = names.keys().filter_map(|name| name.strip_prefix(self.1)?.strip_prefix('/'));
+        Ok(own.map(str::to_string).collect())
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        self.0.world.disk.lock().unwrap().get(name).cloned().ok_or_else(|| Error::outside(format!("no file {name}")))
+        self.0
+            .world
+            .disk
+            .lock()
+            .unwrap()
+            .get(&self.path(name))
+            .cloned()
+            .ok_or_else(|| Error::outside(format!("no file {name}")))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.0.spend()?;
-        self.0.world.disk.lock().unwrap().insert(name.to_string(), bytes.to_vec());
+        self.0.world.disk.lock().unwrap().insert(self.path(name), bytes.to_vec());
         Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<()> {
         self.0.spend()?;
-        self.0.world.disk.lock().unwrap().remove(name);
+        self.0.world.disk.lock().unwrap().remove(&self.path(name));
         Ok(())
     }
 
     fn create_log(&self, name: &str) -> Result<Box<dyn Log>> {
         self.0.spend()?;
-        self.0.world.disk.lock().unwrap().insert(name.to_string(), Vec::new());
-        Ok(Box::new(DiskLog { disk: self.0.clone(), name: name.to_string() }))
+        let name = self.path(name);
+        self.0.world.disk.lock().unwrap().insert(name.clone(), Vec::new());
+        Ok(Box::new(DiskLog { disk: self.0.clone(), name }))
     }
 
     fn cut_log(&self, name: &str, length: u64) -> Result<()> {
         self.0.spend()?;
-        self.0.world.change_file(name, |bytes| bytes.truncate(length as usize));
+        self.0.world.change_file(&self.path(name), |bytes| bytes.truncate(length as usize));
         Ok(())
     }
 

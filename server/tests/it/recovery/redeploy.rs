@@ -74,6 +74,7 @@ fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<E
         dataflow: &dataflow(std::slice::from_ref(text)),
         paths: &["p".to_string()],
         texts: vec![text.clone()],
+        dropped: Default::default(),
         compile: &|texts| Ok(dataflow(texts)),
         connectors: CONNECTORS,
         allowed: &["goes".to_string()],
@@ -83,7 +84,8 @@ fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<E
         sinks: std::collections::BTreeMap::new(),
         clock: lives.clock.clone(),
         turns: Arc::new(Free),
-        storage: Some(Arc::new(SharedDisk(disk.clone()))),
+        storage: Some(Arc::new(SharedDisk(disk.clone(), ""))),
+        archives: None,
     };
     // Finishing the log of the program before waits for the clock.
     let started = std::thread::scope(|scope| {

@@ -1,0 +1,327 @@
+//! What is being served, and changing it while it runs: the engine is stopped with a checkpoint, the changed pipeline goes
+//! on from it, and takes the old one's place behind the servers, whose sockets stay open.
+
+use crate::compile::Pipeline;
+use crate::deploy::{self, Request};
+use crate::failure::Failure;
+use crate::notifications;
+use crate::relations::Relations;
+use crate::session::Sessions;
+use crate::sql_error::{NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+use thalweg_engine::clock::Clock;
+use thalweg_engine::durability::standing::standing;
+use thalweg_engine::durability::storage::Storage;
+use thalweg_engine::engine::{Archives, Engine, Surroundings};
+use thalweg_engine::settings::Settings;
+use thalweg_engine::turns::Free;
+use thalweg_notify::notifications::Notifications;
+use thalweg_pipelines::redeploy::compare;
+use thalweg_pipelines::{Change, Declaration, DeclarationKind, Program};
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::notification::NotificationKind;
+use thalweg_schemas::suggest::closest;
+
+/// `duplicate_table`
+const TAKEN: &str = "42P07";
+/// `dependent_objects_still_exist`
+const IS_READ: &str = "2BP01";
+/// `wrong_object_type`
+const WRONG_KIND: &str = "42809";
+
+/// How long to wait before looking again whether one engine has taken the place of another.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What is being served.
+pub struct Live {
+    current: RwLock<Arc<Sessions>>,
+    /// Whether another engine is about to take the place of the current one.
+    changing: AtomicBool,
+    /// Whether the run is to end.
+    stopping: AtomicBool,
+    /// Why nothing took the place of an engine that was stopped for a change.
+    failure: OnceLock<Error>,
+    /// What can be changed; `None` where nothing can.
+    redeployer: Option<Mutex<Redeployer>>,
+}
+
+/// What it takes to deploy a changed pipeline.
+pub struct Redeployer {
+    /// What runs.
+    pub pipeline: Pipeline,
+    /// How.
+    pub settings: Settings,
+    /// The clock of all engines, one after the other.
+    pub clock: Arc<dyn Clock>,
+    /// The state, which one hands to the next.
+    pub storage: Arc<dyn Storage>,
+    /// Where notifications wait to be delivered.
+    pub outbox: notifications::Place,
+    /// Where what is rejected is kept, which outlives every change.
+    pub archives: Option<Archives>,
+}
+
+impl Live {
+    /// Serves `relations`.
+    pub fn new(relations: Relations, redeployer: Option<Redeployer>) -> Arc<Live> {
+        Arc::new_cyclic(|live| Live {
+            current: RwLock::new(Sessions::of_live(Arc::new(relations), live.clone(), 0)),
+            changing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            redeployer: redeployer.map(Mutex::new),
+        })
+    }
+
+    /// The sessions over what runs now.
+    pub fn sessions(&self) -> Arc<Sessions> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What runs now.
+    pub fn engine(&self) -> Arc<Engine> {
+        self.sessions().relations().engine.clone()
+    }
+
+    /// Whether the run has ended.
+    pub fn is_over(&self) -> bool {
+        !self.is_changing() && self.engine().ended()
+    }
+
+    fn is_changing(&self) -> bool {
+        self.changing.load(Ordering::Acquire)
+    }
+
+    /// Waits until what runs has ended, and nothing takes its place.
+    pub fn wait(&self) -> Result<()> {
+        loop {
+            let before = self.sessions();
+            let outcome = before.relations().engine.wait();
+            let after = self.after(&before);
+            if after.is_none() {
+                if let Some(notifications) = &before.relations().notifications {
+                    match outcome.is_ok() && !self.stopping.load(Ordering::Acquire) {
+                        true => notifications.end(),
+                        false => notifications.stop(),
+                    }
+                }
+                return self.failure.get().map_or(outcome, |error| Err(error.clone()));
+            }
+        }
+    }
+
+    /// What took the place of `before`, whose engine has ended; waits while that is about to happen.
+    pub fn after(&self, before: &Arc<Sessions>) -> Option<Arc<Sessions>> {
+        while self.is_changing() && Arc::ptr_eq(&self.sessions(), before) {
+            std::thread::park_timeout(PAUSE);
+        }
+        Some(self.sessions()).filter(|current| !Arc::ptr_eq(current, before))
+    }
+
+    /// Asks what runs to end, and what is about to take its place.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.engine().stop();
+    }
+
+    /// Makes a change, and answers with its tag when it is durable and can be seen. Waits for the engine: not for a thread
+    /// that must not.
+    pub fn change(&self, change: &Change) -> SqlResult<&'static str> {
+        let Some(redeployer) = &self.redeployer else {
+            return Err(SqlError::user(NOT_SUPPORTED, "a run that keeps no state cannot be changed")
+                .with_hint("Run it with --data DIR."));
+        };
+        let mut redeployer = redeployer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.sessions();
+        let relations = before.relations();
+        if relations.engine.ended() {
+            return Err(has_ended().into());
+        }
+        let (pipeline, allowed) = match change {
+            Change::Create { name, if_not_exists, text, .. } => {
+                if relations.program.declaration(name).is_some() {
+                    if *if_not_exists {
+                        return Ok(tag_of(change));
+                    }
+                    let error = SqlError::user(TAKEN, format!("\"{name}\" already exists"));
+                    return Err(error.with_hint("DROP it first, or take another name."));
+                }
+                (redeployer.pipeline.with_created(text), Vec::new())
+            }
+            Change::Drop { .. } => {
+                let gone = to_drop(change, &relations.program, &redeployer.pipeline)?;
+                if gone.is_empty() {
+                    return Ok(tag_of(change));
+                }
+                (redeployer.pipeline.with_dropped(&gone), gone)
+            }
+        };
+        let program = pipeline.compile_errors().map_err(first_of)?;
+        if program.dataflow.sources.is_empty() {
+            return Err(SqlError::user(NOT_SUPPORTED, "nothing would be left that reads a source")
+                .with_hint("Stop the run, or create what takes its place first."));
+        }
+        let there = standing(redeployer.storage.as_ref())?.unwrap_or_default();
+        compare(&program.dataflow, &there).check(&allowed)?;
+        self.changing.store(true, Ordering::Release);
+        let outcome = self.hand_over(&redeployer, &pipeline, program, &allowed);
+        if outcome.is_ok() {
+            redeployer.pipeline = pipeline;
+        }
+        self.changing.store(false, Ordering::Release);
+        outcome.map(|()| tag_of(change)).map_err(SqlError::from)
+    }
+
+    /// Stops what runs, and starts `pipeline` on its state; if that cannot be, what ran before.
+    fn hand_over(
+        &self,
+        redeployer: &Redeployer,
+        pipeline: &Pipeline,
+        program: Program,
+        allowed: &[String],
+    ) -> Result<()> {
+        let before = self.sessions();
+        let relations = before.relations();
+        let old = &relations.engine;
+        old.stop();
+        old.wait()?;
+        old.release();
+        if let Some(notifications) = &relations.notifications {
+            notifications.stop();
+        }
+        // It may have come to its own end at this very moment, and then its state is gone.
+        if standing(redeployer.storage.as_ref())?.is_none() {
+            return Err(has_ended());
+        }
+        match redeployer.start(pipeline, &program, allowed, old.epoch()) {
+            Ok(started) => {
+                self.replace(&before, started, Arc::new(program));
+                Ok(())
+            }
+            Err(error) => {
+                let again = redeployer.start(&redeployer.pipeline, &relations.program, &[], old.epoch());
+                let started = again.inspect_err(|error| drop(self.failure.set(error.clone())))?;
+                self.replace(&before, started, relations.program.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn replace(&self, before: &Arc<Sessions>, (engine, notifications): Started, program: Arc<Program>) {
+        let engine = Arc::new(engine);
+        let relations =
+            Relations { engine: engine.clone(), program, pipeline: before.relations().pipeline.clone(), notifications };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = before.followed_by(Arc::new(relations));
+        // Whoever stopped the run may have met the engine before it.
+        if self.stopping.load(Ordering::Acquire) {
+            engine.stop();
+        }
+    }
+}
+
+/// What takes the place of what ran.
+type Started = (Engine, Option<Arc<Notifications>>);
+
+impl Redeployer {
+    fn start(&self, pipeline: &Pipeline, program: &Program, allowed: &[String], seen: Epoch) -> Result<Started> {
+        let notifications = notifications::start(program, &self.outbox, self.clock.clone())?;
+        let request = Request {
+            dataflow: &program.dataflow,
+            paths: &pipeline.paths,
+            texts: pipeline.kept_texts(),
+            dropped: pipeline.dropped.clone(),
+            compile: &|texts| pipeline.compile_kept(texts),
+            connectors: thalweg_connectors::ALL,
+            allowed,
+            seen,
+        };
+        let surroundings = Surroundings {
+            clock: self.clock.clone(),
+            turns: Arc::new(Free),
+            sinks: notifications::sinks(notifications.as_ref()),
+            storage: Some(self.storage.clone()),
+            archives: self.archives.clone(),
+        };
+        match deploy::start(&request, self.settings.clone(), surroundings) {
+            Ok(engine) => Ok((engine, notifications)),
+            Err(Failure::Error(error)) => Err(*error),
+            Err(Failure::Mistakes(text)) => Err(Error::user(text)),
+            Err(Failure::Told(_)) => Err(Error::bug("a change failed without a word")),
+        }
+    }
+}
+
+fn has_ended() -> Error {
+    Error::user("the run has ended").with_hint("Start it again to change it.")
+}
+
+fn tag_of(change: &Change) -> &'static str {
+    match change {
+        Change::Create { tag, .. } | Change::Drop { tag, .. } => tag,
+    }
+}
+
+/// What a `DROP` comes down to: the names, and with `CASCADE` those of all that reads them.
+fn to_drop(change: &Change, program: &Program, pipeline: &Pipeline) -> SqlResult<Vec<String>> {
+    let Change::Drop { names, tag, if_exists, cascade } = change else { return Ok(Vec::new()) };
+    let mut gone = Vec::new();
+    for name in names {
+        let Some(declaration) = program.declaration(name) else {
+            if *if_exists {
+                continue;
+            }
+            let error = SqlError::user(NO_TABLE, format!("\"{name}\" does not exist"));
+            let known = program.declarations.iter().map(|declaration| declaration.name.as_str());
+            return Err(match closest(name, known) {
+                Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+                None => error,
+            });
+        };
+        let kind = kind_of(declaration);
+        if tag.strip_prefix("DROP ") != Some(kind) {
+            let error = SqlError::user(WRONG_KIND, format!("\"{name}\" is a {}", kind.to_lowercase()));
+            return Err(error.with_hint(format!("Write DROP {kind} {name}.")));
+        }
+        gone.push(name.clone());
+    }
+    let mut readers: Vec<String> = Vec::new();
+    for name in &gone {
+        readers.extend(pipeline.readers(name));
+    }
+    readers.retain(|reader| !gone.contains(reader));
+    readers.dedup();
+    if !readers.is_empty() && !cascade {
+        let listed = readers.iter().map(|reader| format!("\"{reader}\"")).collect::<Vec<_>>().join(", ");
+        let mut error = SqlError::user(IS_READ, format!("\"{}\" cannot be dropped: it is read", gone.join("\", \"")));
+        error.error = error.error.with_detail(format!("It is read by {listed}."));
+        return Err(error.with_hint("Drop those first, or write CASCADE to drop them too."));
+    }
+    gone.extend(readers);
+    Ok(gone)
+}
+
+fn kind_of(declaration: &Declaration) -> &'static str {
+    match declaration.kind {
+        DeclarationKind::Source { .. } => "SOURCE",
+        DeclarationKind::View { .. } => "VIEW",
+        DeclarationKind::MaterializedView => "MATERIALIZED VIEW",
+        DeclarationKind::Sink { .. } => "SINK",
+        DeclarationKind::Notification(NotificationKind::Notifier) => "NOTIFIER",
+        DeclarationKind::Notification(NotificationKind::Silence) => "SILENCE",
+        DeclarationKind::Notification(NotificationKind::Inhibition) => "INHIBITION",
+    }
+}
+
+/// One error is what the protocols carry: the first, which says how many there are.
+fn first_of(errors: Vec<Error>) -> SqlError {
+    let more = errors.len().saturating_sub(1);
+    let Some(first) = errors.into_iter().next() else { return Error::bug("no error was told").into() };
+    if more == 0 {
+        return first.into();
+    }
+    let detail = first.detail.clone().map_or_else(String::new, |detail| format!("{detail} "));
+    first.with_detail(format!("{detail}There are {more} more errors.")).into()
+}

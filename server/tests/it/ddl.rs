@@ -1,0 +1,99 @@
+//! Sources, views and sinks that come and go while the built binary runs.
+
+use crate::binary::{ORDERS, SERVE, STEADY, serve, serve_as, steady, thalweg};
+use crate::http::{rows, wait_for, wait_for_orders};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use tokio_postgres::{Client, NoTls};
+
+async fn connect(pg: SocketAddr) -> Client {
+    let settings = format!("host=127.0.0.1 port={} user=test dbname=thalweg", pg.port());
+    let (client, connection) = tokio_postgres::connect(&settings, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn with_clients<F: Future<Output = ()>>(pg: SocketAddr, test: impl FnOnce(Client, Client) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let clients = (connect(pg).await, connect(pg).await);
+        test(clients.0, clients.1).await;
+    });
+}
+
+const ITEMS: &str = "SELECT item, count(*) AS n FROM sold GROUP BY item ORDER BY item";
+
+#[test]
+fn what_is_created_sees_everything_and_outlives_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = steady(folder.path());
+    wait_for_orders(&serving);
+    let heard = ureq::get(format!("http://{}/api/v1/subscribe?view=per_item", serving.http)).call().unwrap();
+    let mut lines = BufReader::new(heard.into_body().into_reader()).lines();
+    with_clients(serving.pg, async |creator, reader| {
+        let prepared = reader.prepare("SELECT orders FROM per_item WHERE item = $1").await.unwrap();
+        let orders = async || reader.query_one(&prepared, &[&"tea"]).await.unwrap().get::<_, i64>(0);
+        assert_eq!(orders().await, 3);
+        let create = "CREATE MATERIALIZED VIEW of_items AS SELECT item, sum(n) AS pieces FROM sold GROUP BY item";
+        creator.batch_execute(create).await.unwrap();
+        creator.batch_execute("CREATE VIEW few AS SELECT item FROM of_items WHERE pieces < 3").await.unwrap();
+        creator
+            .batch_execute(&format!("{} -- again", create.replace("VIEW of", "VIEW IF NOT EXISTS of")))
+            .await
+            .unwrap();
+        assert_eq!(orders().await, 3, "a statement that was prepared before goes on");
+        assert_eq!(reader.query("SELECT item FROM few", &[]).await.unwrap().len(), 1);
+    });
+    wait_for(&serving, "SELECT * FROM of_items ORDER BY item", "cake,2\ntea,4\n");
+
+    // A subscription to what has not changed goes on.
+    let mut file = std::fs::OpenOptions::new().append(true).open(folder.path().join("orders.ndjson")).unwrap();
+    writeln!(file, r#"{{"ts":"2026-01-01T00:00:05","item":"tea","price":1.0,"n":1}}"#).unwrap();
+    let change = lines.find(|line| line.as_ref().unwrap().contains("\"orders\":4")).unwrap().unwrap();
+    assert!(change.contains("\"_diff\":1") && change.contains("\"tea\""), "{change}");
+    wait_for(&serving, "SELECT * FROM of_items ORDER BY item", "cake,2\ntea,5\n");
+    drop((lines, serving));
+
+    let again = serve_as(folder.path(), STEADY, thalweg(folder.path(), &SERVE));
+    assert_eq!(rows(&again, "SELECT item FROM few"), "cake\n");
+    wait_for(&again, "SELECT * FROM of_items ORDER BY item", "cake,2\ntea,5\n");
+}
+
+#[test]
+fn what_is_read_is_not_dropped_and_what_is_dropped_stays_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = steady(folder.path());
+    wait_for_orders(&serving);
+    with_clients(serving.pg, async |client, other| {
+        for (text, code, told) in [
+            ("CREATE MATERIALIZED VIEW sold AS SELECT item FROM orders", "42P07", "\"sold\" already exists"),
+            ("CREATE VIEW x AS SELECT itme FROM sold", "42601", "\"itme\""),
+            ("DROP MATERIALIZED VIEW sold", "2BP01", "\"sold\" cannot be dropped: it is read"),
+            ("DROP VIEW sold", "42809", "\"sold\" is a materialized view"),
+            ("DROP SINK slod", "42P01", "\"slod\" does not exist"),
+        ] {
+            let error = client.batch_execute(text).await.unwrap_err();
+            let error = error.as_db_error().unwrap();
+            assert_eq!(error.code().code(), code, "{text}: {error:?}");
+            assert!(error.message().contains(told), "{text}: {error:?}");
+        }
+        let read = client.batch_execute("DROP SOURCE orders").await.unwrap_err();
+        let detail = read.as_db_error().unwrap().detail().unwrap().to_string();
+        assert_eq!(detail, "It is read by \"sold\", \"per_item\", \"dear\".");
+        client.batch_execute("DROP VIEW IF EXISTS nothing").await.unwrap();
+        client.batch_execute("DROP MATERIALIZED VIEW sold CASCADE").await.unwrap();
+        for gone in ["sold", "dear"] {
+            let error = other.simple_query(&format!("SELECT * FROM {gone}")).await.unwrap_err();
+            assert_eq!(error.code().unwrap().code(), "42P01", "{error:?}");
+        }
+        assert_eq!(other.query("SELECT item FROM per_item", &[]).await.unwrap().len(), 2);
+    });
+    assert_eq!(serving.terminate(), Some(0));
+    std::fs::write(folder.path().join("orders.ndjson"), ORDERS).unwrap();
+    let again = serve(folder.path(), STEADY);
+    assert_eq!(rows(&again, "SELECT name FROM thalweg.views"), "per_item\n");
+    wait_for_orders(&again);
+    // The same name can be taken again, by another statement.
+    rows(&again, "CREATE MATERIALIZED VIEW sold AS SELECT item FROM orders WHERE n > 2");
+    wait_for(&again, ITEMS, "tea,1\n");
+}
