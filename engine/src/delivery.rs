@@ -5,9 +5,10 @@
 
 use crate::archive::letter::Letter;
 use crate::durability::Durability;
+use crate::ending::Ending;
 use crate::ledger::{Ledger, lock};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,9 +19,13 @@ use thalweg_schemas::sink::{Refused, Writer};
 
 /// Pauses between tries: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The longest pause after the run was asked to stop.
+const PAUSE_AT_END: Duration = Duration::from_millis(500);
 /// How often a writer that keeps failing is tried after the run was asked to stop.
 const TRIES_AFTER_STOP: u32 = 5;
 
+/// How often a pause looks whether the run was asked to stop.
+const LOOK: Duration = Duration::from_millis(50);
 /// After so long without an order, the last commit is repeated.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -96,14 +101,14 @@ impl Delivery {
         sink: usize,
         ledger: Arc<Ledger>,
         all: QueuedBytes,
-        stopping: Arc<AtomicBool>,
+        ending: Arc<Ending>,
         tick_ns: i64,
         gate: Option<Gate>,
     ) -> Result<(Delivery, JoinHandle<()>)> {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
         let (epoch, visible) = (Epoch(0), Epoch(0));
-        let mut desk = Desk { writer, queue: queue.clone(), stopping, tick_ns, epoch, gate, visible };
+        let mut desk = Desk { writer, queue: queue.clone(), ending, tick_ns, epoch, gate, visible };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
         let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
         let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
@@ -142,7 +147,7 @@ impl Drop for Delivery {
 struct Desk {
     writer: Box<dyn Writer>,
     queue: Queue,
-    stopping: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     tick_ns: i64,
     /// The epoch that an order named last.
     epoch: Epoch,
@@ -197,6 +202,10 @@ impl Desk {
     }
 
     fn fail(&self, error: Error) {
+        // An end that was not to wait for the sink has been told.
+        if error.kind == ErrorKind::Retry && self.gate.is_some() {
+            return;
+        }
         self.queue.ledger.fail(error.with_detail(format!("in sink \"{}\"", self.book().name)));
     }
 
@@ -214,6 +223,9 @@ impl Desk {
         changed.notify_all();
         let mut resumed = lock(resumed);
         while *resumed < reunion.writers && !self.queue.ledger.has_failed() {
+            if self.ending.is_abandoned() {
+                return Err(Error::retry("the run has ended before all writers of the sink knew where to go on"));
+            }
             let waited = changed.wait_timeout(resumed, QUIET).unwrap_or_else(PoisonError::into_inner);
             resumed = waited.0;
         }
@@ -256,6 +268,17 @@ impl Desk {
         self.queue.ledger.keep_refused(self.epoch.0, refused.into_iter().map(letter).collect());
     }
 
+    /// A pause, which is short when the run was asked to stop.
+    fn rest(&self, pause: Duration) {
+        let mut left = pause;
+        while !left.is_zero() && (!self.ending.is_stopping() || left <= PAUSE_AT_END) && !self.ending.is_abandoned() {
+            let part = left.min(LOOK);
+            // Nothing is ever sent here.
+            let _ = crossbeam_channel::never::<()>().recv_timeout(part);
+            left -= part;
+        }
+    }
+
     /// Carries out one order.
     fn carry_out(&mut self, order: &Order) -> Result<()> {
         self.insist(|desk| match order {
@@ -287,7 +310,11 @@ impl Desk {
                 tracing::warn!(sink = %self.book().name, "{error}; trying again");
             }
             *lock(&self.book().last_error) = Some(error.to_string());
-            if self.stopping.load(Ordering::Acquire) || self.queue.ledger.has_failed() {
+            // What the epoch log keeps is delivered by the next run: this one tries for as long as it may.
+            if self.ending.is_abandoned() && self.gate.is_some() {
+                return Err(error);
+            }
+            if (self.ending.is_stopping() && self.gate.is_none()) || self.queue.ledger.has_failed() {
                 tries_left -= 1;
                 if tries_left == 0 {
                     return Err(error.with_hint(
@@ -295,9 +322,8 @@ impl Desk {
                     ));
                 }
             }
-            // Nothing is ever sent here: it is a pause that ends early when the channel does.
-            let _ = crossbeam_channel::never::<()>().recv_timeout(pause);
-            pause = (pause * 2).min(PAUSE.1);
+            self.rest(pause);
+            pause = (pause * 2).min(if self.ending.is_stopping() { PAUSE_AT_END } else { PAUSE.1 });
         }
     }
 }

@@ -52,8 +52,8 @@ pub(crate) struct Driver {
     pub watermarks: Option<WatermarkInput>,
     pub probe: Probe<u64>,
     pub epoch: Epoch,
-    /// Epochs in which this worker sent rows and that are not complete.
-    pub in_flight: VecDeque<Epoch>,
+    /// Epochs in which this worker sent rows and that are not complete, with the bytes of the rows.
+    pub in_flight: VecDeque<(Epoch, u64)>,
     /// What the epoch log is to be told of the current epoch.
     pub entry: Entry,
     pub holdings: Rc<RefCell<Holdings>>,
@@ -79,8 +79,9 @@ impl Driver {
                 worker.step();
                 let moved = self.note_progress(now_ns);
                 // What is not durable yet has not been shown: nobody would show it after the last turn.
-                let shown =
-                    self.job.durability.as_ref().is_none_or(|d| d.is_over() || d.journal.durable() >= self.epoch.0);
+                let shown = self.job.durability.as_ref().is_none_or(|d| {
+                    d.is_over() || d.journal.durable() >= self.epoch.0 || self.job.ending.is_abandoned()
+                });
                 if self.watermarks.is_none() && !worker.has_dataflows() && shown {
                     self.job.last_epoch.fetch_max(self.epoch.0, Ordering::AcqRel);
                     return Turn::Done;
@@ -97,7 +98,7 @@ impl Driver {
     /// Moves on as far as the clock, the sources and the other workers let it; whether anything happened.
     fn advance(&mut self, now_ns: i64) -> Result<bool> {
         let log_only = self.replay.is_none() && self.job.finish_log.load(Ordering::Acquire);
-        let stopping = log_only || self.job.stopping.load(Ordering::Acquire);
+        let stopping = log_only || self.job.ending.is_stopping();
         if let Some(replay) = &self.replay {
             // Where nothing is left to be taken in once more, this worker can meet the others for the last checkpoint.
             if stopping && !replay.is_empty() {
@@ -185,17 +186,25 @@ impl Driver {
         self.job.queued.get() > self.job.settings.sink_queue_bytes
             || self.in_flight.len() > EPOCHS_IN_FLIGHT_MAX
             || self.job.ledger.is_full()
+            || self.job.memory.is_crowded()
     }
 
-    fn sent_rows(&mut self) {
-        if self.in_flight.back() != Some(&self.epoch) {
-            self.in_flight.push_back(self.epoch);
+    /// Whether the run holds so much that nothing more is to come in. What an earlier run took in comes in regardless.
+    fn is_out_of_memory(&self) -> bool {
+        self.job.memory.is_over(&self.job.ledger, || self.job.held())
+    }
+
+    fn sent_rows(&mut self, bytes: u64) {
+        self.job.memory.entered(bytes);
+        match self.in_flight.back_mut() {
+            Some((epoch, sent)) if *epoch == self.epoch => *sent += bytes,
+            _ => self.in_flight.push_back((self.epoch, bytes)),
         }
     }
 
     /// Asks each source once; closes the inputs when all have ended.
     fn ask_sources(&mut self) -> Result<bool> {
-        if self.watermarks.is_none() || self.is_full() {
+        if self.watermarks.is_none() || self.is_full() || self.is_out_of_memory() {
             return Ok(false);
         }
         let (mut taken, mut ended) = (false, 0);
@@ -205,9 +214,10 @@ impl Driver {
             let entry = logged.then_some(&mut self.entry);
             match self.ingests[position].poll(epoch_start_ns, POLL_BYTES, entry)? {
                 Intake::Rows(mut rows) => {
+                    let bytes = rows.memory_size();
                     self.inputs[position].send_batch(&mut rows);
                     taken = true;
-                    self.sent_rows();
+                    self.sent_rows(bytes);
                 }
                 Intake::Nothing => taken = true,
                 Intake::Pending => {}
@@ -321,8 +331,9 @@ impl Driver {
                 }
                 match intake {
                     Intake::Rows(mut rows) => {
+                        let bytes = rows.memory_size();
                         self.inputs[piece.source].send_batch(&mut rows);
-                        self.sent_rows();
+                        self.sent_rows(bytes);
                     }
                     Intake::Pending => return Ok(false),
                     Intake::Nothing | Intake::Ended => {}
@@ -367,8 +378,9 @@ impl Driver {
         };
         let complete = self.job.durability.as_ref().map_or(through, |d| through.min(d.journal.durable()));
         let mut seen = false;
-        while self.in_flight.front().is_some_and(|e| e.0 <= complete) {
-            if let Some(epoch) = self.in_flight.pop_front() {
+        while self.in_flight.front().is_some_and(|(epoch, _)| epoch.0 <= complete) {
+            if let Some((epoch, bytes)) = self.in_flight.pop_front() {
+                self.job.memory.left(bytes);
                 let waited_ns = now_ns.saturating_sub(epoch.0 as i64 * self.tick_ns());
                 let us = waited_ns.max(0) as u64 / 1_000;
                 lock(&self.job.latency).saturating_record(us);

@@ -8,10 +8,12 @@ use crate::delivery::{QueuedBytes, Reunion};
 use crate::durability::recover::Recovered;
 use crate::durability::recovery;
 use crate::durability::storage::Storage;
+use crate::ending::Ending;
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
+use crate::memory::Memory;
 use crate::settings::Settings;
-use crate::status::{LatencyStatus, OperatorStatus, Status, ViewStatus};
+use crate::status::{LatencyStatus, OperatorStatus, RecoveryStatus, SinkStatus, Status, ViewStatus};
 use crate::turns::{Free, Turns};
 use crate::view::history::Retention;
 use crate::view::published::PublishedView;
@@ -94,6 +96,8 @@ pub struct Engine {
     pub(crate) sources: Mutex<Vec<Arc<dyn Source>>>,
     /// Joins the workers when dropped.
     guards: Mutex<Option<WorkerGuards<()>>>,
+    /// What the run goes on from.
+    recovery: Option<RecoveryStatus>,
     /// The threads that write the archives.
     archivists: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -151,13 +155,17 @@ impl Engine {
             engine.stop();
             return Ok(engine);
         }
-        let mut past = recovery::look(storage.as_ref(), &settings)?;
+        let mut past = recovery::look(storage.as_ref())?;
+        let names: Vec<String> = deployment.dataflow.sources.iter().map(|plan| plan.name.clone()).collect();
+        let recovery = recovery::report(&past, &names, &settings, surroundings.clock.now_ns());
         if let Some(old) = past.log_workers().filter(|old| *old != workers) {
             tracing::info!("finishing the epoch log with its {old} workers, before going on with {workers}");
             Engine::replay_only(deployment.clone(), connectors, settings.clone(), surroundings.clone(), past)?;
-            past = recovery::look(storage.as_ref(), &settings)?;
+            past = recovery::look(storage.as_ref())?;
         }
-        Engine::launch(deployment, connectors, settings, surroundings, Some(past))
+        let mut engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past))?;
+        engine.recovery = recovery;
+        Ok(engine)
     }
 
     /// Takes in once more what the epoch log holds, with `deployment`, whose log it is, so that the state is a checkpoint
@@ -169,7 +177,7 @@ impl Engine {
         surroundings: Surroundings,
     ) -> Result<()> {
         let Some(storage) = &surroundings.storage else { return Ok(()) };
-        let past = recovery::look(storage.as_ref(), &settings)?;
+        let past = recovery::look(storage.as_ref())?;
         match past.log_workers() {
             None => Ok(()),
             Some(_) => Engine::replay_only(deployment()?, connectors, settings, surroundings, past),
@@ -235,10 +243,12 @@ impl Engine {
             dataflow.sinks.iter().map(|s| s.name.clone()).collect(),
         );
         let ledger = Arc::new(Ledger::new(names, archives, settings.tick_ns()));
+        let ending = Arc::new(Ending::default());
         let durability = match (&surroundings.storage, &past) {
             (Some(storage), Some(past)) => {
                 let sources = dataflow.sources.iter().map(|plan| plan.name.clone()).zip(sources.iter().cloned());
-                Some(recovery::resume(storage, past, sources.collect(), &deployed, &settings, ledger.clone())?)
+                let ends = (ledger.clone(), ending.clone());
+                Some(recovery::resume(storage, past, sources.collect(), &deployed, &settings, ends)?)
             }
             _ => None,
         };
@@ -248,6 +258,7 @@ impl Engine {
             let published = PublishedView::new(name, schema, workers, complete.clone(), retention);
             (view.name.clone(), Arc::new(published))
         });
+        let memory = Memory::new(settings.memory_max);
         let job = Arc::new(Job {
             views: views.collect(),
             replayable: sources.iter().map(|source| source.replayable()).collect(),
@@ -258,9 +269,10 @@ impl Engine {
             turns: surroundings.turns,
             settings,
             complete,
-            stopping: Arc::new(AtomicBool::new(false)),
+            ending,
             finish_log: AtomicBool::new(false),
             queued: QueuedBytes::default(),
+            memory,
             durability,
             caught_up_at: past.as_ref().map_or(0, Recovered::last_epoch),
             last_epoch: AtomicU64::new(0),
@@ -302,6 +314,7 @@ impl Engine {
             began_after,
             sources: Mutex::new(sources),
             guards: Mutex::new(Some(guards)),
+            recovery: None,
             archivists: Mutex::new(archivists),
         })
     }
@@ -309,6 +322,11 @@ impl Engine {
     /// The epoch as of which it went on from an earlier run; the first one without that.
     pub fn began_after(&self) -> Epoch {
         self.began_after
+    }
+
+    /// What the run goes on from; `None` if it began anew.
+    pub fn recovery(&self) -> Option<&RecoveryStatus> {
+        self.recovery.as_ref()
     }
 
     /// The last epoch that is complete on all workers.
@@ -359,6 +377,7 @@ impl Engine {
             let (late, dead) = (book.late.load(Ordering::Acquire), book.dead.load(Ordering::Acquire));
             ViewStatus { name: view.name.clone(), rows, bytes, late, dead, epoch }
         });
+        let held = job.held();
         let operators = lock(&ledger.operators);
         let operators = operators.iter().map(|(view, operator, worker, meter)| OperatorStatus {
             view: view.clone(),
@@ -382,12 +401,29 @@ impl Engine {
             latencies: vec![latency("epoch_to_view", &lock(&job.latency))],
             checkpoints: job.durability.iter().map(|durability| durability.status()).collect(),
             dead_letters: self.archive_status(),
+            memory: job.memory.status(held),
         }
     }
 
     /// Asks the run to end: sources stop, what was taken in is finished, sinks commit.
     pub fn stop(&self) {
-        self.job.stopping.store(true, Ordering::Release);
+        self.job.ending.stop();
+    }
+
+    /// Asks the run to end now, whatever it waits for outside: sinks that do not answer, a disk that is full. What was
+    /// taken in durably is delivered by the next run; a run that keeps no state ends with an error if it lost rows.
+    pub fn abandon(&self) {
+        let waiting = self.status().sinks.into_iter().filter(|sink| sink.queued_bytes > 0 || sink.last_error.is_some());
+        for sink in waiting {
+            let SinkStatus { name, queued_bytes, last_error, .. } = sink;
+            let why = last_error.unwrap_or_else(|| "it does not answer".to_string());
+            let what = format!("sink \"{name}\" has not taken {queued_bytes} bytes: {why}");
+            match &self.job.durability {
+                Some(_) => tracing::warn!("{what}; the next run delivers them, from the epoch log"),
+                None => self.job.ledger.fail(Error::outside(what).with_detail("the run was asked to stop")),
+            }
+        }
+        self.job.ending.abandon();
     }
 
     /// Whether the run has ended (all sources ended, or after [`stop`](Self::stop), or by an error).
@@ -425,7 +461,7 @@ impl Engine {
             return Ok(());
         }
         self.job.complete.fetch_max(self.job.last_epoch.load(Ordering::Acquire), Ordering::AcqRel);
-        let stopped = self.job.stopping.load(Ordering::Acquire) || self.job.finish_log.load(Ordering::Acquire);
+        let stopped = self.job.ending.is_stopping() || self.job.finish_log.load(Ordering::Acquire);
         if stopped { Ok(()) } else { durability.forget() }
     }
 

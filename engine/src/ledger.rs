@@ -179,6 +179,11 @@ impl Ledger {
         self.dead.wait_for(epoch, give_up) && self.late.wait_for(epoch, give_up)
     }
 
+    /// How many bytes of what was rejected wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.dead.waiting_bytes() + self.late.waiting_bytes()
+    }
+
     /// Whether so much that was rejected waits to be written that no more should come.
     pub fn is_full(&self) -> bool {
         self.dead.is_full() || self.late.is_full()

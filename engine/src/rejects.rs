@@ -47,7 +47,7 @@ impl Engine {
     fn settle_archives(&self) {
         let looks = std::cell::Cell::new(0);
         let give_up = || looks.replace(looks.get() + 1) >= LOOKS || self.ended();
-        self.job.ledger.wait_for_archives(self.epoch().0, &give_up);
+        self.job.ledger.wait_for_archives(self.epoch().0, give_up);
     }
 
     pub(crate) fn archive_status(&self) -> ArchiveStatus {

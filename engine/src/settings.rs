@@ -21,6 +21,8 @@ pub struct Settings {
     pub late_rows_max: usize,
     /// How many bytes of dead letters are kept; late rows may take a quarter of that besides.
     pub dead_letters_max: u64,
+    /// How many bytes of memory the process may take; `None`: as many as there are.
+    pub memory_max: Option<u64>,
     /// How long after one checkpoint the next is begun, for runs that keep their state.
     pub checkpoint_interval: Duration,
     /// How many checkpoints are kept, at least 1: the older ones are for when the newest turns out damaged.
@@ -42,6 +44,7 @@ impl Default for Settings {
             retained_bytes_max: 16 << 20,
             late_rows_max: 10_000,
             dead_letters_max: 1 << 30,
+            memory_max: None,
             checkpoint_interval: Duration::from_secs(10),
             checkpoints_kept: 2,
             worker_started: || {},

@@ -1,5 +1,7 @@
 //! What the engine says about itself: the facts behind the system tables and `/metrics`.
 
+use std::fmt;
+use std::time::Duration;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::source::Progress;
 
@@ -28,6 +30,8 @@ pub struct Status {
     pub checkpoints: Vec<CheckpointStatus>,
     /// The dead letters.
     pub dead_letters: ArchiveStatus,
+    /// The memory.
+    pub memory: MemoryStatus,
 }
 
 /// One source, over all workers. At any complete epoch `rows_in = rows_out + dead`.
@@ -123,6 +127,39 @@ pub struct OperatorStatus {
     pub busy_ns: u64,
 }
 
+/// What a run goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryStatus {
+    /// The epoch of the checkpoint and when it was taken, in nanoseconds since 1970; `None`: there is none yet.
+    pub checkpoint: Option<(u64, i64)>,
+    /// How many epochs of the log come after it.
+    pub epochs: usize,
+    /// The length of the time that they span.
+    pub span: Duration,
+    /// How far the end of the log lies behind the clock.
+    pub behind: Duration,
+    /// Up to when each source was read: when its last row came in, in nanoseconds since 1970, as of the checkpoint.
+    pub sources: Vec<(String, Option<i64>)>,
+}
+
+impl fmt::Display for RecoveryStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.checkpoint {
+            Some((epoch, at)) => write!(f, "going on from the checkpoint of epoch {epoch} ({})", Watermark(at))?,
+            None => write!(f, "going on from the beginning, for want of a checkpoint")?,
+        }
+        let seconds = |time: Duration| time.as_millis() as f64 / 1e3;
+        let (epochs, span, behind) = (self.epochs, seconds(self.span), seconds(self.behind));
+        write!(f, " and {epochs} epochs of the log after it, which span {span} s; {behind} s behind the clock")?;
+        for (source, last_row) in &self.sources {
+            if let Some(last_row) = last_row {
+                write!(f, "; source \"{source}\": last row of the checkpoint at {}", Watermark(*last_row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The checkpoints of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointStatus {
@@ -198,6 +235,25 @@ pub struct ArchiveStatus {
     pub bytes_max: u64,
     /// How many were removed for want of room, by origin.
     pub removed: Vec<(String, u64)>,
+}
+
+/// The memory of a run, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStatus {
+    /// What it may take; `None`: there is no budget.
+    pub budget: Option<u64>,
+    /// What the process takes of the machine's memory; 0 where the system does not say.
+    pub resident: u64,
+    /// The state of operators.
+    pub operators: u64,
+    /// The published rows of views.
+    pub views: u64,
+    /// Rows on their way through the dataflow, to sinks and to archives.
+    pub queues: u64,
+    /// How often the sources were held back.
+    pub holds: u64,
+    /// Why they are held back now, if they are.
+    pub held: Option<String>,
 }
 
 /// What became of dead letters that were sent back to their source.

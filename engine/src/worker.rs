@@ -8,10 +8,12 @@ use crate::durability::manifest::Manifest;
 use crate::durability::record::{Entry, EpochRecord};
 use crate::durability::replay::Replay;
 use crate::durability::storage::Storage;
+use crate::ending::Ending;
 use crate::epochs::for_each_epoch;
 use crate::holdings::Holdings;
 use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
+use crate::memory::{Held, Memory};
 use crate::seeds::{Seeds, sow};
 use crate::settings::Settings;
 use crate::turns::Turns;
@@ -22,9 +24,10 @@ use hdrhistogram::Histogram;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use thalweg_operators::exchange::by_key;
 use thalweg_operators::placement::{Placement, placement};
 use thalweg_operators::plan::{Dataflow, Emit, Read};
@@ -41,6 +44,9 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
 
+/// How often a worker that has ended looks whether its writers have.
+const WRITER_LOOK: Duration = Duration::from_millis(2);
+
 /// What all workers of a run share.
 pub(crate) struct Job {
     pub dataflow: Dataflow,
@@ -55,10 +61,11 @@ pub(crate) struct Job {
     pub replayable: Vec<bool>,
     /// The last epoch that is complete everywhere.
     pub complete: Arc<AtomicU64>,
-    pub stopping: Arc<AtomicBool>,
+    pub ending: Arc<Ending>,
     /// Whether the run ends when it has taken in what the epoch log says.
     pub finish_log: AtomicBool,
     pub queued: QueuedBytes,
+    pub memory: Memory,
     /// The last epoch of an earlier run: until it is complete, that run is being taken in once more.
     pub caught_up_at: u64,
     /// `None`: the run does not outlive its process.
@@ -113,7 +120,11 @@ pub(crate) fn run(worker: &mut Worker, job: &Arc<Job>, share: Share) {
         worker.drop_dataflow(dataflow);
     }
     for writer in writers {
-        if writer.join().is_err() {
+        while !writer.is_finished() && !job.ending.is_abandoned() {
+            std::thread::park_timeout(WRITER_LOOK);
+        }
+        // A thread that hangs in the outside world goes with the process.
+        if writer.is_finished() && writer.join().is_err() {
             job.ledger.fail(Error::bug("a sink's thread ended in a panic"));
         }
     }
@@ -121,6 +132,16 @@ pub(crate) fn run(worker: &mut Worker, job: &Arc<Job>, share: Share) {
 }
 
 impl Job {
+    /// What the run holds in memory.
+    pub fn held(&self) -> Held {
+        let operators = lock(&self.ledger.operators);
+        Held {
+            operators: operators.iter().map(|(.., meter)| meter.state_bytes.load(Ordering::Relaxed)).sum(),
+            views: self.views.values().map(|view| view.size().1).sum(),
+            queues: (self.queued.get() + self.ledger.waiting_bytes()) as u64,
+        }
+    }
+
     fn take_turn<R>(&self, worker: usize, turn: impl FnOnce() -> R) -> R {
         let (mut turn, mut result) = (Some(turn), None);
         self.turns.take(worker, &mut || result = turn.take().map(|turn| turn()));
@@ -322,10 +343,10 @@ fn build_sinks<'scope>(
         let delivery = match writer {
             None => None,
             Some((writer, resume)) => {
-                let (ledger, queued, stopping) = (job.ledger.clone(), job.queued.clone(), job.stopping.clone());
+                let (ledger, queued, ending) = (job.ledger.clone(), job.queued.clone(), job.ending.clone());
                 let tick_ns = job.settings.tick_ns();
                 let gate = job.durability.clone().map(|durability| Gate { durability, worker: sinks.worker, resume });
-                let (delivery, thread) = Delivery::start(writer, position, ledger, queued, stopping, tick_ns, gate)?;
+                let (delivery, thread) = Delivery::start(writer, position, ledger, queued, ending, tick_ns, gate)?;
                 sinks.threads.push(thread);
                 let delivery = Rc::new(delivery);
                 sinks.deliveries.push(delivery.clone());

@@ -47,6 +47,11 @@ impl Rows {
         self.0.as_ref().map_or(Watermark::MAX, |c| c.late_bound)
     }
 
+    /// The bytes that it takes in memory.
+    pub fn memory_size(&self) -> u64 {
+        self.batch().map_or(0, Batch::memory_size) as u64
+    }
+
     /// How many rows.
     pub fn num_rows(&self) -> usize {
         self.batch().map_or(0, Batch::num_rows)

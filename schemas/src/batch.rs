@@ -76,9 +76,14 @@ impl Batch {
         Ok(Batch { rows, diffs })
     }
 
-    /// The bytes its buffers hold, shared ones counted whole.
+    /// The bytes that its rows take, without those of buffers that they share with rows of other batches: a source may cut
+    /// small batches out of one large block.
     pub fn memory_size(&self) -> usize {
-        self.rows.get_array_memory_size() + self.diffs.as_ref().map_or(0, |d| d.get_array_memory_size())
+        let of = |array: &dyn Array| {
+            array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+        };
+        let rows: usize = self.rows.columns().iter().map(|column| of(column.as_ref())).sum();
+        rows + self.diffs.as_ref().map_or(0, |diffs| of(diffs))
     }
 }
 

@@ -114,6 +114,11 @@ pub struct EngineOptions {
     #[arg(long, env = "THALWEG_DEAD_LETTERS_MAX", value_name = "SIZE")]
     pub dead_letters_max: Option<String>,
 
+    /// How much memory the process may take; beyond it the sources are held back [default: three quarters of the
+    /// machine's, or of its control group's]
+    #[arg(long, env = "THALWEG_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+
     /// How logs on stderr look: text or json [default: text]
     #[arg(long, env = "THALWEG_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<String>,

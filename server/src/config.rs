@@ -37,6 +37,8 @@ pub struct Config {
     pub retention: Duration,
     /// How many bytes of dead letters are kept, above 0.
     pub dead_letters_max: u64,
+    /// How many bytes of memory the process may take; `None`: nothing is known of how many there are.
+    pub memory_max: Option<u64>,
     /// How logs look.
     pub log_format: LogFormat,
 }
@@ -64,6 +66,7 @@ struct File {
     retention: Option<String>,
     #[serde(alias = "dead_letters_max")]
     dead_letters_max: Option<String>,
+    memory: Option<String>,
     #[serde(alias = "log_format")]
     log_format: Option<String>,
 }
@@ -102,6 +105,10 @@ impl Config {
                 "dead-letters-max",
                 &pick(&given.dead_letters_max, file.dead_letters_max, "1GB"),
             )?,
+            memory_max: match given.memory.clone().or(file.memory) {
+                Some(text) => Some(parse_bytes("memory", &text)?),
+                None => crate::memory_budget::default_bytes(),
+            },
             log_format: match pick(&given.log_format, file.log_format, "text").as_str() {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
@@ -160,7 +167,8 @@ fn read_file(path: &Path) -> Result<File> {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Error::user(format!("{}: {}", path.display(), error.message().lines().next().unwrap_or("not TOML")))
             .with_hint(
-                "Keys: data, workers, pg, http, epoch, checkpoint-interval, retention, dead-letters-max, log-format.",
+                "Keys: data, workers, pg, http, epoch, checkpoint-interval, retention, dead-letters-max, memory, \
+                 log-format.",
             )
             .at(Position {
                 file: path.display().to_string().into(),

@@ -16,6 +16,7 @@ pub mod http;
 pub mod information_schema;
 pub mod live;
 pub mod logging;
+mod memory_budget;
 pub mod notifications;
 pub mod pg_catalog;
 pub mod pgwire;

@@ -140,6 +140,12 @@ impl Live {
         if relations.engine.ended() {
             return Err(has_ended().into());
         }
+        let failing = relations.engine.status().sinks.into_iter().find_map(|s| Some((s.name, s.last_error?)));
+        if let Some((sink, why)) = failing {
+            // The log is finished before another program takes over, and that waits for every sink.
+            let error = Error::outside(format!("nothing can be changed while sink \"{sink}\" is tried again: {why}"));
+            return Err(error.with_hint("Change it once the sink takes rows again.").into());
+        }
         let (pipeline, allowed) = match change {
             Change::Create { name, if_not_exists, text, .. } => {
                 if relations.program.declaration(name).is_some() {

@@ -23,6 +23,10 @@ use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 use tokio::runtime::Runtime;
 
+/// How long a run that was asked to stop waits for sinks, and how long until the process ends in any case.
+const STOP_WITHIN: Duration = Duration::from_secs(6);
+const END_WITHIN: Duration = Duration::from_millis(9_500);
+
 /// An engine that runs, and what serves it.
 pub struct Running {
     /// What is served.
@@ -59,6 +63,7 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         checkpoint_interval: config.checkpoint_interval,
         retention: config.retention,
         dead_letters_max: config.dead_letters_max,
+        memory_max: config.memory_max,
         lineage: state.as_ref().map_or_else(|| fingerprint(&program.dataflow), StateFolder::lineage),
         worker_started: crate::priority::behind_the_servers,
         ..Settings::default()
@@ -124,6 +129,8 @@ impl Running {
             let mut signals = self.signals.lock().await;
             let mut ticks = tokio::time::interval(every);
             let mut stopping = false;
+            let (within, at_last) = (tokio::time::sleep(Duration::MAX), tokio::time::sleep(Duration::MAX));
+            tokio::pin!(within, at_last);
             loop {
                 tokio::select! {
                     outcome = &mut ended => {
@@ -134,7 +141,17 @@ impl Running {
                             return Err(Error::outside("stopped by a second signal before the engine had finished"));
                         }
                         stopping = true;
+                        let now = tokio::time::Instant::now();
+                        within.as_mut().reset(now + STOP_WITHIN);
+                        at_last.as_mut().reset(now + END_WITHIN);
                         self.live.stop();
+                    }
+                    () = &mut within, if stopping && !self.live.is_over() => {
+                        within.as_mut().reset(tokio::time::Instant::now() + END_WITHIN);
+                        self.live.engine().abandon();
+                    }
+                    () = &mut at_last, if stopping => {
+                        return Err(Error::bug(format!("the engine did not end within {END_WITHIN:?}")));
                     }
                     _ = ticks.tick() => look(&self.live.engine()).await,
                 }

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_engine::engine::Engine;
-use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, Status};
+use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, MemoryStatus, Status};
 use thalweg_notify::notification::Attempt;
 use thalweg_notify::silence::Silence;
 use thalweg_pipelines::query::Pieces;
@@ -92,6 +92,7 @@ const TABLES: &[(&str, Build)] = &[
     ("inhibitions", inhibitions),
     ("late_rows", late_rows),
     ("latency", latency),
+    ("memory", memory),
     ("notifiers", notifiers),
     ("operators", operators),
     ("pipelines", pipelines),
@@ -123,7 +124,19 @@ fn pipelines(facts: &Facts) -> Table {
     let rows: &[&Facts] = if facts.status.workers == 0 { &[] } else { &[facts] };
     Table::default()
         .text("name", rows, |f| Some(f.pipeline.clone()))
-        .text("state", rows, |f| Some(if f.ended { "ended" } else { "running" }.to_string()))
+        .text("state", rows, |f| {
+            let held = f.status.memory.held.is_some();
+            Some(
+                if f.ended {
+                    "ended"
+                } else if held {
+                    "held back"
+                } else {
+                    "running"
+                }
+                .to_string(),
+            )
+        })
         .count("workers", rows, |f| Some(f.status.workers as u64))
         .count("sources", rows, |f| Some(f.status.sources.len() as u64))
         .count("views", rows, |f| Some(f.status.views.len() as u64))
@@ -159,7 +172,7 @@ fn sources(facts: &Facts) -> Table {
         .count("bytes_done", rows, |s| s.progress.map(|p| p.done))
         .count("bytes_total", rows, |s| s.progress.map(|p| p.total))
         .time("watermark", rows, |s| s.watermark.and_then(event_time))
-        .text("last_error", rows, |s| s.last_error.clone())
+        .text("last_error", rows, |s| facts.status.memory.held.clone().or(s.last_error.clone()))
 }
 
 fn views(facts: &Facts) -> Table {
@@ -220,6 +233,18 @@ fn operators(facts: &Facts) -> Table {
         .count("state_rows", rows, |o| Some(o.state_rows))
         .count("state_bytes", rows, |o| Some(o.state_bytes))
         .milliseconds("busy_ms", rows, |o| o.busy_ns)
+}
+
+fn memory(facts: &Facts) -> Table {
+    let rows: &[&MemoryStatus] = if facts.status.workers == 0 { &[] } else { &[&facts.status.memory] };
+    Table::default()
+        .count("budget", rows, |m| m.budget)
+        .count("resident", rows, |m| Some(m.resident))
+        .count("operators", rows, |m| Some(m.operators))
+        .count("views", rows, |m| Some(m.views))
+        .count("queues", rows, |m| Some(m.queues))
+        .count("holds", rows, |m| Some(m.holds))
+        .text("held", rows, |m| m.held.clone())
 }
 
 fn latency(facts: &Facts) -> Table {

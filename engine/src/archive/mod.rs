@@ -122,6 +122,11 @@ impl Archive {
         self.waiting.load(Ordering::Acquire) > WAITING_BYTES_MAX
     }
 
+    /// How many bytes wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// More epochs have left the engine.
     pub fn progress(&self) {
         let waits = !lock(&self.inbox).epochs.is_empty();

@@ -157,8 +157,8 @@ impl Journal {
         self.news.load(Ordering::Acquire)
     }
 
-    /// Writes until closed or over.
-    pub fn serve(&self, is_over: impl Fn() -> bool) -> Result<()> {
+    /// Writes until closed or over; what cannot be written when it is abandoned is not waited for.
+    pub fn serve(&self, is_over: impl Fn() -> bool, is_abandoned: impl Fn() -> bool) -> Result<()> {
         loop {
             if is_over() {
                 return Ok(());
@@ -167,6 +167,12 @@ impl Journal {
             match written {
                 Ok(()) => lock(&self.pen).complained = false,
                 Err(error) if error.kind == ErrorKind::Retry => {
+                    if is_abandoned() {
+                        tracing::warn!(
+                            "the epoch log cannot be written: {error}; what it lacks is taken in by the next run"
+                        );
+                        return Ok(());
+                    }
                     if !std::mem::replace(&mut lock(&self.pen).complained, true) {
                         tracing::warn!("the epoch log cannot be written: {error}; sources wait until it can");
                     }
@@ -386,7 +392,7 @@ mod tests {
         let (marked, reached) = crossbeam_channel::unbounded();
         let writer = journal.clone();
         let waiter = journal.clone();
-        let serve = std::thread::spawn(move || writer.serve(|| false));
+        let serve = std::thread::spawn(move || writer.serve(|| false, || false));
         let wait = std::thread::spawn(move || {
             for epoch in 1..=20_000 {
                 waiter.hand_in(0, epoch, Entry::default(), epoch).unwrap();

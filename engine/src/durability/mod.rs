@@ -18,6 +18,7 @@ pub(crate) mod spans;
 pub mod standing;
 pub mod storage;
 
+use crate::ending::Ending;
 use crate::ledger::{Ledger, lock};
 use crate::status::CheckpointStatus;
 use barrier::{Barrier, Part};
@@ -48,6 +49,7 @@ pub(crate) struct Durability {
     /// Set when the run is over or failed: nobody waits for anything any more.
     over: AtomicBool,
     ledger: Arc<Ledger>,
+    ending: Arc<Ending>,
     status: Mutex<CheckpointStatus>,
 }
 
@@ -59,7 +61,7 @@ impl Durability {
         workers: usize,
         interval: u64,
         checkpointer: Checkpointer,
-        ledger: Arc<Ledger>,
+        (ledger, ending): (Arc<Ledger>, Arc<Ending>),
     ) -> Result<Arc<Durability>> {
         let (handovers, received) = crossbeam_channel::unbounded();
         let begun = AtomicU64::new(journal.durable());
@@ -74,7 +76,8 @@ impl Durability {
             handovers: Mutex::new(Some(handovers)),
             threads: Mutex::default(),
             over: AtomicBool::new(false),
-            ledger: ledger.clone(),
+            ledger,
+            ending,
             status: Mutex::default(),
         });
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -83,7 +86,7 @@ impl Durability {
         };
         let log = durability.clone();
         let serve = move || {
-            if let Err(error) = log.journal.serve(|| log.is_over()) {
+            if let Err(error) = log.journal.serve(|| log.is_over(), || log.ending.is_abandoned()) {
                 log.ledger.fail(error.with_detail("in the epoch log"));
             }
         };
@@ -123,7 +126,7 @@ impl Durability {
     fn write_checkpoints(&self, mut checkpointer: Checkpointer, received: Receiver<Handover>) {
         for handover in received {
             let epoch = handover.epoch;
-            let over = || self.is_over() || self.ledger.has_failed();
+            let over = || self.is_over() || self.ledger.has_failed() || self.ending.is_abandoned();
             let ready = || {
                 let flushed = self.flushes.wait_for(epoch, over) && self.journal.wait_for(epoch, over);
                 let archived = |flushed| flushed && self.ledger.wait_for_archives(epoch, over);
@@ -166,7 +169,8 @@ impl Durability {
 
     /// Waits until `epoch` is durable; false if the run is over first.
     pub fn wait_for(&self, epoch: u64) -> bool {
-        self.journal.wait_for(epoch, || self.is_over() || self.ledger.has_failed())
+        let over = || self.is_over() || self.ledger.has_failed() || self.ending.is_abandoned();
+        self.journal.wait_for(epoch, over)
     }
 
     /// Ends the run as the death of its process would: nothing more is written, nothing is finished.

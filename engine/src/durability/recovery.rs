@@ -6,10 +6,13 @@ use super::journal::Journal;
 use super::manifest::{Manifest, VERSION};
 use super::recover::{Recovered, recover};
 use super::storage::Storage;
+use crate::ending::Ending;
 use crate::engine::Takeover;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
+use crate::status::RecoveryStatus;
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_operators::deployed::Deployed;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::Source;
@@ -18,24 +21,31 @@ use thalweg_schemas::source::Source;
 const ENDED: &str = "ended";
 
 /// What an earlier run left in `storage`.
-pub(crate) fn look(storage: &dyn Storage, settings: &Settings) -> Result<Recovered> {
-    let past = recover(storage)?.unwrap_or_default();
-    let epochs = past.last_epoch().saturating_sub(past.checkpoint());
-    match &past.manifest {
-        Some(manifest) if manifest.epoch == 0 && past.records.is_empty() => {}
-        Some(manifest) if manifest.epoch > 0 => tracing::info!(
-            "going on from the checkpoint of epoch {} ({}), with {} epochs of the log after it that span {:?}",
-            manifest.epoch,
-            thalweg_schemas::epoch::Watermark(manifest.time_ns),
-            past.records.len(),
-            settings.tick.saturating_mul(u32::try_from(epochs).unwrap_or(u32::MAX))
-        ),
-        None if past.records.is_empty() => {}
-        _ => {
-            tracing::info!("going on from the {} epochs of the log; there is no checkpoint yet", past.records.len())
-        }
+pub(crate) fn look(storage: &dyn Storage) -> Result<Recovered> {
+    Ok(recover(storage)?.unwrap_or_default())
+}
+
+/// What there is to say of `past` at `now_ns`; `None` if nothing is gone on from.
+pub(crate) fn report(past: &Recovered, sources: &[String], settings: &Settings, now_ns: i64) -> Option<RecoveryStatus> {
+    if past.manifest.is_none() && past.records.is_empty() {
+        return None;
     }
-    Ok(past)
+    let tick_ns = settings.tick_ns();
+    let first = past.records.first().map_or(past.last_epoch(), |record| record.epoch);
+    let first = past.manifest.as_ref().map_or(first, |manifest| manifest.epoch);
+    let length = |ns: i64| Duration::from_nanos(ns.max(0).unsigned_abs());
+    let end_ns = (past.last_epoch() as i64 + 1).saturating_mul(tick_ns);
+    let last_row = |name: &String| {
+        let source = past.manifest.as_ref()?.sources.get(name)?;
+        source.partitions.values().map(|partition| partition.last_row_ns).max()
+    };
+    Some(RecoveryStatus {
+        checkpoint: past.manifest.as_ref().map(|manifest| (manifest.epoch, manifest.time_ns)),
+        epochs: past.records.len(),
+        span: length((past.last_epoch() - first) as i64 * tick_ns),
+        behind: length(now_ns - end_ns),
+        sources: sources.iter().map(|name| (name.clone(), last_row(name))).collect(),
+    })
 }
 
 /// Makes the state that `past` is of the state of `deployed`: durably, before anything else is written.
@@ -76,7 +86,7 @@ pub(crate) fn resume(
     sources: Vec<(String, Arc<dyn Source>)>,
     deployed: &Deployed,
     settings: &Settings,
-    ledger: Arc<Ledger>,
+    (ledger, ending): (Arc<Ledger>, Arc<Ending>),
 ) -> Result<Arc<Durability>> {
     let names: Vec<String> = sources.iter().map(|(name, _)| name.clone()).collect();
     let mark = past.mark(&names);
@@ -100,7 +110,7 @@ pub(crate) fn resume(
         settings.checkpoints_kept,
         past.checkpoints.clone(),
     );
-    Durability::start(storage.clone(), journal, workers, settings.checkpoint_epochs(), checkpointer, ledger)
+    Durability::start(storage.clone(), journal, workers, settings.checkpoint_epochs(), checkpointer, (ledger, ending))
 }
 
 /// Whether an earlier run came to its own end and died before it could say so; what is left of it is removed.

@@ -34,6 +34,9 @@ pub fn run(args: &RunArgs) -> Outcome {
             count(config.workers, "worker")
         ),
     );
+    if let Some(recovery) = running.live.engine().recovery() {
+        announce(config.log_format, &recovery.to_string());
+    }
     let progress = ProgressLine::new();
     let outcome = running.wait(REDRAW, |engine| progress.draw(&engine.status(), started.elapsed()));
     progress.clear();

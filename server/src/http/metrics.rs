@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use thalweg_engine::status::{
-    ArchiveStatus, OperatorStatus, RejectCount, SinkStatus, SourceStatus, Status, ViewStatus,
+    ArchiveStatus, MemoryStatus, OperatorStatus, RejectCount, SinkStatus, SourceStatus, Status, ViewStatus,
 };
 use thalweg_schemas::epoch::Watermark;
 
@@ -58,6 +58,7 @@ pub fn render(status: &Status) -> String {
         format!("view=\"{}\",operator=\"{}\",worker=\"{}\"", escaped(&o.view), escaped(&o.operator), o.worker)
     });
     dead_letters(&mut out, &status.dead_letters);
+    memory(&mut out, &status.memory);
     if !status.latencies.is_empty() {
         family(&mut out, "latency_seconds", "summary", "How long rows took.");
     }
@@ -92,6 +93,25 @@ fn dead_letters(out: &mut String, archive: &ArchiveStatus) {
         family(out, name, "gauge", help);
         let _infallible = writeln!(out, "thalweg_{name} {bytes}");
     }
+}
+
+fn memory(out: &mut String, memory: &MemoryStatus) {
+    let MemoryStatus { budget, resident, operators, views, queues, holds, held } = memory;
+    for (name, help, value) in [
+        ("memory_budget_bytes", "What the process may take.", *budget),
+        ("memory_resident_bytes", "What the process takes of the machine's memory.", Some(*resident)),
+        ("memory_operators_bytes", "The state of operators.", Some(*operators)),
+        ("memory_views_bytes", "The published rows of views.", Some(*views)),
+        ("memory_queues_bytes", "Rows on their way.", Some(*queues)),
+        ("memory_held", "Whether the sources are held back for want of memory.", Some(u64::from(held.is_some()))),
+    ] {
+        family(out, name, "gauge", help);
+        if let Some(value) = value {
+            let _infallible = writeln!(out, "thalweg_{name} {value}");
+        }
+    }
+    family(out, "memory_holds_total", "counter", "How often the sources were held back for want of memory.");
+    let _infallible = writeln!(out, "thalweg_memory_holds_total {holds}");
 }
 
 fn group<T>(out: &mut String, metrics: &[Metric<T>], things: &[T], labels: impl Fn(&T) -> String) {

@@ -89,6 +89,20 @@ impl Serving {
         self.child.wait().unwrap().code()
     }
 
+    /// Sends SIGTERM, and waits for the end: the exit code, and what it said after its addresses.
+    pub fn terminate_and_tell(self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.finish()
+    }
+
+    /// The most memory that it has taken so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+    }
+
     /// Waits until it ends by itself: the exit code, and what it said after its addresses.
     pub fn finish(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();

@@ -95,8 +95,9 @@ fn dead_letters_outlive_the_process_and_are_rows_after_a_fix() {
     wait_for(&serving, "SELECT item, n FROM sold ORDER BY item", "cake,1\ntea,1");
     assert_eq!(ask(&serving, "SELECT text, attempts FROM thalweg.dead_letters"), "nonsense,2");
     assert_eq!(ask(&serving, IN_AND_OUT), "3,2,1,3,0");
-    assert!(ask(&serving, "REPLAY DEAD LETTERS FROM ordres").contains("does not exist"));
-    assert!(ask(&serving, "REPLAY DEAD LETTERS FROM orders WHERE txt = ''").contains("txt"));
+    let sql = format!("http://{}/api/v1/sql?format=csv", serving.http);
+    assert!(post(&sql, b"REPLAY DEAD LETTERS FROM ordres").contains("does not exist"));
+    assert!(post(&sql, b"REPLAY DEAD LETTERS FROM orders WHERE txt = ''").contains("txt"));
     assert_eq!(serving.terminate(), Some(0));
 }
 

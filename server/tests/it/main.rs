@@ -11,6 +11,7 @@ mod ddl;
 mod dead_letters;
 mod equivalence;
 mod faults;
+mod graceful;
 mod http;
 mod http_source;
 mod in_process;
