@@ -11,6 +11,7 @@ mod parquet;
 mod schema_registry;
 mod stdout;
 mod stretches;
+mod table;
 mod text;
 pub mod webhook;
 
@@ -26,6 +27,7 @@ pub const ALL: &[ConnectorSpec] = &[
     kafka::SPEC,
     parquet::SPEC,
     stdout::SPEC,
+    table::SPEC,
     webhook::SPEC,
 ];
 

@@ -19,6 +19,7 @@ mod ending;
 mod epochs;
 mod holdings;
 mod ingest;
+mod inserts;
 mod ledger;
 mod memory;
 mod rejects;

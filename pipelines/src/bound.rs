@@ -1,5 +1,6 @@
 //! What bounds the state of a view, and the warning where nothing does.
 
+use crate::bind::table;
 use crate::parse::Parsed;
 use crate::program::{DeclarationKind, Program};
 use thalweg_operators::join::JoinKind;
@@ -26,7 +27,7 @@ fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
     let endless = |name: &str| {
         let silent = program.dataflow.sources.iter().any(|source| source.name == name && source.watermark.is_none());
         let kind = program.declaration(name).map(|declaration| &declaration.kind);
-        silent && matches!(kind, Some(DeclarationKind::Source { bounded: false, .. }))
+        silent && (table::feeds_table(name) || matches!(kind, Some(DeclarationKind::Source { bounded: false, .. })))
     };
     let source = sources_of_windows(&view.plan).find(|name| endless(name))?;
     Some(

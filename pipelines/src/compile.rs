@@ -1,7 +1,8 @@
 //! `compile`: texts to a program, every error at once.
 
 use crate::bind::RelationKind;
-use crate::bind::{Relation, Scope, notification, order, sink, source, view};
+use crate::bind::{Relation, Scope, notification, order, sink, source, table, view};
+use crate::functions::Functions;
 use crate::parse::ddl::{Ddl, Name, SinkInput};
 use crate::parse::{Outcome, Parsed, parse_all};
 use crate::program::{Declaration, DeclarationKind, Environment, Program, SqlText};
@@ -15,11 +16,24 @@ use thalweg_schemas::error::Error;
 pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, Vec<Error>> {
     let Outcome { statements, mut errors, unparsed } = parse_all(texts, environment);
     let statements = without_duplicates(statements, &mut errors);
+    let (functions, wrong) = Functions::of(&statements);
+    errors.extend(wrong);
+    let (mut statements, mut failed) = (statements, unparsed);
+    failed.extend(functions.without_end.iter().cloned());
+    statements.retain_mut(|statement| match functions.put_in_statement(&mut statement.ddl, &statement.words) {
+        Ok(()) => true,
+        Err(error) => {
+            errors.push(error);
+            failed.push(statement.ddl.name().value.clone());
+            false
+        }
+    });
     let (order, cyclic, cycles) = order::sort(&statements);
     errors.extend(cycles);
 
-    let mut compiler = Compiler { environment, program: Program::default(), scope: Scope::default() };
-    compiler.scope.failed.extend(unparsed);
+    let program = Program { functions, ..Program::default() };
+    let mut compiler = Compiler { environment, program, scope: Scope::default() };
+    compiler.scope.failed.extend(failed);
     compiler.scope.failed.extend(cyclic.iter().map(|at| statements[*at].ddl.name().value.clone()));
     for at in order {
         let statement = &statements[at];
@@ -87,6 +101,25 @@ impl Compiler<'_> {
                 self.program.dataflow.sources.push(bound.plan);
                 self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));
             }
+            Ddl::Table(ddl) => {
+                let bound = match table::bind(ddl, connectors, scope, words) {
+                    Ok(bound) => bound,
+                    Err(errors) => {
+                        let relation =
+                            source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
+                        self.scope.relations.extend(relation);
+                        return Err(errors);
+                    }
+                };
+                let kind = DeclarationKind::Table { source: bound.source.name.clone() };
+                self.program.dataflow.sources.push(bound.source);
+                self.program.dataflow.views.push(bound.view);
+                self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));
+            }
+            Ddl::Function(_) => {
+                let schema = Arc::new(arrow::datatypes::Schema::empty());
+                self.add(statement, DeclarationKind::Function, schema, None);
+            }
             Ddl::View(ddl) => {
                 let bound = view::bind(ddl, scope, words)?;
                 let kind = match bound.plan {
@@ -131,7 +164,8 @@ impl Compiler<'_> {
 
     /// Whether an error only says that something is missing which had an error of its own.
     fn is_cascade(&self, error: &Error) -> bool {
-        let missing = error.message.strip_prefix("relation \"").and_then(|rest| rest.strip_suffix("\" does not exist"));
+        let missing = ["relation \"", "function \""].iter().find_map(|kind| error.message.strip_prefix(kind));
+        let missing = missing.and_then(|rest| rest.strip_suffix("\" does not exist"));
         missing.is_some_and(|name| self.scope.failed.contains(name))
     }
 }

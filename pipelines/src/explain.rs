@@ -55,7 +55,8 @@ fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
             line(out, 0, &format!("view {name}: a name for a query, put in place where it is read"));
             line(out, 1, query);
         }
-        DeclarationKind::MaterializedView => {
+        DeclarationKind::Function => line(out, 0, &format!("function {name}: put in place where it is called")),
+        DeclarationKind::MaterializedView | DeclarationKind::Table { .. } => {
             flow.views.iter().filter(|v| v.name == name).for_each(|v| explain_view(out, v, flow));
         }
         DeclarationKind::Sink { .. } => {

@@ -1,5 +1,6 @@
 //! What goes into the compiler and what comes out: texts and their surroundings, a program.
 
+use crate::functions::Functions;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use thalweg_operators::plan::Dataflow;
@@ -36,6 +37,8 @@ pub struct Program {
     pub declarations: Vec<Declaration>,
     /// Who is told of alerts, and when not, in the order of the texts.
     pub notifications: Vec<NotificationPlan>,
+    /// The functions that were declared.
+    pub functions: Functions,
     /// What is allowed but worth a word, such as a view whose state nothing bounds.
     pub warnings: Vec<Error>,
 }
@@ -44,6 +47,13 @@ impl Program {
     /// What was declared under `name`.
     pub fn declaration(&self, name: &str) -> Option<&Declaration> {
         self.declarations.iter().find(|d| d.name == name)
+    }
+}
+
+impl DeclarationKind {
+    /// Whether the engine keeps its rows.
+    pub fn is_kept(&self) -> bool {
+        matches!(self, DeclarationKind::MaterializedView | DeclarationKind::Table { .. })
     }
 }
 
@@ -70,6 +80,13 @@ pub enum DeclarationKind {
         /// Whether it ends by itself.
         bounded: bool,
     },
+    /// `CREATE TABLE`
+    Table {
+        /// The source that takes its rows in.
+        source: String,
+    },
+    /// `CREATE FUNCTION`
+    Function,
     /// `CREATE VIEW`: its query, to be planned over the relations that it reads.
     View {
         /// The query alone.

@@ -1,5 +1,6 @@
 //! What a reader may say over the wire: queries, and the few statements about views that are ours.
 
+use crate::insert::{Insert, insert};
 use crate::parse::ddl::Ddl;
 use crate::parse::syntax::{declared_name, fold, is_word, statement, syntax_error};
 use crate::parse::{Words, split};
@@ -28,6 +29,8 @@ pub enum Statement {
     },
     /// `CREATE ..` and `DROP ..` of sources, views and sinks.
     Change(Change),
+    /// `INSERT INTO table ..`
+    Insert(Insert),
     /// `REPLAY DEAD LETTERS FROM source ..`
     Replay(Replay),
     /// `DESCRIBE name`, the columns of a relation: the schema, if one was written, and the name.
@@ -83,6 +86,8 @@ pub enum Change {
 /// What can be created and dropped: the words, and how each is answered.
 const CHANGED: &[(&[&str], &str, &str)] = &[
     (&["SOURCE"], "CREATE SOURCE", "DROP SOURCE"),
+    (&["TABLE"], "CREATE TABLE", "DROP TABLE"),
+    (&["FUNCTION"], "CREATE FUNCTION", "DROP FUNCTION"),
     (&["MATERIALIZED", "VIEW"], "CREATE MATERIALIZED VIEW", "DROP MATERIALIZED VIEW"),
     (&["VIEW"], "CREATE VIEW", "DROP VIEW"),
     (&["SINK"], "CREATE SINK", "DROP SINK"),
@@ -133,6 +138,9 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
     }
     if let Some(change) = change(&whole, &tokens)? {
         return Ok(Statement::Change(change));
+    }
+    if is(0, "INSERT") {
+        return insert(&whole, &tokens).map(Statement::Insert);
     }
     if is(0, "REPLAY") {
         return replay(&whole, tokens).map(Statement::Replay);
@@ -369,6 +377,7 @@ mod tests {
             cascade,
         };
         assert_eq!(change("DROP VIEW v"), drop(&["v"], "DROP VIEW", false, false));
+        assert_eq!(change("DROP TABLE t"), drop(&["t"], "DROP TABLE", false, false));
         assert_eq!(
             change("drop materialized view if exists public.A, \"B\" cascade;"),
             drop(&["a", "B"], "DROP MATERIALIZED VIEW", true, true)
@@ -387,7 +396,6 @@ mod tests {
             let error = parse_statement(wrong).unwrap_err();
             assert!(error.position.is_some() && error.hint.is_some(), "{wrong}: {error}");
         }
-        assert!(matches!(parse_statement("DROP TABLE t").unwrap(), Statement::Query(_)));
         assert!(matches!(parse_statement("CREATE INDEX i ON t (a)").unwrap(), Statement::Query(_)));
     }
 

@@ -312,6 +312,8 @@ fn to_drop(change: &Change, program: &Program, pipeline: &Pipeline) -> SqlResult
 fn kind_of(declaration: &Declaration) -> &'static str {
     match declaration.kind {
         DeclarationKind::Source { .. } => "SOURCE",
+        DeclarationKind::Table { .. } => "TABLE",
+        DeclarationKind::Function => "FUNCTION",
         DeclarationKind::View { .. } => "VIEW",
         DeclarationKind::MaterializedView => "MATERIALIZED VIEW",
         DeclarationKind::Sink { .. } => "SINK",

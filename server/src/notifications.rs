@@ -1,6 +1,9 @@
 //! The notifications of a program: started with it, asked and changed through SQL and HTTP.
 
+use crate::session::{Answer, Prepared, Session, Work};
 use crate::sql_error::{DUPLICATE, NO_OBJECT, NOT_SUPPORTED, SqlError, SqlResult};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +13,7 @@ use thalweg_notify::notifications::{Notifications, Surroundings};
 use thalweg_notify::silence::Silence;
 use thalweg_notify::statements::{SPEC, silence};
 use thalweg_pipelines::Program;
-use thalweg_schemas::error::Result;
+use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::{NOTIFICATIONS, NotificationKind};
 use thalweg_schemas::options::{GivenOption, Options};
 use thalweg_schemas::sink::Sink;
@@ -49,6 +52,30 @@ pub enum Change {
     CreateSilence(String, Vec<GivenOption>),
     /// `DROP SILENCE name`
     DropSilence(String),
+}
+
+/// A statement that makes a change when it is run.
+pub fn prepare(text: &str, change: Change) -> Arc<Prepared> {
+    Arc::new(Prepared {
+        text: text.to_string(),
+        work: Work::Silence(change),
+        views: Vec::new(),
+        parameters: Vec::new(),
+        schema: Arc::new(Schema::new(vec![Field::new("silence", DataType::Utf8, false)])),
+        reads_history: false,
+        as_of: None,
+        generation: None,
+    })
+}
+
+impl Session {
+    /// Makes a change; one row names the silence that it was about.
+    pub(crate) fn silence(&self, wanted: &Change) -> SqlResult<Answer> {
+        let relations = self.relations();
+        let name: ArrayRef = Arc::new(StringArray::from(vec![change(relations.notifications.as_ref(), wanted)?]));
+        let row = RecordBatch::try_from_iter_with_nullable([("silence", name, false)]).map_err(Error::from)?;
+        Answer::of_row(relations.engine.epoch(), row)
+    }
 }
 
 /// Makes a change; the answer is the silence that it was about. It is durable on return.

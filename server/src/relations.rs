@@ -32,9 +32,9 @@ impl Relations {
     /// What `name` in the public schema is, unless it is a source.
     fn public(&self, name: &str) -> Option<&Declaration> {
         self.program.declaration(name).filter(|declaration| match &declaration.kind {
-            DeclarationKind::View { .. } | DeclarationKind::MaterializedView => true,
+            DeclarationKind::View { .. } | DeclarationKind::MaterializedView | DeclarationKind::Table { .. } => true,
             DeclarationKind::Sink { history, .. } => history.is_some(),
-            DeclarationKind::Source { .. } | DeclarationKind::Notification(_) => false,
+            DeclarationKind::Source { .. } | DeclarationKind::Function | DeclarationKind::Notification(_) => false,
         })
     }
 
@@ -67,7 +67,7 @@ impl Relations {
 
     /// Whether `table` is a view that the engine keeps.
     pub fn is_materialized(&self, table: &str) -> bool {
-        self.public(table).is_some_and(|declaration| declaration.kind == DeclarationKind::MaterializedView)
+        self.public(table).is_some_and(|declaration| declaration.kind.is_kept())
     }
 }
 

@@ -2,14 +2,15 @@
 
 use crate::client_queries;
 use crate::explain_analyze;
+use crate::insert::Target;
 use crate::live::Live;
 use crate::notifications;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::relations::{Relations, SessionRelations};
 use crate::sql_error::{self, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
@@ -21,12 +22,10 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
-use futures::TryStreamExt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use thalweg_engine::status::Replayed;
 use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, split_as_of, with_all_time};
-use thalweg_pipelines::{Change, Replay, Shown, Statement, Subscribe, parse_statement, sql_type};
+use thalweg_pipelines::{Change, Shown, Statement, Subscribe, parse_statement, sql_type};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 use thalweg_schemas::suggest::closest;
@@ -158,7 +157,14 @@ pub struct Prepared {
     /// The epoch that it is asked of, if not the last one.
     pub as_of: Option<Epoch>,
     /// The generation of what runs that it was planned for; `None`: it reads nothing of that.
-    generation: Option<u64>,
+    pub(crate) generation: Option<u64>,
+}
+
+impl Prepared {
+    /// Whether it is an `INSERT`, whose answer is one row that counts.
+    pub fn inserts(&self) -> bool {
+        matches!(self.work, Work::Insert(..))
+    }
 }
 
 /// How a query is answered.
@@ -170,6 +176,8 @@ pub enum Work {
     Point(PointQuery),
     /// By making a change; the answer is its name.
     Silence(notifications::Change),
+    /// By inserting the rows of a query into a table.
+    Insert(Target, Arc<Prepared>),
     /// By sending dead letters back to the source of this name: those whose ids the query gives.
     Replay(String, Arc<Prepared>),
 }
@@ -180,6 +188,16 @@ pub struct Answer {
     pub epoch: Epoch,
     /// The rows.
     pub rows: SendableRecordBatchStream,
+}
+
+impl Answer {
+    /// An answer of one row.
+    pub(crate) fn of_row(epoch: Epoch, row: RecordBatch) -> SqlResult<Answer> {
+        let schema = row.schema();
+        let rows = MemoryStream::try_new(vec![row], schema, None);
+        let rows = rows.map_err(|error| Error::bug(format!("an answer of one row: {error}")))?;
+        Ok(Answer { epoch, rows: Box::pin(rows) })
+    }
 }
 
 /// What a reader asked for.
@@ -201,15 +219,16 @@ impl Session {
             Statement::Change(change) => Ok(Request::Change(change)),
             Statement::Show(shown) => Ok(Request::Query(self.prepare(listing(shown)).await?)),
             Statement::ExplainView { view, analyze } => Ok(Request::Query(self.explain_view(&view, analyze)?)),
+            Statement::Insert(insert) => Ok(Request::Query(self.prepare_insert(text, insert).await?)),
             Statement::Replay(replay) => Ok(Request::Query(self.prepare_replay(text, replay).await?)),
             Statement::Describe(schema, name) => {
                 Ok(Request::Query(self.describe(schema.as_deref().unwrap_or(PUBLIC), &name)?))
             }
             Statement::CreateSilence(name, given) => {
-                Ok(Request::Query(changing(text, notifications::Change::CreateSilence(name, given))))
+                Ok(Request::Query(notifications::prepare(text, notifications::Change::CreateSilence(name, given))))
             }
             Statement::DropSilence(name) => {
-                Ok(Request::Query(changing(text, notifications::Change::DropSilence(name))))
+                Ok(Request::Query(notifications::prepare(text, notifications::Change::DropSilence(name))))
             }
         }
     }
@@ -333,52 +352,10 @@ impl Session {
         })
     }
 
-    /// Plans the query for the letters that a `REPLAY` is about.
-    async fn prepare_replay(&self, text: &str, replay: Replay) -> SqlResult<Arc<Prepared>> {
-        let Replay { source, filter } = replay;
-        let filter = filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
-        let quoted = source.replace('\'', "''");
-        let letters = format!("SELECT id FROM thalweg.dead_letters WHERE origin = '{quoted}'{filter}");
-        let letters = self.prepare(&letters).await?;
-        let names = ["replayed", "rows", "dead", "left"].map(|name| Field::new(name, DataType::Int64, false));
-        Ok(Arc::new(Prepared {
-            text: text.to_string(),
-            views: letters.views.clone(),
-            parameters: letters.parameters.clone(),
-            schema: Arc::new(Schema::new(names.to_vec())),
-            work: Work::Replay(source, letters),
-            reads_history: false,
-            as_of: None,
-            generation: None,
-        }))
-    }
-
-    /// Sends the letters back whose ids `letters` gives; one row says what became of them.
-    async fn replay(&self, source: &str, letters: &Prepared, values: Vec<ScalarValue>) -> SqlResult<RecordBatch> {
-        let found = Box::pin(self.execute(letters, values)).await?;
-        let found: Vec<RecordBatch> =
-            found.rows.try_collect().await.map_err(|error| self.explain(&error, &letters.text))?;
-        let ids = found.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
-        let ids: Vec<String> = ids.map(str::to_string).collect();
-        let (engine, source) = (self.relations().engine.clone(), source.to_string());
-        let replayed = tokio::task::spawn_blocking(move || engine.replay_dead_letters(&source, &ids)).await;
-        let replayed = replayed.map_err(|error| Error::bug(format!("sending dead letters back: {error}")))??;
-        let Replayed { replayed, dead, left } = replayed;
-        let column = |count: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![count as i64])) };
-        let counts = [("replayed", replayed), ("rows", replayed - dead), ("dead", dead), ("left", left)];
-        let columns = counts.map(|(name, count)| (name, column(count), false));
-        Ok(RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::from)?)
-    }
-
     /// Runs a planned query over the views as they are now.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> SqlResult<Answer> {
         if let Work::Silence(change) = &prepared.work {
-            let name = notifications::change(self.relations().notifications.as_ref(), change)?;
-            let names: ArrayRef = Arc::new(StringArray::from(vec![name]));
-            let batch = RecordBatch::try_new(prepared.schema.clone(), vec![names]).map_err(Error::from)?;
-            let rows = MemoryStream::try_new(vec![batch], prepared.schema.clone(), None);
-            let rows = rows.map_err(|error| self.explain(&error, &prepared.text))?;
-            return Ok(Answer { epoch: self.relations().engine.epoch(), rows: Box::pin(rows) });
+            return self.silence(change);
         }
         let as_of = prepared.as_of;
         // Something else runs than when it was planned.
@@ -399,11 +376,11 @@ impl Session {
         {
             return Ok(answer);
         }
+        if let Work::Insert(target, query) = &prepared.work {
+            return self.insert(target, query, parameters).await;
+        }
         if let Work::Replay(source, letters) = &prepared.work {
-            let row = self.replay(source, letters, parameters).await?;
-            let rows = MemoryStream::try_new(vec![row], prepared.schema.clone(), None);
-            let rows = rows.map_err(|error| self.explain(&error, &prepared.text))?;
-            return Ok(Answer { epoch: self.relations().engine.epoch(), rows: Box::pin(rows) });
+            return self.replay(source, letters, parameters).await;
         }
         let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
         let epoch = self.relations.pin(&views, as_of)?;
@@ -429,7 +406,9 @@ impl Session {
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
         let mut plan = match &prepared.work {
             Work::Plan(plan) if !prepared.reads_history => plan.as_ref().clone(),
-            Work::Plan(_) | Work::Point(_) | Work::Silence(_) | Work::Replay(..) => self.plan(&prepared.text).await?,
+            Work::Plan(_) | Work::Point(_) | Work::Silence(_) | Work::Insert(..) | Work::Replay(..) => {
+                self.plan(&prepared.text).await?
+            }
         };
         if !prepared.parameters.is_empty() {
             plan = plan.replace_params_with_values(&ParamValues::from(parameters))?;
@@ -497,7 +476,9 @@ impl Session {
     /// Plans as DataFusion reads it; what only PostgreSQL's clients write is rewritten first.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, DataFusionError> {
         let state = self.context.state();
-        let text = &with_all_time(text);
+        let functions = &self.relations().program.functions;
+        let text = functions.put_in_text(text).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let text = &with_all_time(&text);
         if mentions_catalog(text) {
             return self.plan_rewritten(&state, text).await;
         }
@@ -526,22 +507,6 @@ impl Session {
     }
 }
 
-/// A statement that changes something when it is run.
-fn changing(text: &str, change: notifications::Change) -> Arc<Prepared> {
-    let schema = Arc::new(Schema::new(vec![Field::new("silence", DataType::Utf8, false)]));
-    let (text, work) = (text.to_string(), Work::Silence(change));
-    Arc::new(Prepared {
-        text,
-        work,
-        views: vec![],
-        parameters: vec![],
-        schema,
-        reads_history: false,
-        as_of: None,
-        generation: None,
-    })
-}
-
 /// `SHOW` as a query over the system tables.
 fn listing(shown: Shown) -> &'static str {
     match shown {
@@ -567,7 +532,7 @@ fn refuse_writing(text: &str) -> SqlResult<()> {
     let word = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
     if WRITING.contains(&word.as_str()) {
         return Err(SqlError::user(NOT_SUPPORTED, format!("{word} is not supported on a running engine"))
-            .with_hint("CREATE and DROP take sources, views and sinks; rows come in through sources."));
+            .with_hint("CREATE and DROP take sources, tables, views and sinks; INSERT takes tables."));
     }
     Ok(())
 }

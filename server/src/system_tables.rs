@@ -152,6 +152,7 @@ fn sources(facts: &Facts) -> Table {
                 DeclarationKind::Source { connector, bounded } if declaration.name == name => {
                     Some((connector.clone(), *bounded))
                 }
+                DeclarationKind::Table { source } if source == name => Some(("table".to_string(), false)),
                 _ => None,
             })
         };
@@ -177,12 +178,11 @@ fn sources(facts: &Facts) -> Table {
 
 fn views(facts: &Facts) -> Table {
     let status = |name: &str| facts.status.views.iter().find(|view| view.name == name);
-    let declared =
-        |d: &&Declaration| matches!(d.kind, DeclarationKind::View { .. } | DeclarationKind::MaterializedView);
+    let declared = |d: &&Declaration| d.kind.is_kept() || matches!(d.kind, DeclarationKind::View { .. });
     let rows: Vec<&Declaration> = facts.declarations.iter().filter(declared).collect();
     Table::default()
         .text("name", &rows, |d| Some(d.name.clone()))
-        .flag("materialized", &rows, |d| d.kind == DeclarationKind::MaterializedView)
+        .flag("materialized", &rows, |d| d.kind.is_kept())
         .count("rows", &rows, |d| status(&d.name).map(|s| s.rows))
         .count("bytes", &rows, |d| status(&d.name).map(|s| s.bytes))
         .count("late", &rows, |d| status(&d.name).map(|s| s.late))

@@ -11,6 +11,7 @@ pub(crate) mod query;
 pub(crate) mod series;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod table;
 pub(crate) mod view;
 pub(crate) mod windows;
 

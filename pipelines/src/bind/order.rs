@@ -101,6 +101,14 @@ impl Visitor for References {
         ControlFlow::Continue(())
     }
 
+    /// What is called may be a function of the pipeline.
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(call) = expr {
+            self.names.extend(call.name.0.last().and_then(ObjectNamePart::as_ident).map(fold));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args, .. } = factor {
             let ident = match args.as_ref().and_then(|args| args.args.first()) {

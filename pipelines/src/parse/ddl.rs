@@ -17,9 +17,12 @@ pub(crate) struct Name {
 #[derive(Clone, Debug)]
 pub(crate) enum Ddl {
     Source(Box<CreateSource>),
+    /// A source that `INSERT` feeds, and a view of its rows.
+    Table(Box<CreateSource>),
     View(CreateView),
     Sink(CreateSink),
     Notification(CreateNotification),
+    Function(Box<CreateFunction>),
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +42,17 @@ pub(crate) struct DeclaredColumn {
     pub type_position: Position,
     pub not_null: bool,
     pub generated: Option<Expr>,
+}
+
+/// `CREATE FUNCTION name(parameters) RETURNS type AS body`
+#[derive(Clone, Debug)]
+pub(crate) struct CreateFunction {
+    pub name: Name,
+    pub if_not_exists: bool,
+    pub parameters: Vec<(Name, DataType)>,
+    pub returns: DataType,
+    pub returns_position: Position,
+    pub body: Expr,
 }
 
 /// `PRIMARY KEY (columns)`
@@ -92,19 +106,21 @@ pub(crate) struct CreateNotification {
 impl Ddl {
     pub(crate) fn name(&self) -> &Name {
         match self {
-            Ddl::Source(source) => &source.name,
+            Ddl::Source(source) | Ddl::Table(source) => &source.name,
             Ddl::View(view) => &view.name,
             Ddl::Sink(sink) => &sink.name,
             Ddl::Notification(notification) => &notification.name,
+            Ddl::Function(function) => &function.name,
         }
     }
 
     pub(crate) fn if_not_exists(&self) -> bool {
         match self {
-            Ddl::Source(source) => source.if_not_exists,
+            Ddl::Source(source) | Ddl::Table(source) => source.if_not_exists,
             Ddl::View(view) => view.if_not_exists,
             Ddl::Sink(sink) => sink.if_not_exists,
             Ddl::Notification(notification) => notification.if_not_exists,
+            Ddl::Function(function) => function.if_not_exists,
         }
     }
 
@@ -113,7 +129,7 @@ impl Ddl {
         match self {
             Ddl::View(view) => Some(&view.query),
             Ddl::Sink(CreateSink { input: SinkInput::Query(query), .. }) => Some(query),
-            Ddl::Source(_) | Ddl::Sink(_) | Ddl::Notification(_) => None,
+            Ddl::Source(_) | Ddl::Table(_) | Ddl::Sink(_) | Ddl::Notification(_) | Ddl::Function(_) => None,
         }
     }
 }

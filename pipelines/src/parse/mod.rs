@@ -3,8 +3,10 @@
 pub(crate) mod asof;
 pub(crate) mod ddl;
 mod foreign;
+mod function;
 pub(crate) mod partition;
 pub(crate) mod syntax;
+mod table;
 mod variables;
 
 use crate::program::{Environment, SqlText};

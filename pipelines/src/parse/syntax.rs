@@ -14,17 +14,19 @@ use thalweg_schemas::error::{Error, Position, Result};
 use thalweg_schemas::notification::NotificationKind;
 use thalweg_schemas::options::GivenOption;
 
-const STATEMENTS: [&str; 7] = [
+const STATEMENTS: [&str; 9] = [
     "CREATE SOURCE",
+    "CREATE TABLE",
     "CREATE VIEW",
     "CREATE MATERIALIZED VIEW",
     "CREATE SINK",
+    "CREATE FUNCTION",
     "CREATE NOTIFIER",
     "CREATE SILENCE",
     "CREATE INHIBITION",
 ];
 /// What the language has and this version does not.
-const LATER: [&str; 4] = ["ALERT", "TABLE", "FUNCTION", "INDEX"];
+const LATER: [&str; 2] = ["ALERT", "INDEX"];
 
 /// Parses one statement; `words` are its tokens as the user wrote them.
 pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl> {
@@ -45,7 +47,8 @@ pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
 
 /// The name that a statement declares, as far as can be seen without parsing it.
 pub(crate) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
-    const BEFORE: [&str; 9] = ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "IF", "NOT", "EXISTS"];
+    const BEFORE: [&str; 10] =
+        ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "FUNCTION", "IF", "NOT", "EXISTS"];
     let nouns = NotificationKind::ALL.map(NotificationKind::noun);
     let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&nouns).any(|word| is_word(&t.token, word));
     match &tokens.iter().find(|t| !before(t))?.token {
@@ -142,9 +145,9 @@ fn keyed(source: &mut CreateSource, key: DeclaredKey) -> Result<()> {
     }
 }
 
-struct Grammar<'a> {
-    parser: Parser<'a>,
-    words: &'a Words,
+pub(super) struct Grammar<'a> {
+    pub(super) parser: Parser<'a>,
+    pub(super) words: &'a Words,
 }
 
 impl<'a> Grammar<'a> {
@@ -163,6 +166,10 @@ impl<'a> Grammar<'a> {
         }
         if self.accept("SOURCE") {
             Ok(Ddl::Source(Box::new(self.source()?)))
+        } else if self.accept("TABLE") {
+            self.table()
+        } else if self.accept("FUNCTION") {
+            Ok(Ddl::Function(Box::new(self.function()?)))
         } else if self.accept("SINK") {
             Ok(Ddl::Sink(self.sink()?))
         } else if let Some(kind) = NotificationKind::ALL.into_iter().find(|kind| self.accept(kind.noun())) {
@@ -176,7 +183,7 @@ impl<'a> Grammar<'a> {
             self.expect("VIEW")?;
             Ok(Ddl::View(self.view(true, emit)?))
         } else if self.parser.peek_token().token == Token::EOF {
-            Err(self.expected("SOURCE, VIEW, MATERIALIZED VIEW or SINK"))
+            Err(self.expected("SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK or FUNCTION"))
         } else if let Some(word) = LATER.iter().find(|word| self.peek(word)) {
             Err(self.here(Error::user(format!("CREATE {word} is not supported yet"))).with_hint(known_statements()))
         } else {
@@ -186,7 +193,7 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    fn source(&mut self) -> Result<CreateSource> {
+    pub(super) fn source(&mut self) -> Result<CreateSource> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.name()?;
         let mut source =
@@ -360,7 +367,7 @@ impl<'a> Grammar<'a> {
     }
 
     /// `WITH (name = 'value', ...)`, or nothing.
-    fn options(&mut self) -> Result<Vec<GivenOption>> {
+    pub(super) fn options(&mut self) -> Result<Vec<GivenOption>> {
         let mut options = Vec::new();
         if !self.accept("WITH") {
             return Ok(options);
@@ -408,7 +415,7 @@ impl<'a> Grammar<'a> {
         Ok(GivenOption { name: name.to_lowercase(), value, position: Some(position) })
     }
 
-    fn if_not_exists(&mut self) -> Result<bool> {
+    pub(super) fn if_not_exists(&mut self) -> Result<bool> {
         if !(self.peek("IF") && is_word(&self.parser.peek_nth_token(1).token, "NOT")) {
             return Ok(false);
         }
@@ -418,7 +425,7 @@ impl<'a> Grammar<'a> {
         Ok(true)
     }
 
-    fn name(&mut self) -> Result<Name> {
+    pub(super) fn name(&mut self) -> Result<Name> {
         let position = self.position();
         if !matches!(self.parser.peek_token().token, Token::Word(_)) {
             return Err(self.expected("a name"));
@@ -431,15 +438,15 @@ impl<'a> Grammar<'a> {
     }
 
     /// Runs one of sqlparser's own rules, and words its error in our way.
-    fn sql<T>(&mut self, rule: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>) -> Result<T> {
+    pub(super) fn sql<T>(&mut self, rule: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>) -> Result<T> {
         rule(&mut self.parser).map_err(|error| syntax_error(&error, self.words))
     }
 
-    fn peek(&self, word: &str) -> bool {
+    pub(super) fn peek(&self, word: &str) -> bool {
         is_word(&self.parser.peek_token().token, word)
     }
 
-    fn accept(&mut self, word: &str) -> bool {
+    pub(super) fn accept(&mut self, word: &str) -> bool {
         let found = self.peek(word);
         if found {
             self.parser.next_token();
@@ -447,23 +454,23 @@ impl<'a> Grammar<'a> {
         found
     }
 
-    fn expect(&mut self, word: &str) -> Result<()> {
+    pub(super) fn expect(&mut self, word: &str) -> Result<()> {
         if self.accept(word) { Ok(()) } else { Err(self.expected(word)) }
     }
 
-    fn expect_token(&mut self, token: Token, shown: &str) -> Result<()> {
+    pub(super) fn expect_token(&mut self, token: Token, shown: &str) -> Result<()> {
         if self.parser.consume_token(&token) { Ok(()) } else { Err(self.expected(shown)) }
     }
 
-    fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         self.words.at(self.parser.peek_token().span).unwrap_or_else(|| self.words.end())
     }
 
-    fn here(&self, error: Error) -> Error {
+    pub(super) fn here(&self, error: Error) -> Error {
         error.at(self.position())
     }
 
-    fn expected(&self, what: &str) -> Error {
+    pub(super) fn expected(&self, what: &str) -> Error {
         let found = match self.parser.peek_token().token {
             Token::EOF => "the end of the statement".to_string(),
             token => format!("\"{token}\""),

@@ -3,7 +3,8 @@ CREATE SOURCE telemetry (ts TIMESTAMP NOT NULL, host TEXT, service TEXT, region 
   WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'feed', path = '${DATA}/*.ndjson');
 CREATE MATERIALIZED VIEW hosts AS SELECT host, max(ts) AS ts, count(*) AS n FROM telemetry GROUP BY host;
 
-CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
+CREATE TABLE people (id INT PRIMARY KEY, name TEXT) WITH (retention = '1 day');
+CREATE TABLE none;
 CREATE OR REPLACE VIEW a AS SELECT host FROM telemetry;
 CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT host FROM telemetry;
 CREATE TEMPORARY VIEW c AS SELECT host FROM telemetry;

@@ -12,8 +12,8 @@ fn connectors() -> Vec<ConnectorSpec> {
         ConnectorSpec { name, ..*spec }
     };
     let file = ConnectorSpec { sink: like("file", "page").sink, ..like("file", "feed") };
-    let http = *thalweg_connectors::ALL.iter().find(|c| c.name == "http").unwrap();
-    vec![file, http, like("parquet", "store"), like("stdout", "screen")]
+    let real = |name: &str| *thalweg_connectors::by_name(name).unwrap();
+    vec![file, real("http"), real("table"), real("generator"), like("parquet", "store"), like("stdout", "screen")]
 }
 
 /// The blocks of a document in the language `language`.

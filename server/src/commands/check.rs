@@ -29,6 +29,8 @@ fn summary(declaration: &Declaration) -> String {
         DeclarationKind::Source { connector, bounded } => {
             format!("source, {connector}, {}, {columns}", if *bounded { "bounded" } else { "unbounded" })
         }
+        DeclarationKind::Function => "function".to_string(),
+        DeclarationKind::Table { .. } => format!("table, {columns}"),
         DeclarationKind::View { .. } => format!("view, {columns}"),
         DeclarationKind::MaterializedView => format!("materialized view, {columns}"),
         DeclarationKind::Sink { connector, .. } => format!("sink, {connector}, {columns}"),

@@ -5,6 +5,7 @@ use super::copy::{self, Batches};
 use super::cursor::{self, Cursor};
 use super::statement::Statement;
 use super::{Queries, answer, connection, errors, settings};
+use crate::insert;
 use crate::pgwire::connection::Connection;
 use crate::sql_error::{CANCELED, NOT_SUPPORTED, SqlError};
 use crate::statements::split;
@@ -103,6 +104,10 @@ where
                 Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out())),
             };
             let answer = outcome.map_err(|error| errors::at(error, &prepared.text, 0))?;
+            if prepared.inserts() {
+                let rows = insert::count(answer).await.map_err(errors::plain)?;
+                return Ok(Response::Execution(Tag::new("INSERT").with_oid(0).with_rows(rows)));
+            }
             let fields = answer::fields(client, &answer.rows.schema(), format)?;
             let text = prepared.text.clone();
             let names = session.names();

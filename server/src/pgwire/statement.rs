@@ -113,6 +113,9 @@ impl Statement {
     /// The columns of what it answers; `None` where only running it tells.
     pub fn schema(&self) -> Option<SchemaRef> {
         match self {
+            Statement::Query(prepared) | Statement::Execute(prepared, _) if prepared.inserts() => {
+                Some(Arc::new(Schema::empty()))
+            }
             Statement::Query(prepared) | Statement::Execute(prepared, _) => Some(prepared.schema.clone()),
             Statement::Subscribe(_, schema) => Some(schema.clone()),
             Statement::ShowSetting(name) => {

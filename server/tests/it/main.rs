@@ -23,3 +23,4 @@ mod python;
 mod recovery;
 mod redeploy;
 mod slt;
+mod tables;

@@ -1,0 +1,83 @@
+//! Tables that INSERT feeds: seen when the statement is answered, there after a crash, replaced by key.
+
+use crate::binary::{SERVE, Serving, serve, serve_as, thalweg};
+use crate::http::rows;
+use std::net::SocketAddr;
+use tokio_postgres::{Client, NoTls};
+
+const PIPELINE: &str = "
+CREATE TABLE people (id BIGINT PRIMARY KEY, name TEXT NOT NULL, age INT);
+CREATE TABLE visits (ts TIMESTAMP NOT NULL, id BIGINT, WATERMARK FOR ts AS ts);
+CREATE MATERIALIZED VIEW by_name AS SELECT name, count(*) AS n FROM people GROUP BY name;
+CREATE MATERIALIZED VIEW per_minute AS
+  SELECT window_start, count(*) AS n FROM TUMBLE(visits, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+";
+
+fn with_client<F: Future<Output = ()>>(pg: SocketAddr, test: impl FnOnce(Client) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let settings = format!("host=127.0.0.1 port={} user=test dbname=thalweg", pg.port());
+        let (client, connection) = tokio_postgres::connect(&settings, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        test(client).await;
+    });
+}
+
+fn people(serving: &Serving) -> String {
+    rows(serving, "SELECT id, name, age FROM people ORDER BY id")
+}
+
+#[test]
+fn inserted_rows_are_seen_at_once_and_outlive_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(folder.path(), PIPELINE);
+    with_client(serving.pg, async |client| {
+        let text = "INSERT INTO people VALUES (1, 'Ada', 36), (2, 'Bob', NULL)";
+        assert_eq!(client.execute(text, &[]).await.unwrap(), 2);
+        let one =
+            client.query_one("SELECT count(*), sum(n)::bigint FROM people CROSS JOIN by_name", &[]).await.unwrap();
+        assert_eq!((one.get::<_, i64>(0), one.get::<_, i64>(1)), (4, 4));
+        let insert = client.prepare("INSERT INTO people (name, id) VALUES ($1, $2)").await.unwrap();
+        assert_eq!(client.execute(&insert, &[&"Cyd", &3i64]).await.unwrap(), 1);
+        // The row of the same key is replaced.
+        client.batch_execute("INSERT INTO people SELECT id, 'Ben', 40 FROM people WHERE name = 'Bob'").await.unwrap();
+    });
+    assert_eq!(people(&serving), "1,Ada,36\n2,Ben,40\n3,Cyd,\n");
+    drop(serving);
+    let again = serve_as(folder.path(), PIPELINE, thalweg(folder.path(), &SERVE));
+    assert_eq!(rows(&again, "INSERT INTO visits VALUES ('2026-01-01 00:00:05', 1), ('2026-01-01 00:01:00', 2)"), "2\n");
+    assert_eq!(people(&again), "1,Ada,36\n2,Ben,40\n3,Cyd,\n");
+    assert_eq!(rows(&again, "SELECT name, n FROM by_name ORDER BY name"), "Ada,1\nBen,1\nCyd,1\n");
+    assert_eq!(rows(&again, "SELECT n FROM per_minute ORDER BY window_start"), "1\n1\n");
+    assert_eq!(again.terminate(), Some(0));
+}
+
+#[test]
+fn what_does_not_fit_a_table_is_refused_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(folder.path(), PIPELINE);
+    with_client(serving.pg, async |client| {
+        for (text, code, told) in [
+            ("INSERT INTO poeple VALUES (1)", "42P01", "table \"poeple\" does not exist"),
+            ("INSERT INTO by_name VALUES ('x', 1)", "42809", "\"by_name\" is no table"),
+            ("INSERT INTO people VALUES (1, 'x', 2, 3)", "42601", "more values than columns"),
+            ("INSERT INTO people (id, nmae) VALUES (1, 'x')", "42703", "column \"nmae\" of table \"people\""),
+            ("INSERT INTO people (id) VALUES (1)", "23502", "column \"name\" of table \"people\" is NOT NULL"),
+            ("INSERT INTO people VALUES (1, 'x', 1), (2, NULL, 2)", "23502", "row 2 has no value"),
+            ("INSERT INTO people VALUES (1, 'x', 'old')", "22P02", "column \"age\""),
+            ("INSERT INTO people VALUES (1, 'x') ON CONFLICT DO NOTHING", "42601", "ON CONFLICT is not supported"),
+        ] {
+            let error = client.batch_execute(text).await.unwrap_err();
+            let error = error.as_db_error().unwrap_or_else(|| panic!("{text}: {error:?}"));
+            assert_eq!(error.code().code(), code, "{text}: {error:?}");
+            assert!(error.message().contains(told), "{text}: {error:?}");
+        }
+        assert!(client.query("SELECT * FROM people", &[]).await.unwrap().is_empty());
+        // Tables come and go like everything else.
+        client.batch_execute("CREATE TABLE notes (note TEXT)").await.unwrap();
+        client.batch_execute("INSERT INTO notes VALUES ('kept')").await.unwrap();
+        assert_eq!(client.query("SELECT note FROM notes", &[]).await.unwrap().len(), 1);
+        client.batch_execute("DROP TABLE notes").await.unwrap();
+        assert_eq!(client.query("SELECT * FROM notes", &[]).await.unwrap_err().code().unwrap().code(), "42P01");
+    });
+}
