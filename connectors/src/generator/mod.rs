@@ -1,6 +1,7 @@
 //! `generator`: rows out of nothing, the same for the same seed: for trying things out, for tests, for measuring.
 
 mod agents;
+mod nexmark;
 mod source;
 mod telemetry;
 
@@ -16,7 +17,7 @@ use thalweg_schemas::table::{Column, Origin};
 /// The connector's description.
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "generator",
-    doc: "Makes rows of service telemetry or of AI agents' events, the same for the same seed.",
+    doc: "Makes rows of service telemetry, of AI agents' events or of the Nexmark auction, the same for the same seed.",
     source: Some(SourceSpec {
         options: OPTIONS,
         formats: &[],
@@ -30,10 +31,10 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "kind",
-        kind: OptionKind::OneOf(&["telemetry", "agents"]),
+        kind: OptionKind::OneOf(&["telemetry", "agents", "nexmark"]),
         default: Some("telemetry"),
         required: false,
-        doc: "What the rows are about: requests to services, or events of AI agents.",
+        doc: "What the rows are about: requests to services, events of AI agents, or the auction of the Nexmark benchmark.",
     },
     OptionSpec {
         name: "rate",
@@ -84,13 +85,23 @@ const OPTIONS: &[OptionSpec] = &[
 pub(super) enum Kind {
     Telemetry,
     Agents,
+    Nexmark,
 }
 
 impl Kind {
     fn of(options: &Options) -> Kind {
         match options.get("kind") {
             Some("agents") => Kind::Agents,
+            Some("nexmark") => Kind::Nexmark,
             _ => Kind::Telemetry,
+        }
+    }
+
+    /// The column that is the event time.
+    pub(super) fn time(self) -> &'static str {
+        match self {
+            Kind::Telemetry | Kind::Agents => "ts",
+            Kind::Nexmark => "date_time",
         }
     }
 
@@ -98,6 +109,7 @@ impl Kind {
     pub(super) fn fields(self) -> Vec<(&'static str, DataType, bool)> {
         let ts = ("ts", DataType::Timestamp(TimeUnit::Nanosecond, None), false);
         match self {
+            Kind::Nexmark => nexmark::columns(),
             Kind::Telemetry => vec![
                 ts,
                 ("host", DataType::Utf8, true),
@@ -132,7 +144,8 @@ fn builtin(options: &Options) -> Result<BuiltinColumns> {
     });
     // Workers that keep a pace take turns, so that their rows may cross; at full speed each has a partition in order.
     let lateness_ns = if options.count("rate").is_some() { 1_000_000_000 } else { 0 };
-    Ok(BuiltinColumns { columns: columns.collect(), watermark: Some(("ts".into(), lateness_ns)) })
+    let time = Kind::of(options).time().to_string();
+    Ok(BuiltinColumns { columns: columns.collect(), watermark: Some((time, lateness_ns)) })
 }
 
 /// What a statement asked for, read from its options.

@@ -4,6 +4,7 @@
 //! that all workers are always at about the same event time; a slow pace needs only one worker.
 
 use super::agents::Agents;
+use super::nexmark::Nexmark;
 use super::telemetry::Telemetry;
 use super::{Kind, Wishes};
 use crate::stretches::Stretches;
@@ -35,7 +36,7 @@ pub(super) struct Generator {
 struct Shared {
     wishes: Wishes,
     schema: SchemaRef,
-    blocks: Box<dyn Blocks>,
+    blocks: OnceLock<Box<dyn Blocks>>,
     begun: OnceLock<Begun>,
     /// The rows that an earlier run has handed over.
     resumed: OnceLock<Stretches>,
@@ -63,12 +64,8 @@ impl Generator {
             .filter(|(name, ..)| columns.iter().any(|c| c == name))
             .map(|(name, data_type, nullable)| Field::new(name, data_type, nullable))
             .collect();
-        let blocks: Box<dyn Blocks> = match wishes.kind {
-            Kind::Telemetry => Box::new(Telemetry::new(wishes.seed, wishes.keys)),
-            Kind::Agents => Box::new(Agents::new(wishes.seed, wishes.keys)),
-        };
         let schema = Arc::new(Schema::new(fields));
-        let (begun, resumed, done) = (OnceLock::new(), OnceLock::new(), AtomicU64::new(0));
+        let (blocks, begun, resumed, done) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), AtomicU64::new(0));
         Generator { shared: Arc::new(Shared { wishes, schema, blocks, begun, resumed, done }) }
     }
 }
@@ -221,10 +218,23 @@ impl Shared {
         }
     }
 
+    /// What makes the columns, once it is known when event time begins.
+    fn blocks(&self) -> &dyn Blocks {
+        let Wishes { kind, seed, keys, interval_ns, .. } = self.wishes;
+        let make = || -> Box<dyn Blocks> {
+            match kind {
+                Kind::Telemetry => Box::new(Telemetry::new(seed, keys)),
+                Kind::Agents => Box::new(Agents::new(seed, keys)),
+                Kind::Nexmark => Box::new(Nexmark::new(seed, self.begun().start_ns, interval_ns)),
+            }
+        };
+        self.blocks.get_or_init(make).as_ref()
+    }
+
     fn make(&self, block: u64) -> Result<RecordBatch> {
         let columns = self.schema.fields().iter().map(|field| match field.name().as_str() {
-            "ts" => self.event_times(block),
-            name => self.blocks.column(block, name).expect("the schema names only columns of this kind"),
+            name if name == self.wishes.kind.time() => self.event_times(block),
+            name => self.blocks().column(block, name).expect("the schema names only columns of this kind"),
         });
         let options = RecordBatchOptions::new().with_row_count(Some(BLOCK_ROWS as usize));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect(), &options)?)

@@ -14,7 +14,8 @@ fn table() -> Arc<dyn Source> {
         format: Some("json".into()),
         format_options: options(),
         fields,
-        headers: false,
+        wanted: Vec::new(),
+        metadata: Vec::new(),
     };
     (SPEC.source.unwrap().open)(request).unwrap()
 }

@@ -17,6 +17,7 @@ mod http_source;
 mod in_process;
 mod kafka;
 mod killed;
+mod nexmark;
 mod outside_world;
 mod pgwire;
 mod python;
