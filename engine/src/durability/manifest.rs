@@ -8,7 +8,7 @@ use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::Span;
 
 /// The version of the format that this code writes. It reads all versions down to 1.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// One checkpoint.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -115,6 +115,17 @@ impl Manifest {
         Ok(bytes)
     }
 
+    /// The version of the format that whole `bytes` are in, where it is a later one than this program reads.
+    pub fn later_version(bytes: &[u8]) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let line = memchr::memchr(b'\n', bytes)?;
+        let versioned: Versioned = serde_json::from_slice(&bytes[line + 1..]).ok()?;
+        Some(versioned.version).filter(|version| *version > VERSION)
+    }
+
     /// The checkpoint that `bytes` hold; what is wrong with them otherwise.
     pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Manifest, String> {
         let line = memchr::memchr(b'\n', bytes).ok_or("its first line is not whole")?;
@@ -123,11 +134,7 @@ impl Manifest {
         if bytes[..line] != *first.as_bytes() {
             return Err("its checksum is wrong".to_string());
         }
-        let manifest: Manifest = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-        if manifest.version > VERSION {
-            return Err(format!("it has version {}, and this Thalweg reads up to {VERSION}", manifest.version));
-        }
-        Ok(manifest)
+        serde_json::from_slice(json).map_err(|e| e.to_string())
     }
 
     /// The same state in the hands of another program, which goes on from what `kept` names of it, as of `epoch`.

@@ -1,7 +1,7 @@
 //! What an earlier run left behind: the newest checkpoint that is whole, and the log since then.
 
 use super::journal::{Mark, is_log};
-use super::manifest::{Manifest, SectionRef};
+use super::manifest::{Manifest, SectionRef, VERSION};
 use super::record::{EpochRecord, read_log};
 use super::storage::Storage;
 use arrow::record_batch::RecordBatch;
@@ -30,6 +30,15 @@ pub(crate) fn recover(storage: &dyn Storage) -> Result<Option<Recovered>> {
     checkpoints.sort_unstable();
     let mut damaged = None;
     while let Some(&epoch) = checkpoints.last() {
+        let name = Manifest::name(epoch);
+        if let Some(version) = storage.read(&name).ok().as_deref().and_then(Manifest::later_version) {
+            let message = format!("checkpoint {} was written by a newer Thalweg", storage.describe(&name));
+            return Err(refuse(&message)
+                .with_detail(format!(
+                    "It has version {version} of its format; this Thalweg reads versions up to {VERSION}."
+                ))
+                .with_hint("Run the newer Thalweg, or start anew with another --data folder."));
+        }
         match read_manifest(storage, epoch) {
             Ok(manifest) => {
                 if damaged.is_some() {
@@ -39,7 +48,7 @@ pub(crate) fn recover(storage: &dyn Storage) -> Result<Option<Recovered>> {
                 return Ok(Some(Recovered { manifest: Some(manifest), records, files, checkpoints }));
             }
             Err(why) => {
-                let name = storage.describe(&Manifest::name(epoch));
+                let name = storage.describe(&name);
                 tracing::warn!("checkpoint {name} is damaged: {why}");
                 damaged.get_or_insert(format!("{name}: {why}"));
                 checkpoints.pop();

@@ -42,6 +42,14 @@ impl World {
         self.disk.lock().unwrap().keys().filter(|name| !name.contains('/')).cloned().collect()
     }
 
+    pub fn put_file(&self, name: &str, bytes: Vec<u8>) {
+        self.disk.lock().unwrap().insert(name.to_string(), bytes);
+    }
+
+    pub fn remove_file(&self, name: &str) {
+        self.disk.lock().unwrap().remove(name);
+    }
+
     pub fn change_file(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         change(self.disk.lock().unwrap().get_mut(name).unwrap());
     }
