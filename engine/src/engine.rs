@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use thalweg_operators::deployed::Deployed;
 use thalweg_operators::plan::{Dataflow, SourcePlan};
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
@@ -88,6 +89,9 @@ pub struct Takeover {
     pub seen: Epoch,
 }
 
+/// How often a start looks whether its workers have ended instead of becoming ready.
+const READY_LOOK: Duration = Duration::from_millis(20);
+
 /// A running dataflow. All methods may be called from any thread. Dropping it stops the run and waits for its end.
 pub struct Engine {
     pub(crate) job: Arc<Job>,
@@ -105,7 +109,7 @@ pub struct Engine {
 impl Engine {
     /// Opens sources and sinks, builds the dataflow on every worker, and runs it.
     ///
-    /// Returns as soon as the workers run. Errors are those of opening sources and sinks.
+    /// Returns as soon as the workers run, and views show what an earlier run left. Errors are those of opening sources and sinks.
     pub fn start(
         dataflow: Dataflow,
         connectors: &[ConnectorSpec],
@@ -277,9 +281,11 @@ impl Engine {
             caught_up_at: past.as_ref().map_or(0, Recovered::last_epoch),
             last_epoch: AtomicU64::new(0),
             latency: Mutex::new(new_histogram()?),
+            workers_ready: (Mutex::new(0), Condvar::new()),
             workers_done: (Mutex::new(0), Condvar::new()),
         });
         let resumes = past.as_ref().filter(|past| past.last_epoch() > 0 || !past.records.is_empty());
+        let resumed = resumes.is_some();
         let checkpoint = resumes.map(|past| Epoch(past.checkpoint()));
         let past = match (past, &surroundings.storage) {
             (Some(past), Some(storage)) => Some(Arc::new(Past {
@@ -309,14 +315,27 @@ impl Engine {
             }
         });
         let guards = guards.map_err(|e| Error::outside(format!("the workers could not be started: {e}")))?;
-        Ok(Engine {
+        let engine = Engine {
             job,
             began_after,
             sources: Mutex::new(sources),
             guards: Mutex::new(Some(guards)),
             recovery: None,
             archivists: Mutex::new(archivists),
-        })
+        };
+        if resumed {
+            engine.wait_until_ready();
+        }
+        Ok(engine)
+    }
+
+    /// Waits until the workers hold what an earlier run left: before that, views would be seen without their rows.
+    fn wait_until_ready(&self) {
+        let (ready, changed) = &self.job.workers_ready;
+        let mut count = lock(ready);
+        while *count < self.job.settings.workers.max(1) && !self.ended() {
+            count = changed.wait_timeout(count, READY_LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// The epoch as of which it went on from an earlier run; the first one without that.

@@ -74,6 +74,8 @@ pub(crate) struct Job {
     pub last_epoch: AtomicU64,
     /// From the beginning of an epoch with rows until its results are visible, in microseconds.
     pub latency: Mutex<Histogram<u64>>,
+    /// Signed off by each worker when it holds its share of what an earlier run left, or never will.
+    pub workers_ready: (Mutex<usize>, std::sync::Condvar),
     /// Signed off by each worker when it is done.
     pub workers_done: (Mutex<usize>, std::sync::Condvar),
 }
@@ -104,8 +106,13 @@ pub(crate) fn run(worker: &mut Worker, job: &Arc<Job>, share: Share) {
     let leaving = Leaving { job: job.clone(), index: id.index };
     let mut writers = Vec::new();
     let built = job.take_turn(id.index, || build(worker, job, id, share, &mut writers));
+    if let Err(error) = &built {
+        job.ledger.fail(error.clone());
+    }
+    *lock(&job.workers_ready.0) += 1;
+    job.workers_ready.1.notify_all();
     match built {
-        Err(error) => job.ledger.fail(error),
+        Err(_) => {}
         Ok(mut driver) => loop {
             match job.take_turn(id.index, || driver.turn(worker)) {
                 Turn::Busy => {}
