@@ -35,6 +35,9 @@ const WRONG_KIND: &str = "42809";
 /// How long to wait before looking again whether one engine has taken the place of another.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How often it is looked whether the first epoch is complete: for some seconds, in which a full disk may not be mended.
+const FIRST_EPOCH_LOOKS: u32 = 1_000;
+
 /// What is being served.
 pub struct Live {
     current: RwLock<Arc<Sessions>>,
@@ -178,7 +181,21 @@ impl Live {
             redeployer.pipeline = pipeline;
         }
         self.changing.store(false, Ordering::Release);
+        if outcome.is_ok() {
+            self.wait_for_first_epoch();
+        }
         outcome.map(|()| tag_of(change)).map_err(SqlError::from)
+    }
+
+    /// Waits until what was created shows the rows that it begins with: they are of the first epoch.
+    fn wait_for_first_epoch(&self) {
+        let engine = self.engine();
+        for _ in 0..FIRST_EPOCH_LOOKS {
+            if engine.epoch() > engine.began_after() || engine.ended() {
+                return;
+            }
+            std::thread::park_timeout(PAUSE);
+        }
     }
 
     /// Stops what runs, and starts `pipeline` on its state; if that cannot be, what ran before.

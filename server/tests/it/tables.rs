@@ -76,8 +76,11 @@ fn what_does_not_fit_a_table_is_refused_whole() {
         // Tables come and go like everything else.
         client.batch_execute("CREATE TABLE notes (note TEXT)").await.unwrap();
         client.batch_execute("INSERT INTO notes VALUES ('kept')").await.unwrap();
+        // What is created over rows that are there shows them when it is answered.
+        client.batch_execute("CREATE MATERIALIZED VIEW copy_of AS SELECT note FROM notes").await.unwrap();
+        assert_eq!(client.query("SELECT note FROM copy_of", &[]).await.unwrap().len(), 1);
         assert_eq!(client.query("SELECT note FROM notes", &[]).await.unwrap().len(), 1);
-        client.batch_execute("DROP TABLE notes").await.unwrap();
+        client.batch_execute("DROP TABLE notes CASCADE").await.unwrap();
         assert_eq!(client.query("SELECT * FROM notes", &[]).await.unwrap_err().code().unwrap().code(), "42P01");
     });
 }
