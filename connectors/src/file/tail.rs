@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::source::{Fault, Partition, Polled, Reader, Source, Span};
+use thalweg_schemas::source::{Fault, Partition, Polled, Reader, Source, Span, Standing};
 
 /// How often the paths are listed; and how long the end of a file must have been its end before the next begins.
 const RELIST: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl Tail {
 impl Source for Tail {
     fn reader(&self, worker: WorkerId) -> Result<Box<dyn Reader>> {
         let registry = self.registry.clone();
-        Ok(Box::new(TailReader { registry, worker, followers: BTreeMap::new(), turn: 0, again: None }))
+        Ok(Box::new(TailReader { registry, worker, followers: BTreeMap::new(), turn: 0, again: None, looked: false }))
     }
 
     fn replayable(&self) -> bool {
@@ -237,6 +237,8 @@ struct TailReader {
     turn: u32,
     /// The file that is being read again.
     again: Option<LineFile>,
+    /// Whether it has looked for files yet.
+    looked: bool,
 }
 
 impl TailReader {
@@ -285,7 +287,7 @@ impl Reader for TailReader {
     }
 
     fn poll(&mut self, budget: usize) -> Result<Polled> {
-        self.again = None;
+        (self.again, self.looked) = (None, true);
         let relist = {
             let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
             registry.list_if_due()?;
@@ -310,6 +312,13 @@ impl Reader for TailReader {
         }
         self.followers.retain(|_, follower| !follower.files.is_empty());
         Ok(Polled::Pending)
+    }
+
+    /// The file at each path that is read now. A share without any holds nobody back, once it has looked.
+    fn partitions(&self) -> Option<Vec<Standing>> {
+        let current = self.followers.values().filter_map(|follower| follower.files.front());
+        let standing = |found: &Found| Standing { partition: found.followed.partition().clone(), caught_up: true };
+        self.looked.then(|| current.map(standing).collect())
     }
 }
 

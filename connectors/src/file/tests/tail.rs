@@ -284,3 +284,18 @@ fn what_was_left_out_at_the_start_stays_so_after_a_restart() {
     assert_eq!(tail.again(&spans).texts(), ["new"]);
     assert_eq!(tail.lines(), ["in a new file", "at last"]);
 }
+
+#[test]
+fn a_share_says_which_files_it_reads_once_it_has_looked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ndjson");
+    std::fs::write(&path, "{}\n").unwrap();
+    let mut fixture = Fixture::new(&path, "json", "beginning", 2);
+    assert!(fixture.readers.iter().all(|reader| reader.partitions().is_none()));
+    fixture.read();
+    let of = |reader: &dyn Reader| reader.partitions().unwrap().len();
+    let mut files: Vec<usize> = fixture.readers.iter().map(|reader| of(reader.as_ref())).collect();
+    files.sort_unstable();
+    // Nobody waits for the share that has none.
+    assert_eq!(files, [0, 1]);
+}
