@@ -4,6 +4,7 @@
 mod blackhole;
 mod file;
 mod generator;
+mod grid_intensity;
 mod host;
 mod http;
 mod kafka;
@@ -22,6 +23,7 @@ pub const ALL: &[ConnectorSpec] = &[
     blackhole::SPEC,
     file::SPEC,
     generator::SPEC,
+    grid_intensity::SPEC,
     host::SPEC,
     http::SPEC,
     kafka::SPEC,

@@ -1,0 +1,138 @@
+//! `grid_intensity`: the carbon intensity of electricity grids, asked of a service again and again.
+//!
+//! A row is one publication: what a service says of one zone and one period at one time. It is given once; when the service
+//! says something else of the same period, that is another row, and whoever reads them decides which is in force.
+
+mod shapes;
+mod source;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use source::Service;
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_schemas::connector::{BuiltinColumns, ConnectorSpec, SourceSpec};
+use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
+use thalweg_schemas::source::{Source, SourceRequest};
+use thalweg_schemas::table::{Column, Origin};
+
+/// The connector's description.
+pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
+    name: "grid_intensity",
+    doc: "Asks a service for the carbon intensity of electricity grids: Electricity Maps, WattTime, or that of Great Britain.",
+    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: Some(builtin), bounded: |_| false, open }),
+    sink: None,
+};
+
+const SERVICES: &[&str] = &["electricity_maps", "watttime", "uk"];
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "service",
+        kind: OptionKind::OneOf(SERVICES),
+        default: None,
+        required: true,
+        doc: "Whose answers they are: Electricity Maps v3, WattTime v3, or the Carbon Intensity API of Great Britain.",
+    },
+    OptionSpec {
+        name: "url",
+        kind: OptionKind::Text,
+        default: None,
+        required: true,
+        doc: "What is asked for, zone and all: https://host/path?query.",
+    },
+    OptionSpec {
+        name: "auth",
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "A header that goes along, as 'auth-token: ${EM_TOKEN}' or 'Authorization: Bearer ${WATTTIME_TOKEN}'.",
+    },
+    OptionSpec {
+        name: "interval",
+        kind: OptionKind::Duration,
+        default: Some("5m"),
+        required: false,
+        doc: "Time between two requests, at least 1s.",
+    },
+    OptionSpec {
+        name: "timeout",
+        kind: OptionKind::Duration,
+        default: Some("10s"),
+        required: false,
+        doc: "How long an answer is waited for.",
+    },
+];
+
+/// The columns by name, type and whether they may be NULL.
+fn fields() -> [(&'static str, DataType, bool); 11] {
+    let time = || DataType::Timestamp(TimeUnit::Nanosecond, None);
+    [
+        ("zone", DataType::Utf8, false),
+        ("valid_from", time(), false),
+        ("valid_to", time(), false),
+        ("value", DataType::Float64, false),
+        ("unit", DataType::Utf8, false),
+        ("kind", DataType::Utf8, false),
+        ("signal", DataType::Utf8, false),
+        ("lifecycle", DataType::Utf8, false),
+        ("source", DataType::Utf8, false),
+        ("source_version", DataType::Utf8, true),
+        ("published_at", time(), false),
+    ]
+}
+
+fn builtin(_options: &Options) -> Result<BuiltinColumns> {
+    let columns = fields().into_iter().map(|(name, data_type, nullable)| Column {
+        name: name.into(),
+        data_type,
+        nullable,
+        origin: Origin::Field,
+    });
+    Ok(BuiltinColumns { columns: columns.collect(), watermark: None })
+}
+
+fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    let options = &request.options;
+    let url = options.get("url").unwrap_or_default().to_string();
+    if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let error =
+            Error::user(format!("option \"url\" of source \"{}\" is not the address of a service", request.name));
+        return Err(error.with_hint("Write it as 'https://host/path?query'."));
+    }
+    let interval = options.duration("interval").unwrap_or(SHORTEST);
+    if interval < SHORTEST {
+        let given = options.get("interval").unwrap_or_default();
+        return Err(Error::user(format!("option \"interval\" takes at least 1s, not '{given}'"))
+            .with_detail("Services publish every five minutes at most, and count requests."));
+    }
+    let auth = match options.get("auth") {
+        None => None,
+        Some(header) => Some(header_of(header).ok_or_else(|| {
+            Error::user(format!("option \"auth\" of source \"{}\" is not a header", request.name))
+                .with_hint("Write it as 'auth-token: ${EM_TOKEN}'.")
+        })?),
+    };
+    Ok(Arc::new(Service {
+        name: request.name.clone(),
+        shape: shapes::Shape::named(options.get("service").unwrap_or_default())
+            .ok_or_else(|| Error::bug("a service was let through that has no shape"))?,
+        url,
+        auth,
+        interval,
+        timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
+    }))
+}
+
+/// A header's name and value, such as can be sent.
+fn header_of(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once(':')?;
+    let (name, value) = (name.trim(), value.trim());
+    let token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let sendable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    (token && sendable).then(|| (name.to_string(), value.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
