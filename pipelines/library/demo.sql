@@ -35,6 +35,37 @@ FROM TUMBLE(machine, ts, INTERVAL '10 seconds')
 WHERE metric IN ('memory_used', 'memory_total')
 GROUP BY window_start, window_end, host;
 
+-- Power: by the energy counters of the processors (RAPL) where they can be read, otherwise a model of the use of the
+-- processors (Cloud Carbon Footprint's watts of a vCPU of unknown make). `meter` says which.
+CREATE MATERIALIZED VIEW power AS
+SELECT window_start, window_end, host, coalesce(metered_watts, modelled_watts) AS watts,
+       CASE WHEN metered_watts IS NOT NULL THEN 'RAPL' ELSE 'model of use' END AS meter
+FROM (
+  SELECT window_start, window_end, host,
+         without_overlap(NULL, sum(value) FILTER (WHERE metric = 'energy_uj' AND label = 'psys'),
+           sum(value) FILTER (WHERE metric = 'energy_uj' AND label LIKE 'package-%' AND label NOT LIKE '%/%'),
+           sum(value) FILTER (WHERE metric = 'energy_uj' AND label LIKE '%/core'),
+           sum(value) FILTER (WHERE metric = 'energy_uj' AND label LIKE '%/uncore'),
+           sum(value) FILTER (WHERE metric = 'energy_uj' AND (label = 'dram' OR label LIKE '%/dram')), NULL)
+           / 1e6 / count(*) FILTER (WHERE metric = 'cpu_total') AS metered_watts,
+         utilisation_watts(avg(value) FILTER (WHERE metric = 'cpu_total'), 0.74, 3.5)
+           * count(DISTINCT label) FILTER (WHERE metric = 'cpu_usage') AS modelled_watts
+  FROM TUMBLE(machine, ts, INTERVAL '10 seconds')
+  WHERE metric IN ('energy_uj', 'cpu_total', 'cpu_usage')
+  GROUP BY window_start, window_end, host);
+
+-- A forecast of a grid by the hour of the day (UTC), to show what can be done with one: a sample, of no grid in particular.
+CREATE VIEW sample_forecast AS
+SELECT column1 AS hour, column2 AS g_per_kwh FROM (VALUES
+  (0, 210.0), (1, 205.0), (2, 190.0), (3, 170.0), (4, 150.0), (5, 120.0), (6, 90.0), (7, 80.0), (8, 85.0), (9, 110.0), (10, 140.0),
+  (11, 180.0), (12, 220.0), (13, 260.0), (14, 280.0), (15, 270.0), (16, 250.0), (17, 230.0), (18, 200.0), (19, 190.0), (20, 185.0),
+  (21, 195.0), (22, 205.0), (23, 210.0));
+
+-- Grams an hour at the power of each window, by the sample forecast.
+CREATE VIEW carbon AS
+SELECT p.window_start, p.window_end, p.host, p.watts, p.meter, f.g_per_kwh, carbon_grams(p.watts / 1000, f.g_per_kwh) AS grams_per_hour
+FROM power p JOIN sample_forecast f ON f.hour = date_part('hour', p.window_start);
+
 CREATE SINK core_history FROM core_load
 WITH (connector = 'parquet', path = '${THALWEG_DATA:-./thalweg-data}/history/core_load', commit_interval = '10s');
 

@@ -61,7 +61,7 @@ pub enum Command {
     /// With a query: prints its result. Without one: a prompt (or, when the input is no terminal, the query is read
     /// from it).
     #[command(
-        after_help = "Examples:\n  thalweg sql\n  thalweg sql 'SELECT * FROM service_latency LIMIT 5'\n  thalweg sql --format csv 'SELECT * FROM service_latency' > latency.csv\n  echo 'SHOW VIEWS' | thalweg sql --http 127.0.0.1:8433"
+        after_help = "Examples:\n  thalweg sql\n  thalweg sql 'SELECT * FROM service_latency LIMIT 5'\n  thalweg sql --format csv 'SELECT * FROM service_latency' > latency.csv\n  echo 'SHOW VIEWS' | thalweg sql --http 127.0.0.1:8433\n  thalweg sql --format markdown < pipelines/library/carbon/report.txt > report.md"
     )]
     Sql(SqlArgs),
 
@@ -207,6 +207,8 @@ pub enum OutputFormat {
     Csv,
     /// An Arrow IPC stream
     Arrow,
+    /// A document: the comments before a query as they are, and its rows as a table of Markdown
+    Markdown,
 }
 
 /// `thalweg test`.

@@ -20,6 +20,12 @@ const CORES: &str = "SELECT c.core, c.avg_percent, c.max_percent, m.avg_percent
 const PROCESSES: &str = "SELECT process || ' (' || pid || ')', avg_percent, max_percent
     FROM process_load WHERE window_start = (SELECT max(window_start) FROM process_load)
     ORDER BY avg_percent DESC LIMIT 8";
+const POWER: &str = "SELECT meter, watts, grams_per_hour, g_per_kwh FROM carbon ORDER BY window_start DESC LIMIT 1";
+/// The next 24 hours by the sample forecast, from the hour that it is.
+const BEST_HOUR: &str = "SELECT to_char(best['start'], '%H:%M'), best['g_per_kwh'], best['saving_percent'] FROM (
+    SELECT best_window(slot, slot + INTERVAL '1 hour', g_per_kwh, INTERVAL '1 hour') AS best FROM (
+      SELECT g_per_kwh, to_timestamp_seconds(3600 * (this_hour + (hour - this_hour % 24 + 24) % 24)) AS slot
+      FROM sample_forecast, (SELECT CAST(date_part('epoch', now()) AS BIGINT) / 3600 AS this_hour)))";
 const MEMORY: &str = "SELECT used_mb, total_mb FROM memory ORDER BY window_start DESC LIMIT 1";
 
 /// Between two lines where there is no terminal.
@@ -109,6 +115,10 @@ struct Readings {
     /// Used and total megabytes.
     memory: Option<(f64, f64)>,
     processes: Vec<Row>,
+    /// The meter; watts, grams an hour, grams a kilowatt-hour.
+    power: Option<Row>,
+    /// When the grid is cleanest in the next day, its intensity then, and what waiting saves.
+    best_hour: Option<Row>,
     summary: String,
 }
 
@@ -121,6 +131,8 @@ impl Readings {
             cores: rows(session, CORES).await,
             memory: memory(session).await,
             processes: rows(session, PROCESSES).await,
+            power: rows(session, POWER).await.into_iter().next(),
+            best_hour: rows(session, BEST_HOUR).await.into_iter().next(),
             summary: format!("{taken} readings in {} s, {kept} rows of history", elapsed.as_secs()),
         }
     }
@@ -130,12 +142,30 @@ impl Readings {
         (!loads.is_empty()).then(|| loads.iter().sum::<f64>() / loads.len() as f64)
     }
 
+    /// Watts by their meter, and grams an hour.
+    fn power_line(&self) -> Option<String> {
+        let power = self.power.as_ref()?;
+        let (watts, grams, g_per_kwh) = (power.number(0)?, power.number(1)?, power.number(2)?);
+        Some(format!("{watts:.1} W ({}), {grams:.2} g CO2e/h at {g_per_kwh:.0} g/kWh", power.name))
+    }
+
+    /// When to do what can wait.
+    fn best_hour_line(&self) -> Option<String> {
+        let best = self.best_hour.as_ref()?;
+        let (g_per_kwh, saving) = (best.number(0)?, best.number(1)?);
+        Some(format!("cleanest hour: {} UTC, {g_per_kwh:.0} g/kWh, {saving:.0}% below now", best.name))
+    }
+
     /// Everything in a line.
     fn line(&self) -> Option<String> {
         let mut line = format!("cpu {:5.1}% on {} cores", self.mean_load()?, self.cores.len());
         if let Some((used, total)) = self.memory {
             line.push_str(&format!(", memory {used:.0} of {total:.0} MB"));
         }
+        if let Some(power) = self.power_line() {
+            line.push_str(&format!(", {power}"));
+        }
+        line.extend(self.best_hour_line().map(|best| format!(", {best}")));
         if let Some(busiest) = self.processes.first() {
             line.push_str(&format!(", busiest {} {}", busiest.name, percent(busiest.number(0))));
         }
@@ -157,6 +187,8 @@ fn frame(introduction: &Introduction, readings: &Readings, width: usize, height:
             percent(Some(share))
         ));
     }
+    lines.extend(readings.power_line().map(|line| format!("{:<8} {line}", "power")));
+    lines.extend(readings.best_hour_line().map(|line| format!("{:<8} {line} (sample forecast)", "carbon")));
     let mut end = vec![String::new(), readings.summary.clone(), INVITATION.to_string()];
     end.extend(introduction.query.lines().map(str::to_string));
     // Processes take what room is left; without any for them there is no query either.
@@ -286,6 +318,8 @@ mod tests {
             cores: (0..cores).map(row).collect(),
             memory: Some((1_024.0, 4_096.0)),
             processes: (0..20).map(row).collect(),
+            power: Some(Row { name: "RAPL".into(), numbers: vec![Some(12.0), Some(3.0), Some(250.0)] }),
+            best_hour: Some(Row { name: "07:00".into(), numbers: vec![Some(80.0), Some(62.0)] }),
             summary: "7 readings".to_string(),
         }
     }
@@ -302,6 +336,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn power_says_how_it_is_known() {
+        let lines = frame(&introduction(), &readings(2), 80, 24);
+        let has = |line: &str| assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
+        has("power    12.0 W (RAPL), 3.00 g CO2e/h at 250 g/kWh");
+        has("carbon   cleanest hour: 07:00 UTC, 80 g/kWh, 62% below now (sample forecast)");
+        let unknown = Readings { power: Some(Row { name: "RAPL".into(), numbers: vec![None; 3] }), ..readings(2) };
+        assert_eq!(unknown.power_line(), None);
     }
 
     #[test]

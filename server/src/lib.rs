@@ -17,6 +17,7 @@ pub mod information_schema;
 pub mod insert;
 pub mod live;
 pub mod logging;
+pub mod markdown;
 mod memory_budget;
 pub mod notifications;
 pub mod pg_catalog;

@@ -1,14 +1,14 @@
 -- From readings to energy: of each meter by interval, then by machine and slot of five minutes.
 
 -- What happened between two readings of a meter. A counter's interval is known as a whole; a gauge is held until the next
--- reading, but no longer than ${CARBON_HOLD}: what lies beyond is a gap. Energy that nobody knows is NULL, never 0.
+-- reading, but no longer than ${CARBON_HOLD}: what lies beyond is a gap. What no machine draws is no reading. Energy that nobody knows is NULL, never 0.
 CREATE MATERIALIZED VIEW intervals AS
 SELECT machine, meter, scope, kind, since,
        CASE kind WHEN 'counter' THEN ts ELSE least(ts, since + INTERVAL '${CARBON_HOLD:-3 minutes}') END AS until,
        CASE kind
          WHEN 'counter' THEN joules(CASE WHEN started_at <> started_before THEN value
                                          ELSE counter_delta(before, value, counter_range) END, unit)
-         WHEN 'gauge' THEN held_joules(watts(before, unit), since, ts, INTERVAL '${CARBON_HOLD:-3 minutes}')
+         WHEN 'gauge' THEN held_joules(plausible_watts(watts(before, unit), 100000), since, ts, INTERVAL '${CARBON_HOLD:-3 minutes}')
        END AS joules,
        CASE kind WHEN 'utilisation' THEN before * held_seconds(since, ts, INTERVAL '${CARBON_HOLD:-3 minutes}') END AS percent_s,
        CASE kind WHEN 'counter' THEN counter_step(before, value, counter_range) ELSE 'held' END AS step

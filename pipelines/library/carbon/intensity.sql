@@ -2,8 +2,9 @@
 -- publication of the same kind wins, and a forecast that comes after the measurement changes nothing. `revision` is how
 -- often the value in force had changed before; the answer is the same in whatever order publications arrive.
 
+-- What is published twice in the same words is published once.
 CREATE VIEW published AS
-SELECT zone, valid_from, valid_to, grams_per_kwh(value, unit) AS g_per_kwh, kind, intensity_rank(kind) AS rank, lifecycle,
+SELECT DISTINCT zone, valid_from, valid_to, grams_per_kwh(value, unit) AS g_per_kwh, kind, intensity_rank(kind) AS rank, lifecycle,
        source, source_version, published_at
 FROM grid_intensity WHERE signal = 'average';
 

@@ -1,4 +1,5 @@
 -- What comes in. Everything is a file below ${CARBON_DATA} until you put another connector in its place: the columns stay.
+-- With CARBON_MODE=tail the files are followed, and the run goes on until it is stopped.
 
 -- One reading of one meter. `kind` says what it is: 'counter' (energy so far), 'gauge' (power now) or 'utilisation' (percent
 -- of the processors in use, where nothing is metered). `scope` says what it measures: host, psys, package, core, uncore,
@@ -9,7 +10,7 @@ CREATE SOURCE energy_samples (
   counter_range DOUBLE,      -- the counter begins at 0 again after this
   started_at TIMESTAMP,      -- since when the counter counts, if it says so: another one means that it was reset
   WATERMARK FOR ts AS ts - INTERVAL '30 seconds'
-) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/energy_samples*', format = 'json');
+) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/energy_samples*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- The machines: where they stand, what they can do, what making them emitted.
 CREATE SOURCE machines (
@@ -18,13 +19,13 @@ CREATE SOURCE machines (
   at_the_door BOOLEAN,                     -- metered where the building is: no PUE on top
   embodied_kg DOUBLE, share DOUBLE,        -- of the whole machine, and how much of it is yours
   provisioned_at TIMESTAMP, written_off_at TIMESTAMP, retired_at TIMESTAMP
-) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/machines*', format = 'json');
+) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/machines*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- What workloads used since their reading before, and what they have reserved. The system's own use is a workload too.
 CREATE SOURCE workload_usage (
   ts TIMESTAMP NOT NULL, machine TEXT NOT NULL, workload TEXT NOT NULL, tenant TEXT NOT NULL,
   cpu_seconds DOUBLE, cpu_request DOUBLE
-) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/workload_usage*', format = 'json');
+) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/workload_usage*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- The intensity of grids, as it is published: again and again for the same time, with better knowledge.
 CREATE SOURCE grid_intensity (
@@ -33,19 +34,23 @@ CREATE SOURCE grid_intensity (
   signal TEXT NOT NULL,      -- average, marginal: the ledger takes 'average'
   lifecycle TEXT NOT NULL,   -- direct, lifecycle
   source TEXT NOT NULL, source_version TEXT, published_at TIMESTAMP NOT NULL
-) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/grid_intensity*', format = 'json');
+) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/grid_intensity*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- Certificates of origin by the hour in which their energy was made, and the mix that is left where they are taken out.
 CREATE SOURCE certificates (hour TIMESTAMP NOT NULL, zone TEXT NOT NULL, kwh DOUBLE NOT NULL, g_per_kwh DOUBLE NOT NULL)
-WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/certificates*', format = 'json');
+WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/certificates*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 CREATE SOURCE residual_mix (zone TEXT NOT NULL, g_per_kwh DOUBLE NOT NULL, source TEXT NOT NULL)
-WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/residual_mix*', format = 'json');
+WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/residual_mix*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- What the carbon is for: requests, jobs, users.
 CREATE SOURCE functional_units (ts TIMESTAMP NOT NULL, tenant TEXT NOT NULL, units DOUBLE NOT NULL)
-WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/functional_units*', format = 'json');
+WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/functional_units*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 CREATE SOURCE budgets (tenant TEXT NOT NULL, since TIMESTAMP NOT NULL, until TIMESTAMP NOT NULL, grams DOUBLE NOT NULL)
-WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/budgets*', format = 'json');
+WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/budgets*', format = 'json', mode = '${CARBON_MODE:-bounded}');
+
+-- Answers of language models that others run for you; `seconds` is how long an answer took, if it was measured.
+CREATE SOURCE llm_calls (ts TIMESTAMP NOT NULL, tenant TEXT NOT NULL, model TEXT NOT NULL, tokens_out DOUBLE, seconds DOUBLE)
+WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/llm_calls*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- The factors: tables with a version, a source, a licence and a date on every row.
 CREATE SOURCE factor_regions (

@@ -56,3 +56,14 @@ FROM (SELECT b.tenant, b.since, b.until, b.grams, sum(t.operational_g + t.embodi
              max(t.slot_start) + INTERVAL '5 minutes' AS as_of
       FROM budgets b JOIN tenant_ledger t ON t.tenant = b.tenant AND t.slot_start >= b.since AND t.slot_start < b.until
       GROUP BY b.tenant, b.since, b.until, b.grams);
+
+-- What the answers of language models took elsewhere, by the method of EcoLogits: an estimate with its range, no part of the
+-- ledger of your machines. Models whose size nobody knows are counted, not guessed.
+CREATE MATERIALIZED VIEW llm_hours AS
+SELECT date_bin(INTERVAL '1 hour', ts) AS hour, tenant, model, count(*) AS answers, sum(tokens_out) AS tokens_out,
+       sum(llm_energy_wh(model, tokens_out, seconds)) AS energy_wh,
+       sum(llm_energy_wh_low(model, tokens_out, seconds)) AS energy_wh_low,
+       sum(llm_energy_wh_high(model, tokens_out, seconds)) AS energy_wh_high,
+       sum(llm_embodied_grams(model, tokens_out, seconds)) AS embodied_g,
+       count(*) FILTER (WHERE llm_energy_wh(model, tokens_out) IS NULL) AS answers_unknown, 'ecologits-0.11.3' AS factor_set
+FROM llm_calls GROUP BY date_bin(INTERVAL '1 hour', ts), tenant, model;

@@ -12,6 +12,7 @@ INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_requ
   ('2026-01-05 10:01:00', 'node', 'a', 'shop', 60, 0.5), ('2026-01-05 10:02:00', 'node', 'b', 'search', 140, 1.5),
   ('2026-01-05 10:03:00', 'node', 'kubelet', '__system__', 200, NULL);
 INSERT INTO functional_units (ts, tenant, units) VALUES ('2026-01-05 10:04:00', 'shop', 10), ('2026-01-05 10:04:00', 'search', 0);
+INSERT INTO llm_calls (ts, tenant, model, tokens_out) VALUES ('2026-01-05 10:04:00', 'shop', 'gpt-5', 400), ('2026-01-05 10:04:01', 'shop', 'of-our-own', 100);
 INSERT INTO budgets (tenant, since, until, grams) VALUES ('shop', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 500);
 FINISH;
 
@@ -39,3 +40,9 @@ shop | 10.0 | 0.0
 EXPECT SELECT tenant, pace < 0.01, forecast_g > used_g FROM budget_status;
 ----
 shop | true | true
+
+-- Four hundred tokens of a model whose size is a range; one that nobody knows is counted, and is not zero.
+EXPECT SELECT model, round(energy_wh_low, 3), round(energy_wh_high, 3), answers_unknown FROM llm_hours ORDER BY model;
+----
+gpt-5 | 0.591 | 0.854 | 0
+of-our-own | NULL | NULL | 1

@@ -63,6 +63,16 @@ fn every_example_compiles() {
 }
 
 #[test]
+fn every_example_of_an_operator_compiles() {
+    for (page, document) in pages("../docs/operators") {
+        let ddl = blocks(&document, "sql").into_iter().filter(|block| !block.starts_with("SELECT"));
+        let texts = [text(&page, &ddl.collect::<Vec<_>>().join("\n"))];
+        compiled_with(&texts, thalweg_connectors::ALL)
+            .unwrap_or_else(|errors| panic!("{page}\n{}", render_errors(&errors, &texts)));
+    }
+}
+
+#[test]
 fn every_example_of_a_connector_compiles_with_the_connector_itself() {
     let mut compiled_pages = 0;
     for (page, document) in pages("../docs/connectors") {

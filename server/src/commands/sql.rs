@@ -3,6 +3,7 @@
 use crate::cli::{OutputFormat, SqlArgs};
 use crate::config::{DEFAULT_HTTP, parse_address};
 use crate::failure::{Failure, Outcome, USERS_MISTAKE, one_error};
+use crate::markdown;
 use crate::statements;
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
@@ -142,6 +143,7 @@ impl Client {
         let mut out = std::io::stdout().lock();
         let written = match self.format {
             OutputFormat::Table => writeln!(out, "{}", table(body)?),
+            OutputFormat::Markdown => writeln!(out, "{}{}", markdown::prose(query), markdown::table(body)?),
             OutputFormat::Json | OutputFormat::Csv | OutputFormat::Arrow => pass_on(&mut body, &mut out),
         };
         match written.and_then(|()| out.flush()) {
@@ -153,7 +155,7 @@ impl Client {
 
     fn ask(&self, query: &str) -> Result<impl Read + use<>> {
         let format = match self.format {
-            OutputFormat::Table | OutputFormat::Arrow => "arrow",
+            OutputFormat::Table | OutputFormat::Markdown | OutputFormat::Arrow => "arrow",
             OutputFormat::Json => "ndjson",
             OutputFormat::Csv => "csv",
         };

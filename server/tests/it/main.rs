@@ -6,6 +6,7 @@ mod all_time;
 mod bad_input;
 mod binary;
 mod broker;
+mod carbon;
 mod cli;
 mod ddl;
 mod dead_letters;
