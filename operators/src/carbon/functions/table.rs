@@ -48,6 +48,7 @@ pub(super) const SCALARS: &[Scalar] = &[
     scalar("market_grams", MARKET, 0, Plain(market_grams)),
     scalar("embodied_grams", EMBODIED, 0, Plain(embodied_grams)),
     scalar("embodied_accrued", ACCRUED, 0, Plain(embodied_accrued)),
+    scalar("server_embodied_kg", SERVER, 0, Plain(server_embodied_kg)),
     scalar("workload_energy", WORKLOAD, 0, Checked(workload_energy)),
     scalar(
         "sci",
@@ -100,6 +101,8 @@ const ACCRUED: Arguments = &[
     ("since", Time),
     ("until", Time),
 ];
+const SERVER: Arguments =
+    &[("vcpus", Number), ("memory_gb", Number), ("ssds", Number), ("hdds", Number), ("gpus", Number)];
 const WORKLOAD: Arguments = &[
     ("policy", Text),
     ("active", Number),
@@ -236,6 +239,10 @@ fn embodied_accrued(row: &Row) -> Option<f64> {
         retired_at: row.time(4),
     };
     asset.accrued(row.time(5)?, row.time(6)?)
+}
+
+fn server_embodied_kg(row: &Row) -> Option<f64> {
+    Some(embodied::server_kg(row.number(0)?, row.number(1)?, row.number(2)?, row.number(3)?, row.number(4)?))
 }
 
 fn workload_energy(row: &Row) -> Result<Option<f64>, String> {
