@@ -173,7 +173,7 @@ impl Driver {
     fn say_watermarks(&mut self, now_ns: i64) {
         let Some(watermarks) = &mut self.watermarks else { return };
         for ingest in &mut self.ingests {
-            if let Some(update) = ingest.watermark_update(now_ns) {
+            for update in ingest.watermark_updates(now_ns) {
                 watermarks.send(update);
                 self.entry.said.push(update);
             }

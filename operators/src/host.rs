@@ -61,13 +61,17 @@ where
         observer: observer.clone(),
         ports,
         pending: BTreeMap::new(),
+        alarm: None,
         finished: None,
     }));
     observer.built(view, name, hosted.clone());
-    builder.build(move |_capabilities| {
+    builder.build(move |capabilities| {
+        let mut first = Some(capabilities);
         move |frontiers: &[MutableAntichain<u64>]| {
             let mut hosted = hosted.borrow_mut();
             let began = hosted.observer.nanos();
+            // What a checkpoint brought may be due before anything comes.
+            first.take().into_iter().for_each(|capabilities| hosted.set_alarm(0, &capabilities));
             let frontier = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min().unwrap_or(u64::MAX);
             let mut sent = Vec::new();
             for (input, rows_in) in rows_in.iter_mut().enumerate() {
@@ -102,6 +106,8 @@ struct Hosted<O> {
     observer: Rc<dyn Observer>,
     ports: usize,
     pending: BTreeMap<u64, PendingEpoch>,
+    /// The epoch that the operator asked to be finished in, and the right to speak in it.
+    alarm: Option<(u64, Vec<Capability<u64>>)>,
     /// The last epoch that was finished, for the contract.
     finished: Option<u64>,
 }
@@ -133,6 +139,7 @@ impl<O: Operator> Hosted<O> {
         let first = self.pending.keys().next().is_none_or(|first| time <= *first);
         let epoch = self.epoch(capability);
         if O::EAGER || (first && time <= frontier) {
+            self.ring(time, sent);
             self.process(time, rows, sent);
         } else {
             epoch.rows.push(rows);
@@ -153,10 +160,8 @@ impl<O: Operator> Hosted<O> {
 
     /// Finishes what is complete and begins what is due.
     fn advance(&mut self, frontier: u64, sent: &mut Sent) {
-        while let Some(&time) = self.pending.keys().next() {
-            if time > frontier {
-                return;
-            }
+        while let Some(&time) = self.pending.keys().next().filter(|time| **time <= frontier) {
+            self.ring(time, sent);
             let rows = self.pending.get_mut(&time).map(|e| std::mem::take(&mut e.rows)).unwrap_or_default();
             for rows in rows {
                 self.process(time, rows, sent);
@@ -166,6 +171,28 @@ impl<O: Operator> Hosted<O> {
             }
             self.finish(time, sent);
         }
+        match frontier {
+            // The inputs are closed: the clock goes on without this dataflow.
+            u64::MAX => self.alarm = None,
+            frontier => self.ring(frontier, sent),
+        }
+    }
+
+    /// Finishes the epochs before `before` that the operator asked for.
+    fn ring(&mut self, before: u64, sent: &mut Sent) {
+        while let Some((time, capabilities)) = self.alarm.take_if(|(time, _)| *time < before) {
+            let asked = PendingEpoch { capabilities, rows: Vec::new(), updates: Vec::new(), begun: true };
+            self.pending.insert(time, asked);
+            self.finish(time, sent);
+        }
+    }
+
+    /// Takes note of when the operator wants to be finished next, after epoch `time`.
+    fn set_alarm(&mut self, time: u64, capabilities: &[Capability<u64>]) {
+        self.alarm = self.operator.wake_at().map(|epoch| {
+            let at = epoch.0.max(time + 1);
+            (at, capabilities.iter().map(|capability| capability.delayed(&at)).collect())
+        });
     }
 
     fn finish(&mut self, time: u64, sent: &mut Sent) {
@@ -174,15 +201,17 @@ impl<O: Operator> Hosted<O> {
         for update in std::mem::take(&mut epoch.updates) {
             self.tracker.update(update);
         }
-        let now = self.tracker.current();
-        let begun = epoch.begun;
+        let (now, reached) = (self.tracker.current(), self.tracker.reached());
+        let begun = epoch.begun || self.alarm.as_ref().is_some_and(|(at, _)| *at <= time);
         self.finished = Some(time);
         if begun || now != before {
             let mut output = Output::default();
-            let result = self.operator.finish_epoch(Epoch(time), Times { before, now }, &mut output);
+            let result = self.operator.finish_epoch(Epoch(time), Times { before, now, reached }, &mut output);
             self.settle(time, result, output, sent);
         }
-        self.pending.remove(&time);
+        if let Some(epoch) = self.pending.remove(&time) {
+            self.set_alarm(time, &epoch.capabilities);
+        }
     }
 
     fn settle(&mut self, time: u64, result: Result<()>, output: Output, sent: &mut Sent) {

@@ -14,8 +14,8 @@ use thalweg_schemas::error::{Error, Result};
 ///   process(e, ..)*   finish_epoch(e, ..)   process(e', ..)*   finish_epoch(e', ..)   ...
 /// ```
 ///
-/// `finish_epoch` is called once for each epoch, in growing order, that had rows or in which the watermark moved, when
-/// all of its rows have been handed over; epochs in between had neither. With [`EAGER`](Operator::EAGER) `process` may
+/// `finish_epoch` is called once for each epoch, in growing order, that had rows or in which the watermark moved, or that
+/// the operator asked for by `wake_at`, when all of its rows have been handed over; epochs in between had neither. With [`EAGER`](Operator::EAGER) `process` may
 /// be called with rows of an epoch before the epochs below it are finished; without it, never.
 /// What an operator sends while epoch `e` is current leaves in epoch `e`. It must be a function of what it was handed:
 /// no clock, no randomness, no order of a hash map.
@@ -34,6 +34,13 @@ pub trait Operator: 'static {
 
     /// All rows of `epoch` were handed over.
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()>;
+
+    /// The epoch in which it wants to be finished though nothing may come and no watermark may move: something is due by
+    /// the engine's clock. Asked for after each epoch that was finished, and after [`restore`](Self::restore); epochs that
+    /// are behind mean the next one.
+    fn wake_at(&self) -> Option<Epoch> {
+        None
+    }
 
     /// Its state as of the last finished epoch, when no rows of a later one were handed over. Cheap: it shares what it
     /// holds with the sections and goes on at once.
@@ -63,6 +70,8 @@ pub struct Times {
     pub before: Watermark,
     /// As of this epoch, never less: windows close by this one.
     pub now: Watermark,
+    /// How far event time has come: as `now`, but where the input has ended it is where it stopped.
+    pub reached: Watermark,
 }
 
 /// How much an operator holds.

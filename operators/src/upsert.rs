@@ -178,7 +178,7 @@ mod tests {
         for piece in pieces {
             operator.process(Epoch(1), Rows::unbounded(batch(piece)), &mut output).unwrap();
         }
-        let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+        let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
         operator.finish_epoch(Epoch(1), times, &mut output).unwrap();
         let mut said = Vec::new();
         for (_, rows) in output.sent {
@@ -228,7 +228,11 @@ mod tests {
             let mut output = Output::default();
             operator.process(Epoch(1), Rows::unbounded(gone), &mut output).unwrap();
             operator
-                .finish_epoch(Epoch(1), Times { before: Watermark::MIN, now: Watermark::MIN }, &mut output)
+                .finish_epoch(
+                    Epoch(1),
+                    Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN },
+                    &mut output,
+                )
                 .unwrap();
         }
         assert_eq!(operator.state().rows, 0);

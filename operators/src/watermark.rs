@@ -24,6 +24,8 @@ pub struct WatermarkTracker {
     /// By source: how much weaker the promise is here, and what each worker said last.
     sources: BTreeMap<u32, (i64, Vec<Option<WatermarkUpdate>>)>,
     current: Watermark,
+    /// The latest that any share has said, the end left out.
+    latest: Watermark,
 }
 
 impl WatermarkTracker {
@@ -34,21 +36,35 @@ impl WatermarkTracker {
     pub fn new(origin: &TimeOrigin, source_ids: &BTreeMap<String, u32>, peers: usize) -> WatermarkTracker {
         let known = origin.sources.iter().filter_map(|(name, delay)| Some((*source_ids.get(name)?, *delay)));
         let sources = known.map(|(id, delay)| (id, (delay, vec![None; peers]))).collect();
-        WatermarkTracker { sources, current: Watermark::MIN }
+        WatermarkTracker { sources, current: Watermark::MIN, latest: Watermark::MIN }
     }
 
     /// Takes in one message.
     pub fn update(&mut self, update: WatermarkUpdate) {
-        if let Some((_, workers)) = self.sources.get_mut(&update.source)
+        if let Some((delay, workers)) = self.sources.get_mut(&update.source)
             && let Some(slot) = workers.get_mut(update.worker as usize)
         {
             *slot = Some(update);
+            if update.watermark_ns != Watermark::MAX.0 {
+                self.latest = self.latest.max(Watermark(update.watermark_ns).delayed(*delay));
+            }
         }
     }
 
     /// Goes on from a watermark of an earlier run.
     pub fn restore(&mut self, watermark: Watermark) {
         self.current = self.current.max(watermark);
+        if watermark != Watermark::MAX {
+            self.latest = self.latest.max(watermark);
+        }
+    }
+
+    /// How far event time has come: the watermark, or, where all has ended, the latest that anybody said before.
+    pub fn reached(&mut self) -> Watermark {
+        match self.current() {
+            Watermark::MAX => self.latest,
+            current => current,
+        }
     }
 
     /// The watermark by all messages taken in; never less than it was.
@@ -110,6 +126,17 @@ mod tests {
         assert_eq!(t.current(), Watermark(50));
         t.update(said(0, 1, i64::MAX));
         assert_eq!(t.current(), Watermark(100));
+    }
+
+    #[test]
+    fn the_end_is_told_from_the_time_that_was_reached() {
+        let mut t = tracker(&[("a", 10)], 2);
+        t.update(said(0, 0, 100));
+        t.update(said(0, 1, 50));
+        assert_eq!((t.current(), t.reached()), (Watermark(40), Watermark(40)));
+        t.update(said(0, 0, i64::MAX));
+        t.update(said(0, 1, i64::MAX));
+        assert_eq!((t.current(), t.reached()), (Watermark::MAX, Watermark(90)));
     }
 
     #[test]

@@ -156,6 +156,12 @@ impl EventTime {
         Ok(rows)
     }
 
+    /// Of a share that has ended and not said so yet: how far its event time came.
+    pub fn last_promise(&self) -> Option<Watermark> {
+        let last = self.partitions.values().map(|partition| partition.watermark).max()?;
+        (self.ended && last > self.said.0 && last != Watermark::MAX).then_some(last)
+    }
+
     /// What is to be said at the end of an epoch, if it is news.
     pub fn end_of_epoch(&mut self, outlook: Outlook, all_met: bool) -> Option<(Watermark, bool)> {
         let next = if self.ended {

@@ -160,15 +160,18 @@ impl Ingest {
         }
     }
 
-    /// What the share says of its watermark as of the end of an epoch, if that is news.
-    pub fn watermark_update(&mut self, epoch_end_ns: i64) -> Option<WatermarkUpdate> {
+    /// What the share says of its watermark as of the end of an epoch, if that is news; before the end how far it came.
+    pub fn watermark_updates(&mut self, epoch_end_ns: i64) -> Vec<WatermarkUpdate> {
         let partitions = self.reader.partitions();
         if let Some(partitions) = &partitions {
             self.event_time.meet(partitions, epoch_end_ns);
         }
-        let (watermark, idle) = self.event_time.end_of_epoch(self.reader.outlook(), partitions.is_some())?;
+        let last = self.event_time.last_promise().map(|watermark| self.update((watermark, false)));
+        let Some(news) = self.event_time.end_of_epoch(self.reader.outlook(), partitions.is_some()) else {
+            return Vec::new();
+        };
         self.event_time.show(&self.ledger.sources[self.source], self.worker.index);
-        Some(self.update((watermark, idle)))
+        last.into_iter().chain([self.update(news)]).collect()
     }
 
     fn update(&self, (watermark, idle): (Watermark, bool)) -> WatermarkUpdate {

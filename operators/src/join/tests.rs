@@ -183,7 +183,7 @@ impl Workers {
             }
         }
         let now = Watermark(watermark.saturating_mul(SECOND));
-        let times = Times { before: self.watermark, now };
+        let times = Times { before: self.watermark, now, reached: now };
         self.joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(epoch), times, &mut output).unwrap());
         self.watermark = now;
         assert!(output.late.is_empty() && output.dead.is_empty(), "no row is late or bad");
@@ -368,7 +368,8 @@ fn a_row_that_comes_too_late_is_put_aside() {
     let case = Case { within: Some((-5, 5)), retracts: [false; 2], ..case_of(JoinKind::Left) };
     let mut join = Join::new(&spec(&case), Read::Finals, true).unwrap();
     let mut output = Output::default();
-    let times = |now: i64| Times { before: Watermark::MIN, now: Watermark(now * SECOND) };
+    let times =
+        |now: i64| Times { before: Watermark::MIN, now: Watermark(now * SECOND), reached: Watermark(now * SECOND) };
     join.finish_epoch(Epoch(0), times(100), &mut output).unwrap();
     let rows = batch_of(&[((Some(1), 99, None), 1), ((Some(1), 100, None), 1)], false);
     join.process(Epoch(1), Rows::unbounded(rows), &mut output).unwrap();

@@ -130,7 +130,7 @@ fn check(case: Case) {
     for (epoch, (changes, step, dies)) in case.epochs.iter().enumerate() {
         let base = if before == Watermark::MIN { 0 } else { before.0 };
         let now = if epoch + 1 == case.epochs.len() { Watermark::MAX } else { Watermark(base + step * MS) };
-        let (epoch, times) = (Epoch(epoch as u64), Times { before, now });
+        let (epoch, times) = (Epoch(epoch as u64), Times { before, now, reached: now });
         let mut output = Output::default();
         for part in changes.chunks(4) {
             operator.process(epoch, Rows::unbounded(batch_of(part)), &mut output).unwrap();

@@ -133,7 +133,7 @@ fn check<L: crate::operator::Operator, M: crate::operator::Operator>(
     owner: impl Fn(bool) -> M,
 ) -> [M; 2] {
     let mut owners = [owner(true), owner(false)];
-    let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
     let (mut rows, mut heard) = (BTreeMap::new(), BTreeMap::<String, i64>::new());
     for (epoch, changes) in epochs.iter().enumerate() {
         let epoch = Epoch(epoch as u64);
@@ -261,7 +261,7 @@ fn what_is_inserted_and_retracted_leaves_nothing() {
 fn groups_that_come_and_go_give_their_memory_back() {
     let spec = spec(true, true);
     let mut operator = ReduceRows::new(&spec, true).unwrap();
-    let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
     let mut largest = 0;
     for round in 0..30u32 {
         let keys = StringArray::from_iter_values((0..1_000).map(|key| format!("{}", round * 1_000 + key)));

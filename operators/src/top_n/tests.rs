@@ -139,7 +139,7 @@ fn check(case: Case) {
     for (epoch, (changes, step, dies)) in case.epochs.iter().enumerate() {
         let base = if before == Watermark::MIN { 0 } else { before.0 };
         let now = if epoch + 1 == case.epochs.len() { Watermark::MAX } else { Watermark(base + step * MS) };
-        let (epoch, times) = (Epoch(epoch as u64), Times { before, now });
+        let (epoch, times) = (Epoch(epoch as u64), Times { before, now, reached: now });
         let mut output = Output::default();
         for part in changes.chunks(4) {
             operator.process(epoch, Rows::unbounded(batch_of(part, case.retracts)), &mut output).unwrap();
@@ -256,7 +256,7 @@ fn partitions_that_come_and_go_leave_nothing_behind() {
         false,
     )
     .unwrap();
-    let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
     let mut largest = 0;
     for round in 0..10u32 {
         let keys = (0..1_000).map(|key| format!("{}", round * 1_000 + key));

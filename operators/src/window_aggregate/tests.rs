@@ -231,7 +231,7 @@ fn check(case: Case) {
         let base = if before == Watermark::MIN { 0 } else { before.0 };
         let last = epoch + 1 == case.epochs.len();
         let now = if last { Watermark::MAX } else { Watermark(base + step * MS) };
-        let (times, epoch) = (Times { before, now }, Epoch(epoch as u64));
+        let (times, epoch) = (Times { before, now, reached: now }, Epoch(epoch as u64));
         for (local, rows) in locals.iter_mut().zip(batches) {
             let bound = case.slack.map_or(Watermark::MAX, |slack| Watermark(before.0.saturating_add(slack * MS)));
             for part in rows.chunks(7) {

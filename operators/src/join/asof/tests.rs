@@ -97,7 +97,7 @@ fn epoch(spec: &AsofJoinSpec, joins: &mut [AsofJoin], changes: &Changes, heard: 
             }
         }
     }
-    let times = Times { before: Watermark::MIN, now: Watermark::MIN };
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
     joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(0), times, &mut output).unwrap());
     for (_, sent) in output.sent {
         let batch = sent.into_batch().unwrap();

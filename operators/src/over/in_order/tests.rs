@@ -70,7 +70,9 @@ fn epoch(operator: &mut OverInOrder, rows: &[Row], before: i64, now: i64) -> (Ve
     };
     let mut output = Output::default();
     operator.process(Epoch(1), Rows::unbounded(batch(rows)), &mut output).unwrap();
-    operator.finish_epoch(Epoch(1), Times { before: mark(before), now: mark(now) }, &mut output).unwrap();
+    operator
+        .finish_epoch(Epoch(1), Times { before: mark(before), now: mark(now), reached: mark(now) }, &mut output)
+        .unwrap();
     let said = output.sent.iter().flat_map(|(_, rows)| read(&rows.batch().unwrap().rows)).collect();
     (said, output.late.iter().flat_map(read).collect())
 }
