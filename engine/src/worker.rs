@@ -193,6 +193,7 @@ fn build(
         let mut renderer = Renderer {
             scope,
             peers: id.peers,
+            tick_ns: job.settings.tick_ns(),
             sources: BTreeMap::new(),
             source_ids: BTreeMap::new(),
             watermarks: scope.input_from(&mut watermarks).broadcast(),

@@ -4,6 +4,7 @@
 #![forbid(missing_docs)]
 
 pub mod aggregate;
+pub mod alert;
 pub mod anomaly;
 pub mod assign_windows;
 pub mod carbon;

@@ -43,6 +43,7 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
             Placement::By(keys) if keys.contains(&spec.column) => Placement::Scattered,
             other => other,
         },
+        Plan::Alert(_) => Placement::By(vec![thalweg_schemas::alert_event::KEY]),
         Plan::TopN(spec) => Placement::By(spec.partition.clone()),
         Plan::Over(spec) => Placement::By(spec.partition.clone()),
         Plan::Series(spec) => Placement::By(spec.by.clone()),

@@ -4,6 +4,7 @@
 //! physical ones, types are settled. Every `match` over [`Plan`] is exhaustive on purpose: a new operator is found by
 //! the compiler in all places that must know of it.
 
+use crate::alert::{AlertSpec, AlertTime};
 use crate::assign_windows::AssignWindowsSpec;
 use crate::expand::ExpandSpec;
 use crate::filter::FilterSpec;
@@ -20,6 +21,7 @@ use crate::window_aggregate::WindowAggregateSpec;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
+use thalweg_schemas::alert_event;
 use thalweg_schemas::options::Options;
 use thalweg_schemas::table::Column;
 
@@ -182,6 +184,8 @@ pub enum Plan {
     Repeat(RepeatSpec),
     /// Each row once for every element of one of its lists.
     Unnest(UnnestSpec),
+    /// What an alert says of the rows of each key.
+    Alert(Box<AlertSpec>),
 }
 
 /// From which sources' watermarks the event time of a relation follows.
@@ -230,6 +234,7 @@ impl Plan {
             Plan::Expand(spec) => spec.schema.clone(),
             Plan::Repeat(spec) => spec.schema.clone(),
             Plan::Unnest(spec) => spec.schema.clone(),
+            Plan::Alert(_) => alert_event::schema(),
         }
     }
 
@@ -252,6 +257,7 @@ impl Plan {
             Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
             Plan::Unnest(spec) => vec![&spec.input],
+            Plan::Alert(spec) => vec![&spec.input],
         }
     }
 
@@ -274,6 +280,7 @@ impl Plan {
             Plan::Expand(spec) => vec![&mut spec.input],
             Plan::Repeat(spec) => vec![&mut spec.input],
             Plan::Unnest(spec) => vec![&mut spec.input],
+            Plan::Alert(spec) => vec![&mut spec.input],
         }
     }
 
@@ -286,6 +293,10 @@ impl Plan {
             Plan::Over(spec) => spec.origin_mut(),
             Plan::Series(spec) => Some(&mut spec.origin),
             Plan::Join(spec) => spec.within.as_mut().map(|within| &mut within.origin),
+            Plan::Alert(spec) => match &mut spec.time {
+                AlertTime::Event { origin, .. } => Some(origin),
+                AlertTime::Clock => None,
+            },
             Plan::Source { .. }
             | Plan::View { .. }
             | Plan::Filter(_)

@@ -3,6 +3,7 @@
 //! A relation has up to two streams: its *changes*, from the first row on, and its *finals*, which only ever append.
 //! A source's rows are both at once. Only what somebody reads is built.
 
+use crate::alert::{Alert, AlertSpec};
 use crate::anomaly::Detector;
 use crate::assign_windows::AssignWindows;
 use crate::exchange::by_key;
@@ -27,6 +28,7 @@ use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use thalweg_schemas::alert_event;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::table::schema_of;
 use timely::dataflow::channels::pact::Pipeline;
@@ -147,6 +149,7 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Over(spec) => demands(&spec.input, read_by_over(spec, demand), views),
         Plan::Series(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Expand(spec) => demands(&spec.input, demand, views),
+        Plan::Alert(spec) => demands(&spec.input, Demand::of(spec.read), views),
     }
 }
 
@@ -173,6 +176,8 @@ pub struct Renderer<'scope> {
     pub scope: Scope<'scope, u64>,
     /// Workers of the run.
     pub peers: usize,
+    /// The length of an epoch, in nanoseconds.
+    pub tick_ns: i64,
     /// The sources [taken in](Renderer::source) so far.
     pub sources: BTreeMap<String, Rendered<'scope>>,
     /// The position of each source, by which watermarks name it.
@@ -242,6 +247,7 @@ impl<'scope> Renderer<'scope> {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Expand", input, demand, || Expand::new(spec))?
             }
+            Plan::Alert(spec) => self.alert(view, spec, demand)?,
         })
     }
 
@@ -396,6 +402,21 @@ impl<'scope> Renderer<'scope> {
         let changes = demand.changes.then(|| build(Read::Changes, "Join", true)).transpose()?;
         let finals = demand.finals.then(|| build(Read::Finals, "JoinFinals", !demand.changes)).transpose()?;
         Ok(Rendered { changes, finals, append: false })
+    }
+
+    /// An alert's finals are its events; its changes keep the last one of each key.
+    fn alert(&self, view: &str, spec: &AlertSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let input = self.input(view, &spec.input, spec.read)?;
+        let operator = Alert::new(spec, self.tick_ns, demand.changes, demand.finals)?;
+        let outputs = self.host(view, "Alert", operator, input, by_key(spec.keys.clone()), 2, &spec.origin());
+        let Rendered { changes, finals, .. } = both_ports(outputs, demand);
+        let key = vec![alert_event::KEY];
+        let keep = |changes| -> Result<_> {
+            let upsert = Upsert::new(&alert_event::schema(), &key)?;
+            let none = TimeOrigin::default();
+            Ok(self.host(view, "AlertState", upsert, changes, by_key(key.clone()), 1, &none).swap_remove(0))
+        };
+        Ok(Rendered { changes: changes.map(keep).transpose()?, finals, append: false })
     }
 
     fn asof_join(&self, view: &str, spec: &AsofJoinSpec) -> Result<Rendered<'scope>> {

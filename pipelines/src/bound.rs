@@ -14,7 +14,7 @@ pub(crate) fn warnings(program: &Program, statements: &[Parsed]) -> Vec<Error> {
         let name = statements.iter().map(|s| s.ddl.name()).find(|name| name.value == view.name);
         name.into_iter().fold(error, |error, name| error.at(name.position.clone()))
     };
-    let views = program.dataflow.views.iter();
+    let views = program.dataflow.views.iter().filter(|view| program.declaration(&view.name).is_some());
     views
         .flat_map(|view| {
             never_closed(program, view).into_iter().chain(kept_for_ever(view)).map(move |error| named(view, error))
@@ -88,7 +88,14 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
             "It keeps the rows of both relations, since a late or corrected version corrects the rows behind it.",
             "Filter what it reads, or leave it so where both are known to stay small.",
         )),
+        Plan::Alert(spec) if spec.rule.absent.is_some() && spec.rule.ttl_ns.is_none() && !spec.keys.is_empty() => {
+            Some((
+                "It keeps every key that it has ever seen, since its silence matters.",
+                "Say after how long without a row a key is forgotten where keys keep coming: WITH (ttl = '7 days').",
+            ))
+        }
         Plan::Reduce(_)
+        | Plan::Alert(_)
         | Plan::TopN(_)
         | Plan::Over(_)
         | Plan::Join(_)

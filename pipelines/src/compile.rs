@@ -1,7 +1,7 @@
 //! `compile`: texts to a program, every error at once.
 
 use crate::bind::RelationKind;
-use crate::bind::{Relation, Scope, notification, order, sink, source, table, view};
+use crate::bind::{Relation, Scope, alert, notification, order, sink, source, table, view};
 use crate::functions::Functions;
 use crate::parse::ddl::{Ddl, Name, SinkInput};
 use crate::parse::{Outcome, Parsed, parse_all};
@@ -10,7 +10,19 @@ use crate::wanted;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thalweg_operators::ordered::OrderBy;
+use thalweg_operators::plan::{Emit, Plan, ViewPlan};
+use thalweg_operators::top_n::{Rank, TopNSpec};
+use thalweg_schemas::alert_event;
 use thalweg_schemas::error::Error;
+
+/// The view that keeps the last events of an alert for `thalweg.alert_events`. It is nobody's declaration.
+pub fn alert_history_of(alert: &str) -> String {
+    format!("{alert}.alert_events")
+}
+
+/// How many events of an alert are kept.
+const ALERT_EVENTS_KEPT: u64 = 10_000;
 
 /// Compiles all statements of `texts`, whatever their order. Every error is reported, each with its position.
 pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, Vec<Error>> {
@@ -75,6 +87,26 @@ fn without_duplicates(statements: Vec<Parsed>, errors: &mut Vec<Error>) -> Vec<P
         }
     }
     kept
+}
+
+/// The view that keeps the last events of an alert.
+fn alert_history(alert: &ViewPlan) -> ViewPlan {
+    let schema = alert.plan.schema();
+    let by = |column: usize| OrderBy { column, descending: true, nulls_first: false };
+    let spec = TopNSpec {
+        input: Box::new(Plan::View { name: alert.name.clone(), schema: schema.clone() }),
+        retracts: false,
+        partition: Vec::new(),
+        order: vec![by(alert_event::EVENT_TIME)],
+        rank: Rank::RowNumber,
+        skip: 0,
+        limit: ALERT_EVENTS_KEPT,
+        numbered: false,
+        closes: None,
+        schema,
+    };
+    let name = alert_history_of(&alert.name);
+    ViewPlan { name, plan: Plan::TopN(Box::new(spec)), emit: Emit::Changes, key: None }
 }
 
 struct Compiler<'a> {
@@ -146,6 +178,17 @@ impl Compiler<'_> {
                 let kind = DeclarationKind::Notification(plan.kind);
                 self.program.notifications.push(plan);
                 self.add(statement, kind, Arc::new(Schema::empty()), None);
+            }
+            Ddl::Alert(ddl) => {
+                if scope.failed.contains(&ddl.over.value) {
+                    return Err(Vec::new());
+                }
+                let bound = alert::bind(ddl, &self.program.dataflow, scope, words)?;
+                let notify = ddl.notify.iter().map(|name| name.value.clone()).collect();
+                let kind = DeclarationKind::Alert { over: ddl.over.value.clone(), notify };
+                let history = alert_history(&bound.plan);
+                self.program.dataflow.views.extend([bound.plan, history]);
+                self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use std::fmt::Write;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
+use thalweg_operators::alert::{AlertSpec, AlertTime};
 use thalweg_operators::anomaly::DetectSettings;
 use thalweg_operators::expand::GroupingSet;
 use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
@@ -29,7 +30,9 @@ pub fn explain(program: &Program, view: Option<&str>) -> Result<String> {
     match view {
         None => {
             flow.sources.iter().for_each(|source| explain_source(&mut out, source));
-            flow.views.iter().for_each(|view| explain_view(&mut out, view, flow));
+            // What keeps the history of an alert is part of the alert.
+            let declared = flow.views.iter().filter(|view| program.declaration(&view.name).is_some());
+            declared.for_each(|view| explain_view(&mut out, view, flow));
             flow.sinks.iter().for_each(|sink| explain_sink(&mut out, sink, flow));
         }
         Some(name) => explain_one(&mut out, program, name)?,
@@ -56,7 +59,7 @@ fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
             line(out, 1, query);
         }
         DeclarationKind::Function => line(out, 0, &format!("function {name}: put in place where it is called")),
-        DeclarationKind::MaterializedView | DeclarationKind::Table { .. } => {
+        DeclarationKind::MaterializedView | DeclarationKind::Table { .. } | DeclarationKind::Alert { .. } => {
             flow.views.iter().filter(|v| v.name == name).for_each(|v| explain_view(out, v, flow));
         }
         DeclarationKind::Sink { .. } => {
@@ -127,7 +130,11 @@ fn explain_view(out: &mut String, view: &ViewPlan, flow: &Dataflow) {
         (Mode::Changelog, _) => "changelog",
     };
     let schema = view.plan.schema();
-    line(out, 0, &format!("materialized view {}: {shows}", view.name));
+    let (noun, shows) = match view.plan {
+        Plan::Alert(_) => ("alert", "changelog: the state of each key; its events are final"),
+        _ => ("materialized view", shows),
+    };
+    line(out, 0, &format!("{noun} {}: {shows}", view.name));
     match view.key.as_deref() {
         Some([]) => line(out, 1, "key: none, there is one row"),
         Some(key) => line(out, 1, &format!("key: {}", names(key.iter().map(|at| schema.field(*at).name().as_str())))),
@@ -140,10 +147,19 @@ fn explain_sink(out: &mut String, sink: &SinkPlan, flow: &Dataflow) {
     let takes = match (sink.read, mode(&sink.plan, flow)) {
         (Read::Changes, _) => "changelog: every change",
         (Read::Finals, Mode::Append) => "append",
+        (Read::Finals, _) if reads_alert(&sink.plan, flow) => "append: the events of the alert",
         (Read::Finals, Mode::Windows | Mode::Changelog) => "append: windows once they have closed",
     };
     line(out, 0, &format!("sink {}: {}: {takes}", sink.name, sink.connector));
     explain_plan(out, &sink.plan, 1, flow);
+}
+
+fn reads_alert(plan: &Plan, flow: &Dataflow) -> bool {
+    let is_alert = |name: &str| flow.views.iter().any(|view| view.name == name && matches!(view.plan, Plan::Alert(_)));
+    match plan {
+        Plan::View { name, .. } => is_alert(name),
+        _ => plan.inputs().into_iter().any(|input| reads_alert(input, flow)),
+    }
 }
 
 fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
@@ -185,6 +201,7 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         Plan::Unnest(spec) => {
             line(out, depth, &format!("Unnest: {}", spec.input.schema().field(spec.column).name()));
         }
+        Plan::Alert(spec) => explain_alert(out, spec, depth, flow),
     }
     plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
 }
@@ -370,6 +387,35 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
     line(out, depth + 1, &format!("state: {state}"));
 }
 
+fn explain_alert(out: &mut String, spec: &AlertSpec, depth: usize, flow: &Dataflow) {
+    let schema = spec.input.schema();
+    let keys = match spec.keys.as_slice() {
+        [] => "none, there is one".to_string(),
+        keys => names(keys.iter().map(|at| schema.field(*at).name().as_str())),
+    };
+    line(out, depth, &format!("Alert of each key: {keys}"));
+    spec.clauses().iter().for_each(|clause| line(out, depth + 1, clause));
+    match &spec.time {
+        AlertTime::Event { column, origin, .. } => {
+            line(
+                out,
+                depth + 1,
+                &format!("time: {}, at watermark {}", schema.field(*column).name(), closes_at(origin, flow)),
+            );
+        }
+        AlertTime::Clock if spec.rule.standing => {
+            line(out, depth + 1, "time: the clock, a row holds until it is corrected")
+        }
+        AlertTime::Clock => line(out, depth + 1, "time: the clock, when rows come"),
+    }
+    let state = match (spec.rule.absent, spec.rule.ttl_ns) {
+        (Some(_), None) if !spec.keys.is_empty() => "every key: nothing bounds it",
+        (Some(_), _) => "every key",
+        (None, _) => "keys of which something is wrong",
+    };
+    line(out, depth + 1, &format!("state: {state}"));
+}
+
 fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {
     let (left, right) = (spec.left.schema(), spec.right.schema());
     let kind = if spec.outer { "left" } else { "inner" };
@@ -409,7 +455,7 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
             Some(view) => mode(&view.plan, flow),
             None => Mode::Append,
         },
-        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) => Mode::Windows,
+        Plan::WindowAggregate(_) | Plan::SessionAggregate(_) | Plan::Alert(_) => Mode::Windows,
         Plan::TopN(spec) if spec.closes.is_some() => Mode::Windows,
         Plan::Over(spec) if spec.origin().is_some() => Mode::Windows,
         Plan::Join(spec) if spec.appends() => Mode::Append,

@@ -124,6 +124,10 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::Reduce(spec) => writeln!(out, "  {spec}")?,
         Plan::Join(spec) => writeln!(out, "  {spec}")?,
         Plan::AsofJoin(spec) => writeln!(out, "  {spec}")?,
+        Plan::Alert(spec) => {
+            writeln!(out, "  {} {spec} {:?} {:?} {:?}", spec.name, spec.rule, spec.time, spec.read)?;
+            writeln!(out, "  {:?} {:?} {:?}", spec.labels, spec.annotations, spec.mute_older_than_ns)?;
+        }
     }
     for field in plan.schema().fields() {
         writeln!(out, "    {} {} {}", field.name(), field.data_type(), field.is_nullable())?;

@@ -127,6 +127,14 @@ impl Functions {
                 crate::parse::ddl::SinkInput::Query(query) => self.put_in(query.as_mut(), words),
                 crate::parse::ddl::SinkInput::Relation(_) => Ok(()),
             },
+            Ddl::Alert(alert) => {
+                let conditions = alert
+                    .severities
+                    .iter_mut()
+                    .flat_map(|severity| [Some(&mut severity.when), severity.clear.as_mut().map(|(expr, _)| expr)]);
+                let mut exprs = conditions.flatten().chain(alert.filter.as_mut());
+                exprs.try_for_each(|expr| self.put_in(expr, words))
+            }
             Ddl::Function(_) | Ddl::Notification(_) => Ok(()),
         }
     }

@@ -22,7 +22,7 @@ mod registry;
 mod types;
 mod wanted;
 
-pub use compile::compile;
+pub use compile::{alert_history_of, compile};
 pub use explain::explain;
 pub use fingerprint::{fingerprint, fingerprint_of};
 pub use functions::Functions;

@@ -53,7 +53,10 @@ impl Program {
 impl DeclarationKind {
     /// Whether the engine keeps its rows.
     pub fn is_kept(&self) -> bool {
-        matches!(self, DeclarationKind::MaterializedView | DeclarationKind::Table { .. })
+        matches!(
+            self,
+            DeclarationKind::MaterializedView | DeclarationKind::Table { .. } | DeclarationKind::Alert { .. }
+        )
     }
 }
 
@@ -94,6 +97,13 @@ pub enum DeclarationKind {
     },
     /// `CREATE MATERIALIZED VIEW`
     MaterializedView,
+    /// `CREATE ALERT`
+    Alert {
+        /// The relation that it judges.
+        over: String,
+        /// The notifiers that are to be told.
+        notify: Vec<String>,
+    },
     /// `CREATE SINK`
     Sink {
         /// The connector's name.

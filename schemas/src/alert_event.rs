@@ -145,7 +145,7 @@ pub struct AlertEvent {
     pub kind: Kind,
     /// What the alert is now.
     pub state: State,
-    /// The severity now, or the last one it had; `None` only where it never fired.
+    /// The severity now, or the last one it had: of a pending alert, the one that it would fire at.
     pub severity: Option<String>,
     /// The severity before, if it fired before.
     pub previous_severity: Option<String>,
@@ -186,6 +186,32 @@ impl AlertEvent {
     }
 }
 
+/// The names of the columns, in order.
+pub const COLUMNS: [&str; 22] = [
+    "alert",
+    "key",
+    "incident_id",
+    "seq",
+    "kind",
+    "state",
+    "severity",
+    "previous_severity",
+    "reason",
+    "event_time",
+    "starts_at",
+    "fired_at",
+    "ends_at",
+    "labels",
+    "annotations",
+    "values",
+    "previous_values",
+    "threshold",
+    "row",
+    "rows",
+    "revision",
+    "muted",
+];
+
 /// The columns of an alert's relation.
 pub fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -221,6 +247,8 @@ pub fn schema() -> SchemaRef {
 
 /// The position of the column `key`: the state of an alert has one row for each.
 pub const KEY: usize = 1;
+/// The position of the column `event_time`.
+pub const EVENT_TIME: usize = 9;
 
 /// Events as rows of [`schema`].
 pub fn to_rows(events: &[AlertEvent]) -> Result<RecordBatch> {
@@ -326,7 +354,8 @@ pub fn from_rows(rows: &RecordBatch) -> Result<Vec<AlertEvent>> {
     (0..rows.num_rows()).map(event).collect()
 }
 
-fn to_json(object: &BTreeMap<String, String>) -> String {
+/// Texts by name as a JSON object.
+pub fn to_json(object: &BTreeMap<String, String>) -> String {
     let object = object.iter().map(|(name, value)| (name.clone(), serde_json::Value::from(value.as_str())));
     serde_json::Value::Object(object.collect()).to_string()
 }
@@ -375,8 +404,12 @@ mod tests {
         let events = [event(), plain];
         let rows = to_rows(&events).unwrap();
         assert_eq!(rows.schema(), schema());
+        assert_eq!(rows.schema().fields().iter().map(|field| field.name()).collect::<Vec<_>>(), COLUMNS);
         assert_eq!(from_rows(&rows).unwrap(), events);
-        assert_eq!(schema().field(KEY).name(), "key");
+        assert_eq!(
+            (schema().field(KEY).name().as_str(), schema().field(EVENT_TIME).name().as_str()),
+            ("key", "event_time")
+        );
     }
 
     #[test]

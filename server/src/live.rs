@@ -333,6 +333,7 @@ fn kind_of(declaration: &Declaration) -> &'static str {
         DeclarationKind::Function => "FUNCTION",
         DeclarationKind::View { .. } => "VIEW",
         DeclarationKind::MaterializedView => "MATERIALIZED VIEW",
+        DeclarationKind::Alert { .. } => "ALERT",
         DeclarationKind::Sink { .. } => "SINK",
         DeclarationKind::Notification(NotificationKind::Notifier) => "NOTIFIER",
         DeclarationKind::Notification(NotificationKind::Silence) => "SILENCE",

@@ -32,7 +32,10 @@ impl Relations {
     /// What `name` in the public schema is, unless it is a source.
     fn public(&self, name: &str) -> Option<&Declaration> {
         self.program.declaration(name).filter(|declaration| match &declaration.kind {
-            DeclarationKind::View { .. } | DeclarationKind::MaterializedView | DeclarationKind::Table { .. } => true,
+            DeclarationKind::View { .. }
+            | DeclarationKind::MaterializedView
+            | DeclarationKind::Table { .. }
+            | DeclarationKind::Alert { .. } => true,
             DeclarationKind::Sink { history, .. } => history.is_some(),
             DeclarationKind::Source { .. } | DeclarationKind::Function | DeclarationKind::Notification(_) => false,
         })

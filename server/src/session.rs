@@ -513,7 +513,7 @@ fn listing(shown: Shown) -> &'static str {
         Shown::Sources => "SELECT name, connector, state, rows_in, dead, watermark FROM thalweg.sources ORDER BY name",
         Shown::Views => "SELECT name, materialized, rows, late FROM thalweg.views ORDER BY name",
         Shown::Sinks => "SELECT name, connector, rows, last_error FROM thalweg.sinks ORDER BY name",
-        Shown::Alerts => "SELECT name FROM thalweg.views WHERE false",
+        Shown::Alerts => "SELECT name, relation, state, firing, pending FROM thalweg.alert_rules ORDER BY name",
         Shown::Notifiers => "SELECT * FROM thalweg.notifiers ORDER BY name",
         Shown::Silences => "SELECT * FROM thalweg.silences ORDER BY ends_at, name",
         Shown::Inhibitions => "SELECT * FROM thalweg.inhibitions ORDER BY name",

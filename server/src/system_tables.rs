@@ -13,7 +13,8 @@ use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, MemoryStatus, S
 use thalweg_notify::notification::Attempt;
 use thalweg_notify::silence::Silence;
 use thalweg_pipelines::query::Pieces;
-use thalweg_pipelines::{Declaration, DeclarationKind};
+use thalweg_pipelines::{Declaration, DeclarationKind, alert_history_of};
+use thalweg_schemas::alert_event::{self, AlertEvent, State};
 use thalweg_schemas::epoch::Watermark;
 use thalweg_schemas::error::Result;
 use thalweg_schemas::notification::{NotificationKind, NotificationPlan};
@@ -41,6 +42,10 @@ pub struct Facts {
     pub silences: Vec<Silence>,
     /// The time by which silences begin and end.
     pub now_ns: i64,
+    /// The state of each key of each alert: the last event.
+    pub alerts: Vec<AlertEvent>,
+    /// The last events of each alert.
+    pub alert_events: Vec<AlertEvent>,
 }
 
 /// Takes the facts that `table` is made from, which is none of the archives.
@@ -58,7 +63,26 @@ pub fn facts(table: &str, relations: &Relations) -> Facts {
         attempts: notifying("deliveries").map(|n| n.attempts()).unwrap_or_default(),
         silences: notifying("silences").map(|n| n.silences()).unwrap_or_default(),
         now_ns: notifying("silences").map(|n| n.now_ns()).unwrap_or_default(),
+        alerts: match table {
+            "alerts" | "alert_rules" => events(relations, str::to_string),
+            _ => Vec::new(),
+        },
+        alert_events: if table == "alert_events" { events(relations, alert_history_of) } else { Vec::new() },
     }
+}
+
+/// The rows of a view of each alert, all as of one epoch.
+fn events(relations: &Relations, view_of: impl Fn(&str) -> String) -> Vec<AlertEvent> {
+    let alerts = relations.program.declarations.iter().filter(|d| matches!(d.kind, DeclarationKind::Alert { .. }));
+    let views: Vec<String> = alerts.map(|alert| view_of(&alert.name)).collect();
+    let views: Vec<&str> = views.iter().map(String::as_str).collect();
+    // The views were declared with the program that runs, and hold alert events.
+    let snapshots = if views.is_empty() { Vec::new() } else { relations.engine.snapshots(&views).unwrap_or_default() };
+    let batches = snapshots.into_iter().flat_map(|snapshot| snapshot.batches);
+    let mut events: Vec<AlertEvent> =
+        batches.flat_map(|batch| alert_event::from_rows(&batch).unwrap_or_default()).collect();
+    events.sort_by(|a, b| (&a.alert, &a.key, a.event_time_ns, a.seq).cmp(&(&b.alert, &b.key, b.event_time_ns, b.seq)));
+    events
 }
 
 /// Whether a table lies on disk, and is read [piece by piece](pieces_of).
@@ -84,6 +108,9 @@ type Build = fn(&Facts) -> Table;
 
 /// All system tables.
 const TABLES: &[(&str, Build)] = &[
+    ("alert_events", alert_events),
+    ("alert_rules", alert_rules),
+    ("alerts", alerts),
     ("checkpoints", checkpoints),
     ("dead_letter_counts", dead_letter_counts),
     ("dead_letter_space", dead_letter_space),
@@ -178,7 +205,10 @@ fn sources(facts: &Facts) -> Table {
 
 fn views(facts: &Facts) -> Table {
     let status = |name: &str| facts.status.views.iter().find(|view| view.name == name);
-    let declared = |d: &&Declaration| d.kind.is_kept() || matches!(d.kind, DeclarationKind::View { .. });
+    // An alert has a table of its own.
+    let is_alert = |d: &Declaration| matches!(d.kind, DeclarationKind::Alert { .. });
+    let declared =
+        |d: &&Declaration| (d.kind.is_kept() && !is_alert(d)) || matches!(d.kind, DeclarationKind::View { .. });
     let rows: Vec<&Declaration> = facts.declarations.iter().filter(declared).collect();
     Table::default()
         .text("name", &rows, |d| Some(d.name.clone()))
@@ -209,6 +239,64 @@ fn sinks(facts: &Facts) -> Table {
         .count("retries", rows, |s| Some(s.retries))
         .text("last_error", rows, |s| s.last_error.clone())
         .text("history", rows, |s| declared(&s.name).and_then(|(_, history)| history))
+}
+
+fn alert_rules(facts: &Facts) -> Table {
+    let rows = facts.declarations.iter().filter_map(|declaration| match &declaration.kind {
+        DeclarationKind::Alert { over, notify } => Some((declaration, over, notify)),
+        _ => None,
+    });
+    let rows: Vec<_> = rows.collect();
+    let keys = |alert: &str, holds: fn(State) -> bool| {
+        facts.alerts.iter().filter(|event| event.alert == alert && holds(event.state)).count() as u64
+    };
+    let is_pending = |state| state == State::Pending;
+    let state = |alert: &str| match (keys(alert, State::is_open), keys(alert, is_pending)) {
+        (0, 0) => State::Normal,
+        (0, _) => State::Pending,
+        _ => State::Firing,
+    };
+    Table::default()
+        .text("name", &rows, |(d, ..)| Some(d.name.clone()))
+        .text("relation", &rows, |(_, over, _)| Some(over.to_string()))
+        .text("state", &rows, |(d, ..)| Some(state(&d.name).to_string()))
+        .count("firing", &rows, |(d, ..)| Some(keys(&d.name, State::is_open)))
+        .count("pending", &rows, |(d, ..)| Some(keys(&d.name, is_pending)))
+        .text("notify", &rows, |(.., notify)| (!notify.is_empty()).then(|| notify.join(", ")))
+        .text("definition", &rows, |(d, ..)| Some(d.ddl.clone()))
+}
+
+fn alerts(facts: &Facts) -> Table {
+    let rows = &facts.alerts;
+    let since = |event: &AlertEvent| match event.state {
+        State::Pending => Some(event.starts_at_ns),
+        State::Firing | State::NoData => event.fired_at_ns,
+        State::Resolved => event.ends_at_ns,
+        State::Normal | State::Recovering => Some(event.event_time_ns),
+    };
+    Table::default()
+        .text("alert", rows, |e| Some(e.alert.clone()))
+        .text("key", rows, |e| Some(e.key.clone()))
+        .text("state", rows, |e| Some(e.state.to_string()))
+        .text("severity", rows, |e| e.severity.clone())
+        .time("since", rows, since)
+        .text("incident_id", rows, |e| Some(e.incident_id.clone()))
+        .time("starts_at", rows, |e| Some(e.starts_at_ns))
+        .time("ends_at", rows, |e| e.ends_at_ns)
+        .text("labels", rows, |e| Some(alert_event::to_json(&e.labels)))
+        .text("annotations", rows, |e| Some(alert_event::to_json(&e.annotations)))
+        .text("values", rows, |e| Some(e.values.clone()))
+        .text("threshold", rows, |e| e.threshold.clone())
+        .text("reason", rows, |e| Some(e.reason.to_string()))
+        .text("row", rows, |e| e.row.clone())
+        .count("revision", rows, |e| u64::try_from(e.revision).ok())
+}
+
+fn alert_events(facts: &Facts) -> Table {
+    // The columns are those of the contract.
+    let rows =
+        alert_event::to_rows(&facts.alert_events).unwrap_or_else(|_| RecordBatch::new_empty(alert_event::schema()));
+    Table { columns: alert_event::COLUMNS.into_iter().zip(rows.columns().iter().cloned()).collect() }
 }
 
 fn watermarks(facts: &Facts) -> Table {

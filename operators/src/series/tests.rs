@@ -134,7 +134,7 @@ fn check(keyed: bool, epochs: Epochs) {
                 let own = owned(&batch_of(rows).rows, &spec(keyed).by, worker).unwrap();
                 part.process(Epoch(epoch as u64), Rows::unbounded(Batch::append(own)), &mut output).unwrap();
             }
-            part.finish_epoch(Epoch(epoch as u64), Times { before, now }, &mut output).unwrap();
+            part.finish_epoch(Epoch(epoch as u64), Times { before, now, reached: now }, &mut output).unwrap();
             late_heard += output.late.iter().map(RecordBatch::num_rows).sum::<usize>();
             dead_heard += output.dead.len();
             said.extend(output.sent.into_iter().flat_map(|(_, rows)| texts(&rows.into_batch().unwrap().rows)));
@@ -171,7 +171,11 @@ fn a_series_that_is_silent_is_forgotten_and_costs_nothing() {
     let mut operator = Series::<Detector>::new(&spec(true), &settings()).unwrap();
     let mut step = |row: Row, now: i64| {
         let mut output = Output::default();
-        let times = Times { before: Watermark(row.0.unwrap() * MS - 1), now: Watermark(now * MS) };
+        let times = Times {
+            before: Watermark(row.0.unwrap() * MS - 1),
+            now: Watermark(now * MS),
+            reached: Watermark(now * MS),
+        };
         operator.process(Epoch(now as u64), Rows::unbounded(batch_of(&[row])), &mut output).unwrap();
         operator.finish_epoch(Epoch(now as u64), times, &mut output).unwrap();
         operator.state().rows

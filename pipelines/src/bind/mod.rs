@@ -1,5 +1,6 @@
 //! What names mean: the relations declared so far, and the queries over them as logical plans.
 
+pub(crate) mod alert;
 pub(crate) mod asof;
 mod connector;
 pub(crate) mod cut;

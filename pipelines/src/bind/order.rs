@@ -83,6 +83,10 @@ pub(crate) fn references(ddl: &Ddl) -> BTreeSet<String> {
     if let Ddl::Sink(CreateSink { input: SinkInput::Relation(name), .. }) = ddl {
         found.names.insert(name.value.clone());
     }
+    if let Ddl::Alert(alert) = ddl {
+        found.names.insert(alert.over.value.clone());
+        let _ = alert.filter.visit(&mut found);
+    }
     found.names.retain(|name| !found.with.contains(name));
     found.names
 }

@@ -23,6 +23,7 @@ pub(crate) enum Ddl {
     Sink(CreateSink),
     Notification(CreateNotification),
     Function(Box<CreateFunction>),
+    Alert(Box<CreateAlert>),
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +104,59 @@ pub(crate) struct CreateNotification {
     pub options: Vec<GivenOption>,
 }
 
+#[derive(Clone, Debug)]
+pub(crate) struct CreateAlert {
+    pub name: Name,
+    pub if_not_exists: bool,
+    /// The relation whose rows it judges.
+    pub over: Name,
+    /// `BY`; `None`: the relation's own key.
+    pub by: Option<Vec<Name>>,
+    pub filter: Option<Expr>,
+    pub severities: Vec<DeclaredSeverity>,
+    /// `FOR` of all severities that say nothing else.
+    pub for_: Option<Length>,
+    pub keep: Option<Length>,
+    pub absent: Option<DeclaredAbsence>,
+    pub labels: Vec<DeclaredText>,
+    pub annotations: Vec<DeclaredText>,
+    /// The notifiers.
+    pub notify: Vec<Name>,
+    pub options: Vec<GivenOption>,
+}
+
+/// `name WHEN condition [CLEAR WHEN condition] [FOR length]`
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredSeverity {
+    pub name: Name,
+    pub when: Expr,
+    pub when_position: Position,
+    pub clear: Option<(Expr, Position)>,
+    pub for_: Option<Length>,
+}
+
+/// `ABSENT FOR length [THEN severity | RESOLVE | KEEP]`
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredAbsence {
+    pub after: Length,
+    pub then: Option<Name>,
+}
+
+/// A length of time where it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Length {
+    pub value: Expr,
+    pub position: Position,
+}
+
+/// `name = 'text'`
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredText {
+    pub name: Name,
+    pub text: String,
+    pub position: Position,
+}
+
 impl Ddl {
     pub(crate) fn name(&self) -> &Name {
         match self {
@@ -111,6 +165,7 @@ impl Ddl {
             Ddl::Sink(sink) => &sink.name,
             Ddl::Notification(notification) => &notification.name,
             Ddl::Function(function) => &function.name,
+            Ddl::Alert(alert) => &alert.name,
         }
     }
 
@@ -121,6 +176,7 @@ impl Ddl {
             Ddl::Sink(sink) => sink.if_not_exists,
             Ddl::Notification(notification) => notification.if_not_exists,
             Ddl::Function(function) => function.if_not_exists,
+            Ddl::Alert(alert) => alert.if_not_exists,
         }
     }
 
@@ -129,7 +185,9 @@ impl Ddl {
         match self {
             Ddl::View(view) => Some(&view.query),
             Ddl::Sink(CreateSink { input: SinkInput::Query(query), .. }) => Some(query),
-            Ddl::Source(_) | Ddl::Table(_) | Ddl::Sink(_) | Ddl::Notification(_) | Ddl::Function(_) => None,
+            Ddl::Source(_) | Ddl::Table(_) | Ddl::Sink(_) | Ddl::Alert(_) | Ddl::Notification(_) | Ddl::Function(_) => {
+                None
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Texts to statements: split, variables put in, parsed; every statement remembers where each of its words stands.
 
+mod alert;
 pub(crate) mod asof;
 pub(crate) mod ddl;
 mod foreign;

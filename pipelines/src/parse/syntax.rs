@@ -14,19 +14,20 @@ use thalweg_schemas::error::{Error, Position, Result};
 use thalweg_schemas::notification::NotificationKind;
 use thalweg_schemas::options::GivenOption;
 
-const STATEMENTS: [&str; 9] = [
+const STATEMENTS: [&str; 10] = [
     "CREATE SOURCE",
     "CREATE TABLE",
     "CREATE VIEW",
     "CREATE MATERIALIZED VIEW",
     "CREATE SINK",
+    "CREATE ALERT",
     "CREATE FUNCTION",
     "CREATE NOTIFIER",
     "CREATE SILENCE",
     "CREATE INHIBITION",
 ];
 /// What the language has and this version does not.
-const LATER: [&str; 2] = ["ALERT", "INDEX"];
+const LATER: [&str; 1] = ["INDEX"];
 
 /// Parses one statement; `words` are its tokens as the user wrote them.
 pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl> {
@@ -47,8 +48,8 @@ pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
 
 /// The name that a statement declares, as far as can be seen without parsing it.
 pub(crate) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
-    const BEFORE: [&str; 10] =
-        ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "TABLE", "FUNCTION", "IF", "NOT", "EXISTS"];
+    const BEFORE: [&str; 11] =
+        ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "ALERT", "TABLE", "FUNCTION", "IF", "NOT", "EXISTS"];
     let nouns = NotificationKind::ALL.map(NotificationKind::noun);
     let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&nouns).any(|word| is_word(&t.token, word));
     match &tokens.iter().find(|t| !before(t))?.token {
@@ -174,6 +175,8 @@ impl<'a> Grammar<'a> {
             Ok(Ddl::Sink(self.sink()?))
         } else if let Some(kind) = NotificationKind::ALL.into_iter().find(|kind| self.accept(kind.noun())) {
             Ok(Ddl::Notification(self.notification(kind)?))
+        } else if self.accept("ALERT") {
+            Ok(Ddl::Alert(Box::new(self.alert()?)))
         } else if self.accept("VIEW") {
             if let Some((_, position)) = emit {
                 return Err(Error::user("EMIT belongs to CREATE MATERIALIZED VIEW").at(position));
@@ -183,7 +186,7 @@ impl<'a> Grammar<'a> {
             self.expect("VIEW")?;
             Ok(Ddl::View(self.view(true, emit)?))
         } else if self.parser.peek_token().token == Token::EOF {
-            Err(self.expected("SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK or FUNCTION"))
+            Err(self.expected("SOURCE, TABLE, VIEW, MATERIALIZED VIEW, SINK, ALERT or FUNCTION"))
         } else if let Some(word) = LATER.iter().find(|word| self.peek(word)) {
             Err(self.here(Error::user(format!("CREATE {word} is not supported yet"))).with_hint(known_statements()))
         } else {

@@ -2,7 +2,6 @@
 CREATE SOURCE telemetry (ts TIMESTAMP NOT NULL, host TEXT, service TEXT, region TEXT, latency_ms DOUBLE, status INT,
   WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'feed', path = '${DATA}/*.ndjson');
 
-CREATE ALERT slow FROM telemetry WARNING WHEN latency_ms > 5;
 CREATE MATERIALIZED VIEW b AS SELECT host FROM telemetry ORDER BY host;
 CREATE MATERIALIZED VIEW i AS SELECT 1 AS one;
 CREATE MATERIALIZED VIEW j AS SELECT host FROM telemetry ORDER BY host LIMIT (SELECT count(*) FROM telemetry);

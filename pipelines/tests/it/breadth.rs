@@ -96,6 +96,10 @@ const QUERIES: &[&str] = &[
     "SELECT w, c FROM (SELECT window_end AS w, host, count(*) AS c FROM (SELECT window_end, host FROM SESSION(t, ts, '5 m', PARTITION BY host) WHERE ok) AS s GROUP BY window_end, host) AS q",
 ];
 
+const ALERT: &str = "CREATE SOURCE t (a INT, b TEXT) WITH (connector = 'feed', path = 'x');
+CREATE ALERT x FROM t BY b WHERE a > 0 WARNING WHEN a > 1 CLEAR WHEN a < 1 FOR INTERVAL '1s' KEEP FIRING FOR INTERVAL '1s'
+ABSENT FOR INTERVAL '1s' THEN warning LABELS (l = '{{a}}') ANNOTATIONS (m = '{{b}} {{severity}}') WITH (ttl = '1d');";
+
 /// Every expression has the type of its column, over the columns that its input really has.
 fn consistent(plan: &Plan, query: &str) {
     let schema = plan.schema();
@@ -178,6 +182,13 @@ fn consistent(plan: &Plan, query: &str) {
             typed(&spec.keys, 0);
             aggregated(&spec.aggregates, spec.keys.len());
         }
+        Plan::Alert(spec) => {
+            let input = inputs[0].schema();
+            let conditions = spec.severities.iter().flat_map(|severity| [Some(severity.when), severity.clear]);
+            for at in conditions.flatten() {
+                assert!(at >= spec.width && *input.field(at).data_type() == DataType::Boolean, "{query}");
+            }
+        }
         Plan::AsofJoin(spec) => {
             let at = [inputs[0].schema(), inputs[1].schema()];
             assert_eq!(at[0].field(spec.left_at).data_type(), at[1].field(spec.right_at).data_type(), "{query}");
@@ -212,7 +223,11 @@ fn queries_over_one_relation_compile() {
 
 #[test]
 fn no_text_makes_it_panic() {
-    let good = std::fs::read_to_string("tests/plans/hop.sql").unwrap();
+    cut_everywhere(&std::fs::read_to_string("tests/plans/hop.sql").unwrap());
+    cut_everywhere(ALERT);
+}
+
+fn cut_everywhere(good: &str) {
     let cuts: Vec<usize> = good.char_indices().map(|(at, _)| at).step_by(3).collect();
     for (number, at) in cuts.iter().enumerate() {
         // Cut off at every place, and with a piece taken out.

@@ -40,6 +40,7 @@ fn every_operator_occurs_in_some_plan() {
         "Reduce over ",
         "Join ",
         "AsofJoin ",
+        "Alert ",
     ] {
         assert!(plans.lines().any(|line| line.trim_start().starts_with(operator)), "{operator}is in no plan");
     }

@@ -33,6 +33,7 @@ fn summary(declaration: &Declaration) -> String {
         DeclarationKind::Table { .. } => format!("table, {columns}"),
         DeclarationKind::View { .. } => format!("view, {columns}"),
         DeclarationKind::MaterializedView => format!("materialized view, {columns}"),
+        DeclarationKind::Alert { over, .. } => format!("alert over {over}"),
         DeclarationKind::Sink { connector, .. } => format!("sink, {connector}, {columns}"),
         DeclarationKind::Notification(kind) => kind.noun().to_string(),
     }

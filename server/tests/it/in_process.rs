@@ -48,7 +48,7 @@ pub fn run_in_two_lives(pipeline: &str, data: &Path, workers: [usize; 2]) -> End
     Ended::new(engine, program)
 }
 
-fn compile(pipeline: &str, data: &Path) -> Program {
+pub fn compile(pipeline: &str, data: &Path) -> Program {
     let text = SqlText { file: "pipeline.sql".into(), text: pipeline.into() };
     let folder = data.display().to_string();
     let variables = |name: &str| (name == "DATA").then(|| folder.clone());

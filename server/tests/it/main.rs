@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, with a message")]
 
+mod alerts;
 mod all_time;
 mod bad_input;
 mod binary;

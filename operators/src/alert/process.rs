@@ -1,0 +1,492 @@
+//! The operator: rows to samples in the order of their time, samples and time to the state machines, transitions to events.
+
+use super::machine::{Instance, Judgement, Rule, Said, Transition};
+use super::pending::{Counted, Key, Pending, Row, Sample};
+use super::voice::{Told, Voice};
+use super::{AlertSpec, AlertTime};
+use crate::event_time::timed;
+use crate::operator::{Operator, Output, StateSize, Times};
+use crate::plan::Read;
+use crate::rows::Rows;
+use crate::state::{Restored, Section, fresh_id};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thalweg_schemas::alert_event::{self, AlertEvent, Kind, Reason, State};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::error::Result;
+
+/// The port of what becomes of each key's state: differences as [`crate::upsert::Upsert`] takes them.
+pub(crate) const STATE: usize = 0;
+/// The port of the events.
+pub(crate) const EVENTS: usize = 1;
+
+/// The state machines of an alert's keys.
+pub struct Alert {
+    pub(super) spec: AlertSpec,
+    pub(super) voice: Voice,
+    tick_ns: i64,
+    emit_state: bool,
+    emit_events: bool,
+    pub(super) held: BTreeMap<Key, Held>,
+    timers: BTreeSet<(i64, Key)>,
+    pub(super) pending: Pending,
+    arrived: Vec<Batch>,
+    /// The ids of its sections: others after every change.
+    pub(super) ids: [u64; 3],
+}
+
+/// What is kept of one key.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub instance: Instance,
+    /// Of rows that are kept up to date: those that hold and are not clear of everything.
+    pub standing: Sample,
+    /// How many rows hold, where it matters whether any does.
+    pub live: i64,
+    /// The row by which it was judged last.
+    pub row: Option<Row>,
+    /// The time of the last sample.
+    pub sampled_at: i64,
+    /// Whether its state is shown.
+    pub shown: bool,
+    /// When it is to be looked at again.
+    deadline: Option<i64>,
+}
+
+/// A row that came, with what is known of it.
+struct Arrival {
+    key: Key,
+    row: Row,
+    counted: Counted,
+}
+
+/// Up to where time has passed.
+#[derive(Clone, Copy)]
+struct Horizon {
+    /// Rows up to this time were complete before.
+    before: i64,
+    /// Rows up to this time are complete now.
+    samples: i64,
+    /// Up to here time has passed by itself.
+    timers: i64,
+}
+
+impl Held {
+    pub(super) fn new(rule: &Rule, t: i64) -> Held {
+        let instance = Instance::new(rule, t);
+        Held { instance, standing: Sample::new(), live: 0, row: None, sampled_at: t, shown: false, deadline: None }
+    }
+}
+
+impl Alert {
+    /// The operator that `spec` asks for, with the streams that somebody reads; an epoch is `tick_ns` long.
+    pub fn new(spec: &AlertSpec, tick_ns: i64, emit_state: bool, emit_events: bool) -> Result<Alert> {
+        Ok(Alert {
+            voice: Voice::new(spec)?,
+            spec: spec.clone(),
+            tick_ns,
+            emit_state,
+            emit_events,
+            held: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            pending: Pending::default(),
+            arrived: Vec::new(),
+            ids: fresh_ids(),
+        })
+    }
+
+    /// Whether a key is kept though nothing is wrong with it.
+    fn keeps_all(&self) -> bool {
+        let corrected = matches!(self.spec.time, AlertTime::Event { .. }) && self.spec.read == Read::Changes;
+        self.spec.rule.absent.is_some() || corrected
+    }
+
+    fn horizon(&self, epoch: Epoch, times: Times) -> Horizon {
+        let AlertTime::Event { closed, .. } = self.spec.time else {
+            let now = self.clock_ns(epoch);
+            return Horizon { before: i64::MIN, samples: now, timers: now };
+        };
+        let complete = |watermark: Watermark| match watermark {
+            Watermark::MIN | Watermark::MAX => watermark.0,
+            Watermark(ns) if closed => ns,
+            Watermark(ns) => ns.saturating_sub(1),
+        };
+        // The end of the input is not the passing of time.
+        let timers = if times.now == Watermark::MAX { times.reached } else { times.now };
+        Horizon { before: complete(times.before), samples: complete(times.now), timers: complete(timers) }
+    }
+
+    fn clock_ns(&self, epoch: Epoch) -> i64 {
+        i64::try_from(epoch.0).unwrap_or(i64::MAX).saturating_mul(self.tick_ns)
+    }
+
+    /// What the conditions say of a row.
+    pub(super) fn judgements(&self, rows: &RecordBatch) -> Vec<Judgement> {
+        let mut judged = vec![Judgement::CLEAR; rows.num_rows()];
+        for (level, severity) in self.spec.severities.iter().enumerate() {
+            let when = rows.column(severity.when).as_boolean();
+            let clear = severity.clear.map(|at| rows.column(at).as_boolean());
+            let says =
+                |column: &BooleanArray, row: usize, value: bool| column.is_valid(row) && column.value(row) == value;
+            for (row, judged) in judged.iter_mut().enumerate() {
+                let cleared = clear.map_or_else(|| says(when, row, false), |clear| says(clear, row, true));
+                judged.raised |= u32::from(says(when, row, true)) << level;
+                judged.cleared &= !(u32::from(!cleared) << level);
+            }
+        }
+        judged
+    }
+
+    fn arrivals(&self, batch: &Batch) -> Result<Vec<Arrival>> {
+        let judged = self.judgements(&batch.rows);
+        let arrival = |(at, ((key, row), judged)): (usize, ((Key, Row), Judgement))| {
+            let counted = Counted { times: batch.diff(at), judged };
+            Arrival { key, row, counted }
+        };
+        Ok(self.voice.encode(batch)?.into_iter().zip(judged).enumerate().map(arrival).collect())
+    }
+
+    /// Sorts what arrived: into what waits for its time, and what corrects the past.
+    fn sort(
+        &mut self,
+        arrived: Vec<Batch>,
+        horizon: Horizon,
+        output: &mut Output,
+    ) -> Result<BTreeMap<(i64, Key), Sample>> {
+        let mut corrections: BTreeMap<(i64, Key), Sample> = BTreeMap::new();
+        let AlertTime::Event { column, .. } = self.spec.time else { return Ok(corrections) };
+        let schema = self.spec.input.schema();
+        let time: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(column).name(), column));
+        for batch in arrived {
+            let (batch, times) = timed(&time, batch, &mut output.dead)?;
+            let mut late = vec![false; batch.num_rows()];
+            for (at, arrival) in self.arrivals(&batch)?.into_iter().enumerate() {
+                let t = times.ns(at);
+                if t > horizon.before {
+                    self.pending.add(t, arrival.key, arrival.row, arrival.counted);
+                } else if self.spec.read == Read::Changes {
+                    let counted = corrections.entry((t, arrival.key)).or_default().entry(arrival.row).or_default();
+                    counted.judged = arrival.counted.judged;
+                    counted.times += arrival.counted.times;
+                } else {
+                    late[at] = true;
+                }
+            }
+            if late.contains(&true) {
+                output.late.push(filter_record_batch(&batch.rows, &BooleanArray::from(late))?);
+            }
+        }
+        Ok(corrections)
+    }
+
+    /// Of rows that are kept up to date: makes the changes of an epoch, and looks at the keys that they concern.
+    fn changed(&mut self, arrived: Vec<Batch>, now: i64, turn: &mut Turn) -> Result<()> {
+        let mut changes: BTreeMap<Key, Sample> = BTreeMap::new();
+        for batch in arrived {
+            for arrival in self.arrivals(&batch)? {
+                let counted = changes.entry(arrival.key).or_default().entry(arrival.row).or_default();
+                counted.judged = arrival.counted.judged;
+                counted.times += arrival.counted.times;
+            }
+        }
+        let (rule, keeps_all) = (self.spec.rule.clone(), self.keeps_all());
+        for (key, changes) in changes {
+            let matters = |counted: &Counted| counted.judged != Judgement::CLEAR;
+            if !keeps_all && !self.held.contains_key(&key) && !changes.values().any(matters) {
+                continue;
+            }
+            let held = self.held.entry(key.clone()).or_insert_with(|| Held::new(&rule, now));
+            let mut arrived = Sample::new();
+            for (row, counted) in changes {
+                held.live += counted.times;
+                if counted.times > 0 {
+                    arrived.insert(row.clone(), counted);
+                }
+                if matters(&counted) {
+                    let standing = held.standing.entry(row).or_insert(Counted { times: 0, ..counted });
+                    standing.times += counted.times;
+                }
+            }
+            held.standing.retain(|_, counted| counted.times != 0);
+            let judged = held.standing.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
+            let decides = worst(&held.standing).or_else(|| worst(&arrived));
+            let gone = decides.is_none();
+            held.row = decides.or_else(|| held.row.take());
+            held.sampled_at = now;
+            let seen = if held.standing.is_empty() { &arrived } else { &held.standing };
+            let rows = seen.values().map(|counted| counted.times).sum();
+            let mut said = turn.begin();
+            if keeps_all && held.live <= 0 {
+                held.instance.withdraw(&rule, now, &mut said);
+            } else {
+                held.instance.sample(&rule, now, judged, &mut said);
+            }
+            turn.note(&key, held, said, rows, gone);
+        }
+        Ok(())
+    }
+
+    /// Looks at the samples whose time has come, the earliest first.
+    fn ripe(&mut self, until: i64, turn: &mut Turn) {
+        let (rule, keeps_all) = (self.spec.rule.clone(), self.keeps_all());
+        while let Some((t, samples)) = self.pending.take(until) {
+            for (key, mut sample) in samples {
+                sample.retain(|_, counted| counted.times > 0);
+                let judged = sample.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
+                let Some(row) = worst(&sample) else { continue };
+                if judged.raised == 0 && !keeps_all && !self.held.contains_key(&key) {
+                    continue;
+                }
+                let held = self.held.entry(key.clone()).or_insert_with(|| Held::new(&rule, t));
+                let mut said = turn.begin();
+                // What was due before speaks of the row before.
+                held.instance.advance(&rule, t.saturating_sub(1), &mut said);
+                turn.note(&key, held, said, 0, false);
+                (held.row, held.sampled_at) = (Some(row), t);
+                let mut said = turn.begin();
+                held.instance.sample(&rule, t, judged, &mut said);
+                turn.note(&key, held, said, sample.values().map(|counted| counted.times).sum(), false);
+            }
+        }
+    }
+
+    /// Takes in that samples of the past were others. The last one of a key is judged again.
+    fn correct(&mut self, corrections: BTreeMap<(i64, Key), Sample>, horizon: Horizon, turn: &mut Turn) -> Result<()> {
+        let rule = self.spec.rule.clone();
+        for ((t, key), changes) in corrections {
+            let Some(held) = self.held.get_mut(&key) else { continue };
+            let (gone, new): (Sample, Sample) = changes
+                .into_iter()
+                .filter(|(_, counted)| counted.times != 0)
+                .partition(|(_, counted)| counted.times < 0);
+            let (before, after) = (worst(&gone), worst(&new));
+            if before.as_ref().zip(after.as_ref()).is_some_and(|(a, b)| self.voice.same_values(a, b).unwrap_or(false)) {
+                continue;
+            }
+            let mut said = turn.begin();
+            held.instance.revise(t, t, self.spec.notify_revisions, &mut said);
+            let last = t == held.sampled_at;
+            if last && after.is_some() {
+                held.row.clone_from(&after);
+            }
+            turn.touched.insert(key.clone());
+            for transition in said.transitions {
+                let (row, gone) = (after.clone().or(before.clone()), after.is_none());
+                let rows = new.len() as i64;
+                turn.told.push(Told { key: key.clone(), transition, row, before: before.clone(), rows, gone });
+            }
+            if last && !new.is_empty() {
+                let judged = new.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
+                let mut said = turn.begin();
+                held.instance.sample(&rule, t.max(horizon.before), judged, &mut said);
+                turn.note(&key, held, said, new.len() as i64, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time pass for the keys to which something is due.
+    fn pass(&mut self, until: i64, turn: &mut Turn) {
+        let rule = self.spec.rule.clone();
+        while let Some((_, key)) = self.timers.first().filter(|(at, _)| *at <= until).cloned() {
+            if let Some(held) = self.held.get_mut(&key) {
+                let mut said = turn.begin();
+                held.instance.advance(&rule, until, &mut said);
+                turn.note(&key, held, said, 0, false);
+            }
+            self.settle(&key);
+        }
+    }
+
+    /// Notes when a key is to be looked at again, or forgets it.
+    fn settle(&mut self, key: &Key) {
+        let keeps_all = self.keeps_all();
+        let Some(held) = self.held.get_mut(key) else { return };
+        let before = held.deadline.take();
+        let blank = held.instance.is_blank(&self.spec.rule) && held.standing.is_empty();
+        let forgotten = blank && (!keeps_all || held.instance.is_gone());
+        held.deadline = held.instance.deadline(&self.spec.rule).filter(|_| !forgotten);
+        let after = held.deadline;
+        if before != after {
+            before.into_iter().for_each(|at| {
+                self.timers.remove(&(at, key.clone()));
+            });
+            self.timers.extend(after.map(|at| (at, key.clone())));
+        }
+        if forgotten && !held.shown {
+            self.held.remove(key);
+        }
+    }
+
+    /// Says what happened.
+    fn speak(&mut self, turn: Turn, output: &mut Output) -> Result<()> {
+        let events = self.voice.events(&turn.told)?;
+        if self.emit_events && !events.is_empty() {
+            output.send(EVENTS, Rows::unbounded(Batch::append(alert_event::to_rows(&events)?)));
+        }
+        // What is cleared in the epoch in which it was pending is not shown at all.
+        let mut gone: BTreeSet<Key> = turn.told.iter().map(|told| told.key.clone()).collect();
+        for key in &turn.touched {
+            let Some(held) = self.held.get_mut(key) else { continue };
+            let shows = held.instance.state() != State::Normal;
+            if shows {
+                gone.remove(key);
+            } else if held.shown {
+                gone.insert(key.clone());
+            }
+            held.shown = shows;
+            self.settle(key);
+        }
+        if self.emit_state {
+            let gone = self.voice.key_texts(gone.iter())?.into_iter().map(|key| removal(&self.spec.name, key));
+            let all: Vec<AlertEvent> = events.iter().cloned().chain(gone).collect();
+            let diffs = (0..all.len()).map(|at| if at < events.len() { 1 } else { -1 });
+            let rows = alert_event::to_rows(&all)?;
+            output.send(STATE, Rows::unbounded(Batch::changes(rows, Int64Array::from_iter_values(diffs))));
+        }
+        Ok(())
+    }
+
+    /// Takes a key on as a checkpoint has it.
+    pub(super) fn hold(&mut self, key: Key, held: Held) {
+        self.held.insert(key.clone(), held);
+        self.settle(&key);
+    }
+}
+
+fn fresh_ids() -> [u64; 3] {
+    [fresh_id(), fresh_id(), fresh_id()]
+}
+
+/// What is said in one epoch.
+struct Turn {
+    mute_before: i64,
+    told: Vec<Told>,
+    touched: BTreeSet<Key>,
+}
+
+impl Turn {
+    fn begin(&self) -> Said {
+        Said { mute_before: self.mute_before, transitions: Vec::new() }
+    }
+
+    fn note(&mut self, key: &Key, held: &Held, said: Said, rows: i64, gone: bool) {
+        self.touched.insert(key.clone());
+        for transition in said.transitions {
+            // Silence has no row.
+            let gone = gone || silent(&transition);
+            let rows = if gone { 0 } else { rows };
+            let row = held.row.clone();
+            self.told.push(Told { key: key.clone(), transition, row, before: None, rows, gone });
+        }
+    }
+}
+
+/// Whether it happened because nothing came.
+fn silent(transition: &Transition) -> bool {
+    matches!(transition.reason, Reason::NoData | Reason::Evicted)
+}
+
+/// The row that decides: the one that raises the highest level; of several the last in the order of their bytes.
+fn worst(sample: &Sample) -> Option<Row> {
+    let worst = sample.iter().max_by_key(|(row, counted)| {
+        (counted.judged.raised_level(), counted.judged.cleared.count_zeros(), (*row).clone())
+    });
+    worst.map(|(row, _)| row.clone())
+}
+
+/// The row that takes the state of a key away: only its key counts.
+fn removal(alert: &str, key: String) -> AlertEvent {
+    AlertEvent {
+        alert: alert.to_string(),
+        key,
+        incident_id: String::new(),
+        seq: 0,
+        kind: Kind::Cleared,
+        state: State::Normal,
+        severity: None,
+        previous_severity: None,
+        reason: Reason::ConditionCleared,
+        event_time_ns: 0,
+        starts_at_ns: 0,
+        fired_at_ns: None,
+        ends_at_ns: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        values: String::new(),
+        previous_values: None,
+        threshold: None,
+        row: None,
+        rows: 0,
+        revision: 0,
+        muted: None,
+    }
+}
+
+impl Operator for Alert {
+    fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        self.arrived.extend(rows.into_batch());
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+        let horizon = self.horizon(epoch, times);
+        let mute = self.spec.mute_older_than_ns.map(|older| self.clock_ns(epoch).saturating_sub(older));
+        let mut turn = Turn { mute_before: mute.unwrap_or(i64::MIN), told: Vec::new(), touched: BTreeSet::new() };
+        let arrived = std::mem::take(&mut self.arrived);
+        let idle = arrived.is_empty();
+        match (&self.spec.time, self.spec.rule.standing) {
+            (AlertTime::Clock, true) => {
+                self.pass(horizon.timers.saturating_sub(1), &mut turn);
+                self.changed(arrived, horizon.samples, &mut turn)?;
+            }
+            (AlertTime::Clock, false) => {
+                for batch in arrived {
+                    for arrival in self.arrivals(&batch)? {
+                        self.pending.add(horizon.samples, arrival.key, arrival.row, arrival.counted);
+                    }
+                }
+                self.ripe(horizon.samples, &mut turn);
+            }
+            (AlertTime::Event { .. }, _) => {
+                let corrections = self.sort(arrived, horizon, output)?;
+                self.correct(corrections, horizon, &mut turn)?;
+                self.ripe(horizon.samples, &mut turn);
+            }
+        }
+        for key in turn.touched.clone() {
+            self.settle(&key);
+        }
+        self.pass(horizon.timers, &mut turn);
+        if !idle || !turn.touched.is_empty() {
+            self.ids = fresh_ids();
+        }
+        self.speak(turn, output)
+    }
+
+    fn wake_at(&self) -> Option<Epoch> {
+        let AlertTime::Clock = self.spec.time else { return None };
+        let (at, _) = self.timers.first()?;
+        let tick = self.tick_ns.max(1);
+        Some(Epoch(u64::try_from((at.saturating_add(tick - 1)).div_euclid(tick)).unwrap_or(0)))
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<Section>> {
+        self.sections()
+    }
+
+    fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        sections.into_iter().try_for_each(|section| self.take_on(&section))
+    }
+
+    fn state(&self) -> StateSize {
+        let (waiting, bytes) = self.pending.size();
+        let held = self.held.len();
+        StateSize { rows: (held + waiting) as u64, bytes: (held * 512 + bytes) as u64 }
+    }
+}

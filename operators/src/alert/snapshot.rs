@@ -1,0 +1,129 @@
+//! An alert's state as sections of a checkpoint, and back.
+//!
+//! `keys`: the key, the state machine as JSON, whether a row is known, that row. `standing` and `pending`: the key, the
+//! time, how often the row is there, the row. What the conditions say of a row is in the row.
+
+use super::machine::Instance;
+use super::pending::{Counted, Key, Row};
+use super::process::{Alert, Held};
+use crate::state::{Restored, Section, unnamed};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::take;
+use arrow::datatypes::Int64Type;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use thalweg_schemas::error::{Error, Result};
+
+/// A key's state besides its rows.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    instance: Instance,
+    live: i64,
+    sampled_at: i64,
+    shown: bool,
+}
+
+impl Alert {
+    pub(super) fn sections(&self) -> Result<Vec<Section>> {
+        let standing = self.held.iter().flat_map(|(key, held)| held.standing.iter().map(move |row| (key, row)));
+        let standing: Vec<_> = standing.map(|(key, (row, counted))| (0, key, row, *counted)).collect();
+        let pending: Vec<_> = self.pending.iter().collect();
+        let sections = [("keys", self.keys()?), ("standing", self.rows(&standing)?), ("pending", self.rows(&pending)?)];
+        let keys = self.spec.keys.len();
+        let section = |((label, rows), id): ((&str, RecordBatch), u64)| Section {
+            label: label.to_string(),
+            id,
+            keys,
+            rows: Box::new(move || Ok(rows)),
+        };
+        Ok(sections.into_iter().zip(self.ids).map(section).collect())
+    }
+
+    fn keys(&self) -> Result<RecordBatch> {
+        let kept = |held: &Held| -> Result<String> {
+            let kept = Kept {
+                instance: held.instance.clone(),
+                live: held.live,
+                sampled_at: held.sampled_at,
+                shown: held.shown,
+            };
+            serde_json::to_string(&kept).map_err(|error| Error::bug(format!("an alert's state: {error}")))
+        };
+        let texts = self.held.values().map(kept).collect::<Result<Vec<String>>>()?;
+        let mut columns = self.voice.decode_keys(self.held.keys())?.columns().to_vec();
+        columns.push(Arc::new(StringArray::from(texts)));
+        columns.push(Arc::new(self.held.values().map(|held| Some(held.row.is_some())).collect::<BooleanArray>()));
+        let rows = self.voice.decode(self.held.values().filter_map(|held| held.row.as_ref()))?;
+        let mut next = 0..;
+        let places: UInt64Array = self.held.values().map(|held| held.row.as_ref().and_then(|_| next.next())).collect();
+        for column in rows.columns() {
+            columns.push(take(column, &places, None)?);
+        }
+        unnamed(columns, self.held.len())
+    }
+
+    fn rows(&self, rows: &[(i64, &Key, &Row, Counted)]) -> Result<RecordBatch> {
+        let mut columns = self.voice.decode_keys(rows.iter().map(|(_, key, _, _)| *key))?.columns().to_vec();
+        let numbers = |of: &dyn Fn(&(i64, &Key, &Row, Counted)) -> i64| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(of)))
+        };
+        columns.push(numbers(&|(t, ..)| *t));
+        columns.push(numbers(&|(_, _, _, counted)| counted.times));
+        columns.extend_from_slice(self.voice.decode(rows.iter().map(|(_, _, row, _)| *row))?.columns());
+        unnamed(columns, rows.len())
+    }
+
+    pub(super) fn take_on(&mut self, section: &Restored) -> Result<()> {
+        match section.label.as_str() {
+            "keys" => self.take_on_keys(&section.rows),
+            "standing" => {
+                for (_, key, row, counted) in self.rows_of(&section.rows)? {
+                    if let Some(held) = self.held.get_mut(&key) {
+                        held.standing.insert(row, counted);
+                    }
+                }
+                Ok(())
+            }
+            "pending" => {
+                for (t, key, row, counted) in self.rows_of(&section.rows)? {
+                    self.pending.add(t, key, row, counted);
+                }
+                Ok(())
+            }
+            _ => Err(section.unknown()),
+        }
+    }
+
+    fn take_on_keys(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (keys, rest) = rows.columns().split_at(self.spec.keys.len());
+        let [texts, has_row, columns @ ..] = rest else {
+            return Err(Error::bug("the keys of an alert without a state"));
+        };
+        let keys = self.voice.encode_keys(keys, rows.num_rows())?;
+        let encoded = self.voice.encode_rows(columns)?;
+        for (at, (key, row)) in keys.into_iter().zip(encoded).enumerate() {
+            let kept: Kept = serde_json::from_str(texts.as_string::<i32>().value(at)).map_err(|error| {
+                Error::bug(format!("the state of an alert in a checkpoint cannot be read: {error}"))
+            })?;
+            let mut held = Held::new(&self.spec.rule, kept.sampled_at);
+            (held.instance, held.live, held.shown) = (kept.instance, kept.live, kept.shown);
+            held.row = has_row.as_boolean().value(at).then_some(row);
+            self.hold(key, held);
+        }
+        Ok(())
+    }
+
+    fn rows_of(&self, rows: &RecordBatch) -> Result<Vec<(i64, Key, Row, Counted)>> {
+        let (keys, rest) = rows.columns().split_at(self.spec.keys.len());
+        let [t, times, columns @ ..] = rest else { return Err(Error::bug("the rows of an alert without a count")) };
+        let (t, times) = (t.as_primitive::<Int64Type>(), times.as_primitive::<Int64Type>());
+        let keys = self.voice.encode_keys(keys, rows.num_rows())?;
+        let whole = unnamed(columns.to_vec(), rows.num_rows())?;
+        let judged = self.judgements(&whole);
+        let encoded = self.voice.encode_rows(columns)?;
+        let rows = keys.into_iter().zip(encoded).zip(judged).enumerate();
+        Ok(rows
+            .map(|(at, ((key, row), judged))| (t.value(at), key, row, Counted { times: times.value(at), judged }))
+            .collect())
+    }
+}

@@ -1,0 +1,309 @@
+//! The operator as a value: cuts into epochs, batches and restarts change nothing of what it says.
+
+use crate::alert::machine::{Absent, AbsentPolicy, Rule};
+use crate::alert::{Alert, AlertSpec, AlertTime, Part, Severity, Template};
+use crate::operator::{Operator, Output, Times};
+use crate::plan::{Plan, Read, TimeOrigin};
+use crate::rows::Rows;
+use crate::state::{Restored, owned};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_schemas::alert_event::{AlertEvent, Kind, State, from_rows};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
+
+/// A rule that asks for nothing, with so many levels.
+pub(super) fn rule(levels: usize) -> Rule {
+    Rule {
+        for_ns: vec![0; levels],
+        keep_ns: 0,
+        absent: None,
+        ttl_ns: None,
+        flap: None,
+        keep_resolved_ns: 3_600_000_000_000,
+        standing: false,
+    }
+}
+
+fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("service", DataType::Utf8, true),
+        Field::new("ts", time, false),
+        Field::new("p99", DataType::Float64, true),
+        Field::new("w", DataType::Boolean, true),
+        Field::new("c", DataType::Boolean, true),
+    ]))
+}
+
+/// Of each service: a warning above 10, cleared below 8, and critical above 20.
+fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
+    let text = |text: &str| Part::Text(text.into());
+    AlertSpec {
+        name: "slow".into(),
+        input: Box::new(Plan::View { name: "v".into(), schema: schema() }),
+        read,
+        width: 3,
+        keys: vec![0],
+        time,
+        severities: vec![
+            Severity {
+                name: "warning".into(),
+                when: 3,
+                clear: None,
+                condition: "p99 > 10".into(),
+                clear_condition: None,
+            },
+            Severity {
+                name: "critical".into(),
+                when: 4,
+                clear: None,
+                condition: "p99 > 20".into(),
+                clear_condition: None,
+            },
+        ],
+        values: vec![2],
+        rule,
+        labels: vec![("team".into(), Template(vec![text("core")]))],
+        annotations: vec![(
+            "summary".into(),
+            Template(vec![text("p99 of "), Part::Column(0), text(" is "), Part::Column(2), text(": "), Part::Severity]),
+        )],
+        mute_older_than_ns: None,
+        notify_revisions: false,
+    }
+}
+
+fn by_event_time() -> AlertTime {
+    AlertTime::Event { column: 1, origin: TimeOrigin::default(), closed: true }
+}
+
+/// Service, time, value, difference.
+type Row = (u8, i64, Option<f64>, i64);
+
+fn batch(rows: &[Row]) -> Batch {
+    let above = |limit: f64| rows.iter().map(|(_, _, v, _)| v.map(|v| v > limit)).collect::<BooleanArray>();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(service, ..)| format!("s{service}")))),
+        Arc::new(TimestampNanosecondArray::from_iter_values(rows.iter().map(|(_, t, ..)| *t))),
+        Arc::new(rows.iter().map(|(_, _, v, _)| *v).collect::<Float64Array>()),
+        Arc::new(above(10.0)),
+        Arc::new(above(20.0)),
+    ];
+    let rows_of = RecordBatch::try_new(schema(), columns).unwrap();
+    Batch::changes(rows_of, Int64Array::from_iter_values(rows.iter().map(|(.., diff)| *diff)))
+}
+
+/// An operator that is driven by hand.
+struct Driven {
+    alert: Alert,
+    watermark: Watermark,
+    events: Vec<AlertEvent>,
+    state: BTreeMap<String, AlertEvent>,
+    late: usize,
+}
+
+impl Driven {
+    fn new(spec: &AlertSpec) -> Driven {
+        let alert = Alert::new(spec, 1, true, true).unwrap();
+        Driven { alert, watermark: Watermark::MIN, events: Vec::new(), state: BTreeMap::new(), late: 0 }
+    }
+
+    /// One epoch: what came, and the watermark after it.
+    fn epoch(&mut self, epoch: u64, rows: &[Row], now: Watermark) {
+        let mut output = Output::default();
+        if !rows.is_empty() {
+            self.alert.process(Epoch(epoch), Rows::unbounded(batch(rows)), &mut output).unwrap();
+        }
+        let reached = if now == Watermark::MAX { self.watermark } else { now };
+        let times = Times { before: self.watermark, now, reached };
+        self.alert.finish_epoch(Epoch(epoch), times, &mut output).unwrap();
+        self.watermark = now;
+        self.late += output.late.iter().map(RecordBatch::num_rows).sum::<usize>();
+        for (port, rows) in output.sent {
+            let batch = rows.into_batch().unwrap();
+            let events = from_rows(&batch.rows).unwrap();
+            if port == super::super::process::EVENTS {
+                self.events.extend(events);
+                continue;
+            }
+            for (at, event) in events.into_iter().enumerate() {
+                if batch.diff(at) > 0 {
+                    self.state.insert(event.key.clone(), event);
+                } else {
+                    self.state.remove(&event.key);
+                }
+            }
+        }
+    }
+
+    /// The same with the state of a checkpoint, shared out among so many workers and put together again.
+    fn restored(self, spec: &AlertSpec, workers: usize) -> Driven {
+        let mut before = self.alert;
+        let mut alert = Alert::new(spec, 1, true, true).unwrap();
+        let mut restored = Vec::new();
+        for section in before.snapshot().unwrap() {
+            let keys: Vec<usize> = (0..section.keys).collect();
+            let rows = (section.rows)().unwrap();
+            for index in 0..workers {
+                let rows = owned(&rows, &keys, WorkerId { index, peers: workers }).unwrap();
+                restored.push(Restored { label: section.label.clone(), rows });
+            }
+        }
+        alert.restore(restored, self.watermark).unwrap();
+        Driven { alert, ..self }
+    }
+
+    fn told(&self) -> Vec<(String, i64, Kind, Option<String>)> {
+        self.events.iter().map(|e| (e.key.clone(), e.event_time_ns, e.kind, e.severity.clone())).collect()
+    }
+}
+
+fn told(service: u8, t: i64, kind: Kind, severity: &str) -> (String, i64, Kind, Option<String>) {
+    (format!(r#"{{"service":"s{service}"}}"#), t, kind, Some(severity.to_string()))
+}
+
+#[test]
+fn an_event_says_what_happened_and_why() {
+    let mut driven = Driven::new(&spec(by_event_time(), Read::Finals, rule(2)));
+    driven.epoch(1, &[(1, 10, Some(12.5), 1), (2, 10, Some(1.0), 1)], Watermark(10));
+    let event = driven.events[0].clone();
+    assert_eq!(driven.told(), [told(1, 10, Kind::Firing, "warning")]);
+    assert_eq!(event.annotations["summary"], "p99 of s1 is 12.5: warning");
+    assert_eq!(event.labels, BTreeMap::from([("service".into(), "s1".into()), ("team".into(), "core".into())]));
+    assert_eq!((event.values.as_str(), event.threshold.as_deref()), (r#"{"p99":12.5}"#, Some("p99 > 10")));
+    assert!(event.row.is_some_and(|row| row.contains(r#""service":"s1""#) && !row.contains(r#""w""#)));
+    assert_eq!((event.rows, event.seq, event.starts_at_ns), (1, 1, 10));
+    assert_eq!(driven.state.len(), 1);
+    driven.epoch(2, &[(1, 20, Some(1.0), 1)], Watermark(20));
+    assert_eq!(driven.state[&event.key].state, State::Resolved);
+    assert_eq!(driven.events[1].incident_id, event.incident_id);
+    // Where it was resolved long enough ago, nothing is left.
+    driven.epoch(3, &[], Watermark(3_600_000_000_020));
+    assert!(driven.state.is_empty());
+    assert_eq!(driven.alert.state().rows, 0);
+}
+
+#[test]
+fn rows_wait_until_no_earlier_one_is_expected() {
+    let mut driven = Driven::new(&spec(by_event_time(), Read::Finals, rule(2)));
+    driven.epoch(1, &[(1, 20, Some(1.0), 1), (1, 10, Some(12.0), 1)], Watermark(5));
+    assert!(driven.events.is_empty());
+    driven.epoch(2, &[], Watermark(20));
+    assert_eq!(driven.told(), [told(1, 10, Kind::Firing, "warning"), told(1, 20, Kind::Resolved, "warning")]);
+    driven.epoch(3, &[(1, 15, Some(30.0), 1)], Watermark(20));
+    assert_eq!((driven.late, driven.events.len()), (1, 2));
+}
+
+#[test]
+fn of_several_rows_the_worst_decides() {
+    let mut driven = Driven::new(&spec(by_event_time(), Read::Finals, rule(2)));
+    driven.epoch(1, &[(1, 10, Some(1.0), 1), (1, 10, Some(30.0), 1), (1, 10, Some(15.0), 1)], Watermark(10));
+    assert_eq!(driven.told(), [told(1, 10, Kind::Firing, "critical")]);
+    assert_eq!((driven.events[0].values.as_str(), driven.events[0].rows), (r#"{"p99":30.0}"#, 3));
+}
+
+#[test]
+fn what_is_null_is_no_evidence() {
+    let mut driven = Driven::new(&spec(by_event_time(), Read::Finals, rule(2)));
+    driven.epoch(1, &[(1, 10, None, 1), (1, 20, Some(12.0), 1), (1, 30, None, 1)], Watermark(30));
+    assert_eq!(driven.told(), [told(1, 20, Kind::Firing, "warning")]);
+}
+
+#[test]
+fn a_silent_key_fires_when_silence_matters_and_the_end_of_the_input_is_no_silence() {
+    let absent = Some(Absent { after_ns: 100, policy: AbsentPolicy::Fire(1) });
+    let mut driven = Driven::new(&spec(by_event_time(), Read::Finals, Rule { absent, ..rule(2) }));
+    driven.epoch(1, &[(1, 10, Some(1.0), 1), (2, 10, Some(1.0), 1), (2, 90, Some(1.0), 1)], Watermark(150));
+    assert_eq!(driven.told(), [told(1, 111, Kind::Firing, "warning")]);
+    assert_eq!((driven.events[0].state, driven.events[0].values.as_str()), (State::NoData, "{}"));
+    driven.epoch(2, &[], Watermark::MAX);
+    assert_eq!(driven.events.len(), 1);
+}
+
+#[test]
+fn without_event_time_a_row_holds_until_it_is_taken_back() {
+    let rule = Rule { for_ns: vec![100, 0], standing: true, ..rule(2) };
+    let spec = spec(AlertTime::Clock, Read::Changes, rule);
+    let mut driven = Driven::new(&spec);
+    driven.epoch(1_000, &[(1, 0, Some(12.0), 1)], Watermark::MIN);
+    assert_eq!(driven.told(), [told(1, 1_000, Kind::Pending, "warning")]);
+    assert_eq!(driven.alert.wake_at(), Some(Epoch(1_100)));
+    driven = driven.restored(&spec, 3);
+    assert_eq!(driven.alert.wake_at(), Some(Epoch(1_100)));
+    driven.epoch(1_100, &[], Watermark::MIN);
+    assert_eq!(driven.told()[1..], [told(1, 1_100, Kind::Firing, "warning")]);
+    driven.epoch(1_200, &[(1, 0, Some(12.0), -1), (1, 0, Some(25.0), 1)], Watermark::MIN);
+    driven.epoch(1_300, &[(1, 0, Some(25.0), -1)], Watermark::MIN);
+    assert_eq!(
+        driven.told()[2..],
+        [told(1, 1_200, Kind::Escalated, "critical"), told(1, 1_300, Kind::Resolved, "critical")]
+    );
+    assert_eq!(driven.events[3].values, "{}");
+}
+
+#[test]
+fn a_corrected_window_is_told_and_judged_again() {
+    let spec = spec(by_event_time(), Read::Changes, rule(2));
+    let mut driven = Driven::new(&spec);
+    driven.epoch(1, &[(1, 10, Some(12.0), 1)], Watermark(5));
+    driven.epoch(2, &[(1, 10, Some(12.0), -1), (1, 10, Some(13.0), 1)], Watermark(10));
+    assert_eq!(driven.told(), [told(1, 10, Kind::Firing, "warning")]);
+    assert_eq!(driven.events[0].values, r#"{"p99":13.0}"#);
+    driven = driven.restored(&spec, 2);
+    driven.epoch(3, &[(1, 10, Some(13.0), -1), (1, 10, Some(9.0), 1)], Watermark(10));
+    assert_eq!(driven.told()[1..], [told(1, 10, Kind::Revised, "warning"), told(1, 10, Kind::Resolved, "warning")]);
+    let revised = &driven.events[1];
+    assert_eq!(
+        (revised.previous_values.as_deref(), revised.values.as_str()),
+        (Some(r#"{"p99":13.0}"#), r#"{"p99":9.0}"#)
+    );
+    assert!(!revised.is_to_be_told() && revised.revision == 1);
+}
+
+proptest! {
+    #[test]
+    fn epochs_and_restarts_change_nothing(
+        rows in prop::collection::vec((0u8..3, 0i64..200, prop::option::weighted(0.9, 0f64..30.0)), 1..60),
+        cuts in prop::collection::vec((1usize..8, 0i64..40, any::<bool>()), 0..30),
+        (for_ns, keep_ns, absent) in (0i64..40, 0i64..40, prop::option::of(20i64..80)),
+    ) {
+        let absent = absent.map(|after_ns| Absent { after_ns, policy: AbsentPolicy::Fire(1) });
+        let rule = Rule { for_ns: vec![for_ns, 2 * for_ns], keep_ns, absent, ..rule(2) };
+        let spec = spec(by_event_time(), Read::Finals, rule);
+        let rows: Vec<Row> = rows.into_iter().map(|(service, t, value)| (service, t, value, 1)).collect();
+        let mut whole = Driven::new(&spec);
+        whole.epoch(1, &rows, Watermark(250));
+        // The same rows in epochs; a watermark never passes a row that is still to come.
+        let mut cut = Driven::new(&spec);
+        let (mut rest, mut epoch) = (rows.as_slice(), 1);
+        for (count, behind, restart) in cuts {
+            let (now, later) = rest.split_at(count.min(rest.len()));
+            rest = later;
+            let least = rest.iter().map(|(_, t, ..)| *t).min().unwrap_or(250);
+            let watermark = Watermark((least - 1 - behind).max(cut.watermark.0));
+            cut.epoch(epoch, now, watermark);
+            epoch += 1;
+            if restart {
+                cut = cut.restored(&spec, 2);
+            }
+        }
+        cut.epoch(epoch, rest, Watermark(250));
+        let by_key = |driven: &Driven| {
+            let mut events = driven.events.clone();
+            events.sort_by(|a, b| a.key.cmp(&b.key));
+            events
+        };
+        prop_assert_eq!(by_key(&whole), by_key(&cut));
+        prop_assert_eq!(&whole.state, &cut.state);
+        // The state is what the last event of each key says.
+        for (key, event) in &whole.state {
+            prop_assert_eq!(whole.events.iter().rev().find(|e| e.key == *key), Some(event));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! From transitions to events: names instead of levels, labels and annotations, the values and the row behind it.
+
+use super::machine::Transition;
+use super::pending::{Key, Row};
+use super::{AlertSpec, Part, Template};
+use crate::evaluate::row_to_json;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_schemas::alert_event::{AlertEvent, Kind};
+use thalweg_schemas::batch::Batch;
+use thalweg_schemas::error::Result;
+
+/// Turns columns into bytes and back, and speaks of them.
+pub(super) struct Voice {
+    spec: AlertSpec,
+    keys: RowConverter,
+    rows: RowConverter,
+    key_schema: SchemaRef,
+}
+
+/// What happened to one key, and the row by which it did.
+pub(super) struct Told {
+    pub key: Key,
+    pub transition: Transition,
+    /// `None`: no row is known, nothing ever came.
+    pub row: Option<Row>,
+    /// Of a correction: the row as it was before.
+    pub before: Option<Row>,
+    /// How many rows were looked at.
+    pub rows: i64,
+    /// Whether the row was taken back, and speaks only for labels and annotations.
+    pub gone: bool,
+}
+
+impl Voice {
+    pub fn new(spec: &AlertSpec) -> Result<Voice> {
+        let schema = spec.input.schema();
+        let field = |at: &usize| SortField::new(schema.field(*at).data_type().clone());
+        let keys = RowConverter::new(spec.keys.iter().map(field).collect())?;
+        let rows = RowConverter::new((0..schema.fields().len()).map(|at| field(&at)).collect())?;
+        let key_schema = Arc::new(schema.project(&spec.keys)?);
+        Ok(Voice { spec: spec.clone(), keys, rows, key_schema })
+    }
+
+    /// The keys of the rows of `batch`, and the rows.
+    pub fn encode(&self, batch: &Batch) -> Result<Vec<(Key, Row)>> {
+        let rows = self.rows.convert_columns(batch.rows.columns())?;
+        if self.spec.keys.is_empty() {
+            let none: Key = Arc::from([]);
+            return Ok(rows.iter().map(|row| (none.clone(), row.data().into())).collect());
+        }
+        let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|at| batch.rows.column(*at).clone()).collect();
+        let keys = self.keys.convert_columns(&keys)?;
+        Ok(keys.iter().zip(rows.iter()).map(|(key, row)| (key.data().into(), row.data().into())).collect())
+    }
+
+    /// The columns of rows.
+    pub fn decode<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Result<RecordBatch> {
+        let parser = self.rows.parser();
+        let mut count = 0;
+        let columns = self.rows.convert_rows(rows.inspect(|_| count += 1).map(|row| parser.parse(row)))?;
+        with_columns(&lax(&self.spec.input.schema()), columns, count)
+    }
+
+    /// The columns of keys.
+    pub fn decode_keys<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Result<RecordBatch> {
+        let mut count = 0;
+        let keys = keys.inspect(|_| count += 1);
+        if self.spec.keys.is_empty() {
+            keys.for_each(drop);
+            return with_columns(&self.key_schema, Vec::new(), count);
+        }
+        let parser = self.keys.parser();
+        let columns = self.keys.convert_rows(keys.map(|key| parser.parse(key)))?;
+        with_columns(&lax(&self.key_schema), columns, count)
+    }
+
+    /// The bytes of rows, and of keys, as a checkpoint has them.
+    pub fn encode_rows(&self, columns: &[ArrayRef]) -> Result<Vec<Row>> {
+        Ok(self.rows.convert_columns(columns)?.iter().map(|row| row.data().into()).collect())
+    }
+
+    /// As [`encode_rows`](Self::encode_rows).
+    pub fn encode_keys(&self, columns: &[ArrayRef], count: usize) -> Result<Vec<Key>> {
+        if columns.is_empty() {
+            return Ok(vec![Arc::from([]); count]);
+        }
+        Ok(self.keys.convert_columns(columns)?.iter().map(|key| key.data().into()).collect())
+    }
+
+    /// The events, in order.
+    pub fn events(&self, told: &[Told]) -> Result<Vec<AlertEvent>> {
+        let keys = self.decode_keys(told.iter().map(|told| &told.key))?;
+        let rows = self.decode(told.iter().filter_map(|told| told.row.as_ref()))?;
+        let before = self.decode(told.iter().filter_map(|told| told.before.as_ref()))?;
+        let (key_texts, row_texts) = (texts(&keys)?, texts(&rows)?);
+        let width: Vec<usize> = (0..self.spec.width).collect();
+        let (whole, values) = (rows.project(&width)?, rows.project(&self.spec.values)?);
+        let values_before = before.project(&self.spec.values)?;
+        let (mut row, mut earlier) = (0, 0);
+        let mut events = Vec::with_capacity(told.len());
+        for (at, one) in told.iter().enumerate() {
+            let own = one.row.as_ref().map(|_| {
+                row += 1;
+                row - 1
+            });
+            let previous_values = one.before.as_ref().map(|_| {
+                earlier += 1;
+                row_to_json(&values_before, earlier - 1)
+            });
+            let shown = own.filter(|_| !one.gone);
+            let key = if self.spec.keys.is_empty() { "{}".to_string() } else { row_to_json(&keys, at) };
+            let text = |column: usize| own.and_then(|row| row_texts[column][row].as_deref());
+            let severity = self.severity(one.transition.level);
+            let fill = |template: &Template| self.fill(template, severity.as_deref(), &text);
+            let mut labels: BTreeMap<String, String> = BTreeMap::new();
+            for (field, texts) in keys.schema().fields().iter().zip(&key_texts) {
+                labels.extend(texts[at].clone().map(|text| (field.name().clone(), text)));
+            }
+            labels.extend(self.spec.labels.iter().map(|(name, template)| (name.clone(), fill(template))));
+            let annotations = self.spec.annotations.iter().map(|(name, template)| (name.clone(), fill(template)));
+            let Transition { kind, state, level, previous, reason, at: time, incident, ends_at, muted } =
+                one.transition.clone();
+            events.push(AlertEvent {
+                incident_id: incident_id(&self.spec.name, &key, incident.starts_at),
+                alert: self.spec.name.clone(),
+                seq: incident.seq,
+                kind,
+                state,
+                severity: severity.clone(),
+                previous_severity: self.severity(previous),
+                reason,
+                event_time_ns: time,
+                starts_at_ns: incident.starts_at,
+                fired_at_ns: incident.fired_at,
+                ends_at_ns: ends_at,
+                labels,
+                annotations: annotations.collect(),
+                values: shown.map_or_else(|| "{}".to_string(), |row| row_to_json(&values, row)),
+                previous_values: previous_values.filter(|_| kind == Kind::Revised),
+                threshold: level.checked_sub(1).map(|at| self.spec.severities[at].condition.clone()),
+                row: shown.map(|row| row_to_json(&whole, row)),
+                rows: one.rows,
+                revision: incident.revision,
+                muted,
+                key,
+            });
+        }
+        Ok(events)
+    }
+
+    /// The key of an alert as events say it.
+    pub fn key_texts<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Result<Vec<String>> {
+        let keys = self.decode_keys(keys)?;
+        let text = |at| if self.spec.keys.is_empty() { "{}".to_string() } else { row_to_json(&keys, at) };
+        Ok((0..keys.num_rows()).map(text).collect())
+    }
+
+    /// Whether two rows have the same values where the conditions look.
+    pub fn same_values(&self, a: &Row, b: &Row) -> Result<bool> {
+        let rows = self.decode([a, b].into_iter())?.project(&self.spec.values)?;
+        Ok(rows.slice(0, 1) == rows.slice(1, 1))
+    }
+
+    fn severity(&self, level: usize) -> Option<String> {
+        level.checked_sub(1).map(|at| self.spec.severities[at].name.clone())
+    }
+
+    fn fill<'a>(&self, template: &Template, severity: Option<&str>, text: &dyn Fn(usize) -> Option<&'a str>) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Column(at) => text(*at).unwrap_or_default().to_string(),
+            Part::Alert => self.spec.name.clone(),
+            Part::Severity => severity.unwrap_or_default().to_string(),
+        };
+        template.0.iter().map(part).collect()
+    }
+}
+
+/// The identity of an incident: of the alert, its key and the event time at which its condition first held.
+fn incident_id(alert: &str, key: &str, starts_at: i64) -> String {
+    let mut hash = Sha256::new();
+    // Lengths before the texts: no two triples are written alike.
+    hash.update((alert.len() as u64).to_le_bytes());
+    hash.update(alert);
+    hash.update((key.len() as u64).to_le_bytes());
+    hash.update(key);
+    hash.update(starts_at.to_le_bytes());
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All values as text, by column; `None` where they are NULL.
+fn texts(rows: &RecordBatch) -> Result<Vec<Vec<Option<String>>>> {
+    let options = FormatOptions::default();
+    let column = |column: &ArrayRef| -> Result<Vec<Option<String>>> {
+        let shown = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        Ok((0..column.len()).map(|row| (!column.is_null(row)).then(|| shown.value(row).to_string())).collect())
+    };
+    rows.columns().iter().map(column).collect()
+}
+
+fn lax(schema: &Schema) -> SchemaRef {
+    let lax = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+    Arc::new(Schema::new(schema.fields().iter().map(lax).collect::<Vec<_>>()))
+}
+
+fn with_columns(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}

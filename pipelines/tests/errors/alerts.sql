@@ -1,0 +1,22 @@
+CREATE SOURCE requests (ts TIMESTAMP NOT NULL, service TEXT, ms DOUBLE,
+  WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'feed', path = 'requests');
+CREATE ALERT no_relation FROM request WARNING WHEN ms > 1;
+CREATE ALERT no_severity FROM requests BY service;
+CREATE ALERT no_name FROM requests WHEN ms > 1;
+CREATE ALERT no_column FROM requests BY service WARNING WHEN mss > 1;
+CREATE ALERT no_key FROM requests BY servce WARNING WHEN ms > 1;
+CREATE ALERT time_in_key FROM requests BY service, ts WARNING WHEN ms > 1;
+CREATE ALERT no_truth FROM requests WARNING WHEN ms + 1;
+CREATE ALERT no_truth_either FROM requests WARNING WHEN ms > 1 CLEAR WHEN service;
+CREATE ALERT twice FROM requests WARNING WHEN ms > 1 WARNING WHEN ms > 2;
+CREATE ALERT twice_for FROM requests WARNING WHEN ms > 1 KEEP FIRING FOR INTERVAL '1s' KEEP FIRING FOR INTERVAL '2s';
+CREATE ALERT no_interval FROM requests WARNING WHEN ms > 1 FOR '1 parsec';
+CREATE ALERT no_policy FROM requests WARNING WHEN ms > 1 ABSENT FOR INTERVAL '1 minute' THEN criticl;
+CREATE ALERT no_place FROM requests WARNING WHEN ms > 1 ANNOTATIONS (summary = 'it is {{mss}}');
+CREATE ALERT go_template FROM requests WARNING WHEN ms > 1 LABELS (a = '{{ $labels.service }}');
+CREATE ALERT open_place FROM requests WARNING WHEN ms > 1 LABELS (a = '{{ms');
+CREATE ALERT no_text FROM requests WARNING WHEN ms > 1 LABELS (a = b);
+CREATE ALERT no_clause FROM requests WARNING WHEN ms > 1 EVERY INTERVAL '1 minute';
+CREATE ALERT no_option FROM requests WARNING WHEN ms > 1 WITH (tll = '1d');
+CREATE ALERT late_severity FROM requests WARNING WHEN ms > 1 LABELS (a = 'b') CRITICAL WHEN ms > 2;
+CREATE ALERT aggregate FROM requests WARNING WHEN avg(ms) > 2;

@@ -1,0 +1,72 @@
+//! Alerts in virtual time: what `docs/alerting.md` shows is so, with any number of workers.
+
+use crate::in_process::compile;
+use thalweg_pipelines::{SqlText, render_errors, testfile};
+use thalweg_server::test_run;
+
+/// The first block of the document in the language `language`.
+fn block(document: &str, language: &str) -> String {
+    let fence = format!("```{language}\n");
+    let (_, rest) = document.split_once(&fence).unwrap();
+    rest.split_once("```").unwrap().0.to_string()
+}
+
+#[test]
+fn the_documents_example_goes_as_it_says() {
+    let document = include_str!("../../../docs/alerting.md");
+    let program = compile(&block(document, "sql"), std::path::Path::new("."));
+    let text = SqlText { file: "slow.test.sql".into(), text: block(document, "test").into() };
+    let steps = testfile::parse(&text).unwrap();
+    for workers in [1, 2, 4] {
+        let failures = test_run::run(&program, &steps, workers).unwrap();
+        assert!(failures.is_empty(), "{workers} workers\n{}", render_errors(&failures, std::slice::from_ref(&text)));
+    }
+}
+
+#[test]
+fn without_event_time_the_clock_fires_and_resolves() {
+    let pipeline = "CREATE SOURCE jobs (job TEXT PRIMARY KEY, state TEXT)
+        WITH (connector = 'file', path = 'jobs.ndjson', format = 'upsert');
+        CREATE ALERT stuck FROM jobs CRITICAL WHEN state = 'running' FOR INTERVAL '10 minutes'
+        KEEP FIRING FOR INTERVAL '1 minute';";
+    let test = "INSERT INTO jobs (job, state) VALUES ('a', 'running'), ('b', 'running');
+ADVANCE INTERVAL '9 minutes';
+EXPECT SELECT key, state FROM thalweg.alerts;
+----
+{\"job\":\"a\"} | pending
+{\"job\":\"b\"} | pending
+
+INSERT INTO jobs (job, state) VALUES ('b', 'done');
+ADVANCE INTERVAL '1 minute';
+EXPECT SELECT key, state FROM thalweg.alerts;
+----
+{\"job\":\"a\"} | firing
+
+INSERT INTO jobs (job, state) VALUES ('a', 'done');
+ADVANCE INTERVAL '50 seconds';
+EXPECT SELECT key, state FROM thalweg.alerts;
+----
+{\"job\":\"a\"} | recovering
+
+ADVANCE INTERVAL '10 seconds';
+EXPECT SELECT key, state FROM thalweg.alerts;
+----
+{\"job\":\"a\"} | resolved
+
+EXPECT SELECT key, kind FROM thalweg.alert_events;
+----
+{\"job\":\"a\"} | pending
+{\"job\":\"a\"} | firing
+{\"job\":\"a\"} | recovering
+{\"job\":\"a\"} | resolved
+{\"job\":\"b\"} | pending
+{\"job\":\"b\"} | cleared
+";
+    let program = compile(pipeline, std::path::Path::new("."));
+    let text = SqlText { file: "jobs.test.sql".into(), text: test.into() };
+    let steps = testfile::parse(&text).unwrap();
+    for workers in [1, 3] {
+        let failures = test_run::run(&program, &steps, workers).unwrap();
+        assert!(failures.is_empty(), "{workers} workers\n{}", render_errors(&failures, std::slice::from_ref(&text)));
+    }
+}
