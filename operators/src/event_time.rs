@@ -5,9 +5,9 @@ use crate::evaluate::{evaluate, evaluate_rows};
 use crate::operator::DeadRow;
 use arrow::array::{
     Array, ArrayRef, AsArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray,
+    TimestampSecondArray, make_array,
 };
-use arrow::buffer::ScalarBuffer;
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
     DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
@@ -86,6 +86,14 @@ pub(crate) fn timed(
         columns[0] = evaluate_rows(time, &batch.rows)?.0;
     }
     Ok((batch, EventTimes::new(&columns[0])?))
+}
+
+/// A column of timestamps of type `data_type`, NULL where there is none.
+pub(crate) fn optional_timestamps(ns: Vec<Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
+    let there: NullBuffer = ns.iter().map(Option::is_some).collect();
+    let values = timestamps(ns.into_iter().map(Option::unwrap_or_default).collect(), data_type)?;
+    let data = values.to_data().into_builder().nulls(Some(there)).build()?;
+    Ok(make_array(data))
 }
 
 /// A column of timestamps of type `data_type`.

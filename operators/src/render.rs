@@ -4,7 +4,7 @@
 //! A source's rows are both at once. Only what somebody reads is built.
 
 use crate::alert::{Alert, AlertSpec};
-use crate::anomaly::Detector;
+use crate::anomaly::{Detector, Forecaster};
 use crate::assign_windows::AssignWindows;
 use crate::exchange::by_key;
 use crate::expand::Expand;
@@ -378,6 +378,10 @@ impl<'scope> Renderer<'scope> {
             Task::Detect(settings) => {
                 let operator = Series::<Detector>::new(spec, settings)?;
                 self.host(view, "DetectAnomalies", operator, input, pact, 1, &spec.origin)
+            }
+            Task::Forecast(settings) => {
+                let operator = Series::<Forecaster>::new(spec, settings)?;
+                self.host(view, "Forecast", operator, input, pact, 1, &spec.origin)
             }
         };
         Ok(Rendered::append(rows.into_iter().next().ok_or_else(lost)?))

@@ -8,13 +8,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::alert::{AlertSpec, AlertTime};
-use thalweg_operators::anomaly::DetectSettings;
 use thalweg_operators::expand::GroupingSet;
 use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
 use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
 use thalweg_operators::reduce::{Kept, ReduceSpec};
-use thalweg_operators::series::{SeriesSpec, Task};
+use thalweg_operators::series::SeriesSpec;
 use thalweg_operators::session_aggregate::SessionAggregateSpec;
 use thalweg_operators::top_n::TopNSpec;
 use thalweg_operators::window::Nanos;
@@ -321,11 +320,10 @@ fn explain_series(out: &mut String, spec: &SeriesSpec, depth: usize, flow: &Data
     let text = spec.to_string();
     let (name, rest) = text.split_once(' ').unwrap_or((&text, ""));
     line(out, depth, &format!("{name}: {rest}"));
-    let Task::Detect(DetectSettings { ttl_ns, .. }) = &spec.task;
     line(
         out,
         depth + 1,
-        &format!("state: what is known of each series, forgotten after {} without a row", Nanos(*ttl_ns)),
+        &format!("state: what is known of each series, forgotten after {} without a row", Nanos(spec.ttl_ns())),
     );
     let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
     match spec.origin.sources.iter().find(silent) {

@@ -55,6 +55,10 @@ impl Codec<'_> {
         *value = u32::from_le_bytes(self.raw(value.to_le_bytes()));
     }
 
+    pub fn u64(&mut self, value: &mut u64) {
+        *value = u64::from_le_bytes(self.raw(value.to_le_bytes()));
+    }
+
     pub fn i64(&mut self, value: &mut i64) {
         *value = i64::from_le_bytes(self.raw(value.to_le_bytes()));
     }

@@ -3,15 +3,20 @@
 use super::calibration::{Tail, score};
 use super::codec::{Codec, Coded, decode, encode};
 use super::ewma::Ewma;
+use super::flatline::Flatline;
+use super::half_space_trees::HalfSpaceTrees;
 use super::holt_winters::{DETECT, HoltWinters};
 use super::incident::Incident;
 use super::mad::Mad;
 use super::new_extreme::{MARGINS, NewExtreme};
 use super::page_hinkley::{PageHinkley, Shift};
+use super::random_cut_forest::RandomCutForest;
 use super::rate_of_change::RateOfChange;
+use super::relative_entropy::RelativeEntropy;
 use super::seasonal::Seasonal;
 use super::settings::{DetectSettings, Direction, Method};
-use super::{Estimate, Reason, Verdict};
+use super::spot::Spot;
+use super::{Estimate, Moment, Reason, VALUE_MAX, Verdict};
 
 /// How much of the mean of `ewma` and `auto` is new each row: about the last five hundred rows count.
 const ALPHA: f64 = 0.002;
@@ -27,8 +32,6 @@ const SHIFT_SURPRISE: f64 = 4.0;
 const SURPRISE_FROM: f64 = 2.5;
 /// A row that is more surprising is always one.
 const SURPRISE_TO: f64 = 9.0;
-/// Values beyond are taken for this one.
-const VALUE_MAX: f64 = 1e30;
 /// Seasons before a season is believed.
 const SEASONS: i64 = 2;
 const DAY_NS: f64 = 86_400e9;
@@ -46,7 +49,7 @@ pub struct Detector {
 
 #[derive(Clone, Debug)]
 enum Model {
-    Auto { point: Ewma, season: Option<Box<HoltWinters>>, shift: PageHinkley, extreme: NewExtreme },
+    Auto { point: Ewma, season: Option<Box<HoltWinters>>, shift: PageHinkley, extreme: NewExtreme, still: Flatline },
     Ewma(Ewma),
     Mad(Mad),
     HoltWinters(Box<HoltWinters>),
@@ -54,6 +57,41 @@ enum Model {
     PageHinkley(PageHinkley),
     NewExtreme(NewExtreme),
     RateOfChange(RateOfChange),
+    RelativeEntropy(Box<Distribution>),
+    Spot(Box<Spot>),
+    HalfSpaceTrees(Box<Scored<HalfSpaceTrees>>),
+    RandomCutForest(Box<Scored<RandomCutForest>>),
+}
+
+/// A model that says how rare a row is in units of its own, and what it usually says.
+#[derive(Clone, Debug, Default)]
+struct Scored<M> {
+    model: M,
+    usual: Ewma,
+    level: Ewma,
+}
+
+/// Distributions, and the level, for what is expected.
+#[derive(Clone, Debug, Default)]
+struct Distribution {
+    model: RelativeEntropy,
+    level: Ewma,
+    /// What the model says of the last row.
+    surprise: f64,
+}
+
+impl<M> Scored<M> {
+    /// How far `rarity` is above what is usual, in its standard deviations.
+    fn distance(&self, rarity: f64) -> f64 {
+        self.usual.expect().filter(|e| rarity > e.expected).map_or(0.0, |e| e.distance(rarity))
+    }
+}
+
+/// What several rows together show.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Shift(Shift),
+    Flatline,
 }
 
 /// What the models say of a row, before anything is decided.
@@ -78,6 +116,7 @@ impl Detector {
                 season: (settings.season_ns > 0).then(|| Box::new(season())),
                 shift: PageHinkley::default(),
                 extreme: NewExtreme::default(),
+                still: Flatline::default(),
             },
             Method::Ewma => Model::Ewma(Ewma::default()),
             Method::Mad => Model::Mad(Mad::default()),
@@ -88,30 +127,35 @@ impl Detector {
             Method::PageHinkley => Model::PageHinkley(PageHinkley::default()),
             Method::NewExtreme => Model::NewExtreme(NewExtreme::default()),
             Method::RateOfChange => Model::RateOfChange(RateOfChange::default()),
+            Method::RelativeEntropy => Model::RelativeEntropy(Box::default()),
+            Method::Spot => Model::Spot(Box::default()),
+            Method::HalfSpaceTrees => Model::HalfSpaceTrees(Box::default()),
+            Method::RandomCutForest => Model::RandomCutForest(Box::default()),
         };
         let (tail, incident) = (Tail::default(), Incident::default());
         Detector { model, tail, incident, last_ns: i64::MIN, interval_ns: 0.0, rows: 0 }
     }
 
-    /// Judges a row of the time `at`, in nanoseconds since 1970, and learns it. Rows come in order of time. `None` is a
+    /// Judges a row and learns it. Rows come in order of time. `None` is a
     /// value that is missing, which is not zero: like NaN and infinity it is not learnt.
-    pub fn observe(&mut self, settings: &DetectSettings, at: i64, value: Option<f64>) -> Verdict {
+    pub fn observe(&mut self, settings: &DetectSettings, at: impl Into<Moment>, value: Option<f64>) -> Verdict {
+        let Moment { at, local } = at.into();
         self.keep_time(at);
         let x = match value {
-            // Squares of what is known stay finite.
             Some(x) if x.is_finite() => x.clamp(-VALUE_MAX, VALUE_MAX),
-            Some(_) => return self.nothing(settings, at, Reason::NotFinite),
-            None => return self.nothing(settings, at, Reason::Missing),
+            Some(_) => return self.nothing(settings, local, Reason::NotFinite),
+            None => return self.nothing(settings, local, Reason::Missing),
         };
         let threshold = self.threshold(settings);
-        let shift = self.model.shift(x);
-        let finding = self.find(settings, at, x, shift);
+        let change = self.model.change(x);
+        let finding = self.find(settings, local, x, change);
         let learning = self.rows < settings.warm_up || !finding.ready;
         let stands_out = !learning && finding.surprise >= threshold;
+        let news = if learning { 0.0 } else { self.incident.news(finding.surprise) };
         let outcome = self.incident.note(stands_out, x, settings.debounce);
         self.model.take_note(x);
         if outcome.learn {
-            self.model.learn(at, x, outcome.settled);
+            self.model.learn(local, x, outcome.settled);
         }
         if self.rows >= super::WARM_UP && outcome.fresh {
             self.tail.learn(finding.distance.unwrap_or(0.0));
@@ -128,7 +172,7 @@ impl Detector {
             expected: finding.estimate.map(|e| e.expected.clamp(settings.lower_bound, settings.upper_bound)),
             lower,
             upper,
-            score: if learning { 0.0 } else { score(finding.surprise) },
+            score: score(news),
             is_anomaly: outcome.is_anomaly,
             reason: reason.filter(|_| outcome.is_anomaly),
             learning,
@@ -147,6 +191,10 @@ impl Detector {
             Model::HoltWinters(model) => size_of::<HoltWinters>() + model.season.bytes(),
             Model::Seasonal(model) => size_of::<Seasonal>() + model.bytes(),
             Model::Mad(model) => model.bytes(),
+            Model::RelativeEntropy(of) => size_of::<Distribution>() + of.model.bytes(),
+            Model::Spot(model) => size_of::<Spot>() + model.bytes(),
+            Model::HalfSpaceTrees(of) => size_of::<Scored<HalfSpaceTrees>>() + of.model.bytes(),
+            Model::RandomCutForest(of) => size_of::<Scored<RandomCutForest>>() + of.model.bytes(),
             _ => 0,
         };
         size_of::<Detector>() + more
@@ -185,10 +233,12 @@ impl Detector {
     }
 
     /// What the models say of `x`, with what does not matter left out.
-    fn find(&self, settings: &DetectSettings, at: i64, x: f64, shift: Option<Shift>) -> Finding {
-        let mut finding = self.model.find(at, x, &self.tail, shift);
+    fn find(&self, settings: &DetectSettings, at: i64, x: f64, change: Option<Change>) -> Finding {
+        let mut finding = self.model.find(at, x, &self.tail, change);
         let reference = match finding.reason {
             Some(Reason::LevelShift { from, .. }) => Some(from),
+            // That it does not move is not to one side.
+            Some(Reason::Flatline) => None,
             _ => finding.estimate.map(|e| e.expected),
         };
         let Some(expected) = reference else { return finding };
@@ -222,7 +272,9 @@ impl Detector {
     /// The values that are less surprising than `threshold`; what finds shifts is surprised by no value alone.
     fn band(&self, settings: &DetectSettings, e: Option<Estimate>, threshold: f64) -> (Option<f64>, Option<f64>) {
         let half = match &self.model {
-            Model::PageHinkley(_) => None,
+            Model::PageHinkley(_) | Model::RelativeEntropy(_) => None,
+            Model::HalfSpaceTrees(_) | Model::RandomCutForest(_) => None,
+            Model::Spot(model) => model.distance(threshold),
             Model::NewExtreme(model) => (model.rows > 0).then(|| {
                 let range = model.greatest - model.least;
                 (0.5 + MARGINS.share(threshold / EXTREME_SURPRISE)) * range
@@ -241,6 +293,11 @@ impl Model {
         match self {
             Model::HoltWinters(model) => model.season.bytes() == 0 || model.season.seen(at, SEASONS),
             Model::Seasonal(model) => model.seen(at),
+            Model::RelativeEntropy(of) => of.model.ready(),
+            Model::Spot(model) => model.ready(),
+            // What is usual is known some rows later.
+            Model::HalfSpaceTrees(of) => of.model.ready() && of.usual.rows >= super::WARM_UP,
+            Model::RandomCutForest(of) => of.model.ready() && of.usual.rows >= super::WARM_UP,
             _ => true,
         }
     }
@@ -257,27 +314,42 @@ impl Model {
                 Estimate::new(f64::midpoint(model.least, model.greatest), (model.greatest - model.least) / 2.0)
             }),
             Model::RateOfChange(model) => model.expect(),
+            Model::RelativeEntropy(of) => of.level.expect(),
+            Model::Spot(model) => model.expect(),
+            Model::HalfSpaceTrees(of) => of.level.expect(),
+            Model::RandomCutForest(of) => of.level.expect(),
         }
     }
 
-    /// Takes `x` into the sums that find a shift: they go on whether or not the row is learnt.
-    fn shift(&mut self, x: f64) -> Option<Shift> {
+    /// Takes `x` into what looks at several rows together: it goes on whether or not the row is learnt.
+    fn change(&mut self, x: f64) -> Option<Change> {
         match self {
-            Model::Auto { shift, .. } | Model::PageHinkley(shift) => shift.observe(x),
+            Model::Auto { shift, still, .. } => {
+                let stands_still = still.observe(x).then_some(Change::Flatline);
+                shift.observe(x).map(Change::Shift).or(stands_still)
+            }
+            Model::PageHinkley(shift) => shift.observe(x).map(Change::Shift),
+            Model::RelativeEntropy(of) => {
+                of.surprise = of.model.observe(x);
+                None
+            }
             _ => None,
         }
     }
 
-    fn find(&self, at: i64, x: f64, tail: &Tail, shift: Option<Shift>) -> Finding {
+    fn find(&self, at: i64, x: f64, tail: &Tail, change: Option<Change>) -> Finding {
         let estimate = self.expect(at);
         let side = |e: Estimate| if x > e.expected { Reason::AboveBand } else { Reason::BelowBand };
         let mut finding =
             Finding { estimate, distance: None, surprise: 0.0, reason: estimate.map(side), ready: self.ready(at) };
-        let shifted = |shift: Shift| Reason::LevelShift { from: shift.from, to: shift.to };
+        let told = |change: Change| match change {
+            Change::Shift(shift) => Reason::LevelShift { from: shift.from, to: shift.to },
+            Change::Flatline => Reason::Flatline,
+        };
         match self {
             Model::PageHinkley(model) => {
-                finding.surprise = shift.map_or(model.share(), |_| 1.0) * SHIFT_SURPRISE;
-                finding.reason = shift.map(shifted).or(finding.reason);
+                finding.surprise = change.map_or(model.share(), |_| 1.0) * SHIFT_SURPRISE;
+                finding.reason = change.map(told).or(finding.reason);
             }
             Model::NewExtreme(model) => {
                 finding.surprise = model.beyond(x, MARGINS) * EXTREME_SURPRISE;
@@ -298,11 +370,27 @@ impl Model {
                 } else if seasonal.is_some_and(|seasonal| seasonal > 3.0 * plain) {
                     finding.reason = Some(Reason::SeasonalMismatch);
                 }
-                if let Some(shift) = shift.filter(|_| finding.surprise < SHIFT_SURPRISE) {
+                if let Some(change) = change.filter(|_| finding.surprise < SHIFT_SURPRISE) {
                     finding.surprise = SHIFT_SURPRISE;
-                    finding.reason = Some(shifted(shift));
+                    finding.reason = Some(told(change));
                 }
             }
+            Model::RelativeEntropy(of) => {
+                finding.surprise = of.surprise;
+                finding.reason = Some(Reason::DistributionChange);
+            }
+            Model::Spot(model) => finding.surprise = model.surprise(x),
+            Model::HalfSpaceTrees(of) if finding.ready => {
+                let distance = of.distance(of.model.rarity(x));
+                (finding.distance, finding.surprise) = (Some(distance), tail.surprise(distance));
+                finding.reason = Some(Reason::Isolated);
+            }
+            Model::RandomCutForest(of) if finding.ready => {
+                let distance = of.distance(of.model.score(x));
+                (finding.distance, finding.surprise) = (Some(distance), tail.surprise(distance));
+                finding.reason = Some(Reason::Isolated);
+            }
+            Model::HalfSpaceTrees(_) | Model::RandomCutForest(_) => {}
             Model::Ewma(_) | Model::Mad(_) | Model::HoltWinters(_) | Model::Seasonal(_) | Model::RateOfChange(_) => {
                 finding.distance = estimate.map(|e| e.distance(x));
                 finding.surprise = finding.distance.map_or(0.0, |distance| tail.surprise(distance));
@@ -346,6 +434,22 @@ impl Model {
             Model::Seasonal(model) => model.learn(at, x),
             Model::PageHinkley(_) | Model::NewExtreme(_) => {}
             Model::RateOfChange(model) => model.learn(x),
+            Model::RelativeEntropy(of) => level(&mut of.level),
+            Model::Spot(model) => model.learn(x),
+            Model::HalfSpaceTrees(of) => {
+                if of.model.ready() {
+                    of.usual.learn(of.model.rarity(x), ALPHA);
+                }
+                of.model.learn(x);
+                level(&mut of.level);
+            }
+            Model::RandomCutForest(of) => {
+                if of.model.ready() {
+                    of.usual.learn(of.model.score(x), ALPHA);
+                }
+                of.model.learn(x);
+                level(&mut of.level);
+            }
         }
     }
 }
@@ -353,11 +457,12 @@ impl Model {
 impl Coded for Detector {
     fn fields(&mut self, codec: &mut Codec<'_>) {
         match &mut self.model {
-            Model::Auto { point, season, shift, extreme } => {
+            Model::Auto { point, season, shift, extreme, still } => {
                 point.fields(codec);
                 season.iter_mut().for_each(|season| season.fields(codec));
                 shift.fields(codec);
                 extreme.fields(codec);
+                still.fields(codec);
             }
             Model::Ewma(model) => model.fields(codec),
             Model::Mad(model) => model.fields(codec),
@@ -366,11 +471,27 @@ impl Coded for Detector {
             Model::PageHinkley(model) => model.fields(codec),
             Model::NewExtreme(model) => model.fields(codec),
             Model::RateOfChange(model) => model.fields(codec),
+            Model::RelativeEntropy(of) => {
+                of.model.fields(codec);
+                of.level.fields(codec);
+                codec.f64(&mut of.surprise);
+            }
+            Model::Spot(model) => model.fields(codec),
+            Model::HalfSpaceTrees(of) => of.fields(codec),
+            Model::RandomCutForest(of) => of.fields(codec),
         }
         self.tail.fields(codec);
         self.incident.fields(codec);
         codec.i64(&mut self.last_ns);
         codec.f64(&mut self.interval_ns);
         codec.u32(&mut self.rows);
+    }
+}
+
+impl<M: Coded> Coded for Scored<M> {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        self.model.fields(codec);
+        self.usual.fields(codec);
+        self.level.fields(codec);
     }
 }

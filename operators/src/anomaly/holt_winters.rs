@@ -27,6 +27,12 @@ pub(super) struct Gains {
 
 /// The gains of a detector.
 pub(super) const DETECT: Gains = Gains { level: 0.005, trend: 0.0, season: 0.1 };
+/// The gains of a forecast, which needs to know where the level is now and where it goes.
+pub(super) const FORECAST: Gains = Gains { level: 0.1, trend: 0.01, season: 0.1 };
+
+/// The same where there is a season: a level that follows fast would take the season for its own.
+pub(super) const FORECAST_SEASON: Gains = Gains { level: 0.01, trend: 1e-4, season: 0.2 };
+
 /// A level, a trend, a season.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HoltWinters {
@@ -65,8 +71,8 @@ impl HoltWinters {
         let alpha = gains.level.max(1.0 / rows);
         let step = self.trend + alpha * error;
         self.level += step;
-        if self.rows >= WARM_UP {
-            self.trend += gains.trend * (step - self.trend);
+        if gains.trend > 0.0 && self.rows > 0 {
+            self.trend += gains.trend.max(1.0 / rows) * (step - self.trend);
         }
         self.season.learn(at, (1.0 - alpha) * error, gains.season);
         self.deviation += SCALE.max(1.0 / rows) * (error.abs() - self.deviation);
@@ -99,5 +105,13 @@ mod tests {
             let expected = model.expect(hour * HOUR).unwrap().expected;
             assert!((expected - value(hour)).abs() < 2.0, "{expected} at {hour}, and it is {}", value(hour));
         }
+    }
+
+    #[test]
+    fn a_trend_is_followed_where_it_is_asked_for() {
+        let mut model = HoltWinters::new(0);
+        (0..2_000).for_each(|row| model.learn(row * HOUR, 3.0 * row as f64, FORECAST));
+        assert!((model.trend - 3.0).abs() < 0.05, "{}", model.trend);
+        assert!((model.expect(0).unwrap().expected - 6_000.0).abs() < 10.0);
     }
 }

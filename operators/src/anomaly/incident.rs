@@ -11,6 +11,13 @@ const FROZEN_MAX: u16 = 30;
 /// So many rows of an incident are learnt by the tail.
 const FRESH_MAX: u16 = 2;
 
+/// What follows a surprising row within so many rows belongs to it.
+const REFRACTORY: u16 = 10;
+/// And scores no more than this share of its surprise.
+const KNOWN: f64 = 0.5;
+/// A row is surprising that comes less often than once in a hundred rows.
+const NEWS: f64 = 2.0;
+
 /// Where a series is in an incident.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incident {
@@ -18,6 +25,10 @@ pub(super) struct Incident {
     streak: u16,
     /// Their sum.
     sum: f64,
+    /// The most surprising row of late.
+    peak: f64,
+    /// Rows since.
+    since: u16,
 }
 
 /// What follows of a row.
@@ -35,10 +46,21 @@ pub(super) struct Outcome {
 }
 
 impl Incident {
+    /// How surprising a row is beside those that were told of late: what follows a row that was as surprising is half of
+    /// the news.
+    pub fn news(&mut self, surprise: f64) -> f64 {
+        self.since = self.since.saturating_add(1);
+        if surprise > self.peak || self.since > REFRACTORY || self.peak < NEWS {
+            (self.peak, self.since) = (surprise, 0);
+            return surprise;
+        }
+        surprise.min(KNOWN * self.peak)
+    }
+
     /// Takes note of a row that stands out, or does not.
     pub fn note(&mut self, stands_out: bool, x: f64, debounce: u32) -> Outcome {
         if !stands_out {
-            *self = Incident::default();
+            (self.streak, self.sum) = (0, 0.0);
             return Outcome { is_anomaly: false, fresh: true, learn: true, settled: None };
         }
         self.streak += 1;
@@ -49,7 +71,7 @@ impl Incident {
             return Outcome { is_anomaly, fresh, learn: false, settled: None };
         }
         let settled = Some(self.sum / f64::from(self.streak));
-        *self = Incident::default();
+        (self.streak, self.sum) = (0, 0.0);
         Outcome { is_anomaly, fresh, learn: true, settled }
     }
 }
@@ -58,5 +80,7 @@ impl Coded for Incident {
     fn fields(&mut self, codec: &mut Codec<'_>) {
         codec.u16(&mut self.streak);
         codec.f64(&mut self.sum);
+        codec.f64(&mut self.peak);
+        codec.u16(&mut self.since);
     }
 }

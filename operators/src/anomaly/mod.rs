@@ -10,28 +10,54 @@ mod calibration;
 mod codec;
 mod detector;
 mod ewma;
+mod flatline;
+mod forecast;
+mod half_space_trees;
 mod holt_winters;
 mod incident;
 mod mad;
 pub mod new_extreme;
 mod page_hinkley;
+mod random;
+mod random_cut_forest;
 mod rate_of_change;
+mod relative_entropy;
 mod season;
 mod seasonal;
 mod settings;
+mod spot;
 
 #[cfg(test)]
 mod tests;
 
 pub use detector::Detector;
+pub use forecast::{Forecast, ForecastSettings, Forecaster};
 pub use settings::{DetectSettings, Direction, Method};
 
 use std::fmt;
 
 /// Rows before a model is believed.
 const WARM_UP: u32 = 30;
+/// Values beyond are taken for this one: squares of what is known stay finite.
+const VALUE_MAX: f64 = 1e30;
 /// Distances beyond this are all alike.
 const DISTANCE_MAX: f64 = 40.0;
+
+/// When a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Nanoseconds since 1970.
+    pub at: i64,
+    /// The same as the clocks show it where the season is at home.
+    pub local: i64,
+}
+
+impl From<i64> for Moment {
+    /// Where the clocks show universal time.
+    fn from(at: i64) -> Moment {
+        Moment { at, local: at }
+    }
+}
 
 /// What a model expects of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,6 +117,12 @@ pub enum Reason {
     SeasonalMismatch,
     /// A step from the row before that is out of the ordinary.
     RateOfChange,
+    /// The same value for far longer than ever, in a series that moves.
+    Flatline,
+    /// The last rows are distributed as none were before.
+    DistributionChange,
+    /// Apart from all other rows.
+    Isolated,
     /// The level has moved.
     LevelShift {
         /// From here.
@@ -110,6 +142,9 @@ impl fmt::Display for Reason {
             Reason::NewExtreme => "NEW_EXTREME",
             Reason::SeasonalMismatch => "SEASONAL_MISMATCH",
             Reason::RateOfChange => "RATE_OF_CHANGE",
+            Reason::Flatline => "FLATLINE",
+            Reason::DistributionChange => "DISTRIBUTION_CHANGE",
+            Reason::Isolated => "ISOLATED",
             Reason::LevelShift { from, to } => {
                 return write!(f, "LEVEL_SHIFT from {} to {}", Rounded(*from), Rounded(*to));
             }

@@ -33,13 +33,13 @@ pub(super) struct Shift {
 /// A sum to one side, and the rows since it began to grow.
 #[derive(Clone, Debug, Default)]
 struct Side {
-    sum: f64,
+    sum: f32,
     /// The greatest it was.
-    peak: f64,
+    peak: f32,
     values: f64,
     rows: u32,
     /// The level when it began.
-    from: f64,
+    from: f32,
 }
 
 /// Both sums.
@@ -56,19 +56,20 @@ impl Side {
     /// Adds a row; `record` takes note of a sum that has come to nothing.
     fn add(&mut self, x: f64, z: f64, level: f64, record: &mut f64) {
         if self.sum <= 0.0 {
-            *self = Side { from: level, ..Side::default() };
+            *self = Side { from: level as f32, ..Side::default() };
         }
         self.peak = self.peak.max(self.sum);
-        self.sum = (self.sum + z - DELTA).max(0.0);
+        self.sum = (self.sum + (z - DELTA) as f32).max(0.0);
         if self.sum <= 0.0 {
-            *record = record.max(self.peak);
+            *record = record.max(f64::from(self.peak));
         }
         self.values += x;
         self.rows = self.rows.saturating_add(1);
     }
 
     fn shift(&self, lambda: f64) -> Option<Shift> {
-        (self.sum >= lambda).then(|| Shift { from: self.from, to: self.values / f64::from(self.rows) })
+        (f64::from(self.sum) >= lambda)
+            .then(|| Shift { from: f64::from(self.from), to: self.values / f64::from(self.rows) })
     }
 }
 
@@ -79,7 +80,7 @@ impl PageHinkley {
 
     /// How near the larger sum is to λ, from 0 to 1.
     pub fn share(&self) -> f64 {
-        (self.up.sum.max(self.down.sum) / self.lambda()).min(1.0)
+        (f64::from(self.up.sum.max(self.down.sum)) / self.lambda()).min(1.0)
     }
 
     /// Takes in `x`; the shift, if this row shows one.
@@ -107,10 +108,10 @@ impl Coded for PageHinkley {
     fn fields(&mut self, codec: &mut Codec<'_>) {
         self.level.fields(codec);
         for side in [&mut self.up, &mut self.down] {
-            codec.f64(&mut side.sum);
-            codec.f64(&mut side.peak);
+            codec.f32(&mut side.sum);
+            codec.f32(&mut side.peak);
             codec.f64(&mut side.values);
-            codec.f64(&mut side.from);
+            codec.f32(&mut side.from);
             codec.u32(&mut side.rows);
         }
         codec.f64(&mut self.record);

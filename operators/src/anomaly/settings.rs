@@ -22,6 +22,14 @@ pub enum Method {
     NewExtreme,
     /// Steps from row to row.
     RateOfChange,
+    /// Distributions of the last rows that were not seen before.
+    RelativeEntropy,
+    /// The tail of the distances from a moving mean.
+    Spot,
+    /// Parts of the space in which there are few rows.
+    HalfSpaceTrees,
+    /// Rows that random cuts part from the others early.
+    RandomCutForest,
 }
 
 impl Method {
@@ -35,6 +43,10 @@ impl Method {
         ("page_hinkley", Method::PageHinkley),
         ("new_extreme", Method::NewExtreme),
         ("rate_of_change", Method::RateOfChange),
+        ("relative_entropy", Method::RelativeEntropy),
+        ("spot", Method::Spot),
+        ("half_space_trees", Method::HalfSpaceTrees),
+        ("random_cut_forest", Method::RandomCutForest),
     ];
 
     /// The method of this name.

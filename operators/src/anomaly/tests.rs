@@ -7,12 +7,9 @@ use proptest::prelude::*;
 const MINUTE: i64 = 60_000_000_000;
 const DAY: i64 = 1_440 * MINUTE;
 
-/// Noise between -1 and 1, the same every time (SplitMix64).
+/// Noise between -1 and 1, the same every time.
 pub(super) fn noise(at: u64) -> f64 {
-    let z = at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    (random::mixed(at) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
 fn settings(method: Method) -> DetectSettings {
@@ -43,7 +40,7 @@ fn every_method_finds_what_it_is_for_and_nothing_in_noise() {
         };
         let at = values.len() - 100;
         let found = match method {
-            Method::PageHinkley => {
+            Method::PageHinkley | Method::RelativeEntropy => {
                 values[at..].iter_mut().for_each(|value| *value = value.map(|x| x + 3.0));
                 at..at + 100
             }
@@ -53,6 +50,12 @@ fn every_method_finds_what_it_is_for_and_nothing_in_noise() {
             }
         };
         let verdicts = judge(&settings(*method), values);
+        if *method == Method::HalfSpaceTrees {
+            // Weak where there is one dimension: it ranks the spike high, and does not set it apart.
+            let higher = verdicts.iter().filter(|verdict| verdict.score > verdicts[at].score).count();
+            assert!(higher <= 20, "{higher} rows are more surprising: {:?}", verdicts[at]);
+            continue;
+        }
         let alarms = alarms(&verdicts);
         let before = alarms.iter().filter(|row| **row < at).count();
         assert!(before <= 1, "{name}: {alarms:?}");
@@ -152,10 +155,19 @@ fn a_constant_series_is_calm_until_it_moves() {
         let mut values = vec![Some(7.0); 3_000];
         assert_eq!(alarms(&judge(&settings(*method), values.clone())), [] as [usize; 0], "{name}");
         values[2_950] = Some(9.0);
-        if !matches!(method, Method::PageHinkley | Method::Seasonal) {
+        if !matches!(method, Method::PageHinkley | Method::Seasonal | Method::RelativeEntropy) {
             assert!(alarms(&judge(&settings(*method), values)).contains(&2_950), "{name}");
         }
     }
+}
+
+#[test]
+fn a_series_that_stands_still_where_it_used_to_move_is_told() {
+    let values = steady(400, 10.0).chain(std::iter::repeat_n(Some(10.3), 100)).chain(steady(100, 10.0));
+    let still = DetectSettings { min_effect: 5.0, direction: Direction::Above, ..settings(Method::Auto) };
+    let verdicts = judge(&still, values);
+    assert_eq!(alarms(&verdicts), [430]);
+    assert_eq!(verdicts[430].reason, Some(Reason::Flatline));
 }
 
 #[test]
@@ -202,7 +214,7 @@ fn series_are_small() {
     };
     for method in [Method::Auto, Method::Ewma, Method::PageHinkley, Method::NewExtreme, Method::RateOfChange] {
         let (held, written) = bytes(settings(method));
-        assert!(held <= 320 && written <= 256, "{method}: {held} bytes, {written} in a checkpoint");
+        assert!(held <= 256 && written <= 256, "{method}: {held} bytes, {written} in a checkpoint");
     }
     for method in [Method::Auto, Method::HoltWinters, Method::Seasonal] {
         let (held, written) = bytes(DetectSettings { season_ns: DAY, ..settings(method) });

@@ -1,7 +1,7 @@
 //! What `DETECT_ANOMALIES` adds to a row.
 
 use super::Watched;
-use crate::anomaly::{DetectSettings, Detector, Verdict};
+use crate::anomaly::{DetectSettings, Detector, Moment, Verdict};
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Watched for Detector {
         Detector::new(settings)
     }
 
-    fn observe(&mut self, settings: &DetectSettings, at: i64, value: Option<f64>) -> Verdict {
+    fn observe(&mut self, settings: &DetectSettings, at: Moment, value: Option<f64>) -> Verdict {
         self.observe(settings, at, value)
     }
 
@@ -52,7 +52,7 @@ impl Watched for Detector {
         Detector::decode(settings, bytes)
     }
 
-    fn columns(said: &[Verdict], _time: &DataType) -> Result<Vec<ArrayRef>> {
+    fn columns(_settings: &DetectSettings, said: &[Verdict], _time: &DataType) -> Result<Vec<ArrayRef>> {
         let number =
             |of: fn(&Verdict) -> Option<f64>| Arc::new(said.iter().map(of).collect::<Float64Array>()) as ArrayRef;
         let reasons = said.iter().map(|verdict| verdict.reason.map(|reason| reason.to_string()));

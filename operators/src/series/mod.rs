@@ -1,21 +1,25 @@
-//! Functions that know each series of a relation from its first row on: `DETECT_ANOMALIES`.
+//! Functions that know each series of a relation from its first row on: `DETECT_ANOMALIES`, `FORECAST`.
 //!
 //! The rows of a series are taken in order of event time, once the watermark says that no earlier one is expected, so that
 //! what is said of a row is said once and does not depend on the order in which rows came. A model for each series is all
 //! that is kept; a series that is silent for long is forgotten.
 
 mod detect;
+mod forecast;
 mod held;
 mod pending;
 mod process;
+mod zone;
 
 #[cfg(test)]
 mod tests;
 
 pub use detect::added as detect_columns;
+pub use forecast::added as forecast_columns;
 pub use process::Series;
+pub use zone::Zone;
 
-use crate::anomaly::DetectSettings;
+use crate::anomaly::{DetectSettings, ForecastSettings, Moment};
 use crate::plan::{Plan, TimeOrigin};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -33,6 +37,8 @@ pub struct SeriesSpec {
     pub value: usize,
     /// The columns that tell the series apart; none means that there is one.
     pub by: Vec<usize>,
+    /// Where the clocks are that its season goes by; universal time if none is given.
+    pub zone: Option<Zone>,
     /// What is asked.
     pub task: Task,
     /// From which watermarks it follows that no earlier row is expected.
@@ -46,18 +52,37 @@ pub struct SeriesSpec {
 pub enum Task {
     /// Whether it is out of the ordinary.
     Detect(DetectSettings),
+    /// What its series will be some time later.
+    Forecast(ForecastSettings),
+}
+
+impl SeriesSpec {
+    /// After how long without a row a series is forgotten, in nanoseconds.
+    pub fn ttl_ns(&self) -> i64 {
+        match &self.task {
+            Task::Detect(settings) => settings.ttl_ns,
+            Task::Forecast(settings) => settings.ttl_ns,
+        }
+    }
 }
 
 impl fmt::Display for SeriesSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let schema = self.input.schema();
         let name = |at: &usize| schema.field(*at).name().as_str();
-        let Task::Detect(settings) = &self.task;
-        write!(f, "DetectAnomalies {}", name(&self.value))?;
+        let (operator, settings): (_, &dyn fmt::Display) = match &self.task {
+            Task::Detect(settings) => ("DetectAnomalies", settings),
+            Task::Forecast(settings) => ("Forecast", settings),
+        };
+        write!(f, "{operator} {}", name(&self.value))?;
         if !self.by.is_empty() {
             write!(f, " of each ({})", self.by.iter().map(name).collect::<Vec<_>>().join(", "))?;
         }
-        write!(f, " by {}: {settings}", name(&self.time))
+        write!(f, " by {}: {settings}", name(&self.time))?;
+        match &self.zone {
+            Some(zone) => write!(f, ", in {zone}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -71,7 +96,7 @@ pub trait Watched: Clone + Send + Sync + 'static {
     /// A series of which nothing is known.
     fn new(settings: &Self::Settings) -> Self;
     /// Takes in the next row of the series, in order of time.
-    fn observe(&mut self, settings: &Self::Settings, at: i64, value: Option<f64>) -> Self::Said;
+    fn observe(&mut self, settings: &Self::Settings, at: Moment, value: Option<f64>) -> Self::Said;
     /// After how long without a row it is forgotten, in nanoseconds.
     fn ttl_ns(settings: &Self::Settings) -> i64;
     /// The time of its last row, in nanoseconds since 1970.
@@ -83,5 +108,5 @@ pub trait Watched: Clone + Send + Sync + 'static {
     /// The series of these bytes; `None` where they are not of one with these settings.
     fn decode(settings: &Self::Settings, bytes: &[u8]) -> Option<Self>;
     /// The columns that are added for what is said of each row; `time` is the type of the event time.
-    fn columns(said: &[Self::Said], time: &DataType) -> Result<Vec<ArrayRef>>;
+    fn columns(settings: &Self::Settings, said: &[Self::Said], time: &DataType) -> Result<Vec<ArrayRef>>;
 }

@@ -5,6 +5,7 @@ use super::pending::{Pending, ROWS};
 use super::{SeriesSpec, Watched};
 use crate::aggregate::keyed::Keys;
 use crate::aggregate::table::Grouping;
+use crate::anomaly::Moment;
 use crate::assign_windows::with_event_time;
 use crate::event_time::EventTimes;
 use crate::operator::{Operator, Output, StateSize, Times};
@@ -92,7 +93,8 @@ impl<S: Watched> Series<S> {
                 *series = S::new(&self.settings);
             }
             let value = values.is_valid(row).then(|| values.value(row));
-            said.push(series.observe(&self.settings, at, value));
+            let local = self.spec.zone.as_ref().map_or(at, |zone| zone.local_ns(at));
+            said.push(series.observe(&self.settings, Moment { at, local }, value));
         }
         let sorted = order.iter().enumerate().all(|(at, row)| at == *row);
         let rows = match sorted {
@@ -100,7 +102,7 @@ impl<S: Watched> Series<S> {
             false => take_record_batch(&rows, &UInt64Array::from_iter_values(order.iter().map(|row| *row as u64)))?,
         };
         let time = rows.schema().field(self.spec.time).data_type().clone();
-        let columns = [rows.columns().to_vec(), S::columns(&said, &time)?].concat();
+        let columns = [rows.columns().to_vec(), S::columns(&self.settings, &said, &time)?].concat();
         let rows = RecordBatch::try_new(self.spec.schema.clone(), columns)?;
         output.send(0, Rows::unbounded(Batch::append(rows)));
         Ok(())

@@ -1,7 +1,7 @@
 //! The operator against detectors that are shown each series by itself, in order.
 
 use super::*;
-use crate::anomaly::Detector;
+use crate::anomaly::{Detector, Forecaster};
 use crate::operator::{Operator, Output, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, owned};
@@ -53,6 +53,7 @@ fn spec(keyed: bool) -> SeriesSpec {
         time: 0,
         value: 2,
         by: if keyed { vec![1] } else { vec![] },
+        zone: None,
         task: Task::Detect(settings()),
         origin: TimeOrigin::default(),
     }
@@ -81,7 +82,7 @@ fn model(keyed: bool, rows: &[Row]) -> Vec<String> {
                 detector = Detector::new(&settings());
             }
             let verdict = detector.observe(&settings(), at, row.2.map(f64::from));
-            let added = <Detector as Watched>::columns(&[verdict], &DataType::Null).unwrap();
+            let added = <Detector as Watched>::columns(&settings(), &[verdict], &DataType::Null).unwrap();
             let columns = [batch_of(&[row]).rows.columns().to_vec(), added].concat();
             said.extend(texts(&RecordBatch::try_new(spec(keyed).schema, columns).unwrap()));
         }
@@ -183,4 +184,31 @@ fn a_series_that_is_silent_is_forgotten_and_costs_nothing() {
     assert_eq!(step((Some(10), 1, Some(1), 0), 10), 1);
     assert_eq!(step((Some(20), 2, Some(1), 0), 20), 2);
     assert_eq!(step((Some(215), 2, Some(1), 0), 215), 1);
+}
+
+#[test]
+fn a_forecast_says_when_in_the_type_of_the_event_time() {
+    let settings = ForecastSettings {
+        horizon_ns: 100 * MS,
+        season_ns: 0,
+        threshold: Some(1_040.0),
+        lower_bound: f64::NEG_INFINITY,
+        upper_bound: f64::INFINITY,
+        ttl_ns: i64::MAX,
+    };
+    let mut spec = SeriesSpec { task: Task::Forecast(settings.clone()), ..spec(true) };
+    let input = input_schema();
+    let added = forecast_columns(&settings, input.field(0).data_type()).into_iter().map(Arc::new);
+    spec.schema = Arc::new(Schema::new(input.fields().iter().cloned().chain(added).collect::<Vec<_>>()));
+    let mut operator = Series::<Forecaster>::new(&spec, &settings).unwrap();
+    let rows: Vec<Row> = (0..1_000).map(|at| (Some(at), 1, Some(at as i16), 0)).collect();
+    let mut output = Output::default();
+    operator.process(Epoch(1), Rows::unbounded(batch_of(&rows)), &mut output).unwrap();
+    let times = Times { before: Watermark::MIN, now: Watermark::MAX, reached: Watermark::MAX };
+    operator.finish_epoch(Epoch(1), times, &mut output).unwrap();
+    let said = texts(&output.sent.remove(0).1.into_batch().unwrap().rows);
+    assert!(said[0].ends_with("|NULL|NULL|NULL|NULL|NULL"), "{}", said[0]);
+    let last: Vec<&str> = said[999].split('|').collect();
+    assert!((last[4].parse::<f64>().unwrap() - 1_099.0).abs() < 10.0, "{last:?}");
+    assert!(last[7].starts_with("1970-01-01T00:00:01.0"), "{last:?}");
 }

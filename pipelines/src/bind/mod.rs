@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_operators::plan::TimeOrigin;
-use thalweg_operators::series::Task;
+use thalweg_operators::series::{Task, Zone};
 use thalweg_schemas::error::Error;
 
 /// A relation that queries can read.
@@ -156,6 +156,8 @@ pub(crate) struct SeriesSource {
     pub value: usize,
     /// What tells series apart.
     pub by: Vec<usize>,
+    /// Where its season is at home.
+    pub zone: Option<Zone>,
     pub task: Task,
     pub schema: SchemaRef,
 }

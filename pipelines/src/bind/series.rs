@@ -1,4 +1,4 @@
-//! `DETECT_ANOMALIES(view, time => .., value => .., by => (..), ..)`: the arguments by their meaning.
+//! `DETECT_ANOMALIES(view, time => .., value => .., by => (..), ..)` and `FORECAST(..)`: the arguments by their meaning.
 
 use super::windows::column;
 use super::{Scope, SeriesSource, query};
@@ -11,21 +11,23 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Spanned, UnaryOperator, Value, ValueWithSpan,
 };
 use std::sync::Arc;
-use thalweg_operators::anomaly::{DetectSettings, Direction, Method};
-use thalweg_operators::series::{Task, detect_columns};
+use thalweg_operators::anomaly::{DetectSettings, Direction, ForecastSettings, Method};
+use thalweg_operators::series::{Task, Zone, detect_columns, forecast_columns};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
 
 /// The functions of this kind, as part of a hint.
-pub(super) const KNOWN: &str = "DETECT_ANOMALIES(t, time => .., value => .. [, by => ..])";
+pub(super) const KNOWN: &str = "DETECT_ANOMALIES(t, time => .., value => .. [, by => ..]) and \
+                                FORECAST(t, time => .., value => .. [, by => ..], horizon => ..)";
 
 /// Their names.
-pub(super) const NAMES: &[&str] = &["DETECT_ANOMALIES"];
+pub(super) const NAMES: &[&str] = &["DETECT_ANOMALIES", "FORECAST"];
 
 /// Which function is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Detect,
+    Forecast,
 }
 
 /// A call, as it is written.
@@ -34,6 +36,7 @@ pub(crate) struct Call {
     time: Expr,
     value: Expr,
     by: Vec<Expr>,
+    zone: Option<Zone>,
     task: Task,
 }
 
@@ -42,6 +45,7 @@ impl Kind {
     pub(super) fn of(word: &str) -> Option<Kind> {
         match word {
             "DETECT_ANOMALIES" => Some(Kind::Detect),
+            "FORECAST" => Some(Kind::Forecast),
             _ => None,
         }
     }
@@ -49,12 +53,16 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Kind::Detect => "DETECT_ANOMALIES",
+            Kind::Forecast => "FORECAST",
         }
     }
 
     fn example(self) -> &'static str {
         match self {
             Kind::Detect => "Write DETECT_ANOMALIES(view, time => window_end, value => p99, by => (service, region)).",
+            Kind::Forecast => {
+                "Write FORECAST(view, time => window_end, value => used, by => host, horizon => INTERVAL '4 hours')."
+            }
         }
     }
 
@@ -67,6 +75,7 @@ impl Kind {
                 "by",
                 "method",
                 "season",
+                "time_zone",
                 "sensitivity",
                 "direction",
                 "lower_bound",
@@ -75,6 +84,18 @@ impl Kind {
                 "min_effect_ratio",
                 "debounce",
                 "warm_up",
+                "ttl",
+            ],
+            Kind::Forecast => &[
+                "time",
+                "value",
+                "by",
+                "horizon",
+                "season",
+                "time_zone",
+                "threshold",
+                "lower_bound",
+                "upper_bound",
                 "ttl",
             ],
         }
@@ -103,8 +124,13 @@ impl Call {
         };
         let task = match kind {
             Kind::Detect => Task::Detect(detect(&named)?),
+            Kind::Forecast => {
+                required("horizon")?;
+                Task::Forecast(forecast(&named)?)
+            }
         };
-        Ok(Call { input: input.clone(), time: required("time")?, value: required("value")?, by, task })
+        let zone = named.zone()?;
+        Ok(Call { input: input.clone(), time: required("time")?, value: required("value")?, by, zone, task })
     }
 
     /// The relation that it stands for, over its input, which has been planned.
@@ -129,6 +155,7 @@ impl Call {
         }
         let added = match &self.task {
             Task::Detect(_) => detect_columns(),
+            Task::Forecast(settings) => forecast_columns(settings, fields[time].data_type()),
         };
         if let Some(twice) = added.iter().find(|new| fields.iter().any(|field| field.name() == new.name())) {
             return Err(Error::user(format!("\"{input_name}\" has a column \"{}\" already", twice.name()))
@@ -137,7 +164,8 @@ impl Call {
         }
         let schema = fields.iter().cloned().chain(added.into_iter().map(Arc::new)).collect::<Vec<Arc<Field>>>();
         let schema = Arc::new(Schema::new(schema));
-        Ok(SeriesSource { input, input_name, time, value, by, task: self.task.clone(), schema })
+        let (zone, task) = (self.zone.clone(), self.task.clone());
+        Ok(SeriesSource { input, input_name, time, value, by, zone, task, schema })
     }
 }
 
@@ -214,6 +242,25 @@ impl Named<'_> {
         }
     }
 
+    fn zone(&self) -> Result<Option<Zone>> {
+        match self.get("time_zone") {
+            None => Ok(None),
+            Some(expr @ Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(name), .. })) => {
+                Zone::new(name).map(Some).map_err(|error| self.at(expr, error))
+            }
+            Some(expr) => {
+                Err(self.at(expr, Error::user(format!("time_zone is a text such as 'Europe/Zurich', not {expr}"))))
+            }
+        }
+    }
+
+    fn bounds_in_order(&self, lower: f64, upper: f64) -> Result<()> {
+        match self.get("upper_bound").filter(|_| upper <= lower) {
+            Some(expr) => Err(self.at(expr, Error::user("upper_bound is not above lower_bound"))),
+            None => Ok(()),
+        }
+    }
+
     fn interval_ns(&self, name: &str) -> Result<Option<i64>> {
         let Some(expr) = self.get(name) else { return Ok(None) };
         let ns = query::interval_ns(expr, &Scope::default(), self.words).map_err(|error| self.at(expr, error))?;
@@ -260,15 +307,26 @@ fn detect(named: &Named<'_>) -> Result<DetectSettings> {
         warm_up: rows("warm_up", default.warm_up)?,
         ttl_ns: named.interval_ns("ttl")?.unwrap_or(default.ttl_ns),
     };
-    if let Some(expr) = named.get("upper_bound").filter(|_| settings.upper_bound <= settings.lower_bound) {
-        return Err(named.at(expr, Error::user("upper_bound is not above lower_bound")));
-    }
+    named.bounds_in_order(settings.lower_bound, settings.upper_bound)?;
+    Ok(settings)
+}
+
+fn forecast(named: &Named<'_>) -> Result<ForecastSettings> {
+    let any = |_: f64| true;
+    let settings = ForecastSettings {
+        horizon_ns: named.interval_ns("horizon")?.unwrap_or_default(),
+        season_ns: named.interval_ns("season")?.unwrap_or(0),
+        threshold: named.number("threshold", "a number", any)?,
+        lower_bound: named.number("lower_bound", "a number", any)?.unwrap_or(f64::NEG_INFINITY),
+        upper_bound: named.number("upper_bound", "a number", any)?.unwrap_or(f64::INFINITY),
+        ttl_ns: named.interval_ns("ttl")?.unwrap_or(DetectSettings::default().ttl_ns),
+    };
+    named.bounds_in_order(settings.lower_bound, settings.upper_bound)?;
     Ok(settings)
 }
 
 /// What to say where a query asks for such a relation.
 pub(crate) fn not_in_a_query() -> Error {
-    Error::user("DETECT_ANOMALIES keeps what it knows of each series, which a query cannot").with_hint(
-        "Put it into CREATE MATERIALIZED VIEW .. AS SELECT * FROM DETECT_ANOMALIES(..), and query that view.",
-    )
+    Error::user("a function over series keeps what it knows of each series, which a query cannot")
+        .with_hint("Put it into CREATE MATERIALIZED VIEW .. AS SELECT * FROM .., and query that view.")
 }

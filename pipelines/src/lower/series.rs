@@ -29,6 +29,7 @@ impl Lowering<'_> {
             time: source.time,
             value: source.value,
             by: source.by.clone(),
+            zone: source.zone.clone(),
             task: source.task.clone(),
             origin,
             schema,

@@ -22,3 +22,6 @@ CREATE MATERIALIZED VIEW o AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, 
 CREATE MATERIALIZED VIEW p AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, debounce => 1.5);
 CREATE MATERIALIZED VIEW q AS SELECT * FROM DETECT_ANOMALIES();
 CREATE MATERIALIZED VIEW r AS SELECT * FROM DETECT_ANOMALY(plain, time => ts, value => latency_ms);
+CREATE MATERIALIZED VIEW s AS SELECT * FROM FORECAST(plain, time => ts, value => latency_ms);
+CREATE MATERIALIZED VIEW t AS SELECT * FROM FORECAST(plain, time => ts, value => latency_ms, horizon => INTERVAL '1 hour', sensitivity => 3);
+CREATE MATERIALIZED VIEW u AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, time_zone => 'Europe/Zuerich');

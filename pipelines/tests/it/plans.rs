@@ -36,6 +36,7 @@ fn every_operator_occurs_in_some_plan() {
         "TopN: ",
         "Over: ",
         "DetectAnomalies: ",
+        "Forecast: ",
         "Expand: ",
         "Reduce over ",
         "Join ",

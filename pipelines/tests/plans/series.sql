@@ -16,3 +16,6 @@ SELECT a.ts, a.host, a.reason FROM DETECT_ANOMALIES((SELECT ts, host, latency_ms
   time => ts, value => twice, by => host, method => mad, direction => 'above', lower_bound => 0, upper_bound => 1e3,
   min_effect => 5, min_effect_ratio => 0.1, debounce => 2, warm_up => 60, ttl => INTERVAL '7 days') AS a WHERE a.score > 0.5;
 CREATE MATERIALIZED VIEW watts AS SELECT * FROM DETECT_ANOMALIES(silent, time => at, value => watts);
+CREATE MATERIALIZED VIEW ahead AS
+SELECT * FROM FORECAST(service_latency, time => window_end, value => p99, by => service, horizon => INTERVAL '4 hours',
+                       season => INTERVAL '1 day', time_zone => 'Europe/Zurich', threshold => 500, lower_bound => 0);

@@ -19,3 +19,7 @@ SELECT ts, service, ms, is_anomaly, reason FROM DETECT_ANOMALIES(samples, time =
 CREATE MATERIALIZED VIEW an_hour AS
 SELECT window_start, service, count(*) FILTER (WHERE is_anomaly) AS anomalies, count(*) AS n
 FROM TUMBLE(latency_anomalies, window_end, INTERVAL '1 hour') GROUP BY window_start, window_end, service;
+
+CREATE MATERIALIZED VIEW ahead AS
+SELECT * FROM FORECAST(service_latency, time => window_end, value => p99, by => (service, region),
+                       horizon => INTERVAL '1 hour', threshold => 1000);
