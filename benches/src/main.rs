@@ -7,7 +7,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg_bench::serving::{Outcome, binary};
-use thalweg_bench::{first_row, kafka, latency, point_queries, w1};
+use thalweg_bench::{anomaly, first_row, kafka, latency, point_queries, w1};
+use thalweg_operators::anomaly::DetectSettings;
 use thalweg_schemas::format::{DecodeRequest, by_name};
 
 #[derive(Parser)]
@@ -91,6 +92,15 @@ enum Command {
         #[arg(long)]
         thalweg: Option<PathBuf>,
     },
+    /// How many labelled events the detectors find for how many false alarms.
+    Anomaly {
+        /// Labelled series, in the form of the Numenta Anomaly Benchmark or of cloud-monitoring-dataset; by default a set
+        /// of our own is made.
+        folder: Option<PathBuf>,
+        /// The length of the season in hours; 0 is none.
+        #[arg(long, default_value_t = 24)]
+        season_hours: i64,
+    },
     /// From the start of the process to the first row in a view.
     FirstRow {
         #[arg(long, default_value_t = 5)]
@@ -130,8 +140,22 @@ fn main() -> Outcome {
         Command::Kafka { messages, rounds, rate, seconds, workers, broker, thalweg } => {
             kafka::measure(&binary(thalweg)?, &broker, kafka::Plan { messages, rounds, rate, seconds, workers })
         }
+        Command::Anomaly { folder, season_hours } => measure_detectors(folder.as_deref(), season_hours),
         Command::FirstRow { rounds, thalweg } => first_row::measure(&binary(thalweg)?, rounds),
     }
+}
+
+fn measure_detectors(folder: Option<&Path>, season_hours: i64) -> Outcome {
+    let series = match folder {
+        Some(folder) => anomaly::data::load(folder)?,
+        None => anomaly::generated::series(1),
+    };
+    if series.is_empty() {
+        return Err("there is no CSV file in the folder".into());
+    }
+    let settings = DetectSettings { season_ns: season_hours * 3_600_000_000_000, ..DetectSettings::default() };
+    print!("{}", anomaly::report::table(&series, &anomaly::score_all(&series, &settings)));
+    Ok(())
 }
 
 fn write_lines(out: &Path, header: Option<&str>, lines: impl Iterator<Item = String>) -> Outcome {
