@@ -167,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_names_every_option() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/notifiers.md")).unwrap();
+        let of_types = notifier::TYPES.iter().flat_map(|kind| options(NotificationKind::Notifier, kind));
+        let others =
+            [NotificationKind::Silence, NotificationKind::Inhibition].into_iter().flat_map(|kind| options(kind, ""));
+        let missing: Vec<&str> =
+            of_types.chain(others).map(|spec| spec.name).filter(|name| !page.contains(name)).collect();
+        assert!(missing.is_empty(), "docs/notifiers.md does not name {missing:?}");
+    }
+
+    #[test]
     fn silences_and_inhibitions() {
         let silence =
             |given: &[(&str, &str)]| plan(NotificationKind::Silence, given).and_then(|p| declared_silence(&p));

@@ -1,6 +1,6 @@
 //! Moments as people and payloads write them. Inside they are nanoseconds since 1970-01-01T00:00:00Z.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use thalweg_schemas::error::{Error, Result};
 
 /// A second in nanoseconds.
@@ -27,7 +27,9 @@ pub fn parse(text: &str) -> Result<i64> {
             .map(|time| time.and_utc())
     };
     let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(naive);
-    time.and_then(|time| time.timestamp_nanos_opt())
+    // People write 9999 for "never"; nanoseconds end in 2262.
+    let limit = |time: DateTime<Utc>| if time.timestamp() > 0 { i64::MAX } else { i64::MIN };
+    time.map(|time| time.timestamp_nanos_opt().unwrap_or_else(|| limit(time)))
         .ok_or_else(|| Error::user(format!("'{text}' is not a time")).with_hint("Write it as '2026-11-26T08:00:00Z'."))
 }
 
@@ -59,6 +61,7 @@ mod tests {
             assert_eq!(parse(text).unwrap(), SECOND, "{text}");
         }
         assert_eq!(parse("1970-01-02").unwrap(), 86_400 * SECOND);
+        assert_eq!(parse("9999-12-31T00:00:00Z").unwrap(), i64::MAX, "never");
         assert!(parse("tomorrow").is_err());
     }
 }

@@ -56,12 +56,15 @@ pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, 
             compiler.scope.failed.insert(name.clone());
         }
     }
+    errors.extend(notification::unknown_notifiers(&statements, &compiler.program, &compiler.scope));
     if !errors.is_empty() {
         let file = |error: &Error| error.position.as_ref().map(|p| texts.iter().position(|t| t.file == p.file));
         errors.sort_by_key(|error| (file(error), error.position.clone()));
         errors.dedup();
         return Err(errors);
     }
+    let sink = notification::sink(&compiler.program);
+    compiler.program.dataflow.sinks.extend(sink);
     wanted::mark(&mut compiler.program.dataflow);
     compiler.program.warnings = crate::bound::warnings(&compiler.program, &statements);
     Ok(compiler.program)

@@ -12,7 +12,7 @@ use thalweg_engine::clock::Clock;
 use thalweg_notify::notifications::{Notifications, Surroundings};
 use thalweg_notify::silence::Silence;
 use thalweg_notify::statements::{SPEC, silence};
-use thalweg_pipelines::Program;
+use thalweg_pipelines::{DeclarationKind, Program};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::{NOTIFICATIONS, NotificationKind};
 use thalweg_schemas::options::{GivenOption, Options};
@@ -42,7 +42,11 @@ pub fn start(program: &Program, place: &Place, clock: Arc<dyn Clock>) -> Result<
         folder: place.folder.clone(),
         external_url: place.http.map_or_else(|| "http://localhost".to_string(), |address| format!("http://{address}")),
     };
-    Notifications::start(&program.notifications, BTreeMap::new(), surroundings).map(Some)
+    let routes = program.declarations.iter().filter_map(|declaration| match &declaration.kind {
+        DeclarationKind::Alert { notify, .. } => Some((declaration.name.clone(), notify.clone())),
+        _ => None,
+    });
+    Notifications::start(&program.notifications, routes.collect(), surroundings).map(Some)
 }
 
 /// A change that a reader asks for.

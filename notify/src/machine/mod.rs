@@ -23,6 +23,8 @@ use thalweg_schemas::alert_event::AlertEvent;
 
 /// How many tries `thalweg.deliveries` remembers.
 const ATTEMPTS_MAX: usize = 10_000;
+/// How many incidents that are over are remembered: a changed alert may tell of the past once more.
+const OVER_MAX: usize = 100_000;
 /// For how long silences are remembered when they are over.
 const SILENCE_KEPT_NS: i64 = 5 * 24 * 3_600 * 1_000_000_000;
 /// After so long without an event of the past, the present is reached: what still fires is told.
@@ -82,6 +84,9 @@ pub struct State {
     incidents: BTreeMap<String, Incident>,
     /// By notifier, then by key.
     groups: BTreeMap<String, BTreeMap<String, Group>>,
+    /// The last events of incidents that are over, and their order.
+    over: BTreeMap<String, i64>,
+    over_order: VecDeque<String>,
     silences: BTreeMap<String, Silence>,
     deliveries: BTreeMap<String, Delivery>,
     attempts: VecDeque<Attempt>,
@@ -220,7 +225,8 @@ impl Machine {
 
     fn take(&mut self, now_ns: i64, alert: Alert) {
         let known = self.state.incidents.get(&alert.incident_id);
-        if known.is_some_and(|known| alert.seq <= known.alert.seq) {
+        let seen = known.map(|known| known.alert.seq).or_else(|| self.state.over.get(&alert.incident_id).copied());
+        if seen.is_some_and(|seen| alert.seq <= seen) {
             return;
         }
         if known.is_none() && !alert.is_firing() && alert.kind != "revised" {
@@ -256,6 +262,7 @@ impl Machine {
             self.state.incidents.insert(alert.incident_id.clone(), Incident { alert, groups });
         } else {
             self.state.incidents.remove(&alert.incident_id);
+            self.remember(alert.incident_id, alert.seq);
         }
         touched.iter().for_each(|group| self.with_group(group, |group, policy| group.touch(policy, now_ns)));
     }
@@ -354,6 +361,18 @@ impl Machine {
         self.let_go(id, &look.dropped);
     }
 
+    /// Remembers an incident that is over.
+    fn remember(&mut self, incident: String, seq: i64) {
+        if self.state.over.insert(incident.clone(), seq).is_none() {
+            self.state.over_order.push_back(incident);
+        }
+        if self.state.over_order.len() > OVER_MAX
+            && let Some(oldest) = self.state.over_order.pop_front()
+        {
+            self.state.over.remove(&oldest);
+        }
+    }
+
     fn supersede(&mut self, now_ns: i64, id: &str) {
         let Some(delivery) = self.state.deliveries.remove(id) else { return };
         let Delivery { notification, attempts, next_try_ns, number, .. } = delivery;
@@ -369,7 +388,9 @@ impl Machine {
             let Some(incident) = self.state.incidents.get_mut(incident_id) else { continue };
             incident.groups.remove(id);
             if incident.groups.is_empty() && !incident.alert.is_firing() {
+                let seq = incident.alert.seq;
                 self.state.incidents.remove(incident_id);
+                self.remember(incident_id.clone(), seq);
             }
         }
         let Some(groups) = self.state.groups.get_mut(&id.0) else { return };

@@ -368,6 +368,18 @@ fn ids_do_not_depend_on_the_clock() {
 }
 
 #[test]
+fn what_is_over_is_not_told_again_when_the_past_comes_once_more() {
+    let mut desk = Desk::new(config(Policy::default()));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    let end = resolved(&api, 2);
+    desk.put(0, std::slice::from_ref(&api));
+    desk.put(2, std::slice::from_ref(&end));
+    assert_eq!(desk.heard().len(), 2);
+    desk.put(10, &[api, end, firing("slow", "api", "i2", "warning", 9)]);
+    assert_eq!(desk.heard(), ["10 s: firing (first notification): i2 firing"]);
+}
+
+#[test]
 fn routes_and_rules_may_change_between_runs() {
     let mut machine = Machine::new(config(policy()), State::default());
     machine.apply(0, Input::Alerts(1, Machine::alerts_of(&[firing("slow", "api", "i1", "warning", 0)])));

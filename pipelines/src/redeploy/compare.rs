@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg_operators::deployed::{Object, ObjectKind, Standing, StandingSource};
 use thalweg_operators::plan::{Dataflow, Plan};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::notification::NOTIFICATIONS;
 
 /// What another program makes of the state that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,12 +117,13 @@ impl Comparison<'_> {
         self.plans().map(|(name, _)| name.to_string()).filter(|name| self.unchanged(name)).collect()
     }
 
-    /// Whether a sink that says something else now reads only what has not changed: then it goes on with what comes.
+    /// Whether a sink that says something else now reads only what has not changed: then it goes on with what comes. So
+    /// does the one that takes the events of all alerts: a new alert is no reason to tell the past of the others again.
     fn goes_on(&self, name: &str, plan: &Plan) -> bool {
         self.wanted[name].kind == ObjectKind::Sink
             && self.before(name).is_some()
             && is_stateless(plan)
-            && reads_of(plan).iter().all(|read| self.unchanged(read))
+            && (self.wanted[name].connector == NOTIFICATIONS || reads_of(plan).iter().all(|read| self.unchanged(read)))
     }
 
     /// All objects whose state goes on: those that are reused, and whatever those read.

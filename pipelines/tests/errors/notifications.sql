@@ -7,3 +7,5 @@ CREATE NOTIFIER pager WITH (type = 'webhook', url = 'http://127.0.0.1');
 CREATE SILENCE quiet WITH (matchers = 'nonsense');
 CREATE SILENCE WITH (matchers = 'team=core');
 CREATE INHIBITION graver WHEN a INHIBITS b;
+CREATE SOURCE loads (ts TIMESTAMP NOT NULL, host TEXT, load DOUBLE, WATERMARK FOR ts AS ts) WITH (connector = 'feed', path = 'x');
+CREATE ALERT busy FROM loads BY host WARNING WHEN load > 5 NOTIFY pagre, nobody, dev;

@@ -20,6 +20,7 @@ mod in_process;
 mod kafka;
 mod killed;
 mod nexmark;
+mod notifications;
 mod outside_world;
 mod pgwire;
 mod python;

@@ -1,0 +1,116 @@
+//! A receiver of webhooks that outlives those who call it: it keeps what it took in the order in which it came, fails when
+//! it is told to, and notices an id that comes back with another body.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// A request that was answered with success.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Message {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn id(&self) -> &str {
+        &self.headers["webhook-id"]
+    }
+}
+
+#[derive(Default)]
+struct Taken {
+    /// Each id once, in order.
+    messages: Vec<Message>,
+    requests: usize,
+    changed: Vec<String>,
+}
+
+#[derive(Clone)]
+pub struct Receiver {
+    pub address: SocketAddr,
+    taken: Arc<(Mutex<Taken>, Condvar)>,
+    /// Every so many requests one is answered with 500; 0: none.
+    fails_every: usize,
+}
+
+impl Receiver {
+    pub fn start(fails_every: usize) -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let receiver = Receiver { address: listener.local_addr().unwrap(), taken: Arc::default(), fails_every };
+        let server = receiver.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let server = server.clone();
+                std::thread::spawn(move || server.serve(stream));
+            }
+        });
+        receiver
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/alerts", self.address)
+    }
+
+    /// Answers the requests of one connection until it breaks; a request that is cut off is none.
+    fn serve(&self, stream: TcpStream) -> Option<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut headers = BTreeMap::new();
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
+                match line.trim_end().split_once(": ") {
+                    Some((name, value)) => drop(headers.insert(name.to_ascii_lowercase(), value.to_string())),
+                    None if line.trim_end().is_empty() => break,
+                    None => {}
+                }
+            }
+            let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+            stream.read_exact(&mut body).ok()?;
+            let message = Message { headers, body: String::from_utf8(body).unwrap() };
+            let status = if self.take(message) { "204 No Content" } else { "500 Not Now" };
+            write!(stream.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").ok()?;
+        }
+    }
+
+    fn take(&self, message: Message) -> bool {
+        let mut taken = self.taken.0.lock().unwrap();
+        taken.requests += 1;
+        if self.fails_every > 0 && taken.requests % self.fails_every == 0 {
+            return false;
+        }
+        match taken.messages.iter().find(|known| known.id() == message.id()).map(|known| known.body == message.body) {
+            None => taken.messages.push(message),
+            Some(true) => {}
+            Some(false) => taken.changed.push(message.id().to_string()),
+        }
+        self.taken.1.notify_all();
+        true
+    }
+
+    /// Waits until `count` different messages have come; what came by then.
+    pub fn wait(&self, count: usize) -> Vec<Message> {
+        let taken = self.taken.0.lock().unwrap();
+        let wait = self.taken.1.wait_timeout_while(taken, Duration::from_secs(60), |t| t.messages.len() < count);
+        let (taken, timeout) = wait.unwrap();
+        assert!(!timeout.timed_out(), "{} of {count} messages came", taken.messages.len());
+        taken.messages.clone()
+    }
+
+    /// How many different messages have come.
+    pub fn count(&self) -> usize {
+        self.taken.0.lock().unwrap().messages.len()
+    }
+
+    /// The ids that came back with another body.
+    pub fn changed(&self) -> Vec<String> {
+        self.taken.0.lock().unwrap().changed.clone()
+    }
+}
