@@ -1,17 +1,14 @@
 //! A run, from the outside: started from a plan, looked at while it runs, stopped or waited for.
 
-use crate::archive::Archive;
-use crate::archive::memory::MemoryFolder;
-use crate::archive::shelf::Shelf;
 use crate::clock::{Clock, NotBefore};
 use crate::delivery::{QueuedBytes, Reunion};
+use crate::deployment::{Deployment, Surroundings};
 use crate::durability::recover::Recovered;
 use crate::durability::recovery;
-use crate::durability::storage::Storage;
 use crate::ending::Ending;
-use crate::ingest::Ingest;
 use crate::ledger::{Ledger, lock};
 use crate::memory::Memory;
+use crate::opening::{open_archives, open_sink, open_source, share, start_archivists};
 use crate::settings::Settings;
 use crate::status::{LatencyStatus, OperatorStatus, RecoveryStatus, SinkStatus, Status, ViewStatus};
 use crate::turns::{Free, Turns};
@@ -20,74 +17,18 @@ use crate::view::published::PublishedView;
 use crate::view::{Begin, Snapshot, Subscription};
 use crate::worker::{Job, Past, Share, run};
 use hdrhistogram::Histogram;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use thalweg_operators::deployed::Deployed;
-use thalweg_operators::plan::{Dataflow, SourcePlan};
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_operators::plan::Dataflow;
+use thalweg_schemas::connector::ConnectorSpec;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::sink::{Sink, SinkRequest};
-use thalweg_schemas::source::{Source, SourceRequest};
-use thalweg_schemas::table::{Metadata, Origin, schema_of};
+use thalweg_schemas::sink::Sink;
+use thalweg_schemas::source::Source;
 use timely::communication::WorkerGuards;
-
-/// How many bytes of dead letters a run keeps that keeps no state.
-const MEMORY_BYTES_MAX: u64 = 16 << 20;
-
-/// What a run is surrounded by.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Decides which worker moves when.
-    pub turns: Arc<dyn Turns>,
-    /// Sinks that are there before the run, by the name of the connector that plans know them by.
-    pub sinks: BTreeMap<String, Arc<dyn Sink>>,
-    /// Where the run keeps its state; `None`: it does not outlive its process.
-    pub storage: Option<Arc<dyn Storage>>,
-    /// Where it keeps what it rejects; `None`: in memory.
-    pub archives: Option<Archives>,
-}
-
-/// A place of a run's archives: one folder for each pipeline, which the others may read.
-pub use crate::archive::shelf::Place;
-
-/// Where a run keeps what it rejects.
-#[derive(Clone)]
-pub struct Archives {
-    /// Its dead letters.
-    pub dead: Place,
-    /// The dead letters of other pipelines.
-    pub others: Vec<Place>,
-    /// Its late rows.
-    pub late: Place,
-}
-
-/// What is to run, and what it makes of the state that is there.
-#[derive(Clone, Debug, Default)]
-pub struct Deployment {
-    /// What runs.
-    pub dataflow: Dataflow,
-    /// What the state is to say of it.
-    pub deployed: Deployed,
-    /// How it takes over the state of another program; `None`: the state is its own.
-    pub takeover: Option<Takeover>,
-}
-
-/// How a program goes on from the state of another.
-#[derive(Clone, Debug, Default)]
-pub struct Takeover {
-    /// The objects whose state goes on; all others begin empty.
-    pub kept: BTreeSet<String>,
-    /// For each of those the views with whose rows it begins.
-    pub seeds: BTreeMap<String, BTreeSet<String>>,
-    /// The last epoch that a reader may have seen of the other program.
-    pub seen: Epoch,
-}
 
 /// How often a start looks whether its workers have ended instead of becoming ready.
 const READY_LOOK: Duration = Duration::from_millis(20);
@@ -530,43 +471,6 @@ impl Drop for Engine {
     }
 }
 
-/// Opens the archives, to go on after the checkpoint of an epoch, or anew.
-fn open_archives(
-    places: Option<&Archives>,
-    settings: &Settings,
-    (anew, checkpoint): (bool, u64),
-    complete: &Arc<AtomicU64>,
-) -> Result<(Archive, Archive)> {
-    let in_memory = || {
-        let place = || Place { lineage: "memory".into(), storage: Arc::new(MemoryFolder::default()) };
-        Archives { dead: place(), others: Vec::new(), late: place() }
-    };
-    let limit = if places.is_some() { u64::MAX } else { MEMORY_BYTES_MAX };
-    let Archives { dead, others, late } = places.cloned().unwrap_or_else(in_memory);
-    let bytes_max = settings.dead_letters_max.min(limit);
-    let dead = Shelf::open("dead letters", dead, others, bytes_max, anew)?;
-    let late = Shelf::open("late rows", late, Vec::new(), bytes_max / 4, anew)?;
-    Ok((Archive::new(dead, checkpoint, complete.clone())?, Archive::new(late, checkpoint, complete.clone())?))
-}
-
-/// Starts the threads that write the archives.
-fn start_archivists(ledger: &Arc<Ledger>) -> Result<Vec<JoinHandle<()>>> {
-    let archives: [(&str, fn(&Ledger) -> &Archive); 2] =
-        [("dead letters", |ledger| &ledger.dead), ("late rows", |ledger| &ledger.late)];
-    let start = |(name, archive): (&str, fn(&Ledger) -> &Archive)| {
-        let ledger = ledger.clone();
-        let serve = move || {
-            if let Err(error) = archive(&ledger).serve() {
-                archive(&ledger).crash();
-                ledger.fail(error.with_detail("in the archive of rejected rows"));
-            }
-        };
-        let thread = std::thread::Builder::new().name(name.to_string()).spawn(serve);
-        thread.map_err(|e| Error::io("starting a thread for rejected rows", &e))
-    };
-    archives.into_iter().map(start).collect()
-}
-
 fn new_histogram() -> Result<Histogram<u64>> {
     // From a microsecond to an hour, three digits.
     Histogram::new_with_bounds(1, 3_600_000_000, 3).map_err(|e| Error::bug(format!("the latency histogram: {e}")))
@@ -582,83 +486,6 @@ fn latency(name: &str, histogram: &Histogram<u64>) -> LatencyStatus {
         p99_ns: at(0.99),
         max_ns: histogram.max() * 1_000,
     }
-}
-
-fn connector<'a>(connectors: &'a [ConnectorSpec], name: &str) -> Result<&'a ConnectorSpec> {
-    let found = connectors.iter().find(|c| c.name == name);
-    found.ok_or_else(|| Error::bug(format!("the plan names the connector '{name}', which is not linked in")))
-}
-
-fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Result<Arc<dyn Source>> {
-    let spec: SourceSpec = connector(connectors, &plan.connector)?
-        .source
-        .ok_or_else(|| Error::bug(format!("connector '{}' is no source", plan.connector)))?;
-    let (fields, wanted) = fields_of(plan);
-    (spec.open)(SourceRequest {
-        name: plan.name.clone(),
-        options: plan.options.clone(),
-        format: plan.format.clone(),
-        format_options: plan.format_options.clone(),
-        fields,
-        wanted,
-        metadata: metadata_of(plan).collect(),
-    })
-}
-
-/// The metadata columns that the statement names.
-fn metadata_of(plan: &SourcePlan) -> impl Iterator<Item = Metadata> {
-    plan.columns.iter().filter_map(|column| match column.origin {
-        Origin::Metadata(metadata) => Some(metadata),
-        _ => None,
-    })
-}
-
-/// The columns that come from the record, and which of them are wanted.
-fn fields_of(plan: &SourcePlan) -> (arrow::datatypes::SchemaRef, Vec<bool>) {
-    let fields = plan.columns.iter().zip(&plan.wanted).filter(|(column, _)| column.origin == Origin::Field);
-    let (columns, wanted): (Vec<_>, Vec<_>) = fields.map(|(column, wanted)| (column.clone(), *wanted)).unzip();
-    (schema_of(&columns), wanted)
-}
-
-fn open_sink(
-    plan: &thalweg_operators::plan::SinkPlan,
-    connectors: &[ConnectorSpec],
-    lineage: &str,
-) -> Result<Arc<dyn Sink>> {
-    let spec: SinkSpec = connector(connectors, &plan.connector)?
-        .sink
-        .ok_or_else(|| Error::bug(format!("connector '{}' is no sink", plan.connector)))?;
-    (spec.open)(SinkRequest {
-        name: plan.name.clone(),
-        options: plan.options.clone(),
-        schema: plan.plan.schema(),
-        changelog: plan.changelog,
-        lineage: lineage.to_string(),
-    })
-}
-
-fn share(
-    job: &Arc<Job>,
-    sources: &[Arc<dyn Source>],
-    sinks: &[Arc<dyn Sink>],
-    worker: WorkerId,
-    (resume, past): (Option<(Epoch, Vec<Reunion>)>, Option<Arc<Past>>),
-) -> Result<Share> {
-    let ingests = job.dataflow.sources.iter().zip(sources).enumerate().map(|(position, (plan, source))| {
-        Ingest::new(position, worker, plan.clone(), source.clone(), job.ledger.clone())
-    });
-    let writers = sinks.iter().enumerate().map(|(position, sink)| {
-        if worker.index > 0 && sink.single_writer() {
-            return Ok(None);
-        }
-        let writer = sink.writer(worker)?;
-        if let Some(durability) = &job.durability {
-            durability.flushes.expect(position, worker.index);
-        }
-        let resume = resume.as_ref().map(|(checkpoint, reunions)| (*checkpoint, reunions[position].clone()));
-        Ok(Some((writer, resume)))
-    });
-    Ok(Share { ingests: ingests.collect::<Result<_>>()?, writers: writers.collect::<Result<_>>()?, past })
 }
 
 /// The views of a run by name, for those who list them.

@@ -4,6 +4,7 @@
 
 pub mod baton;
 pub mod clock;
+pub mod deployment;
 pub mod durability;
 pub mod engine;
 mod seeds;
@@ -22,6 +23,7 @@ mod ingest;
 mod inserts;
 mod ledger;
 mod memory;
+mod opening;
 mod rejects;
 mod watcher;
 mod worker;

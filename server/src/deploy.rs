@@ -3,8 +3,9 @@
 use crate::failure::{Failure, Outcome, one_error};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use thalweg_engine::deployment::{Deployment, Surroundings, Takeover};
 use thalweg_engine::durability::standing::standing;
-use thalweg_engine::engine::{Deployment, Engine, Surroundings, Takeover};
+use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_operators::deployed::{Deployed, Standing, Text};
 use thalweg_operators::plan::Dataflow;

@@ -1,6 +1,7 @@
 //! `INSERT`: the rows of a query, made to fit a table's columns and put into its source, all of them or none.
 
-use crate::session::{Answer, Prepared, Session, Work};
+use crate::prepared::{Answer, Prepared, Work};
+use crate::session::Session;
 use crate::sql_error::{NO_COLUMN, NO_TABLE, SYNTAX, SqlError, SqlResult};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};

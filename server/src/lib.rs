@@ -24,6 +24,7 @@ pub mod pg_catalog;
 pub mod pgwire;
 pub mod pipeline_files;
 pub mod point_query;
+pub mod prepared;
 pub mod priority;
 pub mod progress;
 pub mod relations;

@@ -1,6 +1,7 @@
 //! The notifications of a program: started with it, asked and changed through SQL and HTTP.
 
-use crate::session::{Answer, Prepared, Session, Work};
+use crate::prepared::{Answer, Prepared, Work};
+use crate::session::Session;
 use crate::sql_error::{DUPLICATE, NO_OBJECT, NOT_SUPPORTED, SqlError, SqlResult};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};

@@ -1,6 +1,7 @@
 //! `REPLAY DEAD LETTERS`: a query for letters, and sending back those that it finds.
 
-use crate::session::{Answer, Prepared, Session, Work};
+use crate::prepared::{Answer, Prepared, Work};
+use crate::session::Session;
 use crate::sql_error::SqlResult;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};

@@ -3,7 +3,8 @@
 use super::format::{Body as Rows, Format};
 use super::problem::Problem;
 use crate::live::Live;
-use crate::session::{Prepared, Request, Session};
+use crate::prepared::Prepared;
+use crate::session::{Request, Session};
 use crate::sql_error::{self, BAD_PARAMETER, NOT_SUPPORTED, SYNTAX, SqlError};
 use crate::statements::split;
 use crate::subscription::{Heard, subscribe};

@@ -1,7 +1,8 @@
 //! SQL's own prepared statements: `PREPARE name [(types)] AS query`, `EXECUTE name [(values)]`, `DEALLOCATE`.
 
 use super::statement::{Statement, Words, strip_word};
-use crate::session::{Prepared, Request, Session};
+use crate::prepared::Prepared;
+use crate::session::{Request, Session};
 use crate::sql_error::{BAD_PARAMETER, NOT_SUPPORTED, SYNTAX, SqlError, SqlResult};
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;

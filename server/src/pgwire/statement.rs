@@ -1,7 +1,8 @@
 //! What a statement is: a query, or one of the few that only concern the connection.
 
 use super::prepared;
-use crate::session::{Prepared, Request, Session};
+use crate::prepared::Prepared;
+use crate::session::{Request, Session};
 use crate::sql_error::{NOT_SUPPORTED, SYNTAX, SqlError, SqlResult};
 use crate::subscription;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};

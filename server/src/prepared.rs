@@ -1,0 +1,133 @@
+//! A planned query: what it reads and takes, how it is answered, and what is no query.
+
+use crate::insert::Target;
+use crate::notifications;
+use crate::point_query::PointQuery;
+use crate::sql_error::{NOT_SUPPORTED, SqlError, SqlResult};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::memory::MemoryStream;
+use std::sync::Arc;
+use thalweg_pipelines::query::PUBLIC;
+use thalweg_schemas::epoch::Epoch;
+use thalweg_schemas::error::Error;
+
+/// A planned query.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its text.
+    pub text: String,
+    /// How it is answered.
+    pub work: Work,
+    /// The views that it reads.
+    pub views: Vec<String>,
+    /// The types of `$1`, `$2` ..., where they follow from the query.
+    pub parameters: Vec<Option<DataType>>,
+    /// The columns of the answer.
+    pub schema: SchemaRef,
+    /// Whether it reads files of a sink, which come to be while the plan is kept: it is planned anew for every run.
+    pub reads_history: bool,
+    /// The epoch that it is asked of, if not the last one.
+    pub as_of: Option<Epoch>,
+    /// The generation of what runs that it was planned for; `None`: it reads nothing of that.
+    pub(crate) generation: Option<u64>,
+}
+
+impl Prepared {
+    /// Whether it is an `INSERT`, whose answer is one row that counts.
+    pub fn inserts(&self) -> bool {
+        matches!(self.work, Work::Insert(..))
+    }
+}
+
+/// How a query is answered.
+#[derive(Debug)]
+pub enum Work {
+    /// By DataFusion: its plan, with parameters still open.
+    Plan(Box<LogicalPlan>),
+    /// The short way.
+    Point(PointQuery),
+    /// By making a change; the answer is its name.
+    Silence(notifications::Change),
+    /// By inserting the rows of a query into a table.
+    Insert(Target, Arc<Prepared>),
+    /// By sending dead letters back to the source of this name: those whose ids the query gives.
+    Replay(String, Arc<Prepared>),
+}
+
+/// The answer to a query.
+pub struct Answer {
+    /// The epoch that it is as of.
+    pub epoch: Epoch,
+    /// The rows.
+    pub rows: SendableRecordBatchStream,
+}
+
+impl Answer {
+    /// An answer of one row.
+    pub(crate) fn of_row(epoch: Epoch, row: RecordBatch) -> SqlResult<Answer> {
+        let schema = row.schema();
+        let rows = MemoryStream::try_new(vec![row], schema, None);
+        let rows = rows.map_err(|error| Error::bug(format!("an answer of one row: {error}")))?;
+        Ok(Answer { epoch, rows: Box::pin(rows) })
+    }
+}
+
+/// Only reading is possible: views change with their sources.
+pub(crate) fn refuse_writing(text: &str) -> SqlResult<()> {
+    const WRITING: &[&str] =
+        &["CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "GRANT", "REVOKE"];
+    let word = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
+    if WRITING.contains(&word.as_str()) {
+        return Err(SqlError::user(NOT_SUPPORTED, format!("{word} is not supported on a running engine"))
+            .with_hint("CREATE and DROP take sources, tables, views and sinks; INSERT takes tables."));
+    }
+    Ok(())
+}
+
+/// What is left besides queries once [`refuse_writing`] has looked at the text.
+pub(crate) fn refuse_other_than_queries(plan: &LogicalPlan) -> SqlResult<()> {
+    match plan {
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => {
+            Err(SqlError::user(NOT_SUPPORTED, "this statement is not supported on a running engine"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The relations of the public schema that a plan reads.
+pub(crate) fn views_of(plan: &LogicalPlan) -> Vec<String> {
+    let mut views = Vec::new();
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && scan.table_name.schema().is_none_or(|schema| schema == PUBLIC)
+        {
+            let name = scan.table_name.table().to_string();
+            if !views.contains(&name) {
+                views.push(name);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "the walk itself has no errors");
+    views
+}
+
+/// The types of the parameters, in order.
+pub(crate) fn parameters_of(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, DataFusionError> {
+    let mut types = Vec::new();
+    for (name, data_type) in plan.get_parameter_types()? {
+        let Some(number @ 1..) = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()) else {
+            return Err(DataFusionError::Plan(format!("parameter \"{name}\" is not one of $1, $2, ...")));
+        };
+        if number > types.len() {
+            types.resize(number, None);
+        }
+        types[number - 1] = data_type;
+    }
+    Ok(types)
+}
