@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The shares of the budget, in percent, at which sources are held and let go again: of what is added up, and of what the
 /// process takes. Writing a checkpoint or growing a table takes room besides what is added up.
-const HELD_AT: (u64, u64) = (60, 90);
-const LET_GO_AT: (u64, u64) = (55, 85);
+const HELD_AT: (u64, u64) = (50, 80);
+const LET_GO_AT: (u64, u64) = (45, 75);
 /// What the process takes only counts when this much of the budget is known to be state or queues: an allocator does not
 /// give back all that was freed.
 const KNOWN_MIN: u64 = 25;

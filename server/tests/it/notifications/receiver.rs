@@ -83,7 +83,7 @@ impl Receiver {
     fn take(&self, message: Message) -> bool {
         let mut taken = self.taken.0.lock().unwrap();
         taken.requests += 1;
-        if self.fails_every > 0 && taken.requests % self.fails_every == 0 {
+        if self.fails_every > 0 && taken.requests.is_multiple_of(self.fails_every) {
             return false;
         }
         match taken.messages.iter().find(|known| known.id() == message.id()).map(|known| known.body == message.body) {
