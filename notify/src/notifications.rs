@@ -1,5 +1,5 @@
 //! The notifications of a running pipeline: the sink that takes the events of its alerts, and what is asked of it from
-//! outside. Everything goes through one thread ([`crate::desk`]); nobody but its own callers waits for a receiver.
+//! outside. Everything goes through one thread (`desk.rs`); nobody but its own callers waits for a receiver.
 
 use crate::alert::Alert;
 use crate::desk::{Desk, Message};

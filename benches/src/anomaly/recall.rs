@@ -1,6 +1,6 @@
 //! Event recall at a budget of false alarms, with one threshold for all series: what an operator asks of a detector.
 //!
-//! An event is found if a row from [`TOLERANCE`] rows before to as many behind it is over the threshold. What is over it
+//! An event is found if a row from `TOLERANCE` rows before to as many behind it is over the threshold. What is over it
 //! elsewhere is a false alarm, together with what follows within [`REFRACTORY`] rows.
 
 use super::data::Labelled;
