@@ -53,6 +53,9 @@ pub struct Alert {
     pub severity: String,
     /// How bad it was before the last event, if it was.
     pub previous_severity: Option<String>,
+    /// How bad the receiver believes it to be, where that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_severity: Option<String>,
     /// Why the last event came to be: `condition_met`, `condition_cleared`, `no_data` ...
     pub reason: String,
     /// Event time since when the condition holds, in nanoseconds since 1970.
@@ -107,6 +110,7 @@ impl Alert {
             status: if event.state.is_open() { Status::Firing } else { Status::Resolved },
             severity,
             previous_severity: event.previous_severity.clone(),
+            told_severity: None,
             reason: event.reason.word().to_string(),
             active_since_ns: event.starts_at_ns,
             fired_at_ns: event.fired_at_ns.unwrap_or(event.starts_at_ns),

@@ -131,7 +131,7 @@ impl Group {
         };
         let message = reason.map(|reason| {
             let over_ids = over.iter().map(|alert| alert.incident_id.clone()).collect();
-            let mut alerts: Vec<Alert> = over.into_iter().chain(firing).cloned().collect();
+            let mut alerts: Vec<Alert> = over.into_iter().chain(firing).map(|alert| self.as_known(alert)).collect();
             alerts.sort_by_cached_key(|alert| (alert.identity(), alert.fired_at_ns, alert.incident_id.clone()));
             let truncated = if policy.max_alerts == 0 { 0 } else { alerts.len().saturating_sub(policy.max_alerts) };
             alerts.truncate(alerts.len() - truncated);
@@ -152,6 +152,12 @@ impl Group {
             (notification, pending)
         });
         Look { message, dropped, held }
+    }
+
+    /// The alert, with what its receiver believes of it.
+    fn as_known(&self, alert: &Alert) -> Alert {
+        let told = self.told.get(&alert.incident_id).map(|told| told.severity.clone());
+        Alert { told_severity: told.filter(|severity| *severity != alert.severity), ..alert.clone() }
     }
 
     /// It has looked, and what it had to say is on its way.

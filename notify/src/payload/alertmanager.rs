@@ -2,7 +2,7 @@
 //! (`POST /api/v2/alerts`), by which an Alertmanager takes over the routing.
 
 use super::{common_annotations, common_labels, link};
-use crate::alert::{Alert, Labels};
+use crate::alert::{Alert, Labels, SEVERITY, Status};
 use crate::notification::Notification;
 use crate::time;
 use serde::Serialize;
@@ -45,8 +45,25 @@ fn ends_at(alert: &Alert) -> Option<i64> {
     (!alert.is_firing()).then(|| alert.ends_at_ns.unwrap_or(alert.at_ns))
 }
 
+/// The notification as those know it to whom an alert with other labels is another alert: where the severity has changed,
+/// the alert with the one that the receiver was told is over.
+fn by_labels(notification: &Notification) -> Notification {
+    let over = |alert: &Alert| {
+        let severity = alert.told_severity.clone()?;
+        let mut labels = alert.labels.clone();
+        labels.insert(SEVERITY.to_string(), severity.clone());
+        let ends_at_ns = alert.ends_at_ns.or(Some(alert.at_ns));
+        // A label of that name that the statement sets stays the same.
+        let changed = alert.labels.get(SEVERITY) == Some(&alert.severity);
+        changed.then(|| Alert { severity, labels, status: Status::Resolved, ends_at_ns, ..alert.clone() })
+    };
+    let alerts = notification.alerts.iter().flat_map(|alert| over(alert).into_iter().chain([alert.clone()]));
+    Notification { alerts: alerts.collect(), ..notification.clone() }
+}
+
 /// The webhook payload, version 4.
 pub fn webhook(notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
+    let notification = &by_labels(notification);
     let alerts = notification.alerts.iter().map(|alert| WebhookAlert {
         status: alert.status.name(),
         labels: &alert.labels,
@@ -88,6 +105,7 @@ const BELIEVED_FOR: i64 = 4;
 /// The body of `POST /api/v2/alerts`. What fires ends by itself some repetitions after it was posted last, so that an
 /// Alertmanager whose engine has died does not believe in it for ever.
 pub fn api(notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
+    let notification = &by_labels(notification);
     let believed = notification.repeat_interval_ns.saturating_mul(BELIEVED_FOR);
     let alerts = notification.alerts.iter().map(|alert| PostedAlert {
         labels: &alert.labels,
@@ -105,6 +123,26 @@ mod tests {
     use super::*;
     use crate::payload::tests::notification;
     use serde_json::{Value, json};
+
+    #[test]
+    fn an_alert_that_became_graver_is_over_at_the_severity_that_the_receiver_knows() {
+        let mut graver = notification(true);
+        graver.alerts.truncate(1);
+        graver.alerts[0].status = Status::Firing;
+        graver.alerts[0].told_severity = Some("warning".to_string());
+        let body: Value = serde_json::from_slice(&webhook(&graver, "http://here").unwrap()).unwrap();
+        let found: Vec<_> = body["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|alert| (alert["status"].as_str().unwrap(), alert["labels"]["severity"].as_str().unwrap()))
+            .collect();
+        assert_eq!(found, [("resolved", "warning"), ("firing", "critical")]);
+        assert_ne!(body["alerts"][0]["fingerprint"], body["alerts"][1]["fingerprint"]);
+        assert!(body["commonLabels"].get("severity").is_none());
+        let posted: Value = serde_json::from_slice(&api(&graver, "http://here").unwrap()).unwrap();
+        assert_eq!(posted.as_array().unwrap().len(), 2);
+    }
 
     #[test]
     fn the_webhook_payload_field_by_field() {
