@@ -108,7 +108,7 @@ impl Delivery {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
         let (epoch, visible) = (Epoch(0), Epoch(0));
-        let mut desk = Desk { writer, queue: queue.clone(), ending, tick_ns, epoch, gate, visible };
+        let mut desk = Desk { writer, queue: queue.clone(), ending, tick_ns, epoch, gate, visible, cut_off: false };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
         let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
         let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
@@ -154,6 +154,8 @@ struct Desk {
     gate: Option<Gate>,
     /// Rows of epochs up to this one are visible outside already.
     visible: Epoch,
+    /// Whether an order was left out because the run was over: none may follow, or a part of an epoch would be seen.
+    cut_off: bool,
 }
 
 impl Desk {
@@ -234,14 +236,17 @@ impl Desk {
 
     /// Whether an order is to be carried out: not what is visible outside already, and nothing of an epoch that is not
     /// durable, which is waited for.
-    fn may(&self, order: &Order) -> bool {
+    fn may(&mut self, order: &Order) -> bool {
         let Some(gate) = &self.gate else { return true };
-        match order {
-            Order::Write(epoch, _) | Order::Commit(epoch) if *epoch <= self.visible => false,
+        let may = match order {
+            Order::Write(epoch, _) | Order::Commit(epoch) if *epoch <= self.visible => return false,
+            _ if self.cut_off => return false,
             Order::Write(epoch, _) | Order::Commit(epoch) | Order::Flush(epoch) => gate.durability.wait_for(epoch.0),
             // After a crash there is no orderly end.
             Order::Finish => !gate.durability.is_over(),
-        }
+        };
+        self.cut_off = !may;
+        may
     }
 
     fn book(&self) -> &crate::ledger::SinkBook {
