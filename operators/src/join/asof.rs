@@ -8,9 +8,10 @@
 #[cfg(test)]
 mod tests;
 
+use super::arrived::Arrived;
 use super::held::{Alike, Held, Incoming, Notes, Shown, picked};
 use super::output::{gathered, record_batch};
-use super::process::{LEFT, RIGHT, of_sign};
+use super::process::{LEFT, RIGHT};
 use super::snapshot;
 use crate::aggregate::keyed::Keys;
 use crate::aggregate::table::Grouping;
@@ -107,7 +108,7 @@ pub struct AsofJoin {
     /// The version that each row of the left side is shown with.
     matched: Vec<Option<u32>>,
     touched: BTreeSet<u32>,
-    arrived: [Vec<Batch>; 2],
+    arrived: Arrived,
 }
 
 impl AsofJoin {
@@ -135,7 +136,7 @@ impl AsofJoin {
             versions: BTreeSet::new(),
             matched: Vec::new(),
             touched: BTreeSet::new(),
-            arrived: [Vec::new(), Vec::new()],
+            arrived: Arrived::default(),
             schemas,
         })
     }
@@ -354,25 +355,18 @@ fn places(column: &ArrayRef, side: usize, nearest: Nearest) -> Result<Vec<i64>> 
 
 impl Operator for AsofJoin {
     fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
-        self.arrived[LEFT].extend(rows.into_batch());
+        self.arrived.add(LEFT, rows);
         Ok(())
     }
 
     fn process_second(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
-        self.arrived[RIGHT].extend(rows.into_batch());
+        self.arrived.add(RIGHT, rows);
         Ok(())
     }
 
     fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
-        let arrived = std::mem::take(&mut self.arrived);
-        for retracted in [false, true] {
-            for side in [RIGHT, LEFT] {
-                for batch in &arrived[side] {
-                    if let Some(part) = of_sign(batch, retracted)? {
-                        self.take_in(side, part, retracted, output)?;
-                    }
-                }
-            }
+        for part in self.arrived.parts()? {
+            self.take_in(part.side, part.rows, part.retracted, output)?;
         }
         self.settle(output)?;
         self.compact()

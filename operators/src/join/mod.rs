@@ -5,6 +5,7 @@
 //! often it should be. With a bound in event time ([`Within`]) rows go as soon as the watermark says that no partner can
 //! come any more, and such rows can be told once and for all: that is the stream of finals.
 
+mod arrived;
 mod asof;
 mod chunks;
 mod expiry;

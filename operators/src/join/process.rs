@@ -3,6 +3,7 @@
 //! A batch of one side meets what the other side holds and is then held itself, so that each pair is met once, by
 //! whichever row comes later. Retractions come after the insertions of both sides: nothing is ever less than not there.
 
+use super::arrived::Arrived;
 use super::held::{Alike, Held, Incoming, Notes};
 use super::output::{Filter, PAIRS_AT_ONCE, Pairs};
 use super::{JoinKind, JoinSpec, NullKeys, Within};
@@ -62,7 +63,7 @@ pub struct Join {
     pub(super) set_before: Set,
     /// Rows whose standing may have changed in this epoch.
     pub(super) touched: [Vec<u32>; 2],
-    arrived: [Vec<Batch>; 2],
+    arrived: Arrived,
     watermark: Watermark,
 }
 
@@ -140,7 +141,7 @@ impl Join {
             keys: Keys::new(Grouping::new(&exprs, &[], &schemas[LEFT])?)?,
             held,
             touched: [Vec::new(), Vec::new()],
-            arrived: [Vec::new(), Vec::new()],
+            arrived: Arrived::default(),
             watermark: Watermark::MIN,
             schemas,
         })
@@ -350,26 +351,18 @@ impl Join {
 
 impl Operator for Join {
     fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
-        self.arrived[LEFT].extend(rows.into_batch());
+        self.arrived.add(LEFT, rows);
         Ok(())
     }
 
     fn process_second(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
-        self.arrived[RIGHT].extend(rows.into_batch());
+        self.arrived.add(RIGHT, rows);
         Ok(())
     }
 
     fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
-        let arrived = std::mem::take(&mut self.arrived);
-        for retracted in [false, true] {
-            // What is looked up tends to be on the right: there it is found at once.
-            for side in [RIGHT, LEFT] {
-                for batch in &arrived[side] {
-                    if let Some(part) = of_sign(batch, retracted)? {
-                        self.take_in(side, part, retracted, output)?;
-                    }
-                }
-            }
+        for part in self.arrived.parts()? {
+            self.take_in(part.side, part.rows, part.retracted, output)?;
         }
         for side in [LEFT, RIGHT] {
             let mut touched = std::mem::take(&mut self.touched[side]);
@@ -394,16 +387,5 @@ impl Operator for Join {
         let [left, right] = &self.held;
         let bytes = left.size() + right.size() + self.keys.size();
         StateSize { rows: (left.len() + right.len()) as u64, bytes: bytes as u64 }
-    }
-}
-
-/// The rows of `batch` that come, or those that go.
-pub(super) fn of_sign(batch: &Batch, retracted: bool) -> Result<Option<Batch>> {
-    let Some(diffs) = &batch.diffs else { return Ok((!retracted).then(|| batch.clone())) };
-    let wanted: BooleanArray = diffs.values().iter().map(|diff| Some((*diff < 0) == retracted)).collect();
-    match wanted.true_count() {
-        0 => Ok(None),
-        count if count == batch.num_rows() => Ok(Some(batch.clone())),
-        _ => Ok(Some(batch.filter(&wanted)?)),
     }
 }
