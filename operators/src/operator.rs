@@ -6,6 +6,11 @@ use arrow::record_batch::RecordBatch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::{Error, Result};
 
+/// The port of changes, where an operator has two.
+pub(crate) const CHANGES: usize = 0;
+/// The port of finals.
+pub(crate) const FINALS: usize = 1;
+
 /// A stateful operator.
 ///
 /// # Contract

@@ -8,7 +8,7 @@
 
 use crate::closing::{Closes, Closing};
 use crate::evaluate::row_to_json;
-use crate::operator::{DeadRow, Operator, Output, StateSize, Times};
+use crate::operator::{CHANGES, DeadRow, FINALS, Operator, Output, StateSize, Times};
 use crate::ordered::{Change, OrderBy, Ordered, Partition, each_copy};
 use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
@@ -30,11 +30,6 @@ mod in_order;
 mod tests;
 
 pub use in_order::{InOrder, OverInOrder};
-
-/// The port of changes.
-const CHANGES: usize = 0;
-/// The port of finals.
-const FINALS: usize = 1;
 
 /// `SELECT *, f(..) OVER (PARTITION BY .. ORDER BY .. ROWS ..)`.
 #[derive(Clone, Debug)]

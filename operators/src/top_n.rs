@@ -6,7 +6,7 @@
 //! window closes. A change costs by the logarithm of its partition, and what is shown of it is compared once an epoch.
 
 use crate::closing::{Closes, Closing};
-use crate::operator::{Operator, Output, StateSize, Times};
+use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
 use crate::ordered::{Change, Encoded, OrderBy, Ordered, Partition, each_copy};
 use crate::plan::Plan;
 use crate::rows::Rows;
@@ -22,11 +22,6 @@ use thalweg_schemas::error::Result;
 
 #[cfg(test)]
 mod tests;
-
-/// The port of changes.
-const CHANGES: usize = 0;
-/// The port of finals.
-const FINALS: usize = 1;
 
 /// Some rows of each partition, by their place in it.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::Grouping;
 use crate::aggregate::{Part, States, number_groups};
 use crate::event_time::timestamps;
-use crate::operator::{Operator, Output, StateSize, Times};
+use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array};
@@ -20,11 +20,6 @@ use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::{Error, Result};
-
-/// The port of changes.
-const CHANGES: usize = 0;
-/// The port of finals.
-const FINALS: usize = 1;
 
 /// A session by the number of its partition and its start.
 type Name = (u32, i64);

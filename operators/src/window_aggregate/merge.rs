@@ -7,7 +7,7 @@ use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::Grouping;
 use crate::aggregate::{Merger, Part, States, number_groups};
 use crate::event_time::timestamps;
-use crate::operator::{Operator, Output, StateSize, Times};
+use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id, unnamed};
 use crate::window::Window;
@@ -19,11 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
-
-/// The port of changes.
-const CHANGES: usize = 0;
-/// The port of finals.
-const FINALS: usize = 1;
 
 /// Merges partial states and makes windows of them. Port 0: every change; port 1: results of closed windows.
 ///
