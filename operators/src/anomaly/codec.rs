@@ -89,14 +89,16 @@ impl Codec<'_> {
 }
 
 /// The state as bytes.
-pub(super) fn encode(state: &mut impl Coded, out: &mut Vec<u8>) {
-    state.fields(&mut Codec::Write(out));
+pub(super) fn encode(state: &(impl Coded + Clone)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing shows the fields and changes none; reading needs them to be mutable.
+    state.clone().fields(&mut Codec::Write(&mut bytes));
+    bytes
 }
 
-/// Fills `state` from all of `bytes`; `false` where they are not the bytes of such a state.
-#[must_use]
-pub(super) fn decode(state: &mut impl Coded, bytes: &[u8]) -> bool {
+/// `fresh` filled from all of `bytes`; `None` where they are not the bytes of such a state.
+pub(super) fn decode<T: Coded>(mut fresh: T, bytes: &[u8]) -> Option<T> {
     let mut codec = Codec::Read(bytes, false);
-    state.fields(&mut codec);
-    matches!(codec, Codec::Read([], false))
+    fresh.fields(&mut codec);
+    matches!(codec, Codec::Read([], false)).then_some(fresh)
 }

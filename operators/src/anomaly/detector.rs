@@ -202,16 +202,12 @@ impl Detector {
 
     /// Its state as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // Writing shows the fields and changes none; reading needs them to be mutable.
-        encode(&mut self.clone(), &mut bytes);
-        bytes
+        encode(self)
     }
 
     /// The series whose state are these bytes; `None` where they are not of a detector with these settings.
     pub fn decode(settings: &DetectSettings, bytes: &[u8]) -> Option<Detector> {
-        let mut detector = Detector::new(settings);
-        decode(&mut detector, bytes).then_some(detector)
+        decode(Detector::new(settings), bytes)
     }
 
     fn keep_time(&mut self, at: i64) {

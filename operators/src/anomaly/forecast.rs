@@ -246,15 +246,12 @@ impl Forecaster {
 
     /// Its state as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        encode(&mut self.clone(), &mut bytes);
-        bytes
+        encode(self)
     }
 
     /// The series whose state are these bytes; `None` where they are not of one with these settings.
     pub fn decode(settings: &ForecastSettings, bytes: &[u8]) -> Option<Forecaster> {
-        let mut forecaster = Forecaster::new(settings);
-        decode(&mut forecaster, bytes).then_some(forecaster)
+        decode(Forecaster::new(settings), bytes)
     }
 }
 
