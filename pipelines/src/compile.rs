@@ -3,7 +3,7 @@
 use crate::bind::RelationKind;
 use crate::bind::{Relation, Scope, alert, notification, order, sink, source, table, view};
 use crate::functions::Functions;
-use crate::parse::ddl::{Ddl, Name, SinkInput};
+use crate::parse::ddl::{CreateSource, Ddl, Name, SinkInput};
 use crate::parse::{Outcome, Parsed, parse_all};
 use crate::program::{Declaration, DeclarationKind, Environment, Program, SqlText};
 use crate::wanted;
@@ -125,12 +125,7 @@ impl Compiler<'_> {
             Ddl::Source(ddl) => {
                 let bound = match source::bind(ddl, connectors, scope, words) {
                     Ok(bound) => bound,
-                    Err(errors) => {
-                        let relation =
-                            source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
-                        self.scope.relations.extend(relation);
-                        return Err(errors);
-                    }
+                    Err(errors) => return Err(self.stand_in(ddl, errors)),
                 };
                 let kind = DeclarationKind::Source { connector: bound.plan.connector.clone(), bounded: bound.bounded };
                 self.program.dataflow.sources.push(bound.plan);
@@ -139,12 +134,7 @@ impl Compiler<'_> {
             Ddl::Table(ddl) => {
                 let bound = match table::bind(ddl, connectors, scope, words) {
                     Ok(bound) => bound,
-                    Err(errors) => {
-                        let relation =
-                            source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
-                        self.scope.relations.extend(relation);
-                        return Err(errors);
-                    }
+                    Err(errors) => return Err(self.stand_in(ddl, errors)),
                 };
                 let kind = DeclarationKind::Table { source: bound.source.name.clone() };
                 self.program.dataflow.sources.push(bound.source);
@@ -195,6 +185,13 @@ impl Compiler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Puts a relation in the place of one that has `errors`, so that what reads it is checked in the same go.
+    fn stand_in(&mut self, ddl: &CreateSource, errors: Vec<Error>) -> Vec<Error> {
+        let relation = source::stand_in(ddl).map(|relation| (relation.name.clone(), Arc::new(relation)));
+        self.scope.relations.extend(relation);
+        errors
     }
 
     fn add(&mut self, statement: &Parsed, kind: DeclarationKind, schema: SchemaRef, relation: Option<Relation>) {
