@@ -81,8 +81,6 @@ pub struct Standing {
     pub epoch: u64,
     /// When that was taken, in nanoseconds since 1970.
     pub time_ns: i64,
-    /// How many epochs the log has after it.
-    pub log_epochs: usize,
     /// How far the sources had been read, by their names.
     pub sources: BTreeMap<String, StandingSource>,
     /// How many rows the views had, by their names.

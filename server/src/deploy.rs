@@ -1,10 +1,11 @@
 //! How a program goes on from the state that is there, its own or that of the program before it.
 
+use crate::compile::Pipeline;
 use crate::failure::{Failure, Outcome, one_error};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use thalweg_engine::deployment::{Deployment, Surroundings, Takeover};
-use thalweg_engine::durability::standing::standing;
+use thalweg_engine::durability::standing::{log_is_empty, standing};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_operators::deployed::{Deployed, Standing, Text};
@@ -34,6 +35,27 @@ pub struct Request<'a> {
     pub seen: Epoch,
 }
 
+/// Starts an engine for `pipeline`, which is `dataflow`; see [`start`] and [`Request`] for the others.
+pub fn start_pipeline(
+    pipeline: &Pipeline,
+    dataflow: &Dataflow,
+    (allowed, seen): (&[String], Epoch),
+    settings: Settings,
+    surroundings: Surroundings,
+) -> Outcome<Engine> {
+    let request = Request {
+        dataflow,
+        paths: &pipeline.paths,
+        texts: pipeline.kept_texts(),
+        dropped: pipeline.dropped.clone(),
+        compile: &|texts| pipeline.compile_kept(texts),
+        connectors: thalweg_connectors::ALL,
+        allowed,
+        seen,
+    };
+    start(&request, settings, surroundings)
+}
+
 /// Starts an engine on the state of `storage`; what another program left is taken over.
 pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundings) -> Outcome<Engine> {
     let connectors = request.connectors;
@@ -54,7 +76,8 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
     let (paths, texts, dropped) = (request.paths.to_vec(), request.texts.clone(), request.dropped.clone());
     let deployed = Deployed { paths, texts, dropped, objects: redeploy.objects };
     // Where the log is empty, other texts can be written down at once.
-    let says_more = there.as_ref().is_some_and(|there| there.deployed.texts != deployed.texts && there.log_epochs == 0);
+    let says_more =
+        there.as_ref().is_some_and(|there| there.deployed.texts != deployed.texts) && log_is_empty(storage.as_ref())?;
     let takeover = (there.is_some() && (redeploy.changed || says_more)).then_some(Takeover {
         kept: redeploy.kept,
         seeds: redeploy.seeds,

@@ -2,7 +2,7 @@
 //! on from it, and takes the old one's place behind the servers, whose sockets stay open.
 
 use crate::compile::Pipeline;
-use crate::deploy::{self, Request};
+use crate::deploy;
 use crate::failure::Failure;
 use crate::notifications;
 use crate::relations::Relations;
@@ -252,16 +252,6 @@ type Started = (Engine, Option<Arc<Notifications>>);
 impl Redeployer {
     fn start(&self, pipeline: &Pipeline, program: &Program, allowed: &[String], seen: Epoch) -> Result<Started> {
         let notifications = notifications::start(program, &self.outbox, self.clock.clone())?;
-        let request = Request {
-            dataflow: &program.dataflow,
-            paths: &pipeline.paths,
-            texts: pipeline.kept_texts(),
-            dropped: pipeline.dropped.clone(),
-            compile: &|texts| pipeline.compile_kept(texts),
-            connectors: thalweg_connectors::ALL,
-            allowed,
-            seen,
-        };
         let surroundings = Surroundings {
             clock: self.clock.clone(),
             turns: Arc::new(Free),
@@ -269,7 +259,9 @@ impl Redeployer {
             storage: Some(self.storage.clone()),
             archives: self.archives.clone(),
         };
-        match deploy::start(&request, self.settings.clone(), surroundings) {
+        let started =
+            deploy::start_pipeline(pipeline, &program.dataflow, (allowed, seen), self.settings.clone(), surroundings);
+        match started {
             Ok(engine) => Ok((engine, notifications)),
             Err(Failure::Error(error)) => Err(*error),
             Err(Failure::Mistakes(text)) => Err(Error::user(text)),

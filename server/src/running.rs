@@ -2,7 +2,7 @@
 
 use crate::compile::Pipeline;
 use crate::config::Config;
-use crate::deploy::{self, Request};
+use crate::deploy;
 use crate::failure::Outcome;
 use crate::live::{Live, Redeployer};
 use crate::notifications;
@@ -80,16 +80,6 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         }
         None => (pipeline.clone(), program),
     };
-    let request = Request {
-        dataflow: &program.dataflow,
-        paths: &pipeline.paths,
-        texts: pipeline.kept_texts(),
-        dropped: pipeline.dropped.clone(),
-        compile: &|texts| pipeline.compile_kept(texts),
-        connectors: thalweg_connectors::ALL,
-        allowed,
-        seen: Epoch(0),
-    };
     let clock: Arc<dyn Clock> = SystemClock::start();
     let outbox = notifications::Place { folder: state.as_ref().map(StateFolder::notifications), http: addresses.1 };
     let notifications = notifications::start(&program, &outbox, clock.clone())?;
@@ -100,7 +90,9 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         storage: storage.clone(),
         archives: archives.clone(),
     };
-    let engine = Arc::new(deploy::start(&request, settings.clone(), surroundings)?);
+    let loss = (allowed, Epoch(0));
+    let engine = deploy::start_pipeline(&pipeline, &program.dataflow, loss, settings.clone(), surroundings)?;
+    let engine = Arc::new(engine);
     let relations = Relations { engine, program: Arc::new(program), pipeline: pipeline.name.clone(), notifications };
     let redeployer = storage.map(|storage| Redeployer { pipeline, settings, clock, storage, archives, outbox });
     let live = Live::new(relations, redeployer);

@@ -1,5 +1,6 @@
 //! The manifest of a checkpoint: everything that a restart needs to know, and where the rows of the state lie.
 
+use super::record::EpochRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_operators::deployed::Deployed;
@@ -153,6 +154,12 @@ impl Manifest {
         self.operators.retain(|id, _| object_of_operator(id).is_some_and(keeps));
         self.counters.retain(|name, _| object_of_counter(name).is_some_and(keeps));
         Manifest { epoch, deployed, seeds, next_sequence: self.next_sequence + 1, ..self }
+    }
+
+    /// Whether an epoch is part of it. By the number of its record and not by the epoch: what the first process takes in
+    /// before its clock's first tick is of epoch 0, as is the manifest that says whose the state is.
+    pub fn holds(&self, record: &EpochRecord) -> bool {
+        record.sequence < self.next_sequence
     }
 
     /// All sections.

@@ -44,7 +44,7 @@ pub(crate) fn recover(storage: &dyn Storage) -> Result<Option<Recovered>> {
                 if damaged.is_some() {
                     tracing::warn!("going on from the checkpoint before it, of epoch {epoch}");
                 }
-                let records = records_after(records, manifest.epoch, manifest.next_sequence, storage, &files)?;
+                let records = records_after(records, &manifest, storage, &files)?;
                 return Ok(Some(Recovered { manifest: Some(manifest), records, files, checkpoints }));
             }
             Err(why) => {
@@ -106,19 +106,16 @@ fn read_logs<'a>(storage: &dyn Storage, names: impl Iterator<Item = &'a String>)
 
 fn records_after(
     mut records: Vec<EpochRecord>,
-    epoch: u64,
-    next_sequence: u64,
+    manifest: &Manifest,
     storage: &dyn Storage,
     files: &Files,
 ) -> Result<Vec<EpochRecord>> {
-    // By number and not by epoch: what the first process takes in before its clock's first tick is of epoch 0, as is the
-    // manifest that says whose the state is.
-    records.retain(|record| record.sequence >= next_sequence);
+    records.retain(|record| !manifest.holds(record));
     match records.first() {
-        Some(first) if first.sequence != next_sequence => Err(refuse("a part of the epoch log is missing")
+        Some(first) if first.sequence != manifest.next_sequence => Err(refuse("a part of the epoch log is missing")
             .with_detail(format!(
-                "after the checkpoint of epoch {epoch} comes record {next_sequence}, but {} is there",
-                first.sequence
+                "after the checkpoint of epoch {} comes record {}, but {} is there",
+                manifest.epoch, manifest.next_sequence, first.sequence
             ))),
         _ => contiguous(records, storage, files),
     }
