@@ -66,6 +66,16 @@ CREATE VIEW carbon AS
 SELECT p.window_start, p.window_end, p.host, p.watts, p.meter, f.g_per_kwh, carbon_grams(p.watts / 1000, f.g_per_kwh) AS grams_per_hour
 FROM power p JOIN sample_forecast f ON f.hour = date_part('hour', p.window_start);
 
+-- What a process takes of a core, reading by reading, and an alert on it: one that takes more than half a core for two
+-- seconds is told of until it takes less than a third. Who is no longer among the busiest has come to rest.
+CREATE VIEW process_readings AS
+SELECT ts, label AS process, pid, round(value) AS percent FROM machine WHERE metric = 'process_cpu';
+
+CREATE ALERT busy_process FROM process_readings BY process, pid
+  WARNING WHEN percent > 50 CLEAR WHEN percent < 33
+  FOR INTERVAL '2 seconds' ABSENT FOR INTERVAL '3 seconds' THEN RESOLVE
+  ANNOTATIONS (summary = '{{process}} ({{pid}}) takes {{percent}}% of a core');
+
 CREATE SINK core_history FROM core_load
 WITH (connector = 'parquet', path = '${THALWEG_DATA:-./thalweg-data}/history/core_load', commit_interval = '10s');
 

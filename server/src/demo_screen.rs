@@ -27,6 +27,11 @@ const BEST_HOUR: &str = "SELECT to_char(best['start'], '%H:%M'), best['g_per_kwh
       SELECT g_per_kwh, to_timestamp_seconds(3600 * (this_hour + (hour - this_hour % 24 + 24) % 24)) AS slot
       FROM sample_forecast, (SELECT CAST(date_part('epoch', now()) AS BIGINT) / 3600 AS this_hour)))";
 const MEMORY: &str = "SELECT used_mb, total_mb FROM memory ORDER BY window_start DESC LIMIT 1";
+/// What the alert said last, each with the number of what it said.
+const SAID: &str = "SELECT to_char(event_time, '%H:%M:%S') || ' UTC ' || kind || ': ' ||
+      regexp_replace(annotations, '^\\{\"summary\":\"(.*)\"\\}$', '\\1'),
+      CAST(row_number() OVER (ORDER BY event_time, incident_id, seq) AS DOUBLE) AS number
+    FROM thalweg.alert_events WHERE kind IN ('firing', 'resolved') ORDER BY number";
 
 /// Between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -50,13 +55,15 @@ pub struct Screen {
     introduction: Introduction,
     is_terminal: bool,
     last_line: Option<Duration>,
+    /// How much of what the alert said stands in lines.
+    told: usize,
 }
 
 impl Screen {
     /// Takes the terminal over, if there is one; otherwise the introduction is printed once.
     pub fn new(introduction: Introduction) -> Screen {
         let is_terminal = std::io::stdout().is_terminal();
-        let screen = Screen { introduction, is_terminal, last_line: None };
+        let screen = Screen { introduction, is_terminal, last_line: None, told: 0 };
         if is_terminal {
             // A terminal that cannot do this shows the frames one below the other.
             let _shown = execute!(std::io::stdout(), terminal::EnterAlternateScreen, cursor::Hide);
@@ -84,6 +91,10 @@ impl Screen {
             let _shown = shown.and_then(|()| out.flush());
         } else if self.last_line.is_none_or(|last| elapsed >= last + LINE_EVERY) {
             let readings = Readings::take(session, status, elapsed).await;
+            for said in readings.said.iter().skip(self.told) {
+                println!("{:4} s  alert {}", elapsed.as_secs(), said.name);
+            }
+            self.told = self.told.max(readings.said.len());
             if let Some(line) = readings.line() {
                 println!("{:4} s  {line}", elapsed.as_secs());
                 self.last_line = Some(elapsed);
@@ -119,6 +130,8 @@ struct Readings {
     power: Option<Row>,
     /// When the grid is cleanest in the next day, its intensity then, and what waiting saves.
     best_hour: Option<Row>,
+    /// What the alert said, oldest first.
+    said: Vec<Row>,
     summary: String,
 }
 
@@ -133,6 +146,7 @@ impl Readings {
             processes: rows(session, PROCESSES).await,
             power: rows(session, POWER).await.into_iter().next(),
             best_hour: rows(session, BEST_HOUR).await.into_iter().next(),
+            said: rows(session, SAID).await,
             summary: format!("{taken} readings in {} s, {kept} rows of history", elapsed.as_secs()),
         }
     }
@@ -189,6 +203,7 @@ fn frame(introduction: &Introduction, readings: &Readings, width: usize, height:
     }
     lines.extend(readings.power_line().map(|line| format!("{:<8} {line}", "power")));
     lines.extend(readings.best_hour_line().map(|line| format!("{:<8} {line} (sample forecast)", "carbon")));
+    lines.extend(readings.said.last().map(|said| format!("{:<8} {}", "alert", said.name)));
     let mut end = vec![String::new(), readings.summary.clone(), INVITATION.to_string()];
     end.extend(introduction.query.lines().map(str::to_string));
     // Processes take what room is left; without any for them there is no query either.
@@ -271,6 +286,14 @@ async fn rows(session: &Session, query: &str) -> Vec<Row> {
     rows
 }
 
+/// Whether the alert fires for a process.
+pub async fn fires(session: &Session, pid: u32) -> bool {
+    let query = format!(
+        "SELECT key FROM thalweg.alerts WHERE alert = 'busy_process' AND state = 'firing' AND key LIKE '%\"pid\":{pid}%'"
+    );
+    !rows(session, &query).await.is_empty()
+}
+
 async fn memory(session: &Session) -> Option<(f64, f64)> {
     let batches = ask(session, MEMORY).await;
     let batch = batches.first().filter(|batch| batch.num_rows() > 0)?;
@@ -320,6 +343,10 @@ mod tests {
             processes: (0..20).map(row).collect(),
             power: Some(Row { name: "RAPL".into(), numbers: vec![Some(12.0), Some(3.0), Some(250.0)] }),
             best_hour: Some(Row { name: "07:00".into(), numbers: vec![Some(80.0), Some(62.0)] }),
+            said: vec![
+                Row { name: "07:00:05 UTC firing: thalweg (7) takes 98% of a core".into(), numbers: vec![Some(1.0)] },
+                Row { name: "07:00:09 UTC resolved: thalweg (7) takes 3% of a core".into(), numbers: vec![Some(2.0)] },
+            ],
             summary: "7 readings".to_string(),
         }
     }
@@ -344,6 +371,7 @@ mod tests {
         let has = |line: &str| assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
         has("power    12.0 W (RAPL), 3.00 g CO2e/h at 250 g/kWh");
         has("carbon   cleanest hour: 07:00 UTC, 80 g/kWh, 62% below now (sample forecast)");
+        has("alert    07:00:09 UTC resolved: thalweg (7) takes 3% of a core");
         let unknown = Readings { power: Some(Row { name: "RAPL".into(), numbers: vec![None; 3] }), ..readings(2) };
         assert_eq!(unknown.power_line(), None);
     }

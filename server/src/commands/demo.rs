@@ -3,7 +3,7 @@
 use crate::cli::DemoArgs;
 use crate::compile::Pipeline;
 use crate::config::{Config, DEFAULT_DATA, parse_time};
-use crate::demo_screen::{Introduction, Screen};
+use crate::demo_screen::{Introduction, Screen, fires};
 use crate::failure::Outcome;
 use crate::logging;
 use crate::pipeline_files::SourceText;
@@ -11,6 +11,7 @@ use crate::progress::Totals;
 use crate::running::{self, Running};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The shipped pipeline.
@@ -43,9 +44,16 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     let running = running::start(&config, &pipeline, compiled.program, &[])?;
     let mut screen = Screen::new(introduction(&running));
     let session = running.live.sessions().open().map_err(|error| error.error)?;
+    let mut load = Load::default();
     let outcome = running.wait_with(REDRAW, async |engine| {
         if limit.is_some_and(|limit| started.elapsed() >= limit) {
             engine.stop();
+        }
+        if let Some(age) = started.elapsed().checked_sub(LOAD_AFTER).filter(|_| load.goes_on()) {
+            load.grow(age);
+            if age >= LOAD_MAX || fires(&session, std::process::id()).await {
+                load.stop();
+            }
         }
         screen.draw(&session, &engine.status(), started.elapsed()).await;
     });
@@ -56,6 +64,46 @@ pub fn demo(args: &DemoArgs) -> Outcome {
     eprintln!("{}", totals.line(started.elapsed()));
     println!("History is kept below {data}/history.");
     Ok(())
+}
+
+/// When the demo gives its alert something to see, and for how long at most: on a machine that has little left for it the
+/// load may never be large enough.
+const LOAD_AFTER: Duration = Duration::from_secs(3);
+const LOAD_MAX: Duration = Duration::from_secs(30);
+/// So often it grows, up to so many threads.
+const LOAD_GROWS_EVERY: Duration = Duration::from_secs(1);
+const LOAD_THREADS_MAX: u32 = 16;
+
+/// A load of this process's own, which grows until the alert has seen it. Where nothing else computes one thread is enough.
+#[derive(Default)]
+struct Load {
+    ended: Arc<AtomicBool>,
+    threads: u32,
+}
+
+impl Load {
+    /// Grows to what it should be so long after its beginning.
+    fn grow(&mut self, age: Duration) {
+        while self.threads < LOAD_THREADS_MAX && LOAD_GROWS_EVERY * self.threads <= age {
+            self.threads += 1;
+            let ended = self.ended.clone();
+            let compute = move || {
+                while !ended.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            };
+            // Where no thread can be had the machine is busy enough.
+            drop(std::thread::Builder::new().name("load".into()).spawn(compute));
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.ended.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What can be done besides watching; each line fits into 80 columns.
@@ -74,12 +122,13 @@ fn introduction(running: &Running) -> Introduction {
     }
 }
 
-/// Of the live view and its history.
+/// Of the live view and its history, and of what the alert said.
 const QUERY: &str = "\
   SELECT n.core, n.avg_percent AS now, avg(h.avg_percent) AS past, count(h.core)
   FROM core_load n LEFT JOIN core_history h ON h.core = n.core
   WHERE n.window_start = (SELECT max(window_start) FROM core_load)
-  GROUP BY n.core, n.avg_percent ORDER BY n.core;";
+  GROUP BY n.core, n.avg_percent ORDER BY n.core;
+  SELECT event_time, kind, key, threshold, \"values\" FROM thalweg.alert_events;";
 
 #[cfg(test)]
 mod tests {

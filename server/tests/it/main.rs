@@ -11,6 +11,7 @@ mod carbon;
 mod cli;
 mod ddl;
 mod dead_letters;
+mod demo;
 mod equivalence;
 mod faults;
 mod graceful;
