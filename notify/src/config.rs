@@ -1,6 +1,7 @@
 //! What the statements of a pipeline say about notification, apart from how each target is spoken to.
 
 use crate::alert::{Alert, Labels};
+use crate::calendar::Calendar;
 use crate::inhibition::Inhibition;
 use crate::matchers::{Matcher, all_match};
 use crate::time::SECOND;
@@ -14,16 +15,57 @@ pub struct Config {
     pub notifiers: BTreeMap<String, Policy>,
     /// For each alert the notifiers that its `NOTIFY` names.
     pub routes: BTreeMap<String, Vec<String>>,
+    /// For each alert who else is told while it goes on, the earliest first.
+    #[serde(default)]
+    pub escalations: BTreeMap<String, Vec<Escalation>>,
     /// What mutes what.
     pub inhibitions: Vec<Inhibition>,
+    /// The calendars by name.
+    #[serde(default)]
+    pub calendars: BTreeMap<String, Calendar>,
+}
+
+/// `ESCALATE AFTER .. TO ..`: who is told of an alert that still fires so long after it began to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// How long after the engine heard of it.
+    pub after_ns: i64,
+    /// The notifiers.
+    pub notifiers: Vec<String>,
 }
 
 impl Config {
-    /// The notifiers that are to be told of an alert.
-    pub fn notifiers_of<'a>(&'a self, alert: &'a Alert) -> impl Iterator<Item = (&'a str, &'a Policy)> {
-        let named = self.routes.get(&alert.alert).into_iter().flatten();
+    /// The notifiers that are to be told of an alert that has been escalated so often.
+    pub fn notifiers_of<'a>(
+        &'a self,
+        alert: &'a Alert,
+        escalated: usize,
+    ) -> impl Iterator<Item = (&'a str, &'a Policy)> {
+        let further = self.escalations_of(alert).iter().take(escalated).flat_map(|step| &step.notifiers);
+        let named = self.routes.get(&alert.alert).into_iter().flatten().chain(further);
         let known = named.filter_map(|name| Some((name.as_str(), self.notifiers.get(name)?)));
         known.filter(|(_, policy)| all_match(&policy.only, &alert.labels))
+    }
+
+    /// The steps in which an alert is escalated.
+    pub fn escalations_of(&self, alert: &Alert) -> &[Escalation] {
+        self.escalations.get(&alert.alert).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first of these that is no calendar.
+    pub fn unknown_calendar<'a>(&self, names: &'a [String]) -> Option<&'a String> {
+        names.iter().find(|name| !self.calendars.contains_key(*name))
+    }
+
+    /// Whether it is a time of any of these calendars.
+    pub fn is_time_of(&self, calendars: &[String], now_ns: i64) -> bool {
+        calendars.iter().filter_map(|name| self.calendars.get(name)).any(|calendar| calendar.contains(now_ns))
+    }
+
+    /// Whether a notifier with this policy keeps quiet at `now_ns`.
+    pub fn keeps_quiet(&self, policy: &Policy, now_ns: i64) -> bool {
+        self.is_time_of(&policy.mute_calendars, now_ns)
+            || !policy.active_calendars.is_empty() && !self.is_time_of(&policy.active_calendars, now_ns)
     }
 }
 
@@ -46,6 +88,15 @@ pub struct Policy {
     pub max_alerts: usize,
     /// For how long a message is tried.
     pub give_up_after_ns: i64,
+    /// At the times of these it is not told of what fires.
+    #[serde(default)]
+    pub mute_calendars: Vec<String>,
+    /// Only at the times of these, if there are any, it is.
+    #[serde(default)]
+    pub active_calendars: Vec<String>,
+    /// How often it is told that the engine is at work; 0: never.
+    #[serde(default)]
+    pub watchdog_ns: i64,
 }
 
 /// What alerts have in common that go into one message.
@@ -84,6 +135,9 @@ impl Default for Policy {
             send_resolved: true,
             max_alerts: 0,
             give_up_after_ns: 4 * 3_600 * SECOND,
+            mute_calendars: Vec::new(),
+            active_calendars: Vec::new(),
+            watchdog_ns: 0,
         }
     }
 }

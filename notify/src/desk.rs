@@ -8,8 +8,9 @@ use crate::gate::Gate;
 use crate::machine::{Input, Machine};
 use crate::notification::{Notification, Outcome};
 use crate::notifications::{Clock, lock};
-use crate::notifier::Speaker;
 use crate::outbox::{Outbox, Record};
+use crate::pulse::Pulse;
+use crate::speaker::Speaker;
 use crate::time::SECOND;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::collections::BTreeMap;
@@ -66,6 +67,7 @@ pub(crate) struct Desk {
     outbox: Outbox,
     stations: BTreeMap<String, Station>,
     clock: Clock,
+    pulse: Pulse,
     now_ns: i64,
     /// What the machine knows and the outbox does not.
     unlogged: Vec<Record>,
@@ -81,7 +83,7 @@ impl Desk {
         machine: Arc<Mutex<Machine>>,
         outbox: Outbox,
         speakers: Vec<Speaker>,
-        clock: Clock,
+        (clock, pulse): (Clock, Pulse),
         messages: Sender<Message>,
     ) -> Result<Desk> {
         let mut stations = BTreeMap::new();
@@ -103,7 +105,7 @@ impl Desk {
         }
         let (unlogged, effects, leaving) = (Vec::new(), Vec::new(), Leaving::No);
         let now_ns = clock();
-        Ok(Desk { machine, outbox, stations, clock, now_ns, unlogged, effects, paused_until_ns: 0, leaving })
+        Ok(Desk { machine, outbox, stations, clock, pulse, now_ns, unlogged, effects, paused_until_ns: 0, leaving })
     }
 
     /// Serves until it is told to leave.
@@ -123,6 +125,11 @@ impl Desk {
             if due {
                 self.apply(Input::Tick);
             }
+            if self.leaving == Leaving::No {
+                for notifier in self.pulse.beat(self.now_ns) {
+                    self.apply(Input::Beat(notifier));
+                }
+            }
             self.begin_tries();
             self.settle();
             if self.is_done() {
@@ -138,6 +145,7 @@ impl Desk {
         let tries =
             tries.filter_map(|(name, station)| Some(machine.ready_at_ns(name)?.max(station.gate.opens_at_ns()?)));
         let mut next_ns = self.now_ns.saturating_add(REST_NS);
+        next_ns = next_ns.min(self.pulse.due_at_ns().unwrap_or(i64::MAX));
         next_ns = next_ns.min(machine.due_at_ns().unwrap_or(i64::MAX)).min(tries.min().unwrap_or(i64::MAX));
         if let Leaving::WhenQuiet(until) | Leaving::WhenIdle(until) = self.leaving {
             next_ns = next_ns.min(until);

@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod alert;
+pub mod calendar;
 pub mod config;
 mod desk;
 mod gate;
@@ -14,6 +15,8 @@ pub mod notifications;
 pub mod notifier;
 pub mod outbox;
 pub mod payload;
+mod pulse;
 pub mod silence;
+pub mod speaker;
 pub mod statements;
 pub mod time;

@@ -5,14 +5,15 @@ use crate::alert::Alert;
 use crate::desk::{Desk, Message};
 use crate::machine::{Input, Machine};
 use crate::notification::Attempt;
-use crate::notifier::Speaker;
 use crate::outbox::Outbox;
+use crate::pulse::Pulse;
 use crate::silence::Silence;
-use crate::statements::{config, declared_silence};
+use crate::speaker::Speaker;
+use crate::statements::{Routes, config, declared_silence};
 use crossbeam_channel::{Sender, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use thalweg_schemas::alert_event::from_rows;
 use thalweg_schemas::batch::Batch;
@@ -23,6 +24,9 @@ use thalweg_schemas::sink::{Sink, Writer};
 
 /// The wall clock, in nanoseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Tells the last complete epoch of an engine that is not there yet when notifications are started.
+pub(crate) type EpochOf = Arc<OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>>;
 
 /// What notifications are surrounded by.
 pub struct Surroundings {
@@ -39,6 +43,7 @@ pub struct Notifications {
     machine: Arc<Mutex<Machine>>,
     messages: Sender<Message>,
     clock: Clock,
+    epoch: EpochOf,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -48,11 +53,7 @@ pub(crate) fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
 
 impl Notifications {
     /// Goes on from what an earlier run left, and begins to deliver. `routes` says for each alert whom it tells.
-    pub fn start(
-        plans: &[NotificationPlan],
-        routes: BTreeMap<String, Vec<String>>,
-        surroundings: Surroundings,
-    ) -> Result<Arc<Notifications>> {
+    pub fn start(plans: &[NotificationPlan], routes: Routes, surroundings: Surroundings) -> Result<Arc<Notifications>> {
         let Surroundings { clock, folder, external_url } = surroundings;
         let of = |kind| plans.iter().filter(move |plan: &&NotificationPlan| plan.kind == kind);
         let speakers: Vec<Speaker> = of(NotificationKind::Notifier)
@@ -67,11 +68,13 @@ impl Notifications {
             .collect();
         let machine = Arc::new(Mutex::new(machine));
         let (messages, received) = unbounded();
-        let desk = Desk::new(machine.clone(), outbox, speakers, clock.clone(), messages.clone())?;
+        let epoch = EpochOf::default();
+        let pulse = Pulse::new(lock(&machine).config(), epoch.clone(), clock());
+        let desk = Desk::new(machine.clone(), outbox, speakers, (clock.clone(), pulse), messages.clone())?;
         let thread = std::thread::Builder::new().name("notifications".into()).spawn(move || desk.serve(&received));
         let thread = thread.map_err(|error| Error::io("starting a thread for notifications", &error))?;
         let thread = Mutex::new(Some(thread));
-        let notifications = Arc::new(Notifications { machine, messages, clock, thread });
+        let notifications = Arc::new(Notifications { machine, messages, clock, epoch, thread });
         for silence in silences {
             notifications.put(Input::Silence(silence))?;
         }
@@ -91,6 +94,20 @@ impl Notifications {
         lock(&self.machine).silences().cloned().collect()
     }
 
+    /// The calendars, and whether it is one of their times.
+    pub fn calendars(&self) -> BTreeMap<String, bool> {
+        let now_ns = self.now_ns();
+        let machine = lock(&self.machine);
+        let calendars = machine.config().calendars.iter();
+        calendars.map(|(name, calendar)| (name.clone(), calendar.contains(now_ns))).collect()
+    }
+
+    /// From now on notifiers that have a `watchdog` are told that the engine is at work, as long as `epoch`, the number of
+    /// its last complete epoch, grows.
+    pub fn watch(&self, epoch: impl Fn() -> u64 + Send + Sync + 'static) {
+        drop(self.epoch.set(Box::new(epoch)));
+    }
+
     /// The time by which silences begin and end.
     pub fn now_ns(&self) -> i64 {
         (self.clock)()
@@ -99,6 +116,10 @@ impl Notifications {
     /// Makes a silence, or changes the one of its id; the answer is its id. It is durable on return.
     pub fn silence(&self, silence: Silence) -> Result<String> {
         let silence = silence.checked()?;
+        if let Some(name) = lock(&self.machine).config().unknown_calendar(&silence.calendars) {
+            return Err(Error::user(format!("calendar \"{name}\" does not exist"))
+                .with_hint("SELECT * FROM thalweg.calendars lists those that the pipeline declares."));
+        }
         if silence.ends_at_ns <= self.now_ns() {
             return Err(Error::user("a silence ends in the past").with_hint("Say an end that is still to come."));
         }

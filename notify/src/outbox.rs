@@ -209,7 +209,7 @@ mod tests {
 
     fn config() -> Config {
         let routes = [("slow".to_string(), vec!["ops".to_string()])].into();
-        Config { notifiers: [("ops".to_string(), Policy::default())].into(), routes, inhibitions: Vec::new() }
+        Config { notifiers: [("ops".to_string(), Policy::default())].into(), routes, ..Config::default() }
     }
 
     fn put(outbox: &mut Outbox, machine: &mut Machine, at_ns: i64, input: Input) {

@@ -28,6 +28,9 @@ pub struct Silence {
     /// Why.
     #[serde(default)]
     pub comment: String,
+    /// It silences only at the times of these calendars, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendars: Vec<String>,
     /// Whether the pipeline declares it: when it no longer does, it ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub declared: bool,

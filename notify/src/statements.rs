@@ -1,17 +1,19 @@
 //! The statements about notification, read: what they have for options, and the rules that they come to.
 
-use crate::config::Config;
+use crate::calendar::{Calendar, list};
+use crate::config::{Config, Escalation};
 use crate::inhibition::Inhibition;
 use crate::matchers;
-use crate::notifier::{self, Speaker};
+use crate::notifier;
 use crate::silence::{Silence, span};
+use crate::speaker::Speaker;
 use std::collections::BTreeMap;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::{NotificationKind, NotificationPlan, NotificationSpec};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 
 /// What the planner needs.
-pub const SPEC: NotificationSpec = NotificationSpec { options, check };
+pub const SPEC: NotificationSpec = NotificationSpec { options, check, calendars };
 
 const fn text(name: &'static str, required: bool, doc: &'static str) -> OptionSpec {
     OptionSpec { name, kind: OptionKind::Text, default: None, required, doc }
@@ -28,6 +30,7 @@ const SILENCE: &[OptionSpec] = &[
         required: false,
         doc: "For how long, instead of an end.",
     },
+    text("calendars", false, "Only at the times of these calendars: 'nights, first_sundays'."),
     text("author", false, "Who wants it."),
     text("comment", false, "Why."),
 ];
@@ -38,12 +41,28 @@ const INHIBITION: &[OptionSpec] = &[
     text("equal", false, "The labels that both must have with the same value: 'service, region'."),
 ];
 
+const CALENDAR: &[OptionSpec] = &[
+    text("times", false, "Times of a day: '22:00-24:00, 00:00-06:00'."),
+    text("weekdays", false, "Days of the week: 'monday:friday, sunday'."),
+    text("days_of_month", false, "Days of a month, from its end where they are negative: '1:7, -1'."),
+    text("months", false, "Months: 'january:march, 12'."),
+    text("years", false, "Years: '2026:2028'."),
+    text("location", false, "The time zone of all that, UTC unless it is given: 'Europe/Berlin'."),
+];
+
 fn options(kind: NotificationKind, notifier_type: &str) -> Vec<OptionSpec> {
     match kind {
         NotificationKind::Notifier => notifier::options_of(notifier_type),
         NotificationKind::Silence => SILENCE.to_vec(),
         NotificationKind::Inhibition => INHIBITION.to_vec(),
+        NotificationKind::Calendar => CALENDAR.to_vec(),
     }
+}
+
+/// The calendars that a notifier or a silence names.
+fn calendars(plan: &NotificationPlan) -> Vec<String> {
+    let options = ["calendars", "mute_calendars", "active_calendars"];
+    options.iter().filter_map(|option| plan.options.get(option)).flat_map(list).map(str::to_string).collect()
 }
 
 fn check(plan: &NotificationPlan) -> Result<()> {
@@ -55,6 +74,7 @@ fn check(plan: &NotificationPlan) -> Result<()> {
         // A pipeline is started again and again: what it declares is not about the moment at which that happens.
         NotificationKind::Silence => declared_silence(plan).map(drop),
         NotificationKind::Inhibition => inhibition(plan).map(drop),
+        NotificationKind::Calendar => calendar(plan).map(drop),
     }
 }
 
@@ -65,19 +85,22 @@ fn about(plan: &NotificationPlan) -> impl Fn(Error) -> Error {
 
 fn inhibition(plan: &NotificationPlan) -> Result<Inhibition> {
     let read = |option: &str| matchers::parse(plan.options.get(option).unwrap_or_default()).map_err(about(plan));
-    let equal = plan.options.get("equal").unwrap_or_default().split(',').map(str::trim);
     Ok(Inhibition {
         name: plan.name.clone(),
         source: read("source_matchers")?,
         target: read("target_matchers")?,
-        equal: equal.filter(|label| !label.is_empty()).map(str::to_string).collect(),
+        equal: list(plan.options.get("equal").unwrap_or_default()).map(str::to_string).collect(),
     })
+}
+
+fn calendar(plan: &NotificationPlan) -> Result<Calendar> {
+    Calendar::of(&plan.options).map_err(about(plan))
 }
 
 /// The silence that a pipeline declares.
 pub(crate) fn declared_silence(plan: &NotificationPlan) -> Result<Silence> {
     let options = &plan.options;
-    if options.get("start").is_none() && options.get("end").is_none() {
+    if ["start", "end", "calendars"].iter().all(|option| options.get(option).is_none()) {
         return Err(about(plan)(
             Error::user("a duration has no start").with_hint("Write start = '2026-12-01T06:00:00Z', or an end."),
         ));
@@ -88,6 +111,9 @@ pub(crate) fn declared_silence(plan: &NotificationPlan) -> Result<Silence> {
 /// The silence that options say at `now_ns`, from when it lasts where no start is given.
 pub fn silence(name: &str, options: &Options, now_ns: i64) -> Result<Silence> {
     let duration = options.duration("duration").map(|length| i64::try_from(length.as_nanos()).unwrap_or(i64::MAX));
+    let calendars: Vec<String> = list(options.get("calendars").unwrap_or_default()).map(str::to_string).collect();
+    // One that comes again and again may do so for ever.
+    let duration = duration.or((!calendars.is_empty() && options.get("end").is_none()).then_some(i64::MAX));
     let (starts_at_ns, ends_at_ns) = span(options.get("start"), options.get("end"), duration, now_ns)?;
     let silence = Silence {
         id: name.to_string(),
@@ -96,19 +122,33 @@ pub fn silence(name: &str, options: &Options, now_ns: i64) -> Result<Silence> {
         ends_at_ns,
         created_by: options.get("author").unwrap_or_default().to_string(),
         comment: options.get("comment").unwrap_or_default().to_string(),
+        calendars,
         declared: false,
     };
     silence.checked()
 }
 
-/// The rules that all statements come to; `routes` says for each alert whom its `NOTIFY` names.
-pub(crate) fn config(plans: &[NotificationPlan], routes: BTreeMap<String, Vec<String>>) -> Result<Config> {
+/// Whom the `NOTIFY` of alerts names, by alert.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    /// Who is told at once.
+    pub notifiers: BTreeMap<String, Vec<String>>,
+    /// Who is told later, if it goes on.
+    pub escalations: BTreeMap<String, Vec<Escalation>>,
+}
+
+/// The rules that all statements come to.
+pub(crate) fn config(plans: &[NotificationPlan], routes: Routes) -> Result<Config> {
     let of = |kind| plans.iter().filter(move |plan: &&NotificationPlan| plan.kind == kind);
     let notifiers = of(NotificationKind::Notifier)
         .map(|plan| Ok((plan.name.clone(), notifier::policy(&plan.name, &plan.options)?)))
         .collect::<Result<_>>()?;
     let inhibitions = of(NotificationKind::Inhibition).map(inhibition).collect::<Result<_>>()?;
-    Ok(Config { notifiers, routes, inhibitions })
+    let calendars =
+        of(NotificationKind::Calendar).map(|plan| Ok((plan.name.clone(), calendar(plan)?))).collect::<Result<_>>()?;
+    let Routes { notifiers: routes, mut escalations } = routes;
+    escalations.values_mut().for_each(|steps| steps.sort_by_key(|step| step.after_ns));
+    Ok(Config { notifiers, routes, escalations, inhibitions, calendars })
 }
 
 #[cfg(test)]
@@ -132,7 +172,7 @@ mod tests {
     fn policy(given: &[(&str, &str)]) -> crate::config::Policy {
         let webhook = [("type", "webhook"), ("url", "http://127.0.0.1:9/")];
         let plan = plan(NotificationKind::Notifier, &[&webhook, given].concat()).unwrap();
-        config(&[plan], BTreeMap::new()).unwrap().notifiers.remove("ops").unwrap()
+        config(&[plan], Routes::default()).unwrap().notifiers.remove("ops").unwrap()
     }
 
     #[test]
@@ -154,7 +194,10 @@ mod tests {
         let notifier = |given: &[(&str, &str)]| plan(NotificationKind::Notifier, given);
         assert!(notifier(&[("type", "slack"), ("url", "http://127.0.0.1:9/hook")]).is_ok());
         let alertmanager = notifier(&[("type", "alertmanager"), ("url", "http://127.0.0.1:9093/")]).unwrap();
-        assert_eq!(config(&[alertmanager], BTreeMap::new()).unwrap().notifiers["ops"].repeat_interval_ns, 60 * SECOND);
+        assert_eq!(
+            config(&[alertmanager], Routes::default()).unwrap().notifiers["ops"].repeat_interval_ns,
+            60 * SECOND
+        );
         assert_eq!(notifier(&[("type", "pagerduty")]).unwrap_err().message, "option \"routing_key\" is missing for it");
         assert_eq!(notifier(&[]).unwrap_err().message, "option \"type\" is missing for it");
         let template = [("type", "webhook"), ("url", "http://127.0.0.1:9"), ("format", "template")];
@@ -170,8 +213,7 @@ mod tests {
     fn the_manual_names_every_option() {
         let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/notifiers.md")).unwrap();
         let of_types = notifier::TYPES.iter().flat_map(|kind| options(NotificationKind::Notifier, kind));
-        let others =
-            [NotificationKind::Silence, NotificationKind::Inhibition].into_iter().flat_map(|kind| options(kind, ""));
+        let others = NotificationKind::ALL.into_iter().flat_map(|kind| options(kind, ""));
         let missing: Vec<&str> =
             of_types.chain(others).map(|spec| spec.name).filter(|name| !page.contains(name)).collect();
         assert!(missing.is_empty(), "docs/notifiers.md does not name {missing:?}");
@@ -184,6 +226,8 @@ mod tests {
         let known = silence(&[("matchers", "team=core"), ("end", "1970-01-01T00:01:00Z"), ("author", "ada")]).unwrap();
         assert_eq!((known.id.as_str(), known.starts_at_ns, known.ends_at_ns), ("ops", 0, 60 * SECOND));
         assert!(known.declared && known.created_by == "ada");
+        let again = silence(&[("matchers", "team=core"), ("calendars", "nights, sundays")]).unwrap();
+        assert_eq!((again.calendars.len(), again.starts_at_ns, again.ends_at_ns), (2, 0, i64::MAX));
         let error = silence(&[("matchers", "team=core"), ("duration", "1h")]).unwrap_err();
         assert_eq!(error.message, "a duration has no start in silence \"ops\"");
         let rule =

@@ -57,6 +57,8 @@ pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, 
         }
     }
     errors.extend(notification::unknown_notifiers(&statements, &compiler.program, &compiler.scope));
+    let (program, spec) = (&compiler.program, environment.notification);
+    errors.extend(notification::unknown_calendars(&statements, program, spec, &compiler.scope));
     if !errors.is_empty() {
         let file = |error: &Error| error.position.as_ref().map(|p| texts.iter().position(|t| t.file == p.file));
         errors.sort_by_key(|error| (file(error), error.position.clone()));
@@ -178,7 +180,8 @@ impl Compiler<'_> {
                 }
                 let bound = alert::bind(ddl, &self.program.dataflow, scope, words)?;
                 let notify = ddl.notify.iter().map(|name| name.value.clone()).collect();
-                let kind = DeclarationKind::Alert { over: ddl.over.value.clone(), notify };
+                let kind =
+                    DeclarationKind::Alert { over: ddl.over.value.clone(), notify, escalations: bound.escalations };
                 let history = alert_history(&bound.plan);
                 self.program.dataflow.views.extend([bound.plan, history]);
                 self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));

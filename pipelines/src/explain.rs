@@ -77,20 +77,30 @@ fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
 
 /// What it says apart from addresses and secrets.
 fn explain_notification(out: &mut String, plan: &NotificationPlan) {
-    const SHOWN: [&str; 13] = [
+    const SHOWN: [&str; 23] = [
         "type",
         "matchers",
         "group_by",
         "group_wait",
         "group_interval",
         "repeat_interval",
+        "watchdog",
+        "mute_calendars",
+        "active_calendars",
         "source_matchers",
         "target_matchers",
         "equal",
         "start",
         "end",
         "duration",
+        "calendars",
         "author",
+        "times",
+        "weekdays",
+        "days_of_month",
+        "months",
+        "years",
+        "location",
     ];
     line(out, 0, &format!("{} {}", plan.kind.noun(), plan.name));
     for (option, value) in SHOWN.iter().filter_map(|option| Some((option, plan.options.get(option)?))) {

@@ -27,7 +27,7 @@ pub use explain::explain;
 pub use fingerprint::{fingerprint, fingerprint_of};
 pub use functions::Functions;
 pub use insert::Insert;
-pub use program::{Declaration, DeclarationKind, Environment, Program, SqlText};
+pub use program::{Declaration, DeclarationKind, Environment, Escalation, Program, SqlText};
 pub use report::{render_errors, render_warnings};
 pub use statement::{Change, Replay, Shown, Statement, Subscribe, parse_statement};
 pub use types::sql_type;

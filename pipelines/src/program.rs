@@ -73,6 +73,15 @@ pub struct Declaration {
     pub ddl: String,
 }
 
+/// `ESCALATE AFTER .. TO ..` of an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// For how long it must have fired.
+    pub after_ns: i64,
+    /// The notifiers that are told then.
+    pub notifiers: Vec<String>,
+}
+
 /// What a declaration declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeclarationKind {
@@ -103,6 +112,8 @@ pub enum DeclarationKind {
         over: String,
         /// The notifiers that are to be told.
         notify: Vec<String>,
+        /// Who else is told when it goes on.
+        escalations: Vec<Escalation>,
     },
     /// `CREATE SINK`
     Sink {
@@ -111,6 +122,6 @@ pub enum DeclarationKind {
         /// The Parquet folder in which its history can be queried, if it can.
         history: Option<String>,
     },
-    /// `CREATE NOTIFIER | SILENCE | INHIBITION`
+    /// `CREATE NOTIFIER | SILENCE | INHIBITION | CALENDAR`
     Notification(NotificationKind),
 }

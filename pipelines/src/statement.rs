@@ -122,6 +122,8 @@ pub enum Shown {
     Silences,
     /// `SHOW INHIBITIONS`
     Inhibitions,
+    /// `SHOW CALENDARS`
+    Calendars,
 }
 
 /// Reads one statement. What is not ours is a query, whose mistakes DataFusion will find.
@@ -158,6 +160,7 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
             ("NOTIFIERS", Shown::Notifiers),
             ("SILENCES", Shown::Silences),
             ("INHIBITIONS", Shown::Inhibitions),
+            ("CALENDARS", Shown::Calendars),
         ];
         return Ok(shown.into_iter().find(|(word, _)| is(1, word)).map_or_else(query, |(_, s)| Statement::Show(s)));
     }

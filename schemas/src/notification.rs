@@ -1,4 +1,4 @@
-//! The contract of the statements about notification: `CREATE NOTIFIER`, `CREATE SILENCE` and `CREATE INHIBITION` as data,
+//! The contract of the statements about notification, `CREATE NOTIFIER`, `SILENCE`, `INHIBITION` and `CALENDAR`, as data,
 //! and how the planner has them checked by the crate that carries them out, without knowing it.
 
 use crate::error::Result;
@@ -13,12 +13,18 @@ pub enum NotificationKind {
     Silence,
     /// `CREATE INHIBITION`: what is not told while something else fires.
     Inhibition,
+    /// `CREATE CALENDAR`: times that come again and again.
+    Calendar,
 }
 
 impl NotificationKind {
     /// All of them.
-    pub const ALL: [NotificationKind; 3] =
-        [NotificationKind::Notifier, NotificationKind::Silence, NotificationKind::Inhibition];
+    pub const ALL: [NotificationKind; 4] = [
+        NotificationKind::Notifier,
+        NotificationKind::Silence,
+        NotificationKind::Inhibition,
+        NotificationKind::Calendar,
+    ];
 
     /// The word for it in messages.
     pub const fn noun(self) -> &'static str {
@@ -26,6 +32,7 @@ impl NotificationKind {
             NotificationKind::Notifier => "notifier",
             NotificationKind::Silence => "silence",
             NotificationKind::Inhibition => "inhibition",
+            NotificationKind::Calendar => "calendar",
         }
     }
 }
@@ -48,6 +55,8 @@ pub struct NotificationSpec {
     pub options: fn(NotificationKind, &str) -> Vec<OptionSpec>,
     /// Whether the options make sense together.
     pub check: fn(&NotificationPlan) -> Result<()>,
+    /// The calendars that its options name.
+    pub calendars: fn(&NotificationPlan) -> Vec<String>,
 }
 
 /// The name of the sink that takes the events of alerts, and of the connector that plans know it by.

@@ -236,6 +236,7 @@ impl Live {
 
     fn replace(&self, before: &Arc<Sessions>, (engine, notifications): Started, program: Arc<Program>) {
         let engine = Arc::new(engine);
+        notifications::watch(notifications.as_ref(), &engine);
         let relations =
             Relations { engine: engine.clone(), program, pipeline: before.relations().pipeline.clone(), notifications };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = before.followed_by(Arc::new(relations));
@@ -331,6 +332,7 @@ fn kind_of(declaration: &Declaration) -> &'static str {
         DeclarationKind::Notification(NotificationKind::Notifier) => "NOTIFIER",
         DeclarationKind::Notification(NotificationKind::Silence) => "SILENCE",
         DeclarationKind::Notification(NotificationKind::Inhibition) => "INHIBITION",
+        DeclarationKind::Notification(NotificationKind::Calendar) => "CALENDAR",
     }
 }
 

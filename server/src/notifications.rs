@@ -10,9 +10,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use thalweg_engine::clock::Clock;
+use thalweg_engine::engine::Engine;
+use thalweg_notify::config::Escalation;
 use thalweg_notify::notifications::{Notifications, Surroundings};
 use thalweg_notify::silence::Silence;
-use thalweg_notify::statements::{SPEC, silence};
+use thalweg_notify::statements::{Routes, SPEC, silence};
 use thalweg_pipelines::{DeclarationKind, Program};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::{NOTIFICATIONS, NotificationKind};
@@ -43,11 +45,25 @@ pub fn start(program: &Program, place: &Place, clock: Arc<dyn Clock>) -> Result<
         folder: place.folder.clone(),
         external_url: place.http.map_or_else(|| "http://localhost".to_string(), |address| format!("http://{address}")),
     };
-    let routes = program.declarations.iter().filter_map(|declaration| match &declaration.kind {
-        DeclarationKind::Alert { notify, .. } => Some((declaration.name.clone(), notify.clone())),
-        _ => None,
-    });
-    Notifications::start(&program.notifications, routes.collect(), surroundings).map(Some)
+    let mut routes = Routes::default();
+    for declaration in &program.declarations {
+        if let DeclarationKind::Alert { notify, escalations, .. } = &declaration.kind {
+            let steps = escalations.iter();
+            let steps = steps.map(|step| Escalation { after_ns: step.after_ns, notifiers: step.notifiers.clone() });
+            routes.notifiers.insert(declaration.name.clone(), notify.clone());
+            routes.escalations.insert(declaration.name.clone(), steps.collect());
+        }
+    }
+    Notifications::start(&program.notifications, routes, surroundings).map(Some)
+}
+
+/// Lets notifications see whether the engine, which was started after them, is at work.
+pub fn watch(notifications: Option<&Arc<Notifications>>, engine: &Arc<Engine>) {
+    if let Some(notifications) = notifications {
+        // The engine holds its sinks: neither is to outlive the other by this.
+        let engine = Arc::downgrade(engine);
+        notifications.watch(move || engine.upgrade().map_or(0, |engine| engine.epoch().0));
+    }
 }
 
 /// A change that a reader asks for.

@@ -93,6 +93,7 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
     let loss = (allowed, Epoch(0));
     let engine = deploy::start_pipeline(&pipeline, &program.dataflow, loss, settings.clone(), surroundings)?;
     let engine = Arc::new(engine);
+    notifications::watch(notifications.as_ref(), &engine);
     let relations = Relations { engine, program: Arc::new(program), pipeline: pipeline.name.clone(), notifications };
     let redeployer = storage.map(|storage| Redeployer { pipeline, settings, clock, storage, archives, outbox });
     let live = Live::new(relations, redeployer);

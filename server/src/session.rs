@@ -454,6 +454,7 @@ fn listing(shown: Shown) -> &'static str {
         Shown::Alerts => "SELECT name, relation, state, firing, pending FROM thalweg.alert_rules ORDER BY name",
         Shown::Notifiers => "SELECT * FROM thalweg.notifiers ORDER BY name",
         Shown::Silences => "SELECT * FROM thalweg.silences ORDER BY ends_at, name",
+        Shown::Calendars => "SELECT * FROM thalweg.calendars ORDER BY name",
         Shown::Inhibitions => "SELECT * FROM thalweg.inhibitions ORDER BY name",
     }
 }

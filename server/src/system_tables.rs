@@ -7,6 +7,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_engine::engine::Engine;
 use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, MemoryStatus, Status};
@@ -40,6 +41,8 @@ pub struct Facts {
     pub attempts: Vec<Attempt>,
     /// The silences that are remembered.
     pub silences: Vec<Silence>,
+    /// The calendars, and whether it is one of their times.
+    pub calendars: BTreeMap<String, bool>,
     /// The time by which silences begin and end.
     pub now_ns: i64,
     /// The state of each key of each alert: the last event.
@@ -62,6 +65,7 @@ pub fn facts(table: &str, relations: &Relations) -> Facts {
         notifications: program.notifications.clone(),
         attempts: notifying("deliveries").map(|n| n.attempts()).unwrap_or_default(),
         silences: notifying("silences").map(|n| n.silences()).unwrap_or_default(),
+        calendars: notifying("calendars").map(|n| n.calendars()).unwrap_or_default(),
         now_ns: notifying("silences").map(|n| n.now_ns()).unwrap_or_default(),
         alerts: match table {
             "alerts" | "alert_rules" => events(relations, str::to_string),
@@ -111,6 +115,7 @@ const TABLES: &[(&str, Build)] = &[
     ("alert_events", alert_events),
     ("alert_rules", alert_rules),
     ("alerts", alerts),
+    ("calendars", calendars),
     ("checkpoints", checkpoints),
     ("dead_letter_counts", dead_letter_counts),
     ("dead_letter_space", dead_letter_space),
@@ -243,7 +248,7 @@ fn sinks(facts: &Facts) -> Table {
 
 fn alert_rules(facts: &Facts) -> Table {
     let rows = facts.declarations.iter().filter_map(|declaration| match &declaration.kind {
-        DeclarationKind::Alert { over, notify } => Some((declaration, over, notify)),
+        DeclarationKind::Alert { over, notify, .. } => Some((declaration, over, notify)),
         _ => None,
     });
     let rows: Vec<_> = rows.collect();
@@ -431,6 +436,25 @@ fn notifiers(facts: &Facts) -> Table {
         .text("group_wait", &rows, said("group_wait"))
         .text("group_interval", &rows, said("group_interval"))
         .text("repeat_interval", &rows, said("repeat_interval"))
+        .text("mute_calendars", &rows, said("mute_calendars"))
+        .text("active_calendars", &rows, said("active_calendars"))
+        .text("watchdog", &rows, said("watchdog"))
+}
+
+fn calendars(facts: &Facts) -> Table {
+    let rows = declared(facts, NotificationKind::Calendar);
+    let said = |option: &'static str| move |plan: &&NotificationPlan| plan.options.get(option).map(str::to_string);
+    Table::default()
+        .text("name", &rows, |plan| Some(plan.name.clone()))
+        .text("state", &rows, |plan| {
+            facts.calendars.get(&plan.name).map(|now| if *now { "active" } else { "inactive" }.to_string())
+        })
+        .text("times", &rows, said("times"))
+        .text("weekdays", &rows, said("weekdays"))
+        .text("days_of_month", &rows, said("days_of_month"))
+        .text("months", &rows, said("months"))
+        .text("years", &rows, said("years"))
+        .text("location", &rows, said("location"))
 }
 
 fn inhibitions(facts: &Facts) -> Table {
@@ -452,6 +476,7 @@ fn silences(facts: &Facts) -> Table {
         .text("matchers", rows, |s| Some(matchers(s)))
         .time("starts_at", rows, |s| Some(s.starts_at_ns))
         .time("ends_at", rows, |s| Some(s.ends_at_ns))
+        .text("calendars", rows, |s| (!s.calendars.is_empty()).then(|| s.calendars.join(", ")))
         .text("author", rows, |s| Some(s.created_by.clone()))
         .text("comment", rows, |s| Some(s.comment.clone()))
 }

@@ -5,7 +5,7 @@ use super::target::{Guard, Target};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::options::Options;
+use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
@@ -14,6 +14,30 @@ use ureq::{Agent, Proxy};
 const ANSWER_CHARS: usize = 200;
 /// How much of an answer is read.
 const ANSWER_BYTES: u64 = 4_096;
+
+const fn option(name: &'static str, kind: OptionKind, default: Option<&'static str>, doc: &'static str) -> OptionSpec {
+    OptionSpec { name, kind, default, required: false, doc }
+}
+
+/// How long an answer is waited for.
+pub const TIMEOUT: OptionSpec =
+    option("timeout", OptionKind::Duration, Some("10s"), "How long an answer is waited for.");
+/// Whose signature a server's certificate must bear.
+pub const CA: OptionSpec =
+    option("ca", OptionKind::Text, None, "A PEM file of certificates that the server's is to be signed by.");
+/// The proxy of requests.
+pub const PROXY: OptionSpec =
+    option("proxy", OptionKind::Text, None, "The proxy that requests go through: http://host:port.");
+/// The token of requests.
+pub const AUTH: OptionSpec = option(
+    "auth",
+    OptionKind::Text,
+    None,
+    "A bearer token; better as '${NAME}' from the environment than written out.",
+);
+/// Further headers of requests.
+pub const HEADERS: OptionSpec =
+    option("headers", OptionKind::Text, None, "More headers, as 'X-Team: core; X-Stage: test'.");
 
 /// How a server is called.
 #[derive(Clone, Debug)]
@@ -171,8 +195,19 @@ fn without_answer(error: &ureq::Error) -> Answer {
     Answer::Failed { status: None, said, pause: None, ambiguous }
 }
 
-/// The headers that an option says: `X-Team: core; X-Stage: test`.
-pub fn headers(owner: &str, text: &str) -> Result<Vec<(String, String)>> {
+/// The headers that the options `headers` and `auth` of `owner` say, and the type of what is sent.
+pub fn headers_of(owner: &str, options: &Options, content_type: &str) -> Result<Vec<(String, String)>> {
+    let mut headers = headers(owner, options.get(HEADERS.name).unwrap_or_default())?;
+    if let Some(token) = options.get(AUTH.name) {
+        sendable(owner, token)?;
+        headers.push(("Authorization".to_string(), format!("Bearer {token}")));
+    }
+    headers.push(("Content-Type".to_string(), content_type.to_string()));
+    Ok(headers)
+}
+
+/// The headers in a text: `X-Team: core; X-Stage: test`.
+fn headers(owner: &str, text: &str) -> Result<Vec<(String, String)>> {
     let is_token = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let headers = text.split(';').map(str::trim).filter(|header| !header.is_empty()).map(|header| {
         let known = header.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
@@ -184,12 +219,6 @@ pub fn headers(owner: &str, text: &str) -> Result<Vec<(String, String)>> {
         Ok((name.to_string(), value.to_string()))
     });
     headers.collect()
-}
-
-/// The value of `Authorization` for a token.
-pub fn bearer(owner: &str, token: &str) -> Result<String> {
-    sendable(owner, token)?;
-    Ok(format!("Bearer {token}"))
 }
 
 fn sendable(owner: &str, value: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a statement says about the requests to make.
 
-use super::call::{CallOptions, bearer, headers};
+use super::call::{AUTH, CA, CallOptions, HEADERS, PROXY, TIMEOUT, headers_of};
 use super::target::Target;
 use thalweg_schemas::error::Result;
 use thalweg_schemas::options::{OptionKind, OptionSpec};
@@ -26,17 +26,12 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Some("array"),
         "One JSON array of objects, or one object a line.",
     ),
-    option(
-        "auth",
-        OptionKind::Text,
-        None,
-        "A bearer token; better as '${NAME}' from the environment than written out.",
-    ),
-    option("headers", OptionKind::Text, None, "More headers, as 'X-Team: core; X-Stage: test'."),
+    AUTH,
+    HEADERS,
     option("batch_rows", OptionKind::Count, Some("1000"), "How many rows a request has at most."),
-    option("timeout", OptionKind::Duration, Some("10s"), "How long an answer is waited for."),
-    option("ca", OptionKind::Text, None, "A PEM file of certificates that the server's is to be signed by."),
-    option("proxy", OptionKind::Text, None, "The proxy that requests go through: http://host:port."),
+    TIMEOUT,
+    CA,
+    PROXY,
 ];
 
 /// The options, read.
@@ -60,19 +55,14 @@ impl WebhookOptions {
         // Who writes the pipeline says where its rows go.
         let owner = format!("sink \"{}\"", request.name);
         let target = Target::parse(&owner, "url", url, true)?;
-        let mut headers = headers(&owner, options.get("headers").unwrap_or_default())?;
-        if let Some(token) = options.get("auth") {
-            headers.push(("Authorization".into(), bearer(&owner, token)?));
-        }
         let lines = options.get("body") == Some("ndjson");
         let content = if lines { "application/x-ndjson" } else { "application/json" };
-        headers.push(("Content-Type".into(), content.into()));
         let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         Ok(WebhookOptions {
             name: request.name.clone(),
             put: options.get("method") == Some("PUT"),
             lines,
-            headers,
+            headers: headers_of(&owner, options, content)?,
             batch_rows: options.count("batch_rows").unwrap_or(1_000).max(1) as usize,
             call: CallOptions::of(options),
             key: format!("{}-{}", plain(&request.lineage), plain(&request.name)),

@@ -3,10 +3,11 @@
 //! refused. An address of this machine that is written out is permission enough.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use thalweg_schemas::error::{Error, Result};
 use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::http::uri::Authority;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
@@ -38,6 +39,21 @@ impl Target {
         let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(wrong());
         };
+        Target::of(owner, url, authority, any)
+    }
+
+    /// Reads the address of a server that is not spoken to by HTTP: `host:port`.
+    pub fn host_and_port(owner: &str, option: &str, text: &str, any: bool) -> Result<Target> {
+        let authority: Option<Authority> = text.parse().ok();
+        let authority = authority.filter(|known| known.port_u16().is_some() && !known.as_str().contains('@'));
+        let authority = authority.ok_or_else(|| {
+            Error::user(format!("option \"{option}\" of {owner} is not the address of a server"))
+                .with_hint("Write it as 'host:port'.")
+        })?;
+        Target::of(owner, text, &authority, any)
+    }
+
+    fn of(owner: &str, url: &str, authority: &Authority, any: bool) -> Result<Target> {
         let name = authority.host();
         let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
         let loopback =
@@ -58,6 +74,35 @@ impl Target {
     pub fn host(&self) -> &str {
         &self.host
     }
+
+    /// The host's name alone.
+    pub fn name(&self) -> &str {
+        self.host.rsplit_once(':').map_or(self.host.as_str(), |(name, _)| name).trim_matches(['[', ']'])
+    }
+
+    /// Whether this machine is meant.
+    pub fn is_local(&self) -> bool {
+        self.loopback
+    }
+
+    /// What `host:port` stands for now. An error to be tried again where nothing is known of it, and of the user's where it
+    /// may not be called.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        let unknown = |error: std::io::Error| Error::retry(format!("{}: {error}", self.host));
+        let addresses: Vec<SocketAddr> = self.host.to_socket_addrs().map_err(unknown)?.collect();
+        let guard = Guard::of(self, false);
+        match addresses.iter().find(|address| !guard.permits(address)) {
+            None => Ok(addresses),
+            Some(address) => Err(Error::user(stands_for(self.name(), address))),
+        }
+    }
+}
+
+fn stands_for(name: &str, address: &SocketAddr) -> String {
+    format!(
+        "{name} stands for {}, which only this machine and its neighbours can reach; allow_local = 'true' permits it",
+        address.ip()
+    )
 }
 
 fn refused(owner: &str, name: &str) -> Error {
@@ -99,11 +144,7 @@ impl Resolver for Guard {
         match addresses.iter().find(|address| !self.permits(address)) {
             None => Ok(addresses),
             Some(address) => {
-                let name = uri.host().unwrap_or_default();
-                let said = format!(
-                    "{name} stands for {}, which only this machine and its neighbours can reach; allow_local = 'true' permits it",
-                    address.ip()
-                );
+                let said = stands_for(uri.host().unwrap_or_default(), address);
                 Err(ureq::Error::Other(said.into()))
             }
         }
@@ -131,6 +172,21 @@ mod tests {
             assert!(!named.permits(&near.parse().unwrap()), "{near}");
         }
         assert!(named.permits(&"10.0.0.7:80".parse().unwrap()), "a private network is not this machine");
+    }
+
+    #[test]
+    fn a_server_that_is_not_called_by_http_is_guarded_too() {
+        let read = |text: &str| Target::host_and_port("notifier \"ops\"", "smarthost", text, false);
+        let local = read("localhost:2525").unwrap();
+        assert!((local.name(), local.host(), local.is_local()) == ("localhost", "localhost:2525", true));
+        assert!(local.addresses().unwrap().iter().all(|address| address.ip().is_loopback()));
+        assert_eq!(read("[::1]:25").unwrap().name(), "::1");
+        for wrong in ["", "host", "host:port", "user@host:25", "http://host:25/"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let near = Target { loopback: false, ..local };
+        assert!(near.addresses().unwrap_err().message.contains("allow_local = 'true' permits it"));
+        assert!(read("169.254.169.254:25").is_err());
     }
 
     #[test]

@@ -8,8 +8,11 @@
 //! cannot have (it refused the connection, or answered that it failed) is superseded when there is newer to tell; one that
 //! it may have is tried with the same id and content until it is known to have arrived.
 
+mod escalation;
 mod group;
 mod retry;
+mod tries;
+mod watchdog;
 
 use crate::alert::{Alert, show};
 use crate::config::{Config, Policy};
@@ -21,8 +24,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use thalweg_schemas::alert_event::AlertEvent;
 
-/// How many tries `thalweg.deliveries` remembers.
-const ATTEMPTS_MAX: usize = 10_000;
 /// How many incidents that are over are remembered: a changed alert may tell of the past once more.
 const OVER_MAX: usize = 100_000;
 /// For how long silences are remembered when they are over.
@@ -51,6 +52,8 @@ pub enum Input {
     Last,
     /// Epochs are counted anew.
     Fresh,
+    /// The engine is at work: a notifier is to be told so.
+    Beat(String),
 }
 
 /// An incident, and the groups that it is in.
@@ -58,6 +61,12 @@ pub enum Input {
 struct Incident {
     alert: Alert,
     groups: BTreeSet<(String, String)>,
+    /// When it was first heard of.
+    #[serde(default)]
+    heard_at_ns: i64,
+    /// In how many steps it has been escalated.
+    #[serde(default)]
+    escalated: usize,
 }
 
 /// A message that is not settled.
@@ -103,6 +112,8 @@ pub struct Machine {
     sources: Sources,
     /// The groups by when they are to look at themselves.
     due: BTreeSet<(i64, String, String)>,
+    /// The incidents by when they are to be escalated.
+    escalations: BTreeSet<(i64, String)>,
     /// By notifier the messages that are not being tried, by when they may be.
     ready: BTreeMap<String, BTreeSet<(i64, u64, String)>>,
 }
@@ -111,7 +122,10 @@ impl Machine {
     /// A machine that goes on from `state`.
     pub fn new(config: Config, state: State) -> Machine {
         let (sources, due, ready) = (Sources::new(&config.inhibitions), BTreeSet::new(), BTreeMap::new());
-        let mut machine = Machine { config, state, sources, due, ready };
+        let mut machine = Machine { config, state, sources, due, escalations: BTreeSet::new(), ready };
+        let steps =
+            machine.state.incidents.iter().filter_map(|(id, known)| Some((machine.step_due(known)?, id.clone())));
+        machine.escalations = steps.collect();
         let firing = machine.state.incidents.values().map(|incident| &incident.alert).filter(|alert| alert.is_firing());
         firing.for_each(|alert| machine.sources.add(alert));
         for (notifier, groups) in &machine.state.groups {
@@ -148,7 +162,8 @@ impl Machine {
 
     /// When it is to be given a tick, if nothing else comes before.
     pub fn due_at_ns(&self) -> Option<i64> {
-        self.due.first().map(|(at, ..)| *at)
+        let step = self.escalations.first().map(|(at, _)| *at);
+        self.due.first().map(|(at, ..)| *at).into_iter().chain(step).min()
     }
 
     /// When the next message of a notifier may be tried.
@@ -214,6 +229,7 @@ impl Machine {
             Input::Crashed => self.recover(now_ns),
             Input::Last => self.hurry(now_ns),
             Input::Fresh => self.state.epoch = 0,
+            Input::Beat(notifier) => self.beat(now_ns, &notifier),
         }
         self.tick(now_ns);
     }
@@ -237,6 +253,7 @@ impl Machine {
             self.state.backfill_until_ns = now_ns.saturating_add(BACKFILL_QUIET_NS);
         }
         let before = known.map(|known| known.alert.clone());
+        let (heard_at_ns, escalated) = known.map_or((now_ns, 0), |known| (known.heard_at_ns, known.escalated));
         if let Some(before) = before.as_ref().filter(|before| before.is_firing()) {
             self.sources.remove(before);
         }
@@ -245,21 +262,21 @@ impl Machine {
         }
         let mut groups = known.map(|known| known.groups.clone()).unwrap_or_default();
         if alert.is_firing() || groups.is_empty() {
-            let now_in: BTreeSet<(String, String)> = self.groups_of(&alert).into_keys().collect();
+            let now_in: BTreeSet<(String, String)> = self.groups_of(&alert, escalated).into_keys().collect();
             for gone in groups.difference(&now_in) {
                 self.leave(now_ns, gone, before.as_ref(), &alert);
             }
-            for (id, labels) in self.groups_of(&alert) {
-                let group = self.state.groups.entry(id.0.clone()).or_default().entry(id.1.clone());
-                let group = group.or_insert_with(|| Group::new(labels));
-                group.members.insert(alert.incident_id.clone(), None);
-            }
+            self.join(&alert, escalated);
             // What it has left lets go of it when the receiver has been told.
             groups.extend(now_in);
         }
         let touched: Vec<_> = groups.iter().cloned().collect();
+        self.forget_step(&alert.incident_id);
         if alert.is_firing() || !groups.is_empty() {
-            self.state.incidents.insert(alert.incident_id.clone(), Incident { alert, groups });
+            let incident = Incident { alert, groups, heard_at_ns, escalated };
+            let step = self.step_due(&incident).map(|at| (at, incident.alert.incident_id.clone()));
+            self.escalations.extend(step);
+            self.state.incidents.insert(incident.alert.incident_id.clone(), incident);
         } else {
             self.state.incidents.remove(&alert.incident_id);
             self.remember(alert.incident_id, alert.seq);
@@ -268,12 +285,21 @@ impl Machine {
     }
 
     /// The groups that an alert belongs to, with their labels.
-    fn groups_of(&self, alert: &Alert) -> BTreeMap<(String, String), crate::alert::Labels> {
-        let groups = self.config.notifiers_of(alert).map(|(notifier, policy)| {
+    fn groups_of(&self, alert: &Alert, escalated: usize) -> BTreeMap<(String, String), crate::alert::Labels> {
+        let groups = self.config.notifiers_of(alert, escalated).map(|(notifier, policy)| {
             let labels = policy.group_by.labels(alert);
             ((notifier.to_string(), format!("{{}}:{}", show(&labels))), labels)
         });
         groups.collect()
+    }
+
+    /// An alert goes into its groups.
+    fn join(&mut self, alert: &Alert, escalated: usize) {
+        for (id, labels) in self.groups_of(alert, escalated) {
+            let group = self.state.groups.entry(id.0).or_default().entry(id.1);
+            let group = group.or_insert_with(|| Group::new(labels));
+            group.members.insert(alert.incident_id.clone(), None);
+        }
     }
 
     /// An alert whose labels have changed is in another group: in this one it is over.
@@ -307,6 +333,7 @@ impl Machine {
     }
 
     fn tick(&mut self, now_ns: i64) {
+        self.escalate(now_ns);
         while let Some((at, notifier, key)) = self.due.first().cloned() {
             if at > now_ns {
                 break;
@@ -319,8 +346,12 @@ impl Machine {
     }
 
     fn is_muted(&self, alert: &Alert, now_ns: i64) -> bool {
+        let silences = |silence: &Silence| {
+            silence.mutes(&alert.labels, now_ns)
+                && (silence.calendars.is_empty() || self.config.is_time_of(&silence.calendars, now_ns))
+        };
         alert.backfill && !self.state.last && now_ns < self.state.backfill_until_ns
-            || self.state.silences.values().any(|silence| silence.mutes(&alert.labels, now_ns))
+            || self.state.silences.values().any(silences)
             || self.sources.muting(alert).is_some()
     }
 
@@ -329,7 +360,8 @@ impl Machine {
         let group = self.state.groups.get(notifier).and_then(|groups| groups.get(key));
         let (Some(policy), Some(group)) = (self.config.notifiers.get(notifier), group) else { return };
         let alert = |incident: &str| self.state.incidents.get(incident).map(|incident| &incident.alert);
-        let look = group.look((notifier, key), policy, now_ns, alert, |alert| self.is_muted(alert, now_ns));
+        let quiet = self.config.keeps_quiet(policy, now_ns);
+        let look = group.look((notifier, key), policy, now_ns, alert, |alert| quiet || self.is_muted(alert, now_ns));
         let pending = group.pending.as_ref().and_then(|pending| self.state.deliveries.get(&pending.id));
         if let Some(delivery) = pending {
             let same = look.message.as_ref().is_some_and(|(new, _)| new.alerts == delivery.notification.alerts);
@@ -344,19 +376,7 @@ impl Machine {
             group.looked(policy, &look, now_ns);
         });
         if let Some((notification, _)) = look.message {
-            let ready = self.ready.entry(notifier.clone()).or_default();
-            self.state.made += 1;
-            let number = self.state.made;
-            ready.insert((now_ns, number, notification.id.clone()));
-            let delivery = Delivery {
-                notification,
-                attempts: 0,
-                next_try_ns: now_ns,
-                number,
-                in_attempt: false,
-                maybe_received: false,
-            };
-            self.state.deliveries.insert(delivery.notification.id.clone(), delivery);
+            self.queue(now_ns, notification);
         }
         self.let_go(id, &look.dropped);
     }
@@ -371,15 +391,6 @@ impl Machine {
         {
             self.state.over.remove(&oldest);
         }
-    }
-
-    fn supersede(&mut self, now_ns: i64, id: &str) {
-        let Some(delivery) = self.state.deliveries.remove(id) else { return };
-        let Delivery { notification, attempts, next_try_ns, number, .. } = delivery;
-        if let Some(ready) = self.ready.get_mut(&notification.notifier) {
-            ready.remove(&(next_try_ns, number, id.to_string()));
-        }
-        self.note(Attempt::of(&notification, now_ns, attempts, "superseded"));
     }
 
     /// Incidents are no longer in a group; a group without any goes.
@@ -402,78 +413,9 @@ impl Machine {
         }
     }
 
-    fn start(&mut self, id: &str) {
-        let Some(delivery) = self.state.deliveries.get_mut(id) else { return };
-        delivery.in_attempt = true;
-        if let Some(ready) = self.ready.get_mut(&delivery.notification.notifier) {
-            ready.remove(&(delivery.next_try_ns, delivery.number, id.to_string()));
-        }
-    }
-
-    fn end(&mut self, now_ns: i64, id: &str, outcome: Outcome, took_ns: i64) {
-        let Some(delivery) = self.state.deliveries.get_mut(id) else { return };
-        delivery.in_attempt = false;
-        delivery.attempts += 1;
-        let notification = &delivery.notification;
-        let group = (notification.notifier.clone(), notification.group_key.clone());
-        let mut attempt = Attempt::of(notification, now_ns, delivery.attempts, "delivered");
-        attempt.took_ns = Some(took_ns);
-        let settled = match outcome {
-            Outcome::Delivered { http_status } => {
-                attempt.http_status = Some(http_status);
-                true
-            }
-            Outcome::Refused { http_status, error } => {
-                (attempt.http_status, attempt.error) = (http_status, Some(error));
-                attempt.outcome = "dead".to_string();
-                true
-            }
-            Outcome::Failed { http_status, error, pause_ns, ambiguous } => {
-                (attempt.http_status, attempt.error) = (http_status, Some(error));
-                delivery.maybe_received |= ambiguous;
-                let give_up = self.config.notifiers.get(&group.0).map_or(0, |policy| policy.give_up_after_ns);
-                let next = now_ns.saturating_add(retry::pause_ns(id, delivery.attempts, pause_ns));
-                let dead = next.saturating_sub(notification.created_at_ns) > give_up;
-                attempt.outcome = if dead { "dead" } else { "failed" }.to_string();
-                if !dead {
-                    attempt.next_try_ns = Some(next);
-                    delivery.next_try_ns = next;
-                    let ready = self.ready.entry(group.0.clone()).or_default();
-                    ready.insert((next, delivery.number, id.to_string()));
-                }
-                dead
-            }
-        };
-        self.note(attempt);
-        if settled {
-            self.state.deliveries.remove(id);
-            let over = self.with_group(&group, |group, policy| group.settle(policy, now_ns));
-            self.let_go(&group, &over);
-        } else {
-            self.with_group(&group, |group, _| group.failed(now_ns));
-        }
-    }
-
-    fn recover(&mut self, now_ns: i64) {
-        let mut interrupted = Vec::new();
-        for (id, delivery) in self.state.deliveries.iter_mut().filter(|(_, delivery)| delivery.in_attempt) {
-            delivery.in_attempt = false;
-            delivery.maybe_received = true;
-            delivery.attempts += 1;
-            delivery.next_try_ns = now_ns;
-            let ready = self.ready.entry(delivery.notification.notifier.clone()).or_default();
-            ready.insert((now_ns, delivery.number, id.clone()));
-            let mut attempt = Attempt::of(&delivery.notification, now_ns, delivery.attempts, "failed");
-            attempt.error = Some("the process ended before the receiver answered".to_string());
-            attempt.next_try_ns = Some(now_ns);
-            interrupted.push(attempt);
-        }
-        interrupted.into_iter().for_each(|attempt| self.note(attempt));
-        self.state.last = false;
-    }
-
     fn hurry(&mut self, now_ns: i64) {
         self.state.last = true;
+        self.escalations.clear();
         let all: Vec<(String, String)> = self
             .state
             .groups
@@ -483,13 +425,6 @@ impl Machine {
         for id in all {
             self.with_group(&id, |group, policy| group.touch(policy, now_ns));
         }
-    }
-
-    fn note(&mut self, attempt: Attempt) {
-        if self.state.attempts.len() >= ATTEMPTS_MAX {
-            self.state.attempts.pop_front();
-        }
-        self.state.attempts.push_back(attempt);
     }
 }
 

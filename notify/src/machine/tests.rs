@@ -24,7 +24,7 @@ fn policy() -> Policy {
 
 fn config(policy: Policy) -> Config {
     let routes = ["slow", "down"].map(|alert| (alert.to_string(), vec!["ops".to_string()]));
-    Config { notifiers: [("ops".to_string(), policy)].into(), routes: routes.into(), inhibitions: Vec::new() }
+    Config { notifiers: [("ops".to_string(), policy)].into(), routes: routes.into(), ..Config::default() }
 }
 
 /// A machine whose receiver takes everything at once; what it heard, with the second.
@@ -200,6 +200,7 @@ fn a_silence_holds_back_what_fires_and_not_what_is_over() {
         ends_at_ns: until * SECOND,
         created_by: "ada".into(),
         comment: "maintenance".into(),
+        calendars: Vec::new(),
         declared: false,
     };
     let mut desk = Desk::new(config(policy()));
@@ -526,6 +527,7 @@ impl World {
                     ends_at_ns: self.now_ns + i64::from(*seconds) * SECOND,
                     created_by: String::new(),
                     comment: String::new(),
+                    calendars: Vec::new(),
                     declared: false,
                 };
                 self.machine.apply(self.now_ns, Input::Silence(silence));

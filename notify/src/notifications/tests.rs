@@ -91,7 +91,7 @@ fn start(plans: &[NotificationPlan], folder: Option<&Path>) -> Arc<Notifications
     let clock: Clock = Arc::new(move || 1_800_000_000_000_000_000 + began.elapsed().as_nanos() as i64);
     let folder = folder.map(|folder| folder.join("notifications"));
     let names = plans.iter().map(|plan| plan.name.clone()).collect();
-    let routes = [("slow".to_string(), names)].into();
+    let routes = Routes { notifiers: [("slow".to_string(), names)].into(), ..Routes::default() };
     let surroundings = Surroundings { clock, folder, external_url: "http://here".to_string() };
     Notifications::start(plans, routes, surroundings).unwrap()
 }
@@ -239,6 +239,7 @@ fn silences_are_made_and_ended_from_outside() {
         ends_at_ns: i64::MAX,
         created_by: "ada".into(),
         comment: String::new(),
+        calendars: Vec::new(),
         declared: false,
     };
     let id = notifications.silence(silence.clone()).unwrap();
@@ -251,4 +252,18 @@ fn silences_are_made_and_ended_from_outside() {
     assert!(notifications.expire("nothing").is_err());
     let past = Silence { ends_at_ns: 1, ..silence };
     assert_eq!(notifications.silence(past).unwrap_err().message, "a silence ends in the past");
+}
+
+#[test]
+fn a_watchdog_is_fed_while_epochs_are_completed() {
+    let receiver = Receiver::start(|_| "200 OK\r\n");
+    let url = receiver.url();
+    let plans = [notifier("pulse", &[("url", &url), ("watchdog", "1s")])];
+    let notifications = start(&plans, None);
+    let epoch = Arc::new(std::sync::atomic::AtomicU64::new(7));
+    notifications.watch(move || epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let heard = receiver.wait(2);
+    assert!(heard.iter().all(|beat| beat.body.contains(r#""alertname":"Watchdog""#)), "{}", heard[0].body);
+    assert_ne!(id(&heard[0]), id(&heard[1]), "each is a message of its own");
+    notifications.stop();
 }

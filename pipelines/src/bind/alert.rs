@@ -6,6 +6,7 @@ use crate::lower::{self, LateRows, Lowered};
 use crate::parse::Words;
 use crate::parse::ddl::{CreateAlert, DeclaredText, Length, Name};
 use crate::parse::syntax::fold;
+use crate::program::Escalation;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, Visit, Visitor};
 use std::collections::BTreeSet;
@@ -73,6 +74,7 @@ const KNOWN: [&str; 8] = ["info", "notice", "minor", "warning", "major", "error"
 pub(crate) struct BoundAlert {
     pub relation: Relation,
     pub plan: ViewPlan,
+    pub escalations: Vec<Escalation>,
 }
 
 pub(crate) fn bind(
@@ -86,7 +88,8 @@ pub(crate) fn bind(
         .map_err(|errors| errors.into_iter().map(|e| e.at(alert.name.position.clone())).collect::<Vec<_>>());
     let binding = Binding { alert, scope, words };
     let spec = binding.spec(dataflow).map_err(|error| vec![error.at(words.start())]);
-    let (options, mut spec) = super::both(options, spec)?;
+    let escalations = binding.escalations().map_err(|error| vec![error]);
+    let (options, (mut spec, escalations)) = super::both(options, super::both(spec, escalations))?;
     set_options(&mut spec, &options);
     let name = alert.name.value.clone();
     let key = Some(vec![alert_event::KEY]);
@@ -103,7 +106,7 @@ pub(crate) fn bind(
         bounds: Vec::new(),
         key,
     };
-    Ok(BoundAlert { relation, plan })
+    Ok(BoundAlert { relation, plan, escalations })
 }
 
 fn set_options(spec: &mut AlertSpec, options: &Options) {
@@ -298,6 +301,14 @@ impl Binding<'_> {
             0.. => Ok(ns),
             _ => Err(located(Error::user("a length of time cannot be negative"))),
         }
+    }
+
+    fn escalations(&self) -> Result<Vec<Escalation>> {
+        let steps = self.alert.escalations.iter().map(|step| {
+            let notifiers = step.to.iter().map(|name| name.value.clone()).collect();
+            Ok(Escalation { after_ns: self.length(Some(&step.after))?, notifiers })
+        });
+        steps.collect()
     }
 
     fn absent(&self, severities: &[&str]) -> Result<Option<Absent>> {

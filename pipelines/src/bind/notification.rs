@@ -1,4 +1,5 @@
-//! `CREATE NOTIFIER`, `CREATE SILENCE`, `CREATE INHIBITION`: their options, checked; and what `NOTIFY` of an alert comes to.
+//! `CREATE NOTIFIER`, `SILENCE`, `INHIBITION` and `CALENDAR`: their options, checked, and the names in them; and what
+//! `NOTIFY` of an alert comes to.
 
 use super::Scope;
 use crate::parse::Parsed;
@@ -24,15 +25,47 @@ pub(crate) fn bind(ddl: &CreateNotification, spec: &NotificationSpec) -> Result<
     }
 }
 
-fn notifiers(program: &Program) -> impl Iterator<Item = &str> {
-    let notifiers = program.notifications.iter().filter(|plan| plan.kind == NotificationKind::Notifier);
-    notifiers.map(|plan| plan.name.as_str())
+fn declared(program: &Program, kind: NotificationKind) -> impl Iterator<Item = &str> {
+    program.notifications.iter().filter(move |plan| plan.kind == kind).map(|plan| plan.name.as_str())
 }
 
-/// An error for each name behind `NOTIFY` that is no notifier and had no error of its own.
+fn notifiers(program: &Program) -> impl Iterator<Item = &str> {
+    declared(program, NotificationKind::Notifier)
+}
+
+/// An error for each calendar that a notifier or a silence names, that is none and had no error of its own.
+pub(crate) fn unknown_calendars(
+    statements: &[Parsed],
+    program: &Program,
+    spec: &NotificationSpec,
+    scope: &Scope,
+) -> Vec<Error> {
+    let calendars = || declared(program, NotificationKind::Calendar);
+    let position = |plan: &NotificationPlan| {
+        let statement = statements.iter().find(|statement| statement.ddl.name().value == plan.name);
+        statement.map(|statement| statement.ddl.name().position.clone())
+    };
+    let error = |plan: &NotificationPlan, name: &str| {
+        let said = format!("calendar \"{name}\" of {} \"{}\" does not exist", plan.kind.noun(), plan.name);
+        let hint = match closest(name, calendars()) {
+            Some(near) => format!("Did you mean \"{near}\"?"),
+            None => format!("Declare it: CREATE CALENDAR {name} WITH (weekdays = 'saturday, sunday')."),
+        };
+        let error = Error::user(said).with_hint(hint);
+        position(plan).map_or(error.clone(), |position| error.at(position))
+    };
+    let unknown = program.notifications.iter().flat_map(|plan| {
+        let names = (spec.calendars)(plan).into_iter();
+        let names = names.filter(|name| !scope.failed.contains(name) && !calendars().any(|known| known == name));
+        names.map(|name| error(plan, &name)).collect::<Vec<_>>()
+    });
+    unknown.collect()
+}
+
+/// An error for each name behind `NOTIFY` and `TO` that is no notifier and had no error of its own.
 pub(crate) fn unknown_notifiers(statements: &[Parsed], program: &Program, scope: &Scope) -> Vec<Error> {
     let named = statements.iter().filter_map(|statement| match &statement.ddl {
-        Ddl::Alert(alert) => Some(&alert.notify),
+        Ddl::Alert(alert) => Some(alert.notify.iter().chain(alert.escalations.iter().flat_map(|step| &step.to))),
         _ => None,
     });
     let unknown = named.flatten().filter(|name| {

@@ -1,7 +1,8 @@
 //! `CREATE ALERT`: its clauses in the order in which they stand.
 
-use super::ddl::{CreateAlert, DeclaredAbsence, DeclaredSeverity, DeclaredText, Length, Name};
+use super::ddl::{CreateAlert, DeclaredAbsence, DeclaredEscalation, DeclaredSeverity, DeclaredText, Length, Name};
 use super::syntax::{Grammar, is_word};
+use datafusion::sql::sqlparser::ast::{Expr, Interval, Value};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use thalweg_schemas::error::{Error, Result};
@@ -30,6 +31,7 @@ impl Grammar<'_> {
             labels: Vec::new(),
             annotations: Vec::new(),
             notify: Vec::new(),
+            escalations: Vec::new(),
             options: Vec::new(),
         };
         self.severities(&mut alert)?;
@@ -119,6 +121,12 @@ impl Grammar<'_> {
             self.once(!alert.notify.is_empty(), "NOTIFY")?;
             self.expect("NOTIFY")?;
             alert.notify = self.names()?;
+            while self.accept("ESCALATE") {
+                self.expect("AFTER")?;
+                let after = self.length_before_to()?;
+                self.expect("TO")?;
+                alert.escalations.push(DeclaredEscalation { after, to: self.names()? });
+            }
         } else if self.peek("WITH") {
             self.once(!alert.options.is_empty(), "WITH")?;
             alert.options = self.options()?;
@@ -141,6 +149,27 @@ impl Grammar<'_> {
     fn length(&mut self) -> Result<Length> {
         let position = self.position();
         Ok(Length { value: self.sql(Parser::parse_expr)?, position })
+    }
+
+    /// A length with a `TO` behind it, which would be taken for a part of it: `INTERVAL '1-2' YEAR TO MONTH` is a length too.
+    fn length_before_to(&mut self) -> Result<Length> {
+        let position = self.position();
+        self.expect("INTERVAL")?;
+        let value = match self.parser.next_token().token {
+            Token::SingleQuotedString(text) => Value::SingleQuotedString(text),
+            _ => {
+                self.parser.prev_token();
+                return Err(self.expected("a length in single quotes"));
+            }
+        };
+        // What else stands there would be taken for a unit, of a name that nobody knows.
+        let has_unit = is_word(&self.parser.peek_nth_token(1).token, "TO");
+        let unit = if has_unit { Some(self.sql(Parser::parse_date_time_field)?) } else { None };
+        let value = Box::new(Expr::value(value));
+        let (leading_precision, last_field, fractional_seconds_precision) = (None, None, None);
+        let interval =
+            Interval { value, leading_field: unit, leading_precision, last_field, fractional_seconds_precision };
+        Ok(Length { value: Expr::Interval(interval), position })
     }
 
     /// `(name = 'text', ..)`

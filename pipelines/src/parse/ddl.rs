@@ -95,7 +95,7 @@ pub(crate) enum SinkInput {
     Query(Box<Query>),
 }
 
-/// `CREATE NOTIFIER | SILENCE | INHIBITION`
+/// `CREATE NOTIFIER | SILENCE | INHIBITION | CALENDAR`
 #[derive(Clone, Debug)]
 pub(crate) struct CreateNotification {
     pub kind: NotificationKind,
@@ -122,7 +122,15 @@ pub(crate) struct CreateAlert {
     pub annotations: Vec<DeclaredText>,
     /// The notifiers.
     pub notify: Vec<Name>,
+    pub escalations: Vec<DeclaredEscalation>,
     pub options: Vec<GivenOption>,
+}
+
+/// `ESCALATE AFTER length TO name, ..`
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredEscalation {
+    pub after: Length,
+    pub to: Vec<Name>,
 }
 
 /// `name WHEN condition [CLEAR WHEN condition] [FOR length]`

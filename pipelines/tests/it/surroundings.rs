@@ -112,7 +112,11 @@ fn no_sink(_request: SinkRequest) -> Result<Arc<dyn Sink>> {
 }
 
 /// Statements about notification with an option or two.
-const NOTIFICATION: NotificationSpec = NotificationSpec { options: notification_options, check: check_notification };
+const NOTIFICATION: NotificationSpec = NotificationSpec {
+    options: notification_options,
+    check: check_notification,
+    calendars: |plan| plan.options.get("calendars").map(str::to_string).into_iter().collect(),
+};
 
 fn notification_options(kind: NotificationKind, notifier_type: &str) -> Vec<OptionSpec> {
     let text = |name, required, doc| OptionSpec { name, kind: OptionKind::Text, default: None, required, doc };
@@ -121,8 +125,11 @@ fn notification_options(kind: NotificationKind, notifier_type: &str) -> Vec<Opti
             vec![text("type", true, "What is told."), text("url", true, "Where messages go.")]
         }
         (NotificationKind::Notifier, _) => vec![text("type", true, "What is told.")],
-        (NotificationKind::Silence, _) => vec![text("matchers", true, "What the alerts are like.")],
+        (NotificationKind::Silence, _) => {
+            vec![text("matchers", true, "What the alerts are like."), text("calendars", false, "When.")]
+        }
         (NotificationKind::Inhibition, _) => vec![text("equal", false, "Labels.")],
+        (NotificationKind::Calendar, _) => vec![text("times", false, "Times of a day.")],
     }
 }
 
