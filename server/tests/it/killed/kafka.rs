@@ -4,14 +4,15 @@
 //! `THALWEG_KILLS` says how often the process is killed (10), `THALWEG_SEED` at which moments (1).
 
 use super::load::{BEGIN_MS, KEYS, Load, PARTITIONS, key};
-use super::receiver::Receiver;
 use crate::binary::{SERVE, serve_as, thalweg};
 use crate::broker::Broker;
 use crate::equivalence::Random;
 use crate::http::{rows, wait_for};
+use crate::process::{Process, number, pass, unserved};
+use crate::receiver::Receiver;
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const PIPELINE: &str = "
 CREATE SOURCE numbers (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL, k TEXT, WATERMARK FOR ts AS ts - INTERVAL '1 second')
@@ -41,7 +42,7 @@ const RATE: u64 = 4_000;
 impl Scene<'_> {
     fn set(broker: &Broker) -> Scene<'_> {
         broker.create(&[("numbers", PARTITIONS), ("copied", 3), ("closed", 3)]);
-        let receiver = Receiver::start();
+        let receiver = Receiver::start(0);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("pipeline.sql"), pipeline(broker, &receiver)).unwrap();
         let load = Load::start(&broker.address, "numbers", RATE);
@@ -50,26 +51,15 @@ impl Scene<'_> {
 
     /// Starts the process.
     fn start(&self, workers: usize) -> Process {
-        let workers = workers.to_string();
-        let arguments = ["run", "pipeline.sql", "--pg", "off", "--http", "off", "--checkpoint-interval", "500ms"];
-        let mut command = thalweg(self.folder.path(), &[&arguments[..], &["--workers", &workers]].concat());
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        Process(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        Process::start(self.folder.path(), unserved(self.folder.path(), "500ms", workers))
     }
 
     /// Waits until something new has come out.
     fn wait_for_news(&self, process: &mut Process) {
-        let before = self.receiver.requests();
-        wait("nothing comes out", || {
-            if let Some(status) = process.0.try_wait().unwrap() {
-                panic!("it ended with {status}:\n{}", self.log());
-            }
-            self.receiver.requests() > before
-        });
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+        let before = self.receiver.count();
+        if process.ends_before("nothing comes out", || self.receiver.count() > before) {
+            panic!("it ended by itself:\n{}", process.log());
+        }
     }
 
     /// Ends the load, lets a last process come to the end of it, stops that, and compares.
@@ -96,7 +86,7 @@ impl Scene<'_> {
         let posted = receiver.lines();
         let id = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_u64().unwrap();
         faults += &once("HTTP", count, &posted.iter().map(id).collect::<Vec<_>>());
-        let (repeated, changed) = receiver.repeated();
+        let (repeated, changed) = (receiver.repeated(), receiver.changed());
         if !changed.is_empty() {
             faults += &format!("requests that came again with other rows: {changed:?}\n");
         }
@@ -166,41 +156,6 @@ fn windows(closed: &[serde_json::Value], count: u64) -> String {
     faults
 }
 
-/// Killed when dropped.
-struct Process(Child);
-
-impl Process {
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-fn wait(what: &str, mut condition: impl FnMut() -> bool) {
-    #[allow(clippy::disallowed_methods, reason = "a deadline for a test that would hang")]
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(300), "{what} within five minutes");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-}
-
-/// Lets time pass: the moment of a kill, or how long something is away.
-fn pass(time: Duration) {
-    let (_keep, never) = std::sync::mpsc::channel::<()>();
-    let _ = never.recv_timeout(time);
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().map_or(default, |value| value.parse().unwrap())
-}
-
 #[test]
 fn a_process_killed_at_random_loses_nothing_and_tells_nothing_twice() {
     let Some(broker) = Broker::shared() else { return };
@@ -216,8 +171,8 @@ fn a_process_killed_at_random_loses_nothing_and_tells_nothing_twice() {
             scene.wait_for_news(&mut process);
             pass(Duration::from_millis(random.below(400) as u64));
         }
-        if let Some(status) = process.0.try_wait().unwrap() {
-            panic!("before kill {kill} of seed {seed} it ended by itself, {status}:\n{}", scene.log());
+        if let Some(status) = process.ended() {
+            panic!("before kill {kill} of seed {seed} it ended by itself, {status}:\n{}", process.log());
         }
     }
     println!("{kills} kills, seed {seed}");

@@ -2,15 +2,12 @@
 
 mod kafka;
 mod load;
-mod receiver;
 
-use super::binary::thalweg;
+use super::process::{Process, unserved};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 const PIPELINE: &str = "
 CREATE SOURCE g (WATERMARK FOR ts AS ts - INTERVAL '1 second')
@@ -22,34 +19,10 @@ CREATE SINK raw FROM g WITH (connector = 'parquet', path = 'raw');
 CREATE SINK windows FROM w WITH (connector = 'parquet', path = 'windows');
 ";
 
-fn start(folder: &Path, workers: usize) -> Child {
-    let workers = workers.to_string();
-    let arguments =
-        ["run", "pipeline.sql", "--pg", "off", "--http", "off", "--checkpoint-interval", "400ms", "--workers"];
-    let mut command = thalweg(folder, &[&arguments[..], &[&workers]].concat());
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
 /// How many files `folder` shows to readers.
 fn shown(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "parquet")).count()
-}
-
-/// Waits until the process has ended (true) or shows more than `files` files.
-#[allow(clippy::disallowed_methods, reason = "a deadline for a test that would hang")]
-fn ends_before_it_shows_more(child: &mut Child, folder: &Path, files: usize) -> bool {
-    let began = Instant::now();
-    loop {
-        if child.try_wait().unwrap().is_some() {
-            return true;
-        }
-        if shown(folder) > files {
-            return false;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "no new file within a minute");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -57,22 +30,20 @@ fn a_process_killed_up_to_ten_times_leaves_every_row_once() {
     let folder = tempfile::tempdir().unwrap();
     let raw = folder.path().join("raw");
     std::fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
+    let start = |workers: usize| Process::start(folder.path(), unserved(folder.path(), "400ms", workers));
     let mut kills = 0;
     while kills < 10 {
         let files = shown(&raw);
-        let mut child = start(folder.path(), 1 + kills % 3);
-        let ended = ends_before_it_shows_more(&mut child, &raw, files);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if ended {
+        let mut process = start(1 + kills % 3);
+        if process.ends_before("no new file", || shown(&raw) > files) {
             break;
         }
+        drop(process);
         kills += 1;
     }
     assert!(kills > 1, "only {kills} kills came before the end");
     if kills == 10 {
-        let output = start(folder.path(), 2).wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        start(2).finish();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let found = runtime.block_on(async {

@@ -1,57 +1,50 @@
 //! The process is killed with SIGKILL while alerts flip and a third of the calls fail: in the end the receiver knows what is
 //! true, heard everything in order, and each id had one content.
+//!
+//! `THALWEG_KILLS` says how often it is killed, and asks for the long form: 1,000 alert keys instead of some. `THALWEG_SEED`
+//! says at which moments.
 
-use super::receiver::Receiver;
-use crate::binary::thalweg;
+use crate::equivalence::Random;
+use crate::process::{Process, number, pass, unserved};
+use crate::receiver::Receiver;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PIPELINE: &str = "
 CREATE SOURCE g (WATERMARK FOR ts AS ts - INTERVAL '1 second')
-    WITH (connector = 'generator', kind = 'telemetry', rate = '20000', rows = '120000', seed = '7');
+    WITH (connector = 'generator', kind = 'telemetry', rate = '20000', rows = '{rows}', seed = '7', keys = '{keys}');
 CREATE MATERIALIZED VIEW w AS
-    SELECT window_start, window_end, service, count(*) AS n
-    FROM TUMBLE(g, ts, INTERVAL '200 milliseconds') GROUP BY window_start, window_end, service;
+    SELECT window_start, window_end, host, count(*) AS n
+    FROM TUMBLE(g, ts, INTERVAL '{window}') GROUP BY window_start, window_end, host;
 CREATE NOTIFIER ops WITH (type = 'webhook', url = '${OPS_URL}', format = 'standard', concurrency = '8');
-CREATE ALERT flips FROM w BY service WARNING WHEN n % 2 = 0 CRITICAL WHEN n % 4 = 0 NOTIFY ops;
+CREATE ALERT flips FROM w BY host WARNING WHEN n % 2 = 0 CRITICAL WHEN n % 4 = 0 NOTIFY ops;
 CREATE SINK truth FROM flips WITH (connector = 'file', path = 'truth.ndjson', format = 'json');
 ";
 
-fn start(folder: &Path, receiver: &Receiver, workers: usize) -> Child {
-    let workers = workers.to_string();
-    let arguments = [
-        "run",
-        "pipeline.sql",
-        "--pg",
-        "off",
-        "--http",
-        "off",
-        "--checkpoint-interval",
-        "400ms",
-        "--workers",
-        &workers,
-    ];
-    let mut command = thalweg(folder, &arguments);
-    command.env("OPS_URL", receiver.url());
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+/// How much is done.
+struct Form {
+    kills: u64,
+    keys: u64,
+    /// So many rows come between two kills, or more.
+    rows_per_kill: u64,
+    window: &'static str,
 }
 
-/// Waits until the process has ended (true) or its receiver knows more than `count` messages.
-#[allow(clippy::disallowed_methods, reason = "a deadline for a test that would hang")]
-fn ends_before_more_come(child: &mut Child, receiver: &Receiver, count: usize) -> bool {
-    let began = Instant::now();
-    loop {
-        if child.try_wait().unwrap().is_some() {
-            return true;
+impl Form {
+    fn asked() -> Form {
+        let short = Form { kills: 8, keys: 20, rows_per_kill: 15_000, window: "200 milliseconds" };
+        match number("THALWEG_KILLS", 0) {
+            0 => short,
+            kills => Form { kills, keys: 1_000, rows_per_kill: 60_000, window: "1 second" },
         }
-        if receiver.count() > count {
-            return false;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "no new message within a minute");
-        std::thread::park_timeout(Duration::from_millis(5));
+    }
+
+    fn pipeline(&self) -> String {
+        let rows = self.kills * self.rows_per_kill;
+        let pipeline = PIPELINE.replace("{rows}", &rows.to_string()).replace("{keys}", &self.keys.to_string());
+        pipeline.replace("{window}", self.window)
     }
 }
 
@@ -72,25 +65,36 @@ fn truth(folder: &Path) -> BTreeMap<String, bool> {
 #[test]
 fn a_process_that_is_killed_leaves_no_message_out_and_none_twice() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
+    let form = Form::asked();
+    std::fs::write(folder.path().join("pipeline.sql"), form.pipeline()).unwrap();
     let receiver = Receiver::start(3);
-    let mut kills = 0;
-    while kills < 8 {
+    let start = |workers: usize| {
+        let mut command = unserved(folder.path(), "400ms", workers);
+        command.env("OPS_URL", receiver.url());
+        Process::start(folder.path(), command)
+    };
+    let seed = number("THALWEG_SEED", 1);
+    let (mut random, mut kills) = (Random::new(seed), 0);
+    while kills < form.kills {
         let count = receiver.count() + 5;
-        let mut child = start(folder.path(), &receiver, 1 + kills % 3);
-        let ended = ends_before_more_come(&mut child, &receiver, count);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if ended {
+        let mut process = start(1 + kills as usize % 3);
+        // Some anywhere, while it starts and recovers too; the others when it has something to say.
+        if kills % 3 == 0 {
+            pass(Duration::from_millis(random.below(800) as u64));
+        } else if process.ends_before("no new message", || receiver.count() > count) {
             break;
         }
+        drop(process);
         kills += 1;
     }
     assert!(kills > 1, "only {kills} kills came before the end");
-    if kills == 8 {
-        let output = start(folder.path(), &receiver, 2).wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if kills == form.kills {
+        // A run that ends tries for half a minute: what fails again and again would be left over.
+        receiver.recover();
+        start(2).finish();
     }
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(!log.contains("not delivered"), "{log}");
     assert_eq!(receiver.changed(), [""; 0], "an id has one content");
 
     // For each key what was heard, in order; for each incident whether it was last heard to go on.
@@ -113,5 +117,6 @@ fn a_process_that_is_killed_leaves_no_message_out_and_none_twice() {
     };
     assert_eq!(open(&heard), open(&truth), "after {kills} kills");
     assert!(heard.keys().all(|incident| truth.contains_key(incident)));
+    println!("{kills} kills, seed {seed}: {} messages, {} came again", receiver.count(), receiver.repeated());
     assert!(heard.len() > 20, "{} of {} incidents were heard of", heard.len(), truth.len());
 }

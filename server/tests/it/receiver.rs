@@ -1,9 +1,11 @@
-//! A receiver of webhooks that outlives those who call it: it keeps what it took in the order in which it came, fails when
-//! it is told to, and notices an id that comes back with another body.
+//! An HTTP server that outlives those who post to it, and does what the manual asks of a receiver: it remembers
+//! `Idempotency-Key`s, and keeps what it took in the order in which it came. It fails when it is told to, and notices a key
+//! that comes back with another body.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -19,16 +21,22 @@ impl Message {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    pub fn id(&self) -> &str {
-        &self.headers["webhook-id"]
+    /// What tells repetitions, if its sender says it.
+    fn key(&self) -> Option<&String> {
+        self.headers.get("idempotency-key")
     }
 }
 
 #[derive(Default)]
 struct Taken {
-    /// Each id once, in order.
+    /// Each key once, in order.
     messages: Vec<Message>,
+    /// Where in `messages` a key is.
+    keys: BTreeMap<String, usize>,
     requests: usize,
+    /// How many came again.
+    repeated: usize,
+    /// Keys that came again with another body.
     changed: Vec<String>,
 }
 
@@ -37,13 +45,14 @@ pub struct Receiver {
     pub address: SocketAddr,
     taken: Arc<(Mutex<Taken>, Condvar)>,
     /// Every so many requests one is answered with 500; 0: none.
-    fails_every: usize,
+    fails_every: Arc<AtomicUsize>,
 }
 
 impl Receiver {
     pub fn start(fails_every: usize) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let receiver = Receiver { address: listener.local_addr().unwrap(), taken: Arc::default(), fails_every };
+        let (address, fails_every) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(fails_every)));
+        let receiver = Receiver { address, taken: Arc::default(), fails_every };
         let server = receiver.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -52,6 +61,11 @@ impl Receiver {
             }
         });
         receiver
+    }
+
+    /// From now on no request fails.
+    pub fn recover(&self) {
+        self.fails_every.store(0, Ordering::Relaxed);
     }
 
     pub fn url(&self) -> String {
@@ -83,13 +97,20 @@ impl Receiver {
     fn take(&self, message: Message) -> bool {
         let mut taken = self.taken.0.lock().unwrap();
         taken.requests += 1;
-        if self.fails_every > 0 && taken.requests.is_multiple_of(self.fails_every) {
+        let fails_every = self.fails_every.load(Ordering::Relaxed);
+        if fails_every > 0 && taken.requests.is_multiple_of(fails_every) {
             return false;
         }
-        match taken.messages.iter().find(|known| known.id() == message.id()).map(|known| known.body == message.body) {
-            None => taken.messages.push(message),
-            Some(true) => {}
-            Some(false) => taken.changed.push(message.id().to_string()),
+        match message.key().and_then(|key| taken.keys.get(key)).map(|at| taken.messages[*at].body == message.body) {
+            None => {
+                let at = taken.messages.len();
+                taken.keys.extend(message.key().map(|key| (key.clone(), at)));
+                taken.messages.push(message);
+            }
+            Some(same) => {
+                taken.repeated += 1;
+                taken.changed.extend(message.key().filter(|_| !same).cloned());
+            }
         }
         self.taken.1.notify_all();
         true
@@ -109,7 +130,18 @@ impl Receiver {
         self.taken.0.lock().unwrap().messages.len()
     }
 
-    /// The ids that came back with another body.
+    /// The lines of all messages.
+    pub fn lines(&self) -> Vec<String> {
+        let taken = self.taken.0.lock().unwrap();
+        taken.messages.iter().flat_map(|message| message.body.lines()).map(str::to_string).collect()
+    }
+
+    /// How many messages came again.
+    pub fn repeated(&self) -> usize {
+        self.taken.0.lock().unwrap().repeated
+    }
+
+    /// The keys that came back with another body.
     pub fn changed(&self) -> Vec<String> {
         self.taken.0.lock().unwrap().changed.clone()
     }
