@@ -1,5 +1,6 @@
 //! Workloads that figures are measured on, made by seed, the same on every machine; and what is measured from outside.
 
+pub mod alerts;
 pub mod anomaly;
 pub mod first_row;
 pub mod kafka;

@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg_bench::serving::{Outcome, binary};
-use thalweg_bench::{anomaly, first_row, kafka, latency, point_queries, w1};
+use thalweg_bench::{alerts, anomaly, first_row, kafka, latency, point_queries, w1};
 use thalweg_operators::anomaly::DetectSettings;
 use thalweg_schemas::format::{DecodeRequest, by_name};
 
@@ -92,6 +92,23 @@ enum Command {
         #[arg(long)]
         thalweg: Option<PathBuf>,
     },
+    /// From a row handed in to the webhook about it, at a steady rate, and the memory of alerts that fire.
+    Alerts {
+        #[arg(long, default_value_t = 100_000)]
+        rate: u64,
+        #[arg(long, default_value_t = 10_000)]
+        keys: u64,
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// How many alerts fire when memory is measured.
+        #[arg(long, default_value_t = 100_000)]
+        firing: u64,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
     /// How many labelled events the detectors find for how many false alarms.
     Anomaly {
         /// Labelled series, in the form of the Numenta Anomaly Benchmark or of cloud-monitoring-dataset; by default a set
@@ -139,6 +156,9 @@ fn main() -> Outcome {
         }
         Command::Kafka { messages, rounds, rate, seconds, workers, broker, thalweg } => {
             kafka::measure(&binary(thalweg)?, &broker, kafka::Plan { messages, rounds, rate, seconds, workers })
+        }
+        Command::Alerts { rate, keys, seconds, workers, firing, thalweg } => {
+            alerts::measure(&binary(thalweg)?, alerts::Plan { rate, keys, seconds, workers, firing })
         }
         Command::Anomaly { folder, season_hours } => measure_detectors(folder.as_deref(), season_hours),
         Command::FirstRow { rounds, thalweg } => first_row::measure(&binary(thalweg)?, rounds),

@@ -70,6 +70,13 @@ impl Serving {
         Ok(client)
     }
 
+    /// The memory that it takes now, in bytes.
+    pub fn resident_memory(&self) -> Outcome<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(resident.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> Outcome<bool> {
         Ok(self.child.try_wait()?.is_some())
