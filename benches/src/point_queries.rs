@@ -5,11 +5,16 @@ use crate::serving::{Outcome, Serving};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-const QUERY: &str = "SELECT requests, p99 FROM w1 WHERE service = $1 AND region = $2";
+/// One row by its key.
+const QUERY: &str = "SELECT requests, p99 FROM w1 WHERE window_start = $1 AND service = $2 AND region = $3";
+/// The windows that are asked for are the first: they are there soon after the start.
+const WINDOWS: u64 = 40;
 /// Connections: more than one, so that one slow answer does not hold up the others.
 const CONNECTIONS: u64 = 4;
+/// The length of W1's windows.
+const WINDOW: Duration = Duration::from_secs(10);
 
 fn pipeline(path: &Path) -> String {
     format!(
@@ -69,9 +74,10 @@ async fn ask(serving: &mut Serving, rate: u64) -> Outcome<Delays> {
             () = tokio::time::sleep_until(schedule.turn(next).into()) => {
                 let (client, statement) = &clients[(next % CONNECTIONS) as usize];
                 let (service, region) = (format!("svc-{:02}", next % 20), crate::w1::REGIONS[(next % 5) as usize]);
+                let start = UNIX_EPOCH + Duration::from_micros(crate::w1::START_US as u64) + WINDOW * (next % WINDOWS) as u32;
                 let turn = next;
                 waiting.push(async move {
-                    let rows = client.query(statement, &[&service, &region]).await?;
+                    let rows = client.query(statement, &[&start, &service, &region]).await?;
                     Ok::<_, tokio_postgres::Error>((turn, rows.len()))
                 });
                 next += 1;

@@ -15,7 +15,7 @@ pub const REGIONS: [&str; 5] = ["eu-west-1", "eu-north-1", "us-east-1", "us-west
 const STATUSES: [i32; 10] = [200, 200, 200, 200, 200, 200, 200, 200, 200, 500];
 
 /// 2026-01-01T00:00:00Z, where event time begins.
-const START_US: i64 = 1_767_225_600_000_000;
+pub const START_US: i64 = 1_767_225_600_000_000;
 const STEP_US: i64 = 100;
 
 /// One row.

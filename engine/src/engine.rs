@@ -14,7 +14,7 @@ use crate::status::{LatencyStatus, OperatorStatus, RecoveryStatus, SinkStatus, S
 use crate::turns::{Free, Turns};
 use crate::view::history::Retention;
 use crate::view::published::PublishedView;
-use crate::view::{Begin, Snapshot, Subscription};
+use crate::view::{Begin, Chunk, Snapshot, Subscription};
 use crate::worker::{Job, Past, Share, run};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -298,6 +298,12 @@ impl Engine {
     pub fn snapshots(&self, views: &[&str]) -> Result<Vec<Snapshot>> {
         let epoch = self.epoch();
         views.iter().map(|name| self.view(name)?.snapshot(epoch)).collect()
+    }
+
+    /// A view as of the last complete epoch, as its rows lie: what few rows are wanted of is not copied for that.
+    pub fn chunks(&self, view: &str) -> Result<(Epoch, Vec<Chunk>)> {
+        let epoch = self.epoch();
+        Ok((epoch, self.view(view)?.chunks(epoch)))
     }
 
     /// Views as of `epoch`, which may be past as far as their changes since are kept ([`Settings::retention`]).

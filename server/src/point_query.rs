@@ -4,9 +4,9 @@
 //! statement means is read off its syntax tree, the rows are filtered with Arrow's kernels, and everything that is not
 //! exactly of this form, or whose values are not plainly of the column's type, takes the long way.
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Datum, RecordBatch, RecordBatchOptions, Scalar, StringArray};
+use arrow::array::{Array, ArrayRef, Datum, RecordBatch, RecordBatchOptions, Scalar, StringArray, UInt32Array};
 use arrow::compute::kernels::cmp::eq;
-use arrow::compute::{CastOptions, and, cast_with_options, filter, prep_null_mask_filter};
+use arrow::compute::{CastOptions, cast_with_options, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::scalar::ScalarValue;
@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::sync::Arc;
+use thalweg_engine::view::Chunk;
 
 /// A point query over one view.
 #[derive(Clone, Debug)]
@@ -72,12 +73,8 @@ impl PointQuery {
         types
     }
 
-    /// The rows of `batches` that it asks for; `None` where a parameter is not plainly of its column's type.
-    pub fn answer(
-        &self,
-        batches: &[RecordBatch],
-        parameters: &[ScalarValue],
-    ) -> Result<Option<Vec<RecordBatch>>, ArrowError> {
+    /// The rows of `chunks` that it asks for; `None` where a parameter is not plainly of its column's type.
+    pub fn answer(&self, chunks: &[Chunk], parameters: &[ScalarValue]) -> Result<Option<Vec<RecordBatch>>, ArrowError> {
         let mut values = Vec::with_capacity(self.conditions.len());
         for (column, operand) in &self.conditions {
             let value = match operand {
@@ -91,18 +88,20 @@ impl PointQuery {
             };
             values.push((*column, value));
         }
+        // Numbers and times are compared many times faster than texts, and mostly leave few rows to compare.
+        values.sort_by_key(|(_, value)| !value.data_type().is_primitive());
         let mut found = Vec::new();
         let mut wanted = self.limit.unwrap_or(usize::MAX);
-        for batch in batches {
+        for chunk in chunks {
             if wanted == 0 {
                 break;
             }
-            let Some(keep) = matching(batch, &values)? else { return Ok(None) };
-            let rows = keep.true_count();
+            let Some(matching) = matching(chunk, &values)? else { return Ok(None) };
+            let rows = matching.len();
             if rows == 0 {
                 continue;
             }
-            let taken = self.columns.iter().map(|column| filter(batch.column(*column), &keep));
+            let taken = self.columns.iter().map(|column| take(chunk.rows.column(*column), &matching, None));
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             let rows =
                 RecordBatch::try_new_with_options(self.schema.clone(), taken.collect::<Result<_, _>>()?, &options)?;
@@ -114,22 +113,29 @@ impl PointQuery {
     }
 }
 
-/// Which rows meet all conditions; `None` where types differ.
-fn matching(batch: &RecordBatch, values: &[(usize, ArrayRef)]) -> Result<Option<BooleanArray>, ArrowError> {
-    let mut keep: Option<BooleanArray> = None;
+/// Which rows meet all conditions; `None` where types differ. Each condition is asked only of the rows that met those
+/// before it.
+fn matching(chunk: &Chunk, values: &[(usize, ArrayRef)]) -> Result<Option<UInt32Array>, ArrowError> {
+    if values.iter().any(|(column, value)| chunk.rows.column(*column).data_type() != value.data_type()) {
+        return Ok(None);
+    }
+    let mut rows: Option<UInt32Array> = None;
     for (column, value) in values {
-        let column = batch.column(*column);
-        if column.data_type() != value.data_type() {
-            return Ok(None);
-        }
-        let scalar = Scalar::new(value.clone());
-        let equal = eq(&column.as_ref() as &dyn Datum, &scalar)?;
-        keep = Some(match keep {
-            None => equal,
-            Some(others) => and(&others, &equal)?,
+        let column = chunk.rows.column(*column);
+        let asked = match &rows {
+            Some(rows) => take(column, rows, None)?,
+            None => column.clone(),
+        };
+        let equal = eq(&asked.as_ref() as &dyn Datum, &Scalar::new(value.clone()))?;
+        let equal = if equal.null_count() > 0 { prep_null_mask_filter(&equal) } else { equal };
+        let kept = equal.values().set_indices();
+        rows = Some(match (&rows, &chunk.live) {
+            (Some(rows), _) => kept.map(|row| rows.value(row)).collect(),
+            (None, Some(live)) => kept.filter(|row| live.value(*row)).map(|row| row as u32).collect(),
+            (None, None) => kept.map(|row| row as u32).collect(),
         });
     }
-    Ok(keep.map(|keep| if keep.null_count() > 0 { prep_null_mask_filter(&keep) } else { keep }))
+    Ok(rows)
 }
 
 /// The select of a query that is nothing but one, and its limit.
@@ -259,7 +265,8 @@ fn operand(value: &Value, column: &DataType) -> Option<Operand> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::Int32Array;
+    use arrow::array::{AsArray, BooleanArray, Int32Array};
+    use arrow::datatypes::Int32Type;
 
     fn view() -> RecordBatch {
         RecordBatch::try_from_iter([
@@ -274,7 +281,8 @@ mod tests {
     }
 
     fn rows(text: &str, parameters: &[ScalarValue]) -> usize {
-        let found = read(text).unwrap().answer(&[view()], parameters).unwrap().unwrap();
+        let chunks = [Chunk { rows: view(), live: None }];
+        let found = read(text).unwrap().answer(&chunks, parameters).unwrap().unwrap();
         found.iter().map(RecordBatch::num_rows).sum()
     }
 
@@ -284,12 +292,23 @@ mod tests {
         assert_eq!(rows("select Status AS s from v where host = 'a' and (status = 500)", &[]), 1);
         assert_eq!(rows("select status from v where host = $1 limit 1", &[ScalarValue::from("a")]), 1);
         assert_eq!(rows("select status from v where host = 'c'", &[]), 0);
+        assert_eq!(rows("select host from v where host = 'b' and status = 500", &[]), 0);
+        assert_eq!(rows("select host from v where host = 'a' and status = 200 and host = 'a'", &[]), 1);
+    }
+
+    #[test]
+    fn rows_that_were_retracted_are_not_found() {
+        let live = Some(Arc::new(BooleanArray::from(vec![false, true, true, true])));
+        let query = read("SELECT status FROM v WHERE host = 'a'").unwrap();
+        let found = query.answer(&[Chunk { rows: view(), live }], &[]).unwrap().unwrap();
+        assert_eq!(found[0].column(0).as_primitive::<Int32Type>().values(), &[500]);
     }
 
     #[test]
     fn a_parameter_of_another_type_takes_the_long_way() {
         let query = read("select status from v where status = $1").unwrap();
-        assert!(query.answer(&[view()], &[ScalarValue::from("x")]).unwrap().is_none());
+        let chunks = [Chunk { rows: view(), live: None }];
+        assert!(query.answer(&chunks, &[ScalarValue::from("x")]).unwrap().is_none());
         assert_eq!(query.parameters(&view().schema()), [Some(DataType::Int32)]);
     }
 

@@ -329,12 +329,11 @@ impl Session {
     }
 
     fn answer_point(&self, point: &PointQuery, parameters: &[ScalarValue]) -> SqlResult<Option<Answer>> {
-        let snapshots = self.relations().engine.snapshots(&[point.view.as_str()])?;
-        let Some(snapshot) = snapshots.into_iter().next() else { return Ok(None) };
-        let Some(found) = point.answer(&snapshot.batches, parameters).map_err(Error::from)? else { return Ok(None) };
+        let (epoch, chunks) = self.relations().engine.chunks(&point.view)?;
+        let Some(found) = point.answer(&chunks, parameters).map_err(Error::from)? else { return Ok(None) };
         let rows = MemoryStream::try_new(found, point.schema.clone(), None);
         let rows = rows.map_err(|error| self.explain(&error, &point.view))?;
-        Ok(Some(Answer { epoch: snapshot.epoch, rows: Box::pin(rows) }))
+        Ok(Some(Answer { epoch, rows: Box::pin(rows) }))
     }
 
     async fn start(

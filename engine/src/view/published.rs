@@ -2,7 +2,7 @@
 
 use super::history::{History, Retention};
 use super::store::Version;
-use super::{Begin, Event, Snapshot, Subscription};
+use super::{Begin, Chunk, Event, Snapshot, Subscription};
 use crate::ledger::lock;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -102,15 +102,17 @@ impl PublishedView {
         !lock(&self.subscribers).is_empty()
     }
 
+    /// The rows as of `epoch`, which is complete, as they lie.
+    pub fn chunks(&self, epoch: Epoch) -> Vec<Chunk> {
+        let versions = self.shares.iter().filter_map(|share| {
+            lock(share).versions.iter().rev().find(|(e, _)| *e <= epoch).map(|(_, version)| version.clone())
+        });
+        versions.flat_map(|version| version.chunks.clone()).collect()
+    }
+
     /// The rows as of `epoch`, which is complete.
     pub fn snapshot(&self, epoch: Epoch) -> Result<Snapshot> {
-        let mut batches = Vec::new();
-        for share in &self.shares {
-            let version = lock(share).versions.iter().rev().find(|(e, _)| *e <= epoch).map(|(_, v)| v.clone());
-            if let Some(version) = version {
-                batches.extend(version.batches()?);
-            }
-        }
+        let mut batches = self.chunks(epoch).iter().map(Chunk::live_rows).collect::<Result<Vec<_>>>()?;
         batches.retain(|batch| batch.num_rows() > 0);
         Ok(Snapshot { epoch, schema: self.schema.clone(), batches })
     }

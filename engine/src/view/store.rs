@@ -51,8 +51,8 @@ struct Place {
 /// The rows of a view on one worker as of one epoch; shared with the store, never changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Version {
-    /// Chunks, each with the rows that count; `None`: all.
-    chunks: Vec<(RecordBatch, Option<Arc<BooleanArray>>)>,
+    /// Its chunks.
+    pub chunks: Vec<super::Chunk>,
     /// Rows that count.
     pub rows: u64,
     /// Bytes of the chunks.
@@ -62,11 +62,7 @@ pub(crate) struct Version {
 impl Version {
     /// The rows, each chunk filtered to those that count.
     pub fn batches(&self) -> Result<Vec<RecordBatch>> {
-        let rows = self.chunks.iter().map(|(rows, mask)| match mask {
-            None => Ok(rows.clone()),
-            Some(mask) => filter_record_batch(rows, mask),
-        });
-        Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        self.chunks.iter().map(super::Chunk::live_rows).collect()
     }
 }
 
@@ -112,8 +108,7 @@ impl ViewStore {
         for chunk in self.chunks.values_mut() {
             version.rows += chunk.live_rows as u64;
             version.bytes += chunk.rows.get_array_memory_size() as u64;
-            let mask = chunk.mask();
-            version.chunks.push((chunk.rows.clone(), mask));
+            version.chunks.push(super::Chunk { rows: chunk.rows.clone(), live: chunk.mask() });
         }
         version
     }
