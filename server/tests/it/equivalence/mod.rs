@@ -2,6 +2,7 @@
 //! answer to the same query over the whole table, with and without a watermark; and so is the answer of a running
 //! engine to the query as the view has it, asked over a view of all rows.
 
+mod fuzz;
 pub mod queries;
 pub mod scripted;
 mod table;
@@ -17,7 +18,7 @@ pub use table::{BEGIN_NS, Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, rand
 use thalweg_engine::clock::VirtualClock;
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
-use thalweg_pipelines::{Environment, SqlText, compile, render_errors};
+use thalweg_pipelines::{Environment, Program, SqlText, compile, render_errors};
 use thalweg_server::relations::Relations;
 use thalweg_server::session::{Session, Sessions};
 
@@ -31,8 +32,9 @@ fn every_query_has_datafusions_answer_whatever_the_epochs_and_workers() {
     for (seed, workers, watermark) in [(1, 1, WATERMARK_SQL), (2, 2, WATERMARK_SQL), (3, 4, "")] {
         let rows = random_table(seed, ROWS);
         let run = Run { name: format!("equivalence-{seed}"), seed, workers, watermark };
-        let engine = run.stream(&rows);
-        let views = final_state(&engine.0);
+        let texts: Vec<String> = QUERIES.iter().map(|query| query.to_string()).collect();
+        let engine = run.stream(&rows, &texts);
+        let views = final_state(&engine.0, QUERIES.len());
         let session = Sessions::new(Arc::new(engine.1)).open().unwrap();
         let context = batch_context(&rows);
         for (number, query) in QUERIES.iter().enumerate() {
@@ -76,14 +78,13 @@ struct Run {
 }
 
 impl Run {
-    /// Streams the rows in random pieces through random epochs, to the end.
-    fn stream(&self, rows: &RecordBatch) -> (Arc<Engine>, Relations) {
-        let Run { name, seed, workers, watermark } = self;
+    /// The pipeline whose views are `queries`; `Err`: what `check` says of it.
+    fn compile(name: &str, queries: &[String], watermark: &str) -> Result<Program, String> {
         let mut sql = format!(
             "CREATE SOURCE events ({SCHEMA_SQL}{watermark}) WITH (connector = 'scripted', script = '{name}');\n\
-        CREATE MATERIALIZED VIEW every_row AS SELECT * FROM events;\n"
+             CREATE MATERIALIZED VIEW every_row AS SELECT * FROM events;\n"
         );
-        for (number, query) in QUERIES.iter().enumerate() {
+        for (number, query) in queries.iter().enumerate() {
             let _ = writeln!(sql, "CREATE MATERIALIZED VIEW v{number} AS {};", queries::streaming(query));
         }
         let texts = [SqlText { file: "equivalence.sql".into(), text: sql.into() }];
@@ -92,8 +93,13 @@ impl Run {
             notification: &thalweg_notify::statements::SPEC,
             variables: &|_| None,
         };
-        let program =
-            compile(&texts, &environment).unwrap_or_else(|errors| panic!("{}", render_errors(&errors, &texts)));
+        compile(&texts, &environment).map_err(|errors| render_errors(&errors, &texts))
+    }
+
+    /// Streams the rows in random pieces through random epochs, to the end.
+    fn stream(&self, rows: &RecordBatch, queries: &[String]) -> (Arc<Engine>, Relations) {
+        let Run { name, seed, workers, watermark } = self;
+        let program = Run::compile(name, queries, watermark).unwrap_or_else(|errors| panic!("{errors}"));
         let script = script(name);
         let clock = VirtualClock::at(table::BEGIN_NS + 3_600_000_000_000);
         let settings = Settings { workers: *workers, tick: Duration::from_millis(100), ..Settings::default() };
@@ -111,8 +117,8 @@ impl Run {
 }
 
 /// The rows of each query's view.
-fn final_state(engine: &Engine) -> Vec<Vec<RecordBatch>> {
-    let names: Vec<String> = (0..QUERIES.len()).map(|number| format!("v{number}")).collect();
+fn final_state(engine: &Engine, queries: usize) -> Vec<Vec<RecordBatch>> {
+    let names: Vec<String> = (0..queries).map(|number| format!("v{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let snapshots = engine.snapshots(&names).unwrap();
     let dead: Vec<_> = engine.dead_letters().unwrap().flat_map(Result::unwrap).collect();
