@@ -5,7 +5,7 @@ use crate::durability::storage::Storage;
 use crate::turns::Turns;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use thalweg_operators::deployed::Deployed;
+use thalweg_operators::deployed::{Deployed, Renaming};
 use thalweg_operators::plan::Dataflow;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::sink::Sink;
@@ -59,4 +59,6 @@ pub struct Takeover {
     pub seeds: BTreeMap<String, BTreeSet<String>>,
     /// The last epoch that a reader may have seen of the other program.
     pub seen: Epoch,
+    /// What is called by another name from then on, in all of the above.
+    pub renaming: Option<Renaming>,
 }

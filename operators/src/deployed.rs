@@ -72,6 +72,51 @@ pub enum ObjectKind {
     Sink,
 }
 
+/// Another name for a source or a view, which goes on under it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renaming {
+    /// The old name.
+    pub from: String,
+    /// The new one.
+    pub to: String,
+    /// The fingerprints of all objects under the new name, by their declarations: names of what is read are part of them.
+    pub fingerprints: BTreeMap<String, String>,
+}
+
+impl Renaming {
+    /// What `name` is called.
+    pub fn of<'a>(&'a self, name: &'a str) -> &'a str {
+        if name == self.from { &self.to } else { name }
+    }
+
+    /// The same map under the new name.
+    pub fn keys<T>(&self, map: BTreeMap<String, T>) -> BTreeMap<String, T> {
+        map.into_iter().map(|(name, value)| (self.of(&name).to_string(), value)).collect()
+    }
+
+    /// The objects under the new name.
+    pub fn objects(&self, objects: BTreeMap<String, Object>) -> BTreeMap<String, Object> {
+        let renamed = |object: Object| {
+            let declared = self.of(&object.declared).to_string();
+            let fingerprint = self.fingerprints.get(&declared).cloned().unwrap_or(object.fingerprint);
+            let reads = object.reads.into_iter().map(|(said, read)| (said, self.of(&read).to_string())).collect();
+            Object { declared, fingerprint, reads: self.keys(reads), ..object }
+        };
+        self.keys(objects).into_iter().map(|(name, object)| (name, renamed(object))).collect()
+    }
+
+    /// The state under the new name.
+    pub fn standing(&self, there: Standing) -> Standing {
+        let objects = self.objects(there.deployed.objects);
+        Standing {
+            deployed: Deployed { objects, ..there.deployed },
+            sources: self.keys(there.sources),
+            view_rows: self.keys(there.view_rows),
+            ..there
+        }
+    }
+}
+
 /// A run's state as it lies there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {

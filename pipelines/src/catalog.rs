@@ -1,9 +1,11 @@
 //! Statements that come and go while a pipeline runs: what a text declares, what is left without some of it, who reads it.
 
 use crate::bind::order::references;
-use crate::parse::syntax::declared_name;
-use crate::parse::{Words, byte_of, parse_all, split};
+use crate::parse::syntax::{declared_name, fold, is_word};
+use crate::parse::{Parsed, Words, byte_of, parse_all, split};
 use crate::program::{Environment, SqlText};
+use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names that `text` declares, each with its statement.
@@ -49,9 +51,63 @@ pub fn readers(texts: &[SqlText], environment: &Environment, name: &str) -> Vec<
     names.filter(|reader| reader != name && read.contains(reader)).collect()
 }
 
+/// The statements in `texts` that declare or read `from`, by what they declare, with `to` in its place wherever it stands
+/// for a relation.
+pub fn renamed(texts: &[SqlText], environment: &Environment, from: &str, to: &str) -> Vec<(String, String)> {
+    let statements = parse_all(texts, environment).statements;
+    let reads = |statement: &&Parsed| references(&statement.ddl).contains(from);
+    let mut touched: BTreeSet<String> =
+        statements.iter().filter(reads).map(|statement| statement.ddl.name().value.clone()).collect();
+    touched.insert(from.to_string());
+    let mut renamed = Vec::new();
+    for text in texts {
+        for tokens in split(text, &mut Vec::new()) {
+            if let Some(name) = declared_name(&tokens).filter(|name| touched.contains(name)) {
+                renamed.push((name, replaced(text, &tokens, from, to)));
+            }
+        }
+    }
+    renamed
+}
+
+/// A statement with another name in place of one.
+fn replaced(text: &SqlText, tokens: &[TokenWithSpan], from: &str, to: &str) -> String {
+    let quoted = Ident::with_quote('"', to).to_string();
+    let (mut statement, mut at) = (String::new(), None);
+    for (number, token) in tokens.iter().enumerate() {
+        let (start, end) = (byte_of(&text.text, token.span.start), byte_of(&text.text, token.span.end));
+        statement.push_str(&text.text[at.unwrap_or(start)..start]);
+        match &token.token {
+            Token::Word(word) if fold(&word.to_ident(token.span)) == from && is_relation(tokens, number) => {
+                statement.push_str(&quoted);
+            }
+            _ => statement.push_str(&text.text[start..end]),
+        }
+        at = Some(end);
+    }
+    statement
+}
+
+/// Whether a word stands where only a relation can, or before the point of `relation.column`.
+fn is_relation(tokens: &[TokenWithSpan], mut at: usize) -> bool {
+    const BEFORE: [&str; 8] = ["SOURCE", "TABLE", "VIEW", "EXISTS", "FROM", "JOIN", "INTO", "LATERAL"];
+    if tokens.get(at + 1).is_some_and(|token| token.token == Token::Period) {
+        return true;
+    }
+    // The schema before it.
+    if at >= 2 && tokens[at - 1].token == Token::Period {
+        at -= 2;
+    }
+    let Some(before) = at.checked_sub(1).map(|before| &tokens[before].token) else { return false };
+    let follows = |token: &Token| BEFORE.iter().any(|word| is_word(token, word));
+    // The first argument of a function in FROM: a window's, for one.
+    follows(before) || (*before == Token::LParen && at >= 3 && follows(&tokens[at - 3].token))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thalweg_schemas::notification::NotificationSpec;
 
     fn text(text: &str) -> SqlText {
         SqlText { file: "p.sql".into(), text: text.into() }
@@ -67,5 +123,22 @@ mod tests {
         assert_eq!(declared(&left).keys().collect::<Vec<_>>(), ["b"]);
         let other = BTreeMap::from([("b".to_string(), "CREATE VIEW b AS SELECT 3 FROM t".to_string())]);
         assert_eq!(without(&whole, &other).text, whole.text);
+    }
+
+    #[test]
+    fn a_name_is_replaced_where_it_is_declared_and_read() {
+        let whole = text(
+            "CREATE VIEW a AS SELECT x FROM t; -- a\nCREATE VIEW b AS\n SELECT A.x, 'a' AS a FROM public.a;\
+             CREATE VIEW c AS SELECT x AS a FROM t; CREATE VIEW d AS SELECT a FROM TUMBLE(a, ts, INTERVAL '1 hour')",
+        );
+        let notification = NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()) };
+        let environment = Environment { connectors: &[], notification: &notification, variables: &|_| None };
+        let found = renamed(&[whole], &environment, "a", "new a");
+        let expected = [
+            ("a", "CREATE VIEW \"new a\" AS SELECT x FROM t"),
+            ("b", "CREATE VIEW b AS\n SELECT \"new a\".x, 'a' AS a FROM public.\"new a\""),
+            ("d", "CREATE VIEW d AS SELECT a FROM TUMBLE(\"new a\", ts, INTERVAL '1 hour')"),
+        ];
+        assert_eq!(found, expected.map(|(name, text)| (name.to_string(), text.to_string())));
     }
 }

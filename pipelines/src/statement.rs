@@ -81,19 +81,30 @@ pub enum Change {
         /// Whether what reads it goes too.
         cascade: bool,
     },
+    /// `ALTER SOURCE | TABLE | [MATERIALIZED] VIEW [IF EXISTS] name RENAME TO name`
+    Rename {
+        /// What is to have another name.
+        name: String,
+        /// That name.
+        to: String,
+        /// `ALTER VIEW` and the like, for the answer.
+        tag: &'static str,
+        /// Whether nothing is to happen where there is no such name.
+        if_exists: bool,
+    },
 }
 
-/// What can be created and dropped: the words, and how each is answered.
-const CHANGED: &[(&[&str], &str, &str)] = &[
-    (&["SOURCE"], "CREATE SOURCE", "DROP SOURCE"),
-    (&["TABLE"], "CREATE TABLE", "DROP TABLE"),
-    (&["FUNCTION"], "CREATE FUNCTION", "DROP FUNCTION"),
-    (&["MATERIALIZED", "VIEW"], "CREATE MATERIALIZED VIEW", "DROP MATERIALIZED VIEW"),
-    (&["VIEW"], "CREATE VIEW", "DROP VIEW"),
-    (&["SINK"], "CREATE SINK", "DROP SINK"),
-    (&["ALERT"], "CREATE ALERT", "DROP ALERT"),
-    (&["NOTIFIER"], "CREATE NOTIFIER", "DROP NOTIFIER"),
-    (&["INHIBITION"], "CREATE INHIBITION", "DROP INHIBITION"),
+/// What can be created, dropped and altered: the words, and how each is answered.
+const CHANGED: &[(&[&str], &str, &str, &str)] = &[
+    (&["SOURCE"], "CREATE SOURCE", "DROP SOURCE", "ALTER SOURCE"),
+    (&["TABLE"], "CREATE TABLE", "DROP TABLE", "ALTER TABLE"),
+    (&["FUNCTION"], "CREATE FUNCTION", "DROP FUNCTION", "ALTER FUNCTION"),
+    (&["MATERIALIZED", "VIEW"], "CREATE MATERIALIZED VIEW", "DROP MATERIALIZED VIEW", "ALTER MATERIALIZED VIEW"),
+    (&["VIEW"], "CREATE VIEW", "DROP VIEW", "ALTER VIEW"),
+    (&["SINK"], "CREATE SINK", "DROP SINK", "ALTER SINK"),
+    (&["ALERT"], "CREATE ALERT", "DROP ALERT", "ALTER ALERT"),
+    (&["NOTIFIER"], "CREATE NOTIFIER", "DROP NOTIFIER", "ALTER NOTIFIER"),
+    (&["INHIBITION"], "CREATE INHIBITION", "DROP INHIBITION", "ALTER INHIBITION"),
 ];
 
 /// `REPLAY DEAD LETTERS FROM source [WHERE ..]`
@@ -199,47 +210,98 @@ fn name(token: &TokenWithSpan) -> Option<String> {
     }
 }
 
-/// `CREATE` and `DROP` of what a pipeline declares.
+/// `CREATE`, `DROP` and `ALTER` of what a pipeline declares.
 fn change(text: &SqlText, tokens: &[TokenWithSpan]) -> Result<Option<Change>> {
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
-    let (creates, drops) = (is(0, "CREATE"), is(0, "DROP"));
-    let kind = CHANGED.iter().find(|(words, _, _)| words.iter().enumerate().all(|(at, word)| is(1 + at, word)));
-    let Some((words, create, drop)) = kind.filter(|_| creates || drops) else { return Ok(None) };
-    let mut at = 1 + words.len();
-    if creates {
+    let kind = CHANGED.iter().find(|(words, ..)| words.iter().enumerate().all(|(at, word)| is(1 + at, word)));
+    let Some((words, create, drop, alter)) = kind else { return Ok(None) };
+    let at = 1 + words.len();
+    if is(0, "CREATE") {
         let Some(name) = declared_name(tokens) else { return Ok(None) };
         let if_not_exists = is(at, "IF") && is(at + 1, "NOT") && is(at + 2, "EXISTS");
         return Ok(Some(Change::Create { name, tag: create, if_not_exists, text: text.text.trim().to_string() }));
     }
-    let expected = |at: usize, what: &str| {
-        let words = Words::of(text, tokens);
-        let place = tokens.get(at).and_then(|token| words.at(token.span)).unwrap_or_else(|| words.end());
-        Error::user(format!("expected {what}"))
-            .with_hint(format!("Write {drop} [IF EXISTS] name [, ..] [CASCADE | RESTRICT]."))
-            .at(place)
-    };
     let if_exists = is(at, "IF") && is(at + 1, "EXISTS");
-    at += if if_exists { 2 } else { 0 };
+    let rest = Rest { text, tokens, at: at + if if_exists { 2 } else { 0 } };
+    if is(0, "DROP") {
+        return drop_names(rest, drop, if_exists).map(Some);
+    }
+    if is(0, "ALTER") {
+        return rename(rest, alter, if_exists).map(Some);
+    }
+    Ok(None)
+}
+
+/// What follows the first words of a statement.
+struct Rest<'a> {
+    text: &'a SqlText,
+    tokens: &'a [TokenWithSpan],
+    at: usize,
+}
+
+impl Rest<'_> {
+    fn accept(&mut self, word: &str) -> bool {
+        let found = self.tokens.get(self.at).is_some_and(|t| is_word(&t.token, word));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn accept_token(&mut self, token: &Token) -> bool {
+        let found = self.tokens.get(self.at).is_some_and(|t| t.token == *token);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// The last part of a name.
+    fn name(&mut self) -> Option<String> {
+        loop {
+            let last = self.tokens.get(self.at).and_then(name)?;
+            self.at += 1;
+            if !self.accept_token(&Token::Period) {
+                return Some(last);
+            }
+        }
+    }
+
+    fn expected(&self, what: &str, form: &str) -> Error {
+        let words = Words::of(self.text, self.tokens);
+        let place = self.tokens.get(self.at).and_then(|token| words.at(token.span)).unwrap_or_else(|| words.end());
+        Error::user(format!("expected {what}")).with_hint(format!("Write {form}.")).at(place)
+    }
+}
+
+fn drop_names(mut rest: Rest, tag: &'static str, if_exists: bool) -> Result<Change> {
+    let form = format!("{tag} [IF EXISTS] name [, ..] [CASCADE | RESTRICT]");
     let mut names = Vec::new();
     loop {
-        let mut last = tokens.get(at).and_then(name).ok_or_else(|| expected(at, "a name"))?;
-        while tokens.get(at + 1).is_some_and(|t| t.token == Token::Period) {
-            at += 2;
-            last = tokens.get(at).and_then(name).ok_or_else(|| expected(at, "a name"))?;
-        }
-        names.push(last);
-        at += 1;
-        if tokens.get(at).is_none_or(|t| t.token != Token::Comma) {
+        names.push(rest.name().ok_or_else(|| rest.expected("a name", &form))?);
+        if !rest.accept_token(&Token::Comma) {
             break;
         }
-        at += 1;
     }
-    let cascade = is(at, "CASCADE");
-    at += usize::from(cascade || is(at, "RESTRICT"));
-    if at < tokens.len() {
-        return Err(expected(at, "the end of the statement"));
+    let cascade = rest.accept("CASCADE");
+    if !cascade {
+        rest.accept("RESTRICT");
     }
-    Ok(Some(Change::Drop { names, tag: drop, if_exists, cascade }))
+    if rest.at < rest.tokens.len() {
+        return Err(rest.expected("the end of the statement", &form));
+    }
+    Ok(Change::Drop { names, tag, if_exists, cascade })
+}
+
+fn rename(mut rest: Rest, tag: &'static str, if_exists: bool) -> Result<Change> {
+    let form = format!("{tag} [IF EXISTS] name RENAME TO name");
+    let name = rest.name().ok_or_else(|| rest.expected("a name", &form))?;
+    for word in ["RENAME", "TO"] {
+        if !rest.accept(word) {
+            return Err(rest.expected(word, &form));
+        }
+    }
+    let to = rest.name().ok_or_else(|| rest.expected("a name", &form))?;
+    if rest.at < rest.tokens.len() {
+        return Err(rest.expected("the end of the statement", &form));
+    }
+    Ok(Change::Rename { name, to, tag, if_exists })
 }
 
 fn accept(parser: &mut Parser, word: &str) -> bool {
@@ -401,6 +463,19 @@ mod tests {
             assert!(error.position.is_some() && error.hint.is_some(), "{wrong}: {error}");
         }
         assert!(matches!(parse_statement("CREATE INDEX i ON t (a)").unwrap(), Statement::Query(_)));
+        let rename =
+            |name: &str, to: &str, tag, if_exists| Change::Rename { name: name.into(), to: to.into(), tag, if_exists };
+        assert_eq!(change("ALTER VIEW v RENAME TO w;"), rename("v", "w", "ALTER VIEW", false));
+        assert_eq!(
+            change("alter materialized view if exists public.v rename to \"W\""),
+            rename("v", "W", "ALTER MATERIALIZED VIEW", true)
+        );
+        for wrong in
+            ["ALTER VIEW", "ALTER TABLE t ADD COLUMN a INT", "ALTER SOURCE s RENAME w", "ALTER VIEW v RENAME TO w x"]
+        {
+            let error = parse_statement(wrong).unwrap_err();
+            assert!(error.position.is_some() && error.hint.is_some(), "{wrong}: {error}");
+        }
     }
 
     #[test]

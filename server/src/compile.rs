@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thalweg_operators::deployed::{Deployed, Text};
 use thalweg_operators::plan::Dataflow;
-use thalweg_pipelines::catalog::{declared, readers, without};
+use thalweg_pipelines::catalog::{declared, readers, renamed, without};
 use thalweg_pipelines::{Environment, Program, SqlText, render_errors};
 use thalweg_schemas::error::{Error, Result};
 
@@ -77,6 +77,14 @@ impl Pipeline {
         let files = self.files.iter().flat_map(|text| declared(&sql_text(text)));
         pipeline.dropped.extend(files.filter(|(name, _)| names.contains(name)));
         pipeline
+    }
+
+    /// The same with `to` for the name `from`, in its statement and in all that read it.
+    pub fn with_renamed(&self, from: &str, to: &str) -> Pipeline {
+        let statements = renamed(&self.sql_texts(), &self.environment(), from, to);
+        let names: Vec<String> = statements.iter().map(|(name, _)| name.clone()).collect();
+        let without = self.with_dropped(&names);
+        statements.iter().fold(without, |pipeline, (_, statement)| pipeline.with_created(statement))
     }
 
     /// Everything that reads `name`, directly or through others.

@@ -8,7 +8,7 @@ use thalweg_engine::deployment::{Deployment, Surroundings, Takeover};
 use thalweg_engine::durability::standing::{log_is_empty, standing};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
-use thalweg_operators::deployed::{Deployed, Standing, Text};
+use thalweg_operators::deployed::{Deployed, Renaming, Standing, Text};
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::redeploy::{Decision, Redeploy, compare, dataflow_of};
 use thalweg_schemas::connector::ConnectorSpec;
@@ -33,13 +33,26 @@ pub struct Request<'a> {
     pub allowed: &'a [String],
     /// The last epoch that readers have seen.
     pub seen: Epoch,
+    /// What is called by another name from now on.
+    pub renaming: Option<Renaming>,
+}
+
+/// What there is to know of a program beside its state.
+#[derive(Default)]
+pub struct Transition<'a> {
+    /// See [`Request::allowed`].
+    pub allowed: &'a [String],
+    /// See [`Request::seen`].
+    pub seen: Epoch,
+    /// See [`Request::renaming`].
+    pub renaming: Option<Renaming>,
 }
 
 /// Starts an engine for `pipeline`, which is `dataflow`; see [`start`] and [`Request`] for the others.
 pub fn start_pipeline(
     pipeline: &Pipeline,
     dataflow: &Dataflow,
-    (allowed, seen): (&[String], Epoch),
+    transition: Transition<'_>,
     settings: Settings,
     surroundings: Surroundings,
 ) -> Outcome<Engine> {
@@ -50,8 +63,9 @@ pub fn start_pipeline(
         dropped: pipeline.dropped.clone(),
         compile: &|texts| pipeline.compile_kept(texts),
         connectors: thalweg_connectors::ALL,
-        allowed,
-        seen,
+        allowed: transition.allowed,
+        seen: transition.seen,
+        renaming: transition.renaming,
     };
     start(&request, settings, surroundings)
 }
@@ -64,6 +78,12 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
         return Ok(Engine::deploy(deployment, connectors, settings, surroundings)?);
     };
     let mut there = standing(storage.as_ref())?;
+    if let Some(renaming) = &request.renaming {
+        if !log_is_empty(storage.as_ref())? {
+            return Err(Error::retry("nothing can be renamed before the epoch log is in a checkpoint").into());
+        }
+        there = there.map(|there| renaming.standing(there));
+    }
     let mut redeploy = compare(request.dataflow, &there.clone().unwrap_or_default());
     if let Some(old) = there.as_ref().filter(|_| redeploy.changed) {
         check(&redeploy, request.allowed)?;
@@ -82,6 +102,7 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
         kept: redeploy.kept,
         seeds: redeploy.seeds,
         seen: request.seen,
+        renaming: request.renaming.clone(),
     });
     let deployment = Deployment { dataflow: dataflow_of(request.dataflow, &deployed), deployed, takeover };
     Ok(Engine::deploy(deployment, connectors, settings, surroundings)?)

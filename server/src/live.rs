@@ -2,7 +2,7 @@
 //! on from it, and takes the old one's place behind the servers, whose sockets stay open.
 
 use crate::compile::Pipeline;
-use crate::deploy;
+use crate::deploy::{self, Transition};
 use crate::failure::Failure;
 use crate::notifications;
 use crate::relations::Relations;
@@ -19,9 +19,8 @@ use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
 use thalweg_notify::notifications::Notifications;
-use thalweg_pipelines::redeploy::compare;
+use thalweg_pipelines::redeploy::{compare, renaming};
 use thalweg_pipelines::{Change, Declaration, DeclarationKind, Program};
-use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::NotificationKind;
 use thalweg_schemas::suggest::closest;
@@ -150,7 +149,7 @@ impl Live {
             let error = Error::outside(format!("nothing can be changed while sink \"{sink}\" is tried again: {why}"));
             return Err(error.with_hint("Change it once the sink takes rows again.").into());
         }
-        let (pipeline, allowed) = match change {
+        let (pipeline, allowed, new_name) = match change {
             Change::Create { name, if_not_exists, text, .. } => {
                 if relations.program.declaration(name).is_some() {
                     if *if_not_exists {
@@ -159,14 +158,20 @@ impl Live {
                     let error = SqlError::user(TAKEN, format!("\"{name}\" already exists"));
                     return Err(error.with_hint("DROP it first, or take another name."));
                 }
-                (redeployer.pipeline.with_created(text), Vec::new())
+                (redeployer.pipeline.with_created(text), Vec::new(), None)
             }
             Change::Drop { .. } => {
                 let gone = to_drop(change, &relations.program, &redeployer.pipeline)?;
                 if gone.is_empty() {
                     return Ok(tag_of(change));
                 }
-                (redeployer.pipeline.with_dropped(&gone), gone)
+                (redeployer.pipeline.with_dropped(&gone), gone, None)
+            }
+            Change::Rename { name, to, .. } => {
+                if !can_be_renamed(change, &relations.program)? {
+                    return Ok(tag_of(change));
+                }
+                (redeployer.pipeline.with_renamed(name, to), Vec::new(), Some((name, to)))
             }
         };
         let program = pipeline.compile_errors().map_err(first_of)?;
@@ -174,10 +179,17 @@ impl Live {
             return Err(SqlError::user(NOT_SUPPORTED, "nothing would be left that reads a source")
                 .with_hint("Stop the run, or create what takes its place first."));
         }
-        let there = standing(redeployer.storage.as_ref())?.unwrap_or_default();
+        let mut there = standing(redeployer.storage.as_ref())?.unwrap_or_default();
+        let mut new = None;
+        if let Some((from, to)) = new_name {
+            new = renaming(&relations.program.dataflow, &program.dataflow, from, to);
+            let Some(renaming) = &new else { return Err(is_a_column_too(from)) };
+            there = renaming.standing(there);
+        }
         compare(&program.dataflow, &there).check(&allowed)?;
+        let transition = Transition { allowed: &allowed, renaming: new, ..Transition::default() };
         self.changing.store(true, Ordering::Release);
-        let outcome = self.hand_over(&redeployer, &pipeline, program, &allowed);
+        let outcome = self.hand_over(&redeployer, &pipeline, program, transition);
         if outcome.is_ok() {
             redeployer.pipeline = pipeline;
         }
@@ -205,7 +217,7 @@ impl Live {
         redeployer: &Redeployer,
         pipeline: &Pipeline,
         program: Program,
-        allowed: &[String],
+        transition: Transition<'_>,
     ) -> Result<()> {
         let before = self.sessions();
         let relations = before.relations();
@@ -220,13 +232,18 @@ impl Live {
         if standing(redeployer.storage.as_ref())?.is_none() {
             return Err(has_ended());
         }
-        match redeployer.start(pipeline, &program, allowed, old.epoch()) {
+        let seen = old.epoch();
+        match redeployer.start(pipeline, &program, Transition { seen, ..transition }) {
             Ok(started) => {
                 self.replace(&before, started, Arc::new(program));
                 Ok(())
             }
             Err(error) => {
-                let again = redeployer.start(&redeployer.pipeline, &relations.program, &[], old.epoch());
+                let again = redeployer.start(
+                    &redeployer.pipeline,
+                    &relations.program,
+                    Transition { seen, ..Transition::default() },
+                );
                 let started = again.inspect_err(|error| drop(self.failure.set(error.clone())))?;
                 self.replace(&before, started, relations.program.clone());
                 Err(error)
@@ -251,7 +268,7 @@ impl Live {
 type Started = (Engine, Option<Arc<Notifications>>);
 
 impl Redeployer {
-    fn start(&self, pipeline: &Pipeline, program: &Program, allowed: &[String], seen: Epoch) -> Result<Started> {
+    fn start(&self, pipeline: &Pipeline, program: &Program, transition: Transition<'_>) -> Result<Started> {
         let notifications = notifications::start(program, &self.outbox, self.clock.clone())?;
         let surroundings = Surroundings {
             clock: self.clock.clone(),
@@ -261,7 +278,7 @@ impl Redeployer {
             archives: self.archives.clone(),
         };
         let started =
-            deploy::start_pipeline(pipeline, &program.dataflow, (allowed, seen), self.settings.clone(), surroundings);
+            deploy::start_pipeline(pipeline, &program.dataflow, transition, self.settings.clone(), surroundings);
         match started {
             Ok(engine) => Ok((engine, notifications)),
             Err(Failure::Error(error)) => Err(*error),
@@ -277,7 +294,7 @@ fn has_ended() -> Error {
 
 fn tag_of(change: &Change) -> &'static str {
     match change {
-        Change::Create { tag, .. } | Change::Drop { tag, .. } => tag,
+        Change::Create { tag, .. } | Change::Drop { tag, .. } | Change::Rename { tag, .. } => tag,
     }
 }
 
@@ -290,17 +307,11 @@ fn to_drop(change: &Change, program: &Program, pipeline: &Pipeline) -> SqlResult
             if *if_exists {
                 continue;
             }
-            let error = SqlError::user(NO_TABLE, format!("\"{name}\" does not exist"));
-            let known = program.declarations.iter().map(|declaration| declaration.name.as_str());
-            return Err(match closest(name, known) {
-                Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
-                None => error,
-            });
+            return Err(unknown(name, program));
         };
         let kind = kind_of(declaration);
         if tag.strip_prefix("DROP ") != Some(kind) {
-            let error = SqlError::user(WRONG_KIND, format!("\"{name}\" is a {}", kind.to_lowercase()));
-            return Err(error.with_hint(format!("Write DROP {kind} {name}.")));
+            return Err(wrong_kind(name, kind, &format!("DROP {kind} {name}")));
         }
         gone.push(name.clone());
     }
@@ -318,6 +329,47 @@ fn to_drop(change: &Change, program: &Program, pipeline: &Pipeline) -> SqlResult
     }
     gone.extend(readers);
     Ok(gone)
+}
+
+/// Whether there is what is to have another name, and that name is free.
+fn can_be_renamed(change: &Change, program: &Program) -> SqlResult<bool> {
+    let Change::Rename { name, to, tag, if_exists } = change else { return Ok(false) };
+    let Some(declaration) = program.declaration(name) else {
+        return if *if_exists { Ok(false) } else { Err(unknown(name, program)) };
+    };
+    let kind = kind_of(declaration);
+    if tag.strip_prefix("ALTER ") != Some(kind) {
+        return Err(wrong_kind(name, kind, &format!("ALTER {kind} {name} RENAME TO {to}")));
+    }
+    if !matches!(kind, "SOURCE" | "TABLE" | "VIEW" | "MATERIALIZED VIEW") {
+        let error = SqlError::user(NOT_SUPPORTED, format!("{} \"{name}\" cannot be renamed", kind.to_lowercase()));
+        return Err(error.with_hint(format!(
+            "Others know it by its name. CREATE {kind} {to} as \"{name}\" is, and DROP {kind} {name}."
+        )));
+    }
+    if program.declaration(to).is_some() {
+        let error = SqlError::user(TAKEN, format!("\"{to}\" already exists"));
+        return Err(error.with_hint("DROP it first, or take another name."));
+    }
+    Ok(true)
+}
+
+fn is_a_column_too(name: &str) -> SqlError {
+    SqlError::user(NOT_SUPPORTED, format!("\"{name}\" cannot be renamed: a column would have another name, too"))
+        .with_hint("Give that column an alias, or DROP and CREATE what is to have another name.")
+}
+
+fn unknown(name: &str, program: &Program) -> SqlError {
+    let error = SqlError::user(NO_TABLE, format!("\"{name}\" does not exist"));
+    match closest(name, program.declarations.iter().map(|declaration| declaration.name.as_str())) {
+        Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+        None => error,
+    }
+}
+
+fn wrong_kind(name: &str, kind: &str, instead: &str) -> SqlError {
+    SqlError::user(WRONG_KIND, format!("\"{name}\" is a {}", kind.to_lowercase()))
+        .with_hint(format!("Write {instead}."))
 }
 
 fn kind_of(declaration: &Declaration) -> &'static str {

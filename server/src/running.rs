@@ -2,7 +2,7 @@
 
 use crate::compile::Pipeline;
 use crate::config::Config;
-use crate::deploy;
+use crate::deploy::{self, Transition};
 use crate::failure::Outcome;
 use crate::live::{Live, Redeployer};
 use crate::notifications;
@@ -20,7 +20,6 @@ use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
 use thalweg_pipelines::{Program, fingerprint};
-use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 use tokio::runtime::Runtime;
 
@@ -90,8 +89,8 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         storage: storage.clone(),
         archives: archives.clone(),
     };
-    let loss = (allowed, Epoch(0));
-    let engine = deploy::start_pipeline(&pipeline, &program.dataflow, loss, settings.clone(), surroundings)?;
+    let transition = Transition { allowed, ..Transition::default() };
+    let engine = deploy::start_pipeline(&pipeline, &program.dataflow, transition, settings.clone(), surroundings)?;
     let engine = Arc::new(engine);
     notifications::watch(notifications.as_ref(), &engine);
     let relations = Relations { engine, program: Arc::new(program), pipeline: pipeline.name.clone(), notifications };

@@ -3,7 +3,7 @@
 use super::record::EpochRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use thalweg_operators::deployed::Deployed;
+use thalweg_operators::deployed::{Deployed, Renaming};
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::Span;
@@ -154,6 +154,28 @@ impl Manifest {
         self.operators.retain(|id, _| object_of_operator(id).is_some_and(keeps));
         self.counters.retain(|name, _| object_of_counter(name).is_some_and(keeps));
         Manifest { epoch, deployed, seeds, next_sequence: self.next_sequence + 1, ..self }
+    }
+
+    /// The same state with another name for one of its objects.
+    pub fn renamed(mut self, renaming: &Renaming) -> Manifest {
+        let operator = |id: String| match object_of_operator(&id) {
+            Some(object) if object == renaming.from => format!("{}{}", renaming.to, &id[object.len()..]),
+            _ => id,
+        };
+        let counter = |name: String| match (object_of_counter(&name), name.split_once('/'), name.rsplit_once('/')) {
+            (Some(object), Some((kind, _)), Some((_, what))) if object == renaming.from => {
+                format!("{kind}/{}/{what}", renaming.to)
+            }
+            _ => name,
+        };
+        self.sources = renaming.keys(self.sources);
+        self.views = renaming.keys(self.views);
+        self.operators = self.operators.into_iter().map(|(id, of)| (operator(id), of)).collect();
+        self.counters = self.counters.into_iter().map(|(name, of)| (counter(name), of)).collect();
+        let seeded = |views: BTreeSet<String>| views.iter().map(|view| renaming.of(view).to_string()).collect();
+        self.seeds = renaming.keys(self.seeds).into_iter().map(|(name, views)| (name, seeded(views))).collect();
+        self.deployed.objects = renaming.objects(self.deployed.objects);
+        self
     }
 
     /// Whether an epoch is part of it. By the number of its record and not by the epoch: what the first process takes in

@@ -64,7 +64,10 @@ pub(crate) fn take_over(
         (Some(_), Some(_)) if !past.records.is_empty() => {
             return Err(Error::bug("the epoch log was not finished before another program took over"));
         }
-        (Some(manifest), Some(Takeover { kept, seeds, seen })) => {
+        (Some(mut manifest), Some(Takeover { kept, seeds, seen, renaming })) => {
+            if let Some(renaming) = &renaming {
+                manifest = manifest.renamed(renaming);
+            }
             let epoch = manifest.epoch.max(seen.0) + 1;
             manifest.handed_over(epoch, deployed.clone(), &kept, seeds)
         }

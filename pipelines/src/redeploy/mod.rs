@@ -8,8 +8,10 @@
 mod build;
 mod compare;
 mod decision;
+mod rename;
 mod rewrite;
 
 pub use compare::{Redeploy, compare};
 pub use decision::{Action, Begin, Decision, Why};
+pub use rename::renaming;
 pub use rewrite::dataflow_of;

@@ -97,3 +97,48 @@ fn what_is_read_is_not_dropped_and_what_is_dropped_stays_away() {
     rows(&again, "CREATE MATERIALIZED VIEW sold AS SELECT item FROM orders WHERE n > 2");
     wait_for(&again, ITEMS, "tea,1\n");
 }
+
+#[test]
+fn what_is_renamed_keeps_its_state_and_its_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = steady(folder.path());
+    wait_for_orders(&serving);
+    with_clients(serving.pg, async |client, _| {
+        client
+            .batch_execute("CREATE MATERIALIZED VIEW pieces AS SELECT item, sum(sold.n) AS n FROM sold GROUP BY item")
+            .await
+            .unwrap();
+        client.batch_execute("CREATE MATERIALIZED VIEW odd AS SELECT item, n AS few FROM pieces").await.unwrap();
+        client.batch_execute("CREATE VIEW few AS SELECT * FROM odd").await.unwrap();
+        for (text, code, told) in [
+            ("ALTER VIEW sold RENAME TO x", "42809", "\"sold\" is a materialized view"),
+            ("ALTER VIEW slod RENAME TO x", "42P01", "\"slod\" does not exist"),
+            ("ALTER VIEW few RENAME TO odd", "42P07", "\"odd\" already exists"),
+            ("ALTER MATERIALIZED VIEW sold RENAME x", "42601", "expected TO"),
+        ] {
+            let error = client.batch_execute(text).await.unwrap_err();
+            let error = error.as_db_error().unwrap();
+            assert_eq!(error.code().code(), code, "{text}: {error:?}");
+            assert!(error.message().contains(told), "{text}: {error:?}");
+        }
+        client.batch_execute("ALTER VIEW IF EXISTS nothing RENAME TO x").await.unwrap();
+        // What is dropped of the file is no longer there to be read again: the rows are those of the state.
+        std::fs::write(folder.path().join("orders.ndjson"), "").unwrap();
+        client.batch_execute("ALTER MATERIALIZED VIEW sold RENAME TO \"Sold\"").await.unwrap();
+        client.batch_execute("ALTER SOURCE orders RENAME TO incoming").await.unwrap();
+        client.batch_execute("ALTER VIEW few RENAME TO fewer").await.unwrap();
+    });
+    let sold = "SELECT item, count(*) AS n FROM \"Sold\" GROUP BY item ORDER BY item";
+    assert_eq!(rows(&serving, sold), "cake,1\ntea,2\n");
+    assert_eq!(rows(&serving, "SELECT item, few FROM fewer ORDER BY item"), "cake,2\ntea,4\n");
+    assert_eq!(rows(&serving, "SELECT item FROM dear"), "cake\n");
+    let mut file = std::fs::OpenOptions::new().append(true).open(folder.path().join("orders.ndjson")).unwrap();
+    writeln!(file, r#"{{"ts":"2026-01-01T00:00:05","item":"tea","price":1.0,"n":1}}"#).unwrap();
+    wait_for(&serving, "SELECT item, few FROM fewer ORDER BY item", "cake,2\ntea,5\n");
+    drop(serving);
+
+    let again = serve_as(folder.path(), STEADY, thalweg(folder.path(), &SERVE));
+    wait_for(&again, "SELECT item, few FROM fewer ORDER BY item", "cake,2\ntea,5\n");
+    assert_eq!(rows(&again, sold), "cake,1\ntea,3\n");
+    assert_eq!(rows(&again, "SELECT name FROM thalweg.sources"), "incoming\n");
+}

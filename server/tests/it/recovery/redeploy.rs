@@ -80,6 +80,7 @@ fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<E
         connectors: CONNECTORS,
         allowed: &["goes".to_string()],
         seen: Epoch(0),
+        renaming: None,
     };
     let surroundings = Surroundings {
         sinks: std::collections::BTreeMap::new(),
