@@ -131,11 +131,8 @@ mod tests {
             "CREATE VIEW a AS SELECT x FROM t; -- a\nCREATE VIEW b AS\n SELECT A.x, 'a' AS a FROM public.a;\
              CREATE VIEW c AS SELECT x AS a FROM t; CREATE VIEW d AS SELECT a FROM TUMBLE(a, ts, INTERVAL '1 hour')",
         );
-        let notification = NotificationSpec {
-            options: |_, _| Vec::new(),
-            check: |_| Ok(()),
-            calendars: |_| Vec::new(),
-        };
+        let notification =
+            NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()), calendars: |_| Vec::new() };
         let environment = Environment { connectors: &[], notification: &notification, variables: &|_| None };
         let found = renamed(&[whole], &environment, "a", "new a");
         let expected = [
