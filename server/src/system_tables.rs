@@ -9,12 +9,13 @@ use arrow::array::{
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_engine::engine::Engine;
 use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, MemoryStatus, Status};
 use thalweg_notify::notification::Attempt;
 use thalweg_notify::silence::Silence;
 use thalweg_pipelines::query::Pieces;
-use thalweg_pipelines::{Declaration, DeclarationKind, alert_history_of};
+use thalweg_pipelines::{Declaration, DeclarationKind, Escalation, alert_history_of};
 use thalweg_schemas::alert_event::{self, AlertEvent, State};
 use thalweg_schemas::epoch::Watermark;
 use thalweg_schemas::error::Result;
@@ -248,7 +249,7 @@ fn sinks(facts: &Facts) -> Table {
 
 fn alert_rules(facts: &Facts) -> Table {
     let rows = facts.declarations.iter().filter_map(|declaration| match &declaration.kind {
-        DeclarationKind::Alert { over, notify, .. } => Some((declaration, over, notify)),
+        DeclarationKind::Alert { over, notify, escalations } => Some((declaration, over, notify, escalations)),
         _ => None,
     });
     let rows: Vec<_> = rows.collect();
@@ -263,11 +264,18 @@ fn alert_rules(facts: &Facts) -> Table {
     };
     Table::default()
         .text("name", &rows, |(d, ..)| Some(d.name.clone()))
-        .text("relation", &rows, |(_, over, _)| Some(over.to_string()))
+        .text("relation", &rows, |(_, over, ..)| Some(over.to_string()))
         .text("state", &rows, |(d, ..)| Some(state(&d.name).to_string()))
         .count("firing", &rows, |(d, ..)| Some(keys(&d.name, State::is_open)))
         .count("pending", &rows, |(d, ..)| Some(keys(&d.name, is_pending)))
-        .text("notify", &rows, |(.., notify)| (!notify.is_empty()).then(|| notify.join(", ")))
+        .text("notify", &rows, |(_, _, notify, _)| (!notify.is_empty()).then(|| notify.join(", ")))
+        .text("escalate", &rows, |(.., steps)| {
+            let step = |step: &Escalation| {
+                let after = Duration::from_nanos(step.after_ns.unsigned_abs());
+                format!("{} after {after:?}", step.notifiers.join(", "))
+            };
+            (!steps.is_empty()).then(|| steps.iter().map(step).collect::<Vec<_>>().join("; "))
+        })
         .text("definition", &rows, |(d, ..)| Some(d.ddl.clone()))
 }
 

@@ -115,6 +115,43 @@ fn silences_are_made_and_ended_while_it_runs() {
 }
 
 #[test]
+fn what_goes_on_is_escalated_a_calendar_mutes_and_a_watchdog_is_fed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ops, oncall, pulse, muted] = [(); 4].map(|()| Receiver::start(0));
+    let pipeline = format!(
+        "CREATE SOURCE requests (ts TIMESTAMP NOT NULL, service TEXT, latency_ms DOUBLE, WATERMARK FOR ts AS ts)
+         WITH (connector = 'file', path = 'requests.ndjson', format = 'json', mode = 'tail');
+         CREATE CALENDAR always WITH (times = '00:00-24:00', location = 'Europe/Berlin');
+         CREATE CALENDAR never WITH (years = '1999');
+         CREATE NOTIFIER ops WITH (type = 'webhook', url = '${{OPS_URL}}', mute_calendars = 'never');
+         CREATE NOTIFIER oncall WITH (type = 'webhook', url = '{}', active_calendars = 'always');
+         CREATE NOTIFIER muted WITH (type = 'webhook', url = '{}', mute_calendars = 'never, always');
+         CREATE NOTIFIER pulse WITH (type = 'webhook', url = '{}', watchdog = '1s');
+         CREATE ALERT slow FROM requests BY service WARNING WHEN latency_ms > 250
+         NOTIFY ops, muted ESCALATE AFTER INTERVAL '1 second' TO oncall, ops;",
+        oncall.url(),
+        muted.url(),
+        pulse.url()
+    );
+    let serving = serve(folder.path(), &pipeline, &ops);
+    append(folder.path(), &[("00:00:01", "api", 700.0), ("00:00:02", "web", 1.0)]);
+    assert_eq!((&ops.wait(1)[0].json()["status"], oncall.count()), (&"firing".into(), 0));
+    assert_eq!(oncall.wait(1)[0].json()["alerts"][0]["labels"]["service"], "api");
+    append(folder.path(), &[("00:00:03", "api", 1.0), ("00:00:04", "web", 1.0)]);
+    assert_eq!(oncall.wait(2)[1].json()["status"], "resolved");
+    assert_eq!((&ops.wait(2)[1].json()["status"], ops.count(), muted.count()), (&"resolved".into(), 2, 0));
+    for beat in pulse.wait(2) {
+        assert_eq!(beat.json()["alerts"][0]["labels"]["alertname"], "Watchdog");
+    }
+    let calendars = rows(&serving, "SELECT name, state FROM thalweg.calendars ORDER BY name");
+    assert_eq!(calendars, "always,active\nnever,inactive\n");
+    assert_eq!(rows(&serving, "SHOW CALENDARS").lines().count(), 2);
+    let rule = "SELECT notify, escalate FROM thalweg.alert_rules";
+    assert_eq!(rows(&serving, rule), "\"ops, muted\",\"oncall, ops after 1s\"\n");
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
 fn a_pipeline_that_ends_tells_its_groups_before_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(2);
