@@ -170,7 +170,7 @@ fn memory(binary: &Path, firing: u64, workers: usize) -> Outcome<(u64, u64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = serving.connect().await?;
-        let known = "SELECT rows FROM thalweg.views WHERE name = 'high'";
+        let known = "SELECT count(*) FROM high WHERE state = 'firing'";
         client.simple_query(known).await?;
         let before = serving.resident_memory()?;
         let mut text = String::new();
