@@ -140,7 +140,7 @@ fn topic_to_topic(binary: &Path, broker: &Broker, plan: Plan, epoch: &str) -> Ou
     broker.create(&output)?;
     let folder = tempfile::tempdir()?;
     let pipeline = COPY.replace("{brokers}", &broker.address).replace("{in}", &input).replace("{out}", &output);
-    let _serving = Serving::start_with(binary, folder.path(), &pipeline, plan.workers, epoch)?;
+    let _serving = Serving::start_with(binary, folder.path(), &pipeline, plan.workers, &["--epoch", epoch])?;
     let consumer = broker.reader(&output)?;
     let at_a_time = (plan.rate / 1_000).max(1);
     let turns = (plan.seconds + WARM_UP_SECONDS) * 1_000;

@@ -2,10 +2,13 @@
 
 pub mod alerts;
 pub mod anomaly;
+pub mod checkpoints;
 pub mod first_row;
 pub mod kafka;
+pub mod keyed;
 pub mod latency;
 pub mod point_queries;
+pub mod recovery;
 pub mod schedule;
 pub mod serving;
 pub mod w1;

@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg_bench::serving::{Outcome, binary};
-use thalweg_bench::{alerts, anomaly, first_row, kafka, latency, point_queries, w1};
+use thalweg_bench::{alerts, anomaly, checkpoints, first_row, kafka, latency, point_queries, recovery, w1};
 use thalweg_operators::anomaly::DetectSettings;
 use thalweg_schemas::format::{DecodeRequest, by_name};
 
@@ -109,6 +109,33 @@ enum Command {
         #[arg(long)]
         thalweg: Option<PathBuf>,
     },
+    /// From `kill -9` to the first new row in a view with many keys, and the memory that takes.
+    Recovery {
+        /// How many keys the view has: about 300 bytes of state each.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+        /// How many rows are in the epoch log that no checkpoint has.
+        #[arg(long, default_value_t = 100_000)]
+        burst: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: u64,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
+    /// Bytes that a checkpoint writes, by what has changed and by the size of the state.
+    Checkpoints {
+        /// How many keys the largest state has.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
     /// How many labelled events the detectors find for how many false alarms.
     Anomaly {
         /// Labelled series, in the form of the Numenta Anomaly Benchmark or of cloud-monitoring-dataset; by default a set
@@ -160,6 +187,10 @@ fn main() -> Outcome {
         Command::Alerts { rate, keys, seconds, workers, firing, thalweg } => {
             alerts::measure(&binary(thalweg)?, alerts::Plan { rate, keys, seconds, workers, firing })
         }
+        Command::Recovery { keys, burst, rounds, workers, thalweg } => {
+            recovery::measure(&binary(thalweg)?, keys, burst, rounds, workers)
+        }
+        Command::Checkpoints { keys, workers, thalweg } => checkpoints::measure(&binary(thalweg)?, keys, workers),
         Command::Anomaly { folder, season_hours } => measure_detectors(folder.as_deref(), season_hours),
         Command::FirstRow { rounds, thalweg } => first_row::measure(&binary(thalweg)?, rounds),
     }

@@ -29,15 +29,21 @@ pub struct Serving {
 impl Serving {
     /// Starts `thalweg run` on `pipeline` in `folder`, with epochs of 50 ms, and waits until it says its address.
     pub fn start(binary: &Path, folder: &Path, pipeline: &str, workers: usize) -> Outcome<Serving> {
-        Serving::start_with(binary, folder, pipeline, workers, "50ms")
+        Serving::start_with(binary, folder, pipeline, workers, &["--epoch", "50ms"])
     }
 
-    /// As [`start`](Self::start), with epochs of another length.
-    pub fn start_with(binary: &Path, folder: &Path, pipeline: &str, workers: usize, epoch: &str) -> Outcome<Serving> {
+    /// As [`start`](Self::start), with options of the caller's.
+    pub fn start_with(
+        binary: &Path,
+        folder: &Path,
+        pipeline: &str,
+        workers: usize,
+        options: &[&str],
+    ) -> Outcome<Serving> {
         std::fs::write(folder.join("pipeline.sql"), pipeline)?;
-        let arguments = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "off", "--epoch", epoch, "--workers"];
+        let arguments = ["run", "pipeline.sql", "--pg", "127.0.0.1:0", "--http", "off", "--workers"];
         let mut command = Command::new(binary);
-        command.current_dir(folder).args(arguments).arg(workers.to_string());
+        command.current_dir(folder).args(arguments).arg(workers.to_string()).args(options);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut serving = Serving { child, log: None, pg: 0 };
         let mut lines = BufReader::new(serving.child.stderr.take().ok_or("no stderr")?);
@@ -72,9 +78,18 @@ impl Serving {
 
     /// The memory that it takes now, in bytes.
     pub fn resident_memory(&self) -> Outcome<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that it has taken, in bytes.
+    pub fn peak_memory(&self) -> Outcome<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Outcome<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(resident.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
+        let figure = status.lines().find_map(|line| line.strip_prefix(field)).ok_or_else(|| format!("no {field}"))?;
+        Ok(figure.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
     }
 
     /// Whether it has ended.
