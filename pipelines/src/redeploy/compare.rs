@@ -266,16 +266,26 @@ impl Comparison<'_> {
 
 /// Whether a plan knows nothing of the rows that came before.
 fn is_stateless(plan: &Plan) -> bool {
-    let own = matches!(
-        plan,
+    match plan {
         Plan::Source { .. }
-            | Plan::View { .. }
-            | Plan::Filter(_)
-            | Plan::Project(_)
-            | Plan::Union { .. }
-            | Plan::AssignWindows(_)
-    );
-    own && plan.inputs().into_iter().all(is_stateless)
+        | Plan::View { .. }
+        | Plan::Filter(_)
+        | Plan::Project(_)
+        | Plan::Union { .. }
+        | Plan::AssignWindows(_)
+        | Plan::Expand(_)
+        | Plan::Repeat(_)
+        | Plan::Unnest(_) => plan.inputs().into_iter().all(is_stateless),
+        Plan::WindowAggregate(_)
+        | Plan::SessionAggregate(_)
+        | Plan::Reduce(_)
+        | Plan::Join(_)
+        | Plan::AsofJoin(_)
+        | Plan::TopN(_)
+        | Plan::Over(_)
+        | Plan::Series(_)
+        | Plan::Alert(_) => false,
+    }
 }
 
 /// The declared names that a plan reads.
