@@ -154,12 +154,17 @@ impl Caller {
                 status: Some(status),
                 said,
                 pause: pause.map(Duration::from_secs),
-                // What stands in between does not know what the server behind it did.
-                ambiguous: matches!(status, 408 | 502 | 504),
+                ambiguous: may_have_taken(status),
             },
             _ => Answer::Refused { status: Some(status), said },
         }
     }
+}
+
+/// Whether a server that answered a request with `status` may have taken it all the same: it broke off on the way, or does
+/// not know what the server behind it did. That it never began is what the others say of themselves (RFC 9110, 15.6).
+fn may_have_taken(status: u16) -> bool {
+    matches!(status, 408 | 500..) && !matches!(status, 501 | 503 | 505)
 }
 
 /// The certificates in a file.

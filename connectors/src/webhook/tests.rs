@@ -1,6 +1,8 @@
 //! The `webhook` sink against a server of its own that answers as it is told.
 
+use super::call::{Answer, CallOptions, Caller};
 use super::options::OPTIONS;
+use super::target::Target;
 use crate::tests::options;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -91,6 +93,20 @@ fn what_may_pass_is_tried_again_with_the_same_key_and_nothing_twice() {
     let pair = |key: &str, body: &str| (key.to_string(), body.to_string());
     let second = pair("a_b-calls-1-7-1", "{\"n\":2}\n");
     assert_eq!(sent, [pair("a_b-calls-1-7-0", "{\"n\":1}\n"), second.clone(), second.clone(), second]);
+}
+
+#[test]
+fn a_server_that_broke_off_may_have_taken_what_it_was_sent() {
+    let answers =
+        &["408 A\r\n", "429 B\r\n", "500 C\r\n", "501 D\r\n", "502 E\r\n", "503 F\r\n", "504 G\r\n", "507 H\r\n"];
+    let (url, _) = serve(answers);
+    let target = Target::parse("sink \"calls\"", "url", &url, false).unwrap();
+    let caller = Caller::new(target, &CallOptions::of(&options(OPTIONS, &[("url", &url)]))).unwrap();
+    let may_have_taken = answers.iter().filter_map(|_| match caller.call(false, &[], b"[]") {
+        Answer::Failed { status, ambiguous, .. } => status.filter(|_| ambiguous),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(may_have_taken.collect::<Vec<_>>(), [408, 500, 502, 504, 507]);
 }
 
 #[test]
