@@ -177,6 +177,35 @@ fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() 
     println!("{seed} seeds, {lives} processes");
 }
 
+/// A clock that begins at its own beginning, and processes that die at each of their first writes: what came in with the
+/// first tick is not taken for a part of the checkpoint that a run begins with, which is as of epoch 0.
+#[test]
+fn a_process_that_dies_within_its_first_tick_loses_nothing() {
+    let rows = random_table(9, 60);
+    // No event time: all of it would be far in this clock's future.
+    let sql = SOURCE.replace("{SCHEMA}", SCHEMA_SQL).replace("{WATERMARK}", "")
+        + "
+        CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM events;
+        CREATE SINK raw FROM events WITH ({world});
+        CREATE SINK changes FROM counted WITH ({world});";
+    let expected = lines(std::slice::from_ref(&rows));
+    for operations in 0..12 {
+        for workers in [1, 2] {
+            let name = format!("first-tick-{operations}-{workers}");
+            let halves = vec![rows.slice(0, 30), rows.slice(30, 30)];
+            let mut lives = Lives::new(&name, &sql, World::new(halves, 60, 0));
+            lives.clock = VirtualClock::at(0);
+            let died = lives.live(workers, operations).is_none();
+            if died {
+                lives.live(workers, i64::MAX).expect("the second process comes to its end");
+            }
+            let found = consolidated(&lives.world, "raw");
+            assert!(found == expected, "{name}, died: {died}:\n{}", difference(&found, &expected));
+            assert_eq!(consolidated(&lives.world, "changes"), ["60"], "{name}, died: {died}");
+        }
+    }
+}
+
 /// The dead letters: all of them are rows that something could not be computed for.
 fn dead_letters(engine: &Engine) -> Vec<String> {
     let letters = engine.dead_letters().unwrap().flat_map(Result::unwrap);
