@@ -107,7 +107,7 @@ impl Delivery {
     ) -> Result<(Delivery, JoinHandle<()>)> {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
-        let (epoch, visible) = (Epoch(0), Epoch(0));
+        let (epoch, visible) = (Epoch(0), None);
         let mut desk = Desk { writer, queue: queue.clone(), ending, tick_ns, epoch, gate, visible, cut_off: false };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
         let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
@@ -152,8 +152,8 @@ struct Desk {
     /// The epoch that an order named last.
     epoch: Epoch,
     gate: Option<Gate>,
-    /// Rows of epochs up to this one are visible outside already.
-    visible: Epoch,
+    /// Rows of epochs up to this one are visible outside already; `None`: none are.
+    visible: Option<Epoch>,
     /// Whether an order was left out because the run was over: none may follow, or a part of an epoch would be seen.
     cut_off: bool,
 }
@@ -217,10 +217,15 @@ impl Desk {
             return Ok(());
         };
         let (resumed, changed) = &*reunion.resumed;
-        self.visible = self.insist(|desk| {
+        let visible = self.insist(|desk| {
             let _alone = lock(resumed);
             desk.writer.resume(checkpoint)
-        })?;
+        });
+        self.visible = match visible {
+            Err(_) if self.is_given_up() => None,
+            // The manifest that a run begins with is as of epoch 0, and nothing was shown before it.
+            visible => Some(visible?).filter(|visible| visible.0 > 0),
+        };
         *lock(resumed) += 1;
         changed.notify_all();
         let mut resumed = lock(resumed);
@@ -239,7 +244,7 @@ impl Desk {
     fn may(&mut self, order: &Order) -> bool {
         let Some(gate) = &self.gate else { return true };
         let may = match order {
-            Order::Write(epoch, _) | Order::Commit(epoch) if *epoch <= self.visible => return false,
+            Order::Write(epoch, _) | Order::Commit(epoch) if Some(*epoch) <= self.visible => return false,
             _ if self.cut_off => return false,
             Order::Write(epoch, _) | Order::Commit(epoch) | Order::Flush(epoch) => gate.durability.wait_for(epoch.0),
             // After a crash there is no orderly end.
@@ -247,6 +252,11 @@ impl Desk {
         };
         self.cut_off = !may;
         may
+    }
+
+    /// Whether what it has not taken yet goes: nobody waits for it any more.
+    fn is_given_up(&self) -> bool {
+        self.book().given_up.load(Ordering::Acquire)
     }
 
     fn book(&self) -> &crate::ledger::SinkBook {
@@ -276,7 +286,8 @@ impl Desk {
     /// A pause, which is short when the run was asked to stop.
     fn rest(&self, pause: Duration) {
         let mut left = pause;
-        while !left.is_zero() && (!self.ending.is_stopping() || left <= PAUSE_AT_END) && !self.ending.is_abandoned() {
+        let is_over = || self.ending.is_abandoned() || self.is_given_up();
+        while !left.is_zero() && (!self.ending.is_stopping() || left <= PAUSE_AT_END) && !is_over() {
             let part = left.min(LOOK);
             // Nothing is ever sent here.
             let _ = crossbeam_channel::never::<()>().recv_timeout(part);
@@ -286,12 +297,18 @@ impl Desk {
 
     /// Carries out one order.
     fn carry_out(&mut self, order: &Order) -> Result<()> {
-        self.insist(|desk| match order {
-            Order::Write(epoch, batch) => desk.writer.write(*epoch, batch),
-            Order::Commit(epoch) => desk.writer.commit(*epoch),
-            Order::Flush(epoch) => desk.writer.flush(*epoch),
-            Order::Finish => desk.writer.finish(),
-        })?;
+        if !self.is_given_up() {
+            let done = self.insist(|desk| match order {
+                Order::Write(epoch, batch) => desk.writer.write(*epoch, batch),
+                Order::Commit(epoch) => desk.writer.commit(*epoch),
+                Order::Flush(epoch) => desk.writer.flush(*epoch),
+                Order::Finish => desk.writer.finish(),
+            });
+            match done {
+                Err(_) if self.is_given_up() => {}
+                done => done?,
+            }
+        }
         if let (Order::Flush(epoch), Some(gate)) = (order, &self.gate) {
             gate.durability.flushes.flushed(self.queue.sink, gate.worker, epoch.0);
         }
@@ -315,6 +332,9 @@ impl Desk {
                 tracing::warn!(sink = %self.book().name, "{error}; trying again");
             }
             *lock(&self.book().last_error) = Some(error.to_string());
+            if self.is_given_up() {
+                return Err(error);
+            }
             // What the epoch log keeps is delivered by the next run: this one tries for as long as it may.
             if self.ending.is_abandoned() && self.gate.is_some() {
                 return Err(error);

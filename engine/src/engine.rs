@@ -392,6 +392,14 @@ impl Engine {
         self.job.ending.abandon();
     }
 
+    /// Lets go of what the sink `name` has not taken, now and from now on: so that what is about to be dropped, and may be
+    /// down for good, does not hold up the end of the run.
+    pub fn give_up_sink(&self, name: &str) {
+        for book in self.job.ledger.sinks.iter().filter(|book| book.name == name) {
+            book.given_up.store(true, Ordering::Release);
+        }
+    }
+
     /// Whether the run has ended (all sources ended, or after [`stop`](Self::stop), or by an error).
     pub fn ended(&self) -> bool {
         *lock(&self.job.workers_done.0) == self.job.settings.workers.max(1)

@@ -65,6 +65,8 @@ pub(crate) struct SinkBook {
     pub queued_bytes: AtomicU64,
     pub retries: AtomicU64,
     pub last_error: Mutex<Option<String>>,
+    /// Whether nobody waits any more for what it has not taken.
+    pub given_up: AtomicBool,
 }
 
 impl Ledger {

@@ -38,6 +38,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How often it is looked whether the first epoch is complete: for some seconds, in which a full disk may not be mended.
 const FIRST_EPOCH_LOOKS: u32 = 1_000;
 
+/// How often it is looked whether sinks take rows again before a change is refused: for some seconds.
+const SINK_LOOKS: u32 = 600;
+
 /// What is being served.
 pub struct Live {
     current: RwLock<Arc<Sessions>>,
@@ -143,12 +146,6 @@ impl Live {
         if relations.engine.ended() {
             return Err(has_ended().into());
         }
-        let failing = relations.engine.status().sinks.into_iter().find_map(|s| Some((s.name, s.last_error?)));
-        if let Some((sink, why)) = failing {
-            // The log is finished before another program takes over, and that waits for every sink.
-            let error = Error::outside(format!("nothing can be changed while sink \"{sink}\" is tried again: {why}"));
-            return Err(error.with_hint("Change it once the sink takes rows again.").into());
-        }
         let (pipeline, allowed, new_name) = match change {
             Change::Create { name, if_not_exists, text, .. } => {
                 if relations.program.declaration(name).is_some() {
@@ -187,6 +184,7 @@ impl Live {
             there = renaming.standing(there);
         }
         compare(&program.dataflow, &there).check(&allowed)?;
+        settle_sinks(&relations.engine, &allowed)?;
         let transition = Transition { allowed: &allowed, renaming: new, ..Transition::default() };
         self.changing.store(true, Ordering::Release);
         let outcome = self.hand_over(&redeployer, &pipeline, program, transition);
@@ -286,6 +284,27 @@ impl Redeployer {
             Err(Failure::Told(_)) => Err(Error::bug("a change failed without a word")),
         }
     }
+}
+
+/// Waits a while for sinks that are being tried again; of those in `gone`, what they have not taken is let go. A change
+/// begins with a checkpoint, and that has what every sink was to take.
+fn settle_sinks(engine: &Engine, gone: &[String]) -> Result<()> {
+    let failing = |go: bool| {
+        let sinks = engine.status().sinks.into_iter().filter(move |sink| gone.contains(&sink.name) == go);
+        sinks.filter_map(|sink| Some((sink.name, sink.last_error?)))
+    };
+    let mut looks = 0;
+    while let Some((sink, why)) = failing(false).next() {
+        if looks == SINK_LOOKS {
+            let what = format!("nothing can be changed while sink \"{sink}\" is tried again: {why}");
+            let hint = format!("Change it once the sink takes rows again, or DROP SINK {sink} first.");
+            return Err(Error::outside(what).with_hint(hint));
+        }
+        looks += 1;
+        std::thread::park_timeout(PAUSE);
+    }
+    failing(true).for_each(|(sink, _)| engine.give_up_sink(&sink));
+    Ok(())
 }
 
 fn has_ended() -> Error {

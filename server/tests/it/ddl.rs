@@ -60,6 +60,27 @@ fn what_is_created_sees_everything_and_outlives_the_process() {
 }
 
 #[test]
+fn a_sink_that_is_down_can_be_dropped_and_until_then_nothing_else_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("orders.ndjson"), ORDERS).unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sink = format!("CREATE SINK down FROM sold WITH (connector = 'webhook', url = 'http://{nobody}/rows');");
+    let serving = serve(folder.path(), &format!("{STEADY}{sink}"));
+    wait_for(&serving, "SELECT last_error IS NOT NULL FROM thalweg.sinks WHERE name = 'down'", "true\n");
+    with_clients(serving.pg, async |client, _| {
+        let create = "CREATE MATERIALIZED VIEW later AS SELECT item FROM sold";
+        let error = client.batch_execute(create).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert!(error.message().starts_with("nothing can be changed while sink \"down\" is tried again"), "{error:?}");
+        assert!(error.hint().unwrap().ends_with("or DROP SINK down first."), "{error:?}");
+        client.batch_execute("DROP SINK down").await.unwrap();
+        client.batch_execute(create).await.unwrap();
+    });
+    wait_for(&serving, "SELECT count(*) FROM later", "3\n");
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
 fn what_is_read_is_not_dropped_and_what_is_dropped_stays_away() {
     let folder = tempfile::tempdir().unwrap();
     let serving = steady(folder.path());
