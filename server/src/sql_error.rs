@@ -110,6 +110,14 @@ pub fn explain(error: &DataFusionError, text: &str, tables: &[String]) -> SqlErr
     found
 }
 
+/// `Function 'sum' failed to match any signature, errors: .. but received String (DataType: Utf8)., ..`
+fn no_such_form(message: &str) -> SqlError {
+    let function = between(message, "Function '", "'").unwrap_or("the function");
+    let taken = between(message, "(DataType: ", ")").map_or_else(String::new, |given| format!(" of type {given}"));
+    SqlError::user(NO_FUNCTION, format!("\"{function}\" takes no argument{taken}"))
+        .with_hint("CAST it to a type that the function takes.")
+}
+
 /// `sql parser error: Expected: x, found: y at Line: 1, Column: 8`
 fn syntax(error: &ParserError) -> SqlError {
     let message = match error {
@@ -163,6 +171,13 @@ fn planning(message: &str, tables: &[String]) -> SqlError {
             Some(table) => format!("Did you mean \"{table}\"?"),
             None => "SHOW VIEWS lists what can be queried.".to_string(),
         });
+    }
+    if message.contains("failed to match any signature") {
+        return no_such_form(message);
+    }
+    if message.starts_with("Substring without") {
+        return SqlError::user(SYNTAX, "substr is not told where to begin")
+            .with_hint("Write substr(text, from [, length]).");
     }
     if let Some(name) = between(message, "Invalid function '", "'") {
         let found = SqlError::user(NO_FUNCTION, format!("function \"{name}\" does not exist"));
