@@ -41,7 +41,7 @@ impl Grammar<'_> {
         Ok(alert)
     }
 
-    fn key_columns(&mut self) -> Result<Vec<Name>> {
+    pub(super) fn key_columns(&mut self) -> Result<Vec<Name>> {
         let enclosed = self.parser.consume_token(&Token::LParen);
         let columns = self.names()?;
         if enclosed {

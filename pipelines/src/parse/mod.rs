@@ -6,6 +6,7 @@ pub(crate) mod ddl;
 mod foreign;
 mod function;
 pub(crate) mod partition;
+mod slo;
 pub(crate) mod syntax;
 mod table;
 mod variables;
@@ -45,19 +46,46 @@ pub(crate) struct Outcome {
 /// Parses all statements of all texts; those that cannot be parsed become errors, the others are still returned.
 pub(crate) fn parse_all(texts: &[SqlText], environment: &Environment) -> Outcome {
     let mut outcome = Outcome::default();
+    let mut objectives = Vec::new();
     for text in texts {
         for piece in split(text, &mut outcome.errors) {
             let name = syntax::declared_name(&piece);
-            match parse_one(text, piece, environment) {
-                Ok(parsed) => outcome.statements.push(parsed),
-                Err(mut found) => {
-                    outcome.errors.append(&mut found);
-                    outcome.unparsed.extend(name);
-                }
-            }
+            let parsed = if slo::is_slo(&piece) {
+                parse_slo(text, piece, environment).map(|slo| objectives.push((slo, name.clone())))
+            } else {
+                parse_one(text, piece, environment).map(|parsed| outcome.statements.push(parsed))
+            };
+            outcome.note(parsed, name);
         }
     }
+    // What an SLO stands for depends on the statement that it reads.
+    for ((slo, words, text), name) in objectives {
+        let expanded = slo.expand(&outcome.statements, &words, &text);
+        let expanded = expanded.map(|mut statements| outcome.statements.append(&mut statements));
+        outcome.note(expanded.map_err(|error| vec![error.at(words.start())]), name);
+    }
     outcome
+}
+
+impl Outcome {
+    fn note(&mut self, parsed: Result<(), Vec<Error>>, name: Option<String>) {
+        if let Err(mut found) = parsed {
+            self.errors.append(&mut found);
+            self.unparsed.extend(name);
+        }
+    }
+}
+
+fn parse_slo(
+    text: &SqlText,
+    tokens: Vec<TokenWithSpan>,
+    environment: &Environment,
+) -> Result<(slo::CreateSlo, Words, String), Vec<Error>> {
+    let words = Words::of(text, &tokens);
+    let tokens = variables::substitute(tokens, &words, environment.variables)?;
+    let slo = slo::parse(tokens, &words).map_err(|error| vec![error.at(words.start())])?;
+    let text = words.text_in(&text.text);
+    Ok((slo, words, text))
 }
 
 fn parse_one(text: &SqlText, tokens: Vec<TokenWithSpan>, environment: &Environment) -> Result<Parsed, Vec<Error>> {

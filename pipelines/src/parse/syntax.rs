@@ -14,13 +14,14 @@ use thalweg_schemas::error::{Error, Position, Result};
 use thalweg_schemas::notification::NotificationKind;
 use thalweg_schemas::options::GivenOption;
 
-const STATEMENTS: [&str; 10] = [
+const STATEMENTS: [&str; 11] = [
     "CREATE SOURCE",
     "CREATE TABLE",
     "CREATE VIEW",
     "CREATE MATERIALIZED VIEW",
     "CREATE SINK",
     "CREATE ALERT",
+    "CREATE SLO",
     "CREATE FUNCTION",
     "CREATE NOTIFIER",
     "CREATE SILENCE",
@@ -48,8 +49,20 @@ pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
 
 /// The name that a statement declares, as far as can be seen without parsing it.
 pub(crate) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
-    const BEFORE: [&str; 11] =
-        ["CREATE", "MATERIALIZED", "SOURCE", "VIEW", "SINK", "ALERT", "TABLE", "FUNCTION", "IF", "NOT", "EXISTS"];
+    const BEFORE: [&str; 12] = [
+        "CREATE",
+        "MATERIALIZED",
+        "SOURCE",
+        "VIEW",
+        "SINK",
+        "ALERT",
+        "SLO",
+        "TABLE",
+        "FUNCTION",
+        "IF",
+        "NOT",
+        "EXISTS",
+    ];
     let nouns = NotificationKind::ALL.map(NotificationKind::noun);
     let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&nouns).any(|word| is_word(&t.token, word));
     match &tokens.iter().find(|t| !before(t))?.token {

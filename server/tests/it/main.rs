@@ -31,3 +31,4 @@ mod recovery;
 mod redeploy;
 mod slt;
 mod tables;
+mod slo;
