@@ -68,8 +68,10 @@ pub enum Command {
     /// Run the .test.sql files beside the pipelines, in virtual time
     ///
     /// Each test feeds rows to the sources by hand, moves the clock, and compares what views answer. Exits with 1 if
-    /// any differs.
-    #[command(after_help = "Example:\n  thalweg test pipelines/")]
+    /// any differs. With --backtest an alert is run over the Parquet history of what it reads, beside what it said then.
+    #[command(
+        after_help = "Examples:\n  thalweg test pipelines/\n  thalweg test pipelines/ --backtest slow_service --from 2026-01-01 --to 2026-01-08"
+    )]
     Test(TestArgs),
 
     /// Watch this machine: its own telemetry, live, nothing to set up
@@ -230,6 +232,86 @@ pub struct DemoArgs {
     #[arg(long = "for", value_name = "TIME")]
     pub duration: Option<String>,
 
+
+    /// Run this alert over the history of what it reads instead, and show when it would have fired
+    #[arg(long, value_name = "ALERT")]
+    pub backtest: Option<String>,
+
+    /// Show what fired from this time on
+    #[arg(long, value_name = "TIME", requires = "backtest")]
+    pub from: Option<String>,
+
+    /// Read and show nothing from this time on
+    #[arg(long, value_name = "TIME", requires = "backtest")]
+    pub to: Option<String>,
+}
+
+/// `thalweg import`.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Whose rules they are
+    #[command(subcommand)]
+    pub from: ImportFrom,
+}
+
+/// Whose rules can be translated.
+#[derive(Subcommand, Debug)]
+pub enum ImportFrom {
+    /// Prometheus' rule files
+    #[command(
+        after_help = "Examples:\n  thalweg import prometheus rules.yml\n  thalweg import prometheus rules.yml --source \"connector = 'kafka', brokers = 'localhost:9092', topic = 'metrics'\""
+    )]
+    Prometheus(PrometheusArgs),
+}
+
+/// `thalweg import prometheus`.
+#[derive(Args, Debug)]
+pub struct PrometheusArgs {
+    /// Files of rules
+    #[arg(required = true, value_name = "RULES")]
+    pub rules: Vec<PathBuf>,
+
+    /// Write the statements to this file [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// A relation of samples that is there; without it a source "metrics" is declared
+    #[arg(long, value_name = "RELATION")]
+    pub from: Option<String>,
+
+    /// The columns of that relation, where they are called otherwise; 'labels=' where no column holds all labels
+    #[arg(
+        long,
+        value_name = "WHAT=COLUMN",
+        value_delimiter = ',',
+        default_value = "time=ts,name=name,labels=labels,value=value"
+    )]
+    pub columns: Vec<String>,
+
+    /// The options of the declared source
+    #[arg(
+        long,
+        value_name = "OPTIONS",
+        default_value = "connector = 'http', listen = '127.0.0.1:9201', path = '/metrics'",
+        conflicts_with = "from"
+    )]
+    pub source: String,
+
+    /// Labels that tell series apart, besides those that a rule names
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', default_value = "job,instance")]
+    pub labels: Vec<String>,
+
+    /// How often groups are evaluated that do not say it
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    pub interval: String,
+
+    /// For how long a sample stands for its series
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub lookback: String,
+
+    /// The notifier that all alerts go to
+    #[arg(long, value_name = "NOTIFIER")]
+    pub notify: Option<String>,
     /// How the engine runs.
     #[command(flatten)]
     pub options: EngineOptions,

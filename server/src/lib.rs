@@ -2,6 +2,7 @@
 //!
 //! A library only so that its integration tests can reach it.
 
+pub mod backtest;
 pub mod cli;
 pub mod client_queries;
 pub mod commands;

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod all_time;
+mod backtest;
 mod bad_input;
 mod binary;
 mod broker;
