@@ -17,6 +17,7 @@ pub mod expand;
 pub mod filter;
 pub mod host;
 pub mod join;
+pub mod json_text;
 pub mod observer;
 pub mod operator;
 pub mod ordered;

@@ -7,6 +7,7 @@ mod fingerprint;
 mod functions;
 mod insert;
 mod program;
+pub mod prometheus;
 pub mod query;
 pub mod redeploy;
 mod report;

@@ -6,7 +6,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use std::sync::{Arc, OnceLock};
-use thalweg_operators::{aggregate, carbon};
+use thalweg_operators::{aggregate, carbon, json_text};
 
 /// The state that every session is a cheap copy of.
 pub(crate) fn base() -> &'static SessionState {
@@ -22,7 +22,7 @@ pub(crate) fn base() -> &'static SessionState {
         for function in aggregate::functions().into_iter().chain(aggregates) {
             let _ = state.register_udaf(function);
         }
-        for function in scalars {
+        for function in scalars.into_iter().chain([json_text::function()]) {
             let _ = state.register_udf(function);
         }
         state

@@ -74,6 +74,15 @@ pub enum Command {
     )]
     Test(TestArgs),
 
+    /// Turn rules from elsewhere into statements
+    ///
+    /// Translates Prometheus' alerting and recording rules, those whose PromQL can be said in SQL, and prints them as a
+    /// pipeline. The others are listed on stderr, each with its place and the reason.
+    #[command(
+        after_help = "Examples:\n  thalweg import prometheus rules.yml --out rules.sql\n  thalweg import prometheus rules/*.yml --from samples --columns time=at,labels=tags --labels job,instance,cluster\n\nWhat is translated, and into what: docs/prometheus.md."
+    )]
+    Import(ImportArgs),
+
     /// Watch this machine: its own telemetry, live, nothing to set up
     ///
     /// Reads CPU, memory and processes of this machine, shows windows over them as they change, keeps their history in
@@ -223,15 +232,6 @@ pub struct TestArgs {
     /// Worker threads [default: 2]
     #[arg(long, env = "THALWEG_WORKERS", value_name = "N")]
     pub workers: Option<String>,
-}
-
-/// `thalweg demo`.
-#[derive(Args, Debug)]
-pub struct DemoArgs {
-    /// Stop by itself after this long, such as 30s
-    #[arg(long = "for", value_name = "TIME")]
-    pub duration: Option<String>,
-
 
     /// Run this alert over the history of what it reads instead, and show when it would have fired
     #[arg(long, value_name = "ALERT")]
@@ -312,6 +312,15 @@ pub struct PrometheusArgs {
     /// The notifier that all alerts go to
     #[arg(long, value_name = "NOTIFIER")]
     pub notify: Option<String>,
+}
+
+/// `thalweg demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Stop by itself after this long, such as 30s
+    #[arg(long = "for", value_name = "TIME")]
+    pub duration: Option<String>,
+
     /// How the engine runs.
     #[command(flatten)]
     pub options: EngineOptions,

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::explain(&args),
         Command::Sql(args) => commands::sql::sql(&args),
         Command::Test(args) => commands::test::test(&args),
+        Command::Import(args) => commands::import::import(&args),
         Command::Demo(args) => commands::demo::demo(&args),
     };
     match outcome {

@@ -39,6 +39,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("pgwire", &["thalweg"]),
     ("axum", &["thalweg-connectors", "thalweg"]),
     ("clap", &["thalweg", "thalweg-bench"]),
+    ("promql-parser", &["thalweg-pipelines"]),
+    ("saphyr", &["thalweg-pipelines"]),
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod import;
 pub mod plan;
 pub mod run;
 pub mod sql;
