@@ -57,7 +57,7 @@ pub fn renamed(texts: &[SqlText], environment: &Environment, from: &str, to: &st
     let statements = parse_all(texts, environment).statements;
     let reads = |statement: &&Parsed| references(&statement.ddl).contains(from);
     let mut touched: BTreeSet<String> =
-        statements.iter().filter(reads).map(|statement| statement.ddl.name().value.clone()).collect();
+        statements.iter().filter(reads).filter_map(|statement| statement.words.declares()).collect();
     touched.insert(from.to_string());
     let mut renamed = Vec::new();
     for text in texts {
@@ -129,7 +129,8 @@ mod tests {
     fn a_name_is_replaced_where_it_is_declared_and_read() {
         let whole = text(
             "CREATE VIEW a AS SELECT x FROM t; -- a\nCREATE VIEW b AS\n SELECT A.x, 'a' AS a FROM public.a;\
-             CREATE VIEW c AS SELECT x AS a FROM t; CREATE VIEW d AS SELECT a FROM TUMBLE(a, ts, INTERVAL '1 hour')",
+             CREATE VIEW c AS SELECT x AS a FROM t; CREATE VIEW d AS SELECT a FROM TUMBLE(a, ts, INTERVAL '1 hour');\
+             CREATE SLO s FROM a GOOD WHEN x > 1 OBJECTIVE 0.9",
         );
         let notification =
             NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()), calendars: |_| Vec::new() };
@@ -139,6 +140,7 @@ mod tests {
             ("a", "CREATE VIEW \"new a\" AS SELECT x FROM t"),
             ("b", "CREATE VIEW b AS\n SELECT \"new a\".x, 'a' AS a FROM public.\"new a\""),
             ("d", "CREATE VIEW d AS SELECT a FROM TUMBLE(\"new a\", ts, INTERVAL '1 hour')"),
+            ("s", "CREATE SLO s FROM \"new a\" GOOD WHEN x > 1 OBJECTIVE 0.9"),
         ];
         assert_eq!(found, expected.map(|(name, text)| (name.to_string(), text.to_string())));
     }

@@ -134,6 +134,11 @@ impl Words {
         Words::of(&whole, &tokens)
     }
 
+    /// What the statement as it was written declares: of an SLO one name, though it stands for several statements.
+    pub(crate) fn declares(&self) -> Option<String> {
+        syntax::declared_name(&self.tokens)
+    }
+
     /// Where the statement starts.
     pub(crate) fn start(&self) -> Position {
         match self.tokens.first() {

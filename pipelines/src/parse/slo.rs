@@ -67,7 +67,7 @@ pub(super) struct CreateSlo {
 
 /// An expression, and where it begins.
 struct Placed {
-    expr: Expr,
+    expr: Box<Expr>,
     span: Span,
 }
 
@@ -128,7 +128,7 @@ impl Grammar<'_> {
 
     fn placed(&mut self) -> Result<Placed> {
         let span = self.parser.peek_token().span;
-        Ok(Placed { expr: self.sql(Parser::parse_expr)?, span })
+        Ok(Placed { expr: Box::new(self.sql(Parser::parse_expr)?), span })
     }
 
     fn good(&mut self) -> Result<Good> {
