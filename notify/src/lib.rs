@@ -6,6 +6,7 @@ pub mod alert;
 pub mod calendar;
 pub mod config;
 mod desk;
+mod email;
 mod gate;
 pub mod inhibition;
 pub mod machine;

@@ -10,7 +10,7 @@ use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 
 /// The types.
-pub const TYPES: &[&str] = &["webhook", "slack", "pagerduty", "alertmanager"];
+pub const TYPES: &[&str] = &["webhook", "slack", "pagerduty", "alertmanager", "email"];
 
 const fn option(name: &'static str, kind: OptionKind, default: Option<&'static str>, doc: &'static str) -> OptionSpec {
     OptionSpec { name, kind, default, required: false, doc }
@@ -85,6 +85,22 @@ const PAGERDUTY: &[OptionSpec] = &[
     option("url", OptionKind::Text, Some(pagerduty::URL), "Where events go."),
     PROXY,
 ];
+const EMAIL: &[OptionSpec] = &[
+    required("smarthost", "The server that takes mail: 'smtp.example.org:587'."),
+    required("from", "Who writes: 'Thalweg <alerts@example.org>'."),
+    required("to", "Who is written to: 'ada@example.org, Ops <ops@example.org>'."),
+    option(
+        "tls",
+        OptionKind::OneOf(&["starttls", "tls", "none"]),
+        Some("starttls"),
+        "How the connection is kept secret.",
+    ),
+    option("auth_username", OptionKind::Text, None, "Who signs in."),
+    option("auth_password", OptionKind::Text, None, "With what; better as '${NAME}' than written out."),
+    option("hello", OptionKind::Text, Some("localhost"), "What the engine calls itself to the server."),
+    WATCHDOG,
+];
+
 /// The options of a notifier of type `kind`; those that every type has where there is no such type.
 pub fn options_of(kind: &str) -> Vec<OptionSpec> {
     let own: &[OptionSpec] = match kind {
@@ -92,6 +108,7 @@ pub fn options_of(kind: &str) -> Vec<OptionSpec> {
         "slack" => SLACK,
         "pagerduty" => PAGERDUTY,
         "alertmanager" => ALERTMANAGER,
+        "email" => EMAIL,
         _ => &[],
     };
     EVERY.iter().chain(own).copied().collect()

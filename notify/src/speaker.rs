@@ -1,5 +1,6 @@
-//! What speaks to the receiver of a notifier: over HTTP, in the form that it knows.
+//! What speaks to the receiver of a notifier: over HTTP in the form that it knows, or by mail.
 
+use crate::email::Mailer;
 use crate::notification::{Notification, Outcome};
 use crate::payload::standard::Secrets;
 use crate::payload::template::Template;
@@ -27,10 +28,15 @@ struct Poster {
     headers: Vec<(String, String)>,
 }
 
+enum Way {
+    Http(Box<Poster>),
+    Email(Box<Mailer>),
+}
+
 /// What speaks to the receiver of a notifier.
 pub struct Speaker {
     name: String,
-    poster: Poster,
+    way: Way,
     external_url: String,
     /// How many messages at the same time, and in a second (0: any number).
     pub(crate) limits: (usize, u64),
@@ -40,10 +46,13 @@ impl Speaker {
     /// What speaks for notifier `name` with these options. `external_url` is where people find the engine.
     pub fn new(name: &str, options: &Options, external_url: &str) -> Result<Speaker> {
         let owner = format!("notifier \"{name}\"");
-        let poster = Poster::new(&owner, options)?;
+        let way = match options.get("type") {
+            Some("email") => Way::Email(Box::new(Mailer::new(&owner, options)?)),
+            _ => Way::Http(Box::new(Poster::new(&owner, options)?)),
+        };
         Ok(Speaker {
             name: name.to_string(),
-            poster,
+            way,
             external_url: external_url.to_string(),
             limits: (
                 options.count("concurrency").unwrap_or(4).clamp(1, 64) as usize,
@@ -54,7 +63,10 @@ impl Speaker {
 
     /// Tells the receiver, once, at `now_ns`.
     pub fn speak(&self, notification: &Notification, now_ns: i64) -> Outcome {
-        let said = self.poster.post(notification, &self.external_url, now_ns);
+        let said = match &self.way {
+            Way::Http(poster) => poster.post(notification, &self.external_url, now_ns),
+            Way::Email(mailer) => mailer.send(notification, &self.external_url),
+        };
         said.unwrap_or_else(|error| Outcome::Refused { http_status: None, error: error.message })
     }
 

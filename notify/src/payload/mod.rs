@@ -1,6 +1,7 @@
 //! The bodies of requests: pure functions of a notification, one for each form that receivers know.
 
 pub mod alertmanager;
+pub mod email;
 pub mod pagerduty;
 pub mod slack;
 pub mod standard;

@@ -63,13 +63,13 @@ fn the_manuals_example_tells_when_it_begins_and_when_it_is_over() {
 #[test]
 fn the_manuals_other_examples_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    let all: Vec<String> = (0..7).map(example).collect();
+    let all: Vec<String> = (0..8).map(example).collect();
     std::fs::write(folder.path().join("pipeline.sql"), all.join("\n")).unwrap();
     let mut command = thalweg(folder.path(), &["check", "pipeline.sql"]);
     for variable in ["OPS_URL", "SLACK_URL", "WATCHDOG_URL"] {
         command.env(variable, "http://127.0.0.1:9/");
     }
-    for variable in ["OPS_SECRET", "PAGERDUTY_KEY"] {
+    for variable in ["OPS_SECRET", "MAIL_PASSWORD", "PAGERDUTY_KEY"] {
         command.env(variable, "secret");
     }
     let output = command.output().unwrap();
