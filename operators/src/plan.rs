@@ -257,7 +257,7 @@ impl Plan {
             Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
             Plan::Unnest(spec) => vec![&spec.input],
-            Plan::Alert(spec) => vec![&spec.input],
+            Plan::Alert(spec) => std::iter::once(&spec.input).chain(&spec.expected).map(|plan| &**plan).collect(),
         }
     }
 
@@ -280,7 +280,9 @@ impl Plan {
             Plan::Expand(spec) => vec![&mut spec.input],
             Plan::Repeat(spec) => vec![&mut spec.input],
             Plan::Unnest(spec) => vec![&mut spec.input],
-            Plan::Alert(spec) => vec![&mut spec.input],
+            Plan::Alert(spec) => {
+                std::iter::once(&mut spec.input).chain(&mut spec.expected).map(|plan| &mut **plan).collect()
+            }
         }
     }
 

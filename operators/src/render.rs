@@ -149,7 +149,10 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Over(spec) => demands(&spec.input, read_by_over(spec, demand), views),
         Plan::Series(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Expand(spec) => demands(&spec.input, demand, views),
-        Plan::Alert(spec) => demands(&spec.input, Demand::of(spec.read), views),
+        Plan::Alert(spec) => {
+            demands(&spec.input, Demand::of(spec.read), views);
+            spec.expected.iter().for_each(|keys| demands(keys, Demand::of(Read::Changes), views));
+        }
     }
 }
 
@@ -410,9 +413,12 @@ impl<'scope> Renderer<'scope> {
 
     /// An alert's finals are its events; its changes keep the last one of each key.
     fn alert(&self, view: &str, spec: &AlertSpec, demand: Demand) -> Result<Rendered<'scope>> {
-        let input = self.input(view, &spec.input, spec.read)?;
+        let mut inputs = vec![(self.input(view, &spec.input, spec.read)?, by_key(spec.keys.clone()))];
+        if let Some(expected) = &spec.expected {
+            inputs.push((self.input(view, expected, Read::Changes)?, by_key((0..spec.keys.len()).collect())));
+        }
         let operator = Alert::new(spec, self.tick_ns, demand.changes, demand.finals)?;
-        let outputs = self.host(view, "Alert", operator, input, by_key(spec.keys.clone()), 2, &spec.origin());
+        let outputs = self.host_all(view, "Alert", operator, inputs, 2, &spec.origin());
         let Rendered { changes, finals, .. } = both_ports(outputs, demand);
         let key = vec![alert_event::KEY];
         let keep = |changes| -> Result<_> {

@@ -175,7 +175,7 @@ impl Compiler<'_> {
                 self.add(statement, kind, Arc::new(Schema::empty()), None);
             }
             Ddl::Alert(ddl) => {
-                if scope.failed.contains(&ddl.over.value) {
+                if std::iter::once(&ddl.over).chain(&ddl.expected).any(|name| scope.failed.contains(&name.value)) {
                     return Err(Vec::new());
                 }
                 let bound = alert::bind(ddl, &self.program.dataflow, scope, words)?;

@@ -417,6 +417,7 @@ fn explain_alert(out: &mut String, spec: &AlertSpec, depth: usize, flow: &Datafl
         AlertTime::Clock => line(out, depth + 1, "time: the clock, when rows come"),
     }
     let state = match (spec.rule.absent, spec.rule.ttl_ns) {
+        _ if spec.expected.is_some() => "every key that is expected, or has been seen",
         (Some(_), None) if !spec.keys.is_empty() => "every key: nothing bounds it",
         (Some(_), _) => "every key",
         (None, _) => "keys of which something is wrong",

@@ -81,7 +81,9 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
         }
         Plan::Join(spec) => need_of_join(spec, columns, wanted),
         // An event shows the whole row.
-        Plan::Alert(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
+        Plan::Alert(_) => plan.inputs().into_iter().for_each(|input| {
+            need(input, (0..input.schema().fields().len()).collect(), wanted);
+        }),
         // What a version says must be whole: of several at one place one is chosen by all of its columns.
         Plan::AsofJoin(spec) => [&spec.left, &spec.right].into_iter().for_each(|input| {
             need(input, (0..input.schema().fields().len()).collect(), wanted);

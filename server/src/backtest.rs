@@ -212,6 +212,8 @@ fn alone(program: &Program, question: &Question, history: &History<'_>, schema: 
         if let ViewPlan { plan: Plan::Alert(spec), .. } = view {
             put_source(&mut spec.input, history.below);
             spec.read = Read::Finals;
+            // A history does not say which keys were expected when.
+            spec.expected = None;
             if let AlertTime::Event { origin, closed, .. } = &mut spec.time {
                 *origin = TimeOrigin { sources: vec![(history.below.to_string(), 0)] };
                 *closed = false;

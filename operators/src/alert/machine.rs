@@ -260,6 +260,13 @@ impl Instance {
         self.holds = None;
     }
 
+    /// Forgets the key: nothing is expected of it any more.
+    pub fn forget(&mut self, now: i64, said: &mut Said) {
+        if self.status != Status::Gone {
+            self.evict(now, said);
+        }
+    }
+
     /// Lets time pass up to and including `now`.
     pub fn advance(&mut self, rule: &Rule, now: i64, said: &mut Said) {
         while let Some((at, due)) = self.due(rule).filter(|(at, _)| *at <= now) {

@@ -4,6 +4,7 @@
 //! changes as events (`thalweg_schemas::alert_event`). Its time is the rows' event time where the relation has one, and
 //! the engine's clock where it has none. Keys of which nothing is wrong cost nothing, unless their silence matters.
 
+mod expected;
 pub mod machine;
 mod pending;
 mod process;
@@ -49,6 +50,8 @@ pub struct AlertSpec {
     pub mute_older_than_ns: Option<i64>,
     /// Whether receivers are told of corrections.
     pub notify_revisions: bool,
+    /// `EXPECT KEYS FROM`: a relation whose columns are those of the key. Its keys are known before they say anything.
+    pub expected: Option<Box<Plan>>,
 }
 
 /// What the time of an alert is.

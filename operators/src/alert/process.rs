@@ -1,5 +1,6 @@
 //! The operator: rows to samples in the order of their time, samples and time to the state machines, transitions to events.
 
+use super::expected::Expected;
 use super::machine::{Instance, Judgement, Rule, Said, Transition};
 use super::pending::{Counted, Key, Pending, Row, Sample};
 use super::voice::{Told, Voice};
@@ -36,8 +37,9 @@ pub struct Alert {
     timers: BTreeSet<(i64, Key)>,
     pub(super) pending: Pending,
     arrived: Vec<Batch>,
+    pub(super) expected: Expected,
     /// The ids of its sections: others after every change.
-    pub(super) ids: [u64; 3],
+    pub(super) ids: [u64; 4],
 }
 
 /// What is kept of one key.
@@ -96,6 +98,7 @@ impl Alert {
             timers: BTreeSet::new(),
             pending: Pending::default(),
             arrived: Vec::new(),
+            expected: Expected::default(),
             ids: fresh_ids(),
         })
     }
@@ -290,6 +293,23 @@ impl Alert {
         Ok(())
     }
 
+    /// Takes on the keys that are expected from `now` on, and forgets those that no longer are.
+    fn expect(&mut self, now: i64, turn: &mut Turn) {
+        let rule = self.spec.rule.clone();
+        for key in self.expected.begun() {
+            self.held.entry(key.clone()).or_insert_with(|| Held::new(&rule, now));
+            turn.touched.insert(key);
+        }
+        for key in self.expected.ended() {
+            let Some(held) = self.held.get_mut(&key) else { continue };
+            let mut said = turn.begin();
+            held.instance.advance(&rule, now, &mut said);
+            held.instance.forget(now, &mut said);
+            held.standing.clear();
+            turn.note(&key, held, said, 0, true);
+        }
+    }
+
     /// Lets time pass for the keys to which something is due.
     fn pass(&mut self, until: i64, turn: &mut Turn) {
         let rule = self.spec.rule.clone();
@@ -359,8 +379,8 @@ impl Alert {
     }
 }
 
-fn fresh_ids() -> [u64; 3] {
-    [fresh_id(), fresh_id(), fresh_id()]
+fn fresh_ids() -> [u64; 4] {
+    [fresh_id(), fresh_id(), fresh_id(), fresh_id()]
 }
 
 /// What is said in one epoch.
@@ -434,12 +454,21 @@ impl Operator for Alert {
         Ok(())
     }
 
+    fn process_second(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        let Some(batch) = rows.into_batch() else { return Ok(()) };
+        let keys = self.voice.encode_keys(batch.rows.columns(), batch.num_rows())?;
+        for (at, key) in keys.into_iter().enumerate() {
+            self.expected.change(key, batch.diff(at));
+        }
+        Ok(())
+    }
+
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         let horizon = self.horizon(epoch, times);
         let mute = self.spec.mute_older_than_ns.map(|older| self.clock_ns(epoch).saturating_sub(older));
         let mut turn = Turn { mute_before: mute.unwrap_or(i64::MIN), told: Vec::new(), touched: BTreeSet::new() };
         let arrived = std::mem::take(&mut self.arrived);
-        let idle = arrived.is_empty();
+        let idle = arrived.is_empty() && !self.expected.has_changed();
         match (&self.spec.time, self.spec.rule.standing) {
             (AlertTime::Clock, true) => {
                 self.pass(horizon.timers.saturating_sub(1), &mut turn);
@@ -458,6 +487,10 @@ impl Operator for Alert {
                 self.correct(corrections, horizon, &mut turn)?;
                 self.ripe(horizon.samples, &mut turn);
             }
+        }
+        // What is expected before event time has begun waits for it.
+        if horizon.timers > i64::MIN {
+            self.expect(horizon.timers, &mut turn);
         }
         for key in turn.touched.clone() {
             self.settle(&key);
@@ -487,6 +520,7 @@ impl Operator for Alert {
     fn state(&self) -> StateSize {
         let (waiting, bytes) = self.pending.size();
         let held = self.held.len();
-        StateSize { rows: (held + waiting) as u64, bytes: (held * 512 + bytes) as u64 }
+        let expected = self.expected.len();
+        StateSize { rows: (held + waiting) as u64, bytes: (held * 512 + expected * 64 + bytes) as u64 }
     }
 }

@@ -1,7 +1,8 @@
 //! An alert's state as sections of a checkpoint, and back.
 //!
 //! `keys`: the key, the state machine as JSON, whether a row is known, that row. `standing` and `pending`: the key, the
-//! time, how often the row is there, the row. What the conditions say of a row is in the row.
+//! time, how often the row is there, the row. What the conditions say of a row is in the row. `expected`: the key, how many rows
+//! say it, whether it waits for the alert's time to begin.
 
 use super::machine::Instance;
 use super::pending::{Counted, Key, Row};
@@ -28,7 +29,12 @@ impl Alert {
         let standing = self.held.iter().flat_map(|(key, held)| held.standing.iter().map(move |row| (key, row)));
         let standing: Vec<_> = standing.map(|(key, (row, counted))| (0, key, row, *counted)).collect();
         let pending: Vec<_> = self.pending.iter().collect();
-        let sections = [("keys", self.keys()?), ("standing", self.rows(&standing)?), ("pending", self.rows(&pending)?)];
+        let sections = [
+            ("keys", self.keys()?),
+            ("standing", self.rows(&standing)?),
+            ("pending", self.rows(&pending)?),
+            ("expected", self.expected_keys()?),
+        ];
         let keys = self.spec.keys.len();
         let section = |((label, rows), id): ((&str, RecordBatch), u64)| Section {
             label: label.to_string(),
@@ -62,6 +68,13 @@ impl Alert {
         unnamed(columns, self.held.len())
     }
 
+    fn expected_keys(&self) -> Result<RecordBatch> {
+        let mut columns = self.voice.decode_keys(self.expected.iter().map(|(key, ..)| key))?.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from_iter_values(self.expected.iter().map(|(_, rows, _)| rows))));
+        columns.push(Arc::new(self.expected.iter().map(|(.., waits)| Some(waits)).collect::<BooleanArray>()));
+        unnamed(columns, self.expected.len())
+    }
+
     fn rows(&self, rows: &[(i64, &Key, &Row, Counted)]) -> Result<RecordBatch> {
         let mut columns = self.voice.decode_keys(rows.iter().map(|(_, key, _, _)| *key))?.columns().to_vec();
         let numbers = |of: &dyn Fn(&(i64, &Key, &Row, Counted)) -> i64| -> ArrayRef {
@@ -90,8 +103,19 @@ impl Alert {
                 }
                 Ok(())
             }
+            "expected" => self.take_on_expected(&section.rows),
             _ => Err(section.unknown()),
         }
+    }
+
+    fn take_on_expected(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (keys, rest) = rows.columns().split_at(self.spec.keys.len());
+        let [counts, waits] = rest else { return Err(Error::bug("expected keys without a count")) };
+        let (counts, waits) = (counts.as_primitive::<Int64Type>(), waits.as_boolean());
+        for (at, key) in self.voice.encode_keys(keys, rows.num_rows())?.into_iter().enumerate() {
+            self.expected.take_on(key, counts.value(at), waits.value(at));
+        }
+        Ok(())
     }
 
     fn take_on_keys(&mut self, rows: &RecordBatch) -> Result<()> {

@@ -150,6 +150,10 @@ impl Binding<'_> {
             Some(by) => self.key(by, &schema, width, &time)?,
             None => own_key(&lowered, width),
         };
+        let expected = match &alert.expected {
+            Some(inventory) => Some(Box::new(self.expected(inventory, &keys, &schema)?)),
+            None => None,
+        };
         let names: Vec<&str> = severities_bound.iter().map(|severity| severity.name.as_str()).collect();
         let default_for = self.length(alert.for_.as_ref())?;
         let for_of = |at: &usize| match &alert.severities[*at].for_ {
@@ -178,6 +182,7 @@ impl Binding<'_> {
             rule,
             mute_older_than_ns: None,
             notify_revisions: false,
+            expected,
             input: Box::new(lowered.plan),
         })
         .inspect(|_| debug_assert!(over.schema.fields().len() == width))
@@ -328,6 +333,52 @@ impl Binding<'_> {
             },
         };
         Ok(Some(Absent { after_ns, policy }))
+    }
+
+    /// The keys of the relation `inventory`: its columns that are called as those of the key.
+    fn expected(&self, inventory: &Name, keys: &[usize], schema: &SchemaRef) -> Result<Plan> {
+        let located = |error: Error| Error { position: None, ..error }.at(inventory.position.clone());
+        let Some(relation) = self.scope.relations.get(&inventory.value) else {
+            return Err(located(messages::no_relation(&inventory.value, self.scope, self.words)));
+        };
+        if keys.is_empty() {
+            return Err(located(
+                Error::user("keys are expected, and the alert has none")
+                    .with_hint("Write BY and the columns of its key."),
+            ));
+        }
+        let mut query = query::select_all(&inventory.value, None)?;
+        let SetExpr::Select(select) = query.body.as_mut() else { return Err(Error::bug("a query without a SELECT")) };
+        select.projection.clear();
+        for at in keys {
+            let key = schema.field(*at);
+            let Some((_, field)) = relation.schema.column_with_name(key.name()) else {
+                return Err(located(
+                    Error::user(format!(
+                        "{} \"{}\" has no column \"{}\"",
+                        relation.noun(),
+                        inventory.value,
+                        key.name()
+                    ))
+                    .with_hint(
+                        "Its keys are the columns that are called as those of BY: put a view over it that has them.",
+                    ),
+                ));
+            };
+            if field.data_type() != key.data_type() {
+                let types = [field, key].map(|field| crate::types::sql_type(field.data_type()));
+                return Err(located(
+                    Error::user(format!("column \"{}\" is of another type in \"{}\"", key.name(), inventory.value))
+                        .with_detail(format!("It is {} there and {} in the alert.", types[0], types[1]))
+                        .with_hint("Put a view over it that has a CAST."),
+                ));
+            }
+            let ident = Ident::with_quote('"', key.name());
+            select.projection.push(SelectItem::UnnamedExpr(Expr::Identifier(ident)));
+        }
+        let planned = query::plan(query, self.scope, self.words).map_err(located)?;
+        let late = LateRows { lateness_ns: 0, on_late: OnLate::Drop };
+        Ok(lower::lower(&planned, &late, self.scope, self.words).map_err(located)?.plan)
     }
 
     /// The columns that the conditions look at, besides the key.

@@ -85,6 +85,7 @@ pub(crate) fn references(ddl: &Ddl) -> BTreeSet<String> {
     }
     if let Ddl::Alert(alert) = ddl {
         found.names.insert(alert.over.value.clone());
+        found.names.extend(alert.expected.iter().map(|name| name.value.clone()));
         let _ = alert.filter.visit(&mut found);
     }
     found.names.retain(|name| !found.with.contains(name));

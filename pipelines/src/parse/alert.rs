@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use thalweg_schemas::error::{Error, Result};
 
 /// What can follow the severities.
-const CLAUSES: &str = "FOR, KEEP FIRING FOR, ABSENT FOR, LABELS, ANNOTATIONS, NOTIFY or WITH";
+const CLAUSES: &str = "FOR, KEEP FIRING FOR, ABSENT FOR, EXPECT KEYS FROM, LABELS, ANNOTATIONS, NOTIFY or WITH";
 
 impl Grammar<'_> {
     pub(super) fn alert(&mut self) -> Result<CreateAlert> {
@@ -28,6 +28,7 @@ impl Grammar<'_> {
             for_: None,
             keep: None,
             absent: None,
+            expected: None,
             labels: Vec::new(),
             annotations: Vec::new(),
             notify: Vec::new(),
@@ -109,6 +110,16 @@ impl Grammar<'_> {
             let after = self.length()?;
             let then = if self.accept("THEN") { Some(self.name()?) } else { None };
             alert.absent = Some(DeclaredAbsence { after, then });
+        } else if self.peek("EXPECT") {
+            self.once(alert.expected.is_some(), "EXPECT KEYS FROM")?;
+            let position = self.position();
+            ["EXPECT", "KEYS", "FROM"].into_iter().try_for_each(|word| self.expect(word))?;
+            alert.expected = Some(self.name()?);
+            if alert.absent.is_none() {
+                return Err(Error::user("keys are expected, and it is not said for how long they may be silent")
+                    .with_hint("Write ABSENT FOR INTERVAL '2 minutes' before it.")
+                    .at(position));
+            }
         } else if self.peek("LABELS") {
             self.once(!alert.labels.is_empty(), "LABELS")?;
             self.expect("LABELS")?;

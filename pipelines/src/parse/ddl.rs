@@ -118,6 +118,8 @@ pub(crate) struct CreateAlert {
     pub for_: Option<Length>,
     pub keep: Option<Length>,
     pub absent: Option<DeclaredAbsence>,
+    /// `EXPECT KEYS FROM`
+    pub expected: Option<Name>,
     pub labels: Vec<DeclaredText>,
     pub annotations: Vec<DeclaredText>,
     /// The notifiers.

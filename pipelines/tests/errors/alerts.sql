@@ -20,3 +20,9 @@ CREATE ALERT no_clause FROM requests WARNING WHEN ms > 1 EVERY INTERVAL '1 minut
 CREATE ALERT no_option FROM requests WARNING WHEN ms > 1 WITH (tll = '1d');
 CREATE ALERT late_severity FROM requests WARNING WHEN ms > 1 LABELS (a = 'b') CRITICAL WHEN ms > 2;
 CREATE ALERT aggregate FROM requests WARNING WHEN avg(ms) > 2;
+CREATE SOURCE hosts (host TEXT, service INT, PRIMARY KEY (host)) WITH (connector = 'feed', path = 'hosts', format = 'upsert');
+CREATE ALERT no_silence FROM requests BY service WARNING WHEN ms > 1 EXPECT KEYS FROM hosts;
+CREATE ALERT no_inventory FROM requests BY service WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hostss;
+CREATE ALERT other_type FROM requests BY service WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
+CREATE ALERT other_columns FROM requests BY ms WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
+CREATE ALERT one_key FROM requests WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;

@@ -70,3 +70,39 @@ EXPECT SELECT key, kind FROM thalweg.alert_events;
         assert!(failures.is_empty(), "{workers} workers\n{}", render_errors(&failures, std::slice::from_ref(&text)));
     }
 }
+
+#[test]
+fn keys_of_an_inventory_are_missed_when_they_never_spoke() {
+    let pipeline = "CREATE SOURCE beats (ts TIMESTAMP NOT NULL, host TEXT, WATERMARK FOR ts AS ts)
+        WITH (connector = 'file', path = 'beats.ndjson');
+        CREATE SOURCE hosts (host TEXT PRIMARY KEY, rack TEXT)
+        WITH (connector = 'file', path = 'hosts.ndjson', format = 'upsert');
+        CREATE ALERT silent FROM beats BY host CRITICAL WHEN false
+        ABSENT FOR INTERVAL '2 minutes' EXPECT KEYS FROM hosts ANNOTATIONS (summary = '{{host}} is silent');";
+    let test = "INSERT INTO hosts (host, rack) VALUES ('a', 'r1'), ('b', 'r1'), ('c', 'r2');
+INSERT INTO beats (ts, host) VALUES ('2026-01-01 00:00:00', 'a'), ('2026-01-01 00:00:10', 'x');
+ADVANCE INTERVAL '1 second';
+EXPECT SELECT key FROM thalweg.alerts;
+
+INSERT INTO beats (ts, host) VALUES ('2026-01-01 00:01:50', 'a'), ('2026-01-01 00:02:20', 'a');
+ADVANCE INTERVAL '1 second';
+EXPECT SELECT key, state, reason, since, labels FROM thalweg.alerts;
+----
+{\"host\":\"b\"} | no_data | no_data | 2026-01-01T00:02:10 | {\"host\":\"b\"}
+{\"host\":\"c\"} | no_data | no_data | 2026-01-01T00:02:10 | {\"host\":\"c\"}
+{\"host\":\"x\"} | no_data | no_data | 2026-01-01T00:02:10.000000001 | {\"host\":\"x\"}
+
+INSERT INTO beats (ts, host) VALUES ('2026-01-01 00:02:25', 'b'), ('2026-01-01 00:02:30', 'a');
+ADVANCE INTERVAL '1 second';
+EXPECT SELECT key, kind, reason FROM thalweg.alert_events WHERE kind = 'resolved';
+----
+{\"host\":\"b\"} | resolved | data_returned
+";
+    let program = compile(pipeline, std::path::Path::new("."));
+    let text = SqlText { file: "hosts.test.sql".into(), text: test.into() };
+    let steps = testfile::parse(&text).unwrap();
+    for workers in [1, 3] {
+        let failures = test_run::run(&program, &steps, workers).unwrap();
+        assert!(failures.is_empty(), "{workers} workers\n{}", render_errors(&failures, std::slice::from_ref(&text)));
+    }
+}

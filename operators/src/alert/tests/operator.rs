@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use thalweg_schemas::alert_event::{AlertEvent, Kind, State, from_rows};
+use thalweg_schemas::alert_event::{AlertEvent, Kind, Reason, State, from_rows};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
 
@@ -76,6 +76,7 @@ fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
         )],
         mute_older_than_ns: None,
         notify_revisions: false,
+        expected: None,
     }
 }
 
@@ -140,6 +141,15 @@ impl Driven {
                 }
             }
         }
+    }
+
+    /// What the inventory says: services, and how many rows more say each.
+    fn expect(&mut self, services: &[(u8, i64)]) {
+        let names = StringArray::from_iter_values(services.iter().map(|(service, _)| format!("s{service}")));
+        let rows = RecordBatch::try_from_iter([("service", Arc::new(names) as ArrayRef)]).unwrap();
+        let diffs = Int64Array::from_iter_values(services.iter().map(|(_, diff)| *diff));
+        let rows = Rows::unbounded(Batch::changes(rows, diffs));
+        self.alert.process_second(Epoch(1), rows, &mut Output::default()).unwrap();
     }
 
     /// The same with the state of a checkpoint, shared out among so many workers and put together again.
@@ -306,4 +316,41 @@ proptest! {
             prop_assert_eq!(whole.events.iter().rev().find(|e| e.key == *key), Some(event));
         }
     }
+}
+
+#[test]
+fn keys_that_are_expected_are_missed_from_the_beginning_of_time_and_forgotten_when_they_go() {
+    let absent = Some(Absent { after_ns: 100, policy: AbsentPolicy::Fire(1) });
+    let spec = spec(by_event_time(), Read::Finals, Rule { absent, ..rule(2) });
+    let mut driven = Driven::new(&spec);
+    driven.expect(&[(1, 1), (2, 2), (3, 1), (4, 1)]);
+    // What is gone before time begins was never expected.
+    driven.expect(&[(4, -1), (2, -1)]);
+    driven.epoch(1, &[], Watermark::MIN);
+    for workers in [1, 3] {
+        driven = driven.restored(&spec, workers);
+    }
+    driven.epoch(2, &[(1, 10, Some(1.0), 1)], Watermark(10));
+    driven = driven.restored(&spec, 2);
+    driven.epoch(3, &[(1, 90, Some(1.0), 1)], Watermark(110));
+    assert!(driven.told().is_empty(), "{:?}", driven.told());
+    driven.epoch(4, &[], Watermark(111));
+    assert_eq!(driven.told(), [told(2, 111, Kind::Firing, "warning"), told(3, 111, Kind::Firing, "warning")]);
+    assert_eq!((driven.events[0].rows, driven.events[0].row.as_deref()), (0, None));
+    assert_eq!(driven.events[0].labels["service"], "s2");
+
+    driven.expect(&[(3, -1)]);
+    driven.epoch(5, &[], Watermark(120));
+    let event = driven.events.last().unwrap();
+    assert_eq!(
+        (event.key.as_str(), event.kind, event.reason),
+        (r#"{"service":"s3"}"#, Kind::Resolved, Reason::Evicted)
+    );
+    driven.epoch(6, &[(2, 130, Some(1.0), 1)], Watermark(130));
+    assert_eq!(driven.events.last().unwrap().reason, Reason::DataReturned);
+    // Nothing is left of a key that is gone but what readers are shown, and that goes too.
+    driven.expect(&[(1, -1), (2, -1)]);
+    driven.epoch(7, &[], Watermark(140));
+    assert_eq!(driven.alert.state().rows, 0, "{:?}", driven.state);
+    assert!(driven.state.is_empty());
 }
