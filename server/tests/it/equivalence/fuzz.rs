@@ -161,7 +161,8 @@ fn computed(from: &Relation, random: &mut Random) -> Relation {
             (Kind::Whole, 0) => format!("{name} % 5"),
             (Kind::Whole, 1) => format!("CASE WHEN {name} > 0 THEN {name} ELSE 0 END"),
             (Kind::Yes, 0) => format!("NOT {name}"),
-            (Kind::Time, 0) => format!("date_trunc('minute', {name})"),
+            // DataFusion's date_trunc overflows on what lies beneath a NULL, where a debug build looks.
+            (Kind::Time, 0) => format!("{name} + INTERVAL '1 minute'"),
             _ => name.clone(),
         };
         items.push(format!("{item} AS {name}"));
