@@ -23,7 +23,7 @@ pub(super) fn function() -> Arc<AggregateUDF> {
 }
 
 const NAME: &str = "best_window";
-const TIME: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
+pub(super) const TIME: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
 /// Bytes of a slot in the state of an accumulator: start, end, intensity.
 const SLOT_BYTES: usize = 24;
 
@@ -76,25 +76,72 @@ impl AggregateUDFImpl for BestWindow {
         if args.is_distinct {
             return plan_err!("{NAME} takes no DISTINCT");
         }
-        Ok(Box::new(Forecast::default()))
+        Ok(Box::new(Job::default()))
     }
 }
 
-/// The slots of a group by their starts, with their ends and intensities, and the length of the job.
-#[derive(Debug, Default)]
-struct Forecast {
-    slots: BTreeMap<i64, (i64, f64)>,
-    duration: Option<i64>,
+/// The length of a job in row `row`, in nanoseconds.
+pub(super) fn span_of(function: &str, durations: &ArrayRef, row: usize) -> Result<Option<i64>> {
+    match ScalarValue::try_from_array(durations, row)? {
+        ScalarValue::IntervalMonthDayNano(Some(span)) if span.months != 0 => {
+            exec_err!("{function}: a month has no length of its own: write days")
+        }
+        ScalarValue::IntervalMonthDayNano(Some(span)) => {
+            Ok(Some(i64::from(span.days) * 86_400_000_000_000 + span.nanoseconds))
+        }
+        _ => Ok(None),
+    }
 }
 
+/// The slots of a forecast by their starts, with their ends and intensities.
+#[derive(Debug, Default)]
+pub(super) struct Forecast(BTreeMap<i64, (i64, f64)>);
+
 impl Forecast {
-    fn add(&mut self, start: i64, end: i64, g_per_kwh: f64) {
-        let slot = self.slots.entry(start).or_insert((end, g_per_kwh));
+    pub fn add(&mut self, start: i64, end: i64, g_per_kwh: f64) {
+        let slot = self.0.entry(start).or_insert((end, g_per_kwh));
         if g_per_kwh > slot.1 {
             *slot = (end, g_per_kwh);
         }
     }
 
+    /// In order of time.
+    pub fn slots(&self) -> Vec<Slot> {
+        let slot = |(start, (end, g)): (&i64, &(i64, f64))| Slot { start: *start, end: *end, g_per_kwh: *g };
+        self.0.iter().map(slot).filter(|slot| slot.end > slot.start).collect()
+    }
+
+    /// As bytes, for [`merge`](Self::merge).
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() * SLOT_BYTES);
+        for (start, (end, g_per_kwh)) in &self.0 {
+            bytes.extend(start.to_le_bytes());
+            bytes.extend(end.to_le_bytes());
+            bytes.extend(g_per_kwh.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub fn merge(&mut self, bytes: &[u8]) {
+        for slot in bytes.chunks_exact(SLOT_BYTES) {
+            let part = |at: usize| slot[at..at + 8].try_into().unwrap_or([0; 8]);
+            self.add(i64::from_le_bytes(part(0)), i64::from_le_bytes(part(8)), f64::from_le_bytes(part(16)));
+        }
+    }
+
+    pub fn size(&self) -> usize {
+        size_of::<Forecast>() + self.0.len() * 3 * SLOT_BYTES
+    }
+}
+
+/// A forecast, and the length of the job.
+#[derive(Debug, Default)]
+struct Job {
+    forecast: Forecast,
+    duration: Option<i64>,
+}
+
+impl Job {
     fn last(&mut self, duration: i64) -> Result<()> {
         match self.duration {
             Some(known) if known != duration => exec_err!("{NAME}: the duration of a group's job is one"),
@@ -106,28 +153,23 @@ impl Forecast {
     }
 
     fn best(&self) -> Option<Window> {
-        let slots =
-            self.slots.iter().map(|(start, (end, g_per_kwh))| Slot { start: *start, end: *end, g_per_kwh: *g_per_kwh });
-        let slots: Vec<Slot> = slots.filter(|slot| slot.end > slot.start).collect();
+        let slots = self.forecast.slots();
         best_window(&slots, self.duration?, slots.first()?.start, i64::MAX)
     }
 }
 
-impl Accumulator for Forecast {
+impl Accumulator for Job {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let [starts, ends, intensities, durations] = values else { return exec_err!("{NAME} has four arguments") };
         let (starts, ends) =
             (starts.as_primitive::<TimestampNanosecondType>(), ends.as_primitive::<TimestampNanosecondType>());
         let intensities = intensities.as_primitive::<Float64Type>();
         for row in 0..starts.len() {
-            if let ScalarValue::IntervalMonthDayNano(Some(duration)) = ScalarValue::try_from_array(durations, row)? {
-                if duration.months != 0 {
-                    return exec_err!("{NAME}: a month has no length of its own: write days");
-                }
-                self.last(i64::from(duration.days) * 86_400_000_000_000 + duration.nanoseconds)?;
+            if let Some(duration) = span_of(NAME, durations, row)? {
+                self.last(duration)?;
             }
             if starts.is_valid(row) && ends.is_valid(row) && intensities.is_valid(row) {
-                self.add(starts.value(row), ends.value(row), intensities.value(row));
+                self.forecast.add(starts.value(row), ends.value(row), intensities.value(row));
             }
         }
         Ok(())
@@ -135,12 +177,7 @@ impl Accumulator for Forecast {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let [slots, durations] = states else { return exec_err!("{NAME} has two states") };
-        for bytes in slots.as_binary::<i32>().iter().flatten() {
-            for slot in bytes.chunks_exact(SLOT_BYTES) {
-                let part = |at: usize| slot[at..at + 8].try_into().unwrap_or([0; 8]);
-                self.add(i64::from_le_bytes(part(0)), i64::from_le_bytes(part(8)), f64::from_le_bytes(part(16)));
-            }
-        }
+        slots.as_binary::<i32>().iter().flatten().for_each(|bytes| self.forecast.merge(bytes));
         for duration in durations.as_primitive::<arrow::datatypes::Int64Type>().iter().flatten() {
             self.last(duration)?;
         }
@@ -148,13 +185,7 @@ impl Accumulator for Forecast {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let mut bytes = Vec::with_capacity(self.slots.len() * SLOT_BYTES);
-        for (start, (end, g_per_kwh)) in &self.slots {
-            bytes.extend(start.to_le_bytes());
-            bytes.extend(end.to_le_bytes());
-            bytes.extend(g_per_kwh.to_le_bytes());
-        }
-        Ok(vec![ScalarValue::Binary(Some(bytes)), ScalarValue::Int64(self.duration)])
+        Ok(vec![ScalarValue::Binary(Some(self.forecast.bytes())), ScalarValue::Int64(self.duration)])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -170,6 +201,6 @@ impl Accumulator for Forecast {
     }
 
     fn size(&self) -> usize {
-        size_of::<Forecast>() + self.slots.len() * 3 * SLOT_BYTES
+        size_of::<Job>() + self.forecast.size()
     }
 }

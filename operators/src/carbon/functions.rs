@@ -6,8 +6,8 @@
 
 mod table;
 
-use super::best_window;
 use super::slots::{self, Part};
+use super::{best_region, best_window};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampNanosecondArray,
 };
@@ -29,7 +29,7 @@ pub fn functions() -> (Vec<Arc<ScalarUDF>>, Vec<Arc<AggregateUDF>>) {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(ScalarUDF::from(Function { scalar, signature }))
     });
-    (scalars.collect(), vec![best_window::function()])
+    (scalars.collect(), vec![best_window::function(), best_region::function()])
 }
 
 /// What an argument is.

@@ -6,7 +6,8 @@
 //! Nothing here keeps state: what needs the reading before is handed it (`lag`), what needs an intensity is joined to it.
 
 pub mod attribution;
-pub mod best_window;
+mod best_region;
+mod best_window;
 pub mod budget;
 pub mod counter;
 pub mod embodied;

@@ -3,7 +3,7 @@
 -- What happened between two readings of a meter. A counter's interval is known as a whole; a gauge is held until the next
 -- reading, but no longer than ${CARBON_HOLD}: what lies beyond is a gap. What no machine draws is no reading. Energy that nobody knows is NULL, never 0.
 CREATE MATERIALIZED VIEW intervals AS
-SELECT machine, meter, scope, kind, since,
+SELECT machine, meter, scope, kind, since, ts AS heard_again,
        CASE kind WHEN 'counter' THEN ts ELSE least(ts, since + INTERVAL '${CARBON_HOLD:-3 minutes}') END AS until,
        CASE kind
          WHEN 'counter' THEN joules(CASE WHEN started_at <> started_before THEN value
@@ -19,7 +19,8 @@ FROM (
 WHERE since IS NOT NULL
 EMIT ON WINDOW CLOSE;
 
--- Split at the slots, then add up. Every publisher's intensity changes on the grid of five minutes.
+-- Split at the slots, then add up. Every publisher's intensity changes on the grid of five minutes. What lies beyond the hold is
+-- known as soon as the meter is heard again: slots without energy, which are not slots without a row.
 CREATE MATERIALIZED VIEW meter_slots AS
 SELECT date_bin(INTERVAL '5 minutes', slot['slot_start']) AS slot_start, machine, meter, scope, kind,
        sum(joules * slot['share']) AS joules, sum(percent_s * slot['share']) AS percent_s,
@@ -27,7 +28,11 @@ SELECT date_bin(INTERVAL '5 minutes', slot['slot_start']) AS slot_start, machine
        count(*) FILTER (WHERE step = 'reset') AS resets
 FROM (SELECT machine, meter, scope, kind, joules, percent_s, step, held_seconds(since, until, until - since) AS seconds,
              unnest(time_slots(since, until, INTERVAL '5 minutes')) AS slot
-      FROM intervals)
+      FROM intervals
+      UNION ALL
+      SELECT machine, meter, scope, kind, CAST(NULL AS DOUBLE) AS joules, CAST(NULL AS DOUBLE) AS percent_s, 'silent' AS step,
+             CAST(NULL AS DOUBLE) AS seconds, unnest(time_slots(until, heard_again, INTERVAL '5 minutes')) AS slot
+      FROM intervals WHERE until < heard_again)
 GROUP BY date_bin(INTERVAL '5 minutes', slot['slot_start']), machine, meter, scope, kind;
 
 -- Of each scope: what a counter says comes before what a gauge says, and both before what use lets us guess.

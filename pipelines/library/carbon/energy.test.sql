@@ -17,7 +17,9 @@ INSERT INTO energy_samples (ts, machine, meter, scope, kind, value, unit, counte
   ('2026-01-05 10:05:00', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL);
 INSERT INTO machines (machine, provider, region, vcpus, least_watts, most_watts, at_the_door) VALUES
   ('wraps', 'aws', 'eu-north-1', 4, NULL, NULL, false), ('resets', 'gcp', 'europe-west1', 4, NULL, NULL, true),
-  ('gauge', 'aws', 'eu-north-1', 4, NULL, NULL, true), ('guessed', 'aws', 'eu-north-1', 4, 0.74, 3.5, false);
+  ('guessed', 'aws', 'eu-north-1', 4, 0.74, 3.5, false);
+INSERT INTO machines (machine, provider, region, vcpus, at_the_door, embodied_kg, share, provisioned_at, written_off_at) VALUES
+  ('gauge', 'aws', 'eu-north-1', 4, true, 1000, 1, '2025-01-01 00:00:00', '2028-12-31 00:00:00');
 INSERT INTO factor_regions (factor_set, provider, region, country, zone, pue, pue_kind, source, licence, reviewed_at) VALUES
   ('test', 'aws', 'eu-north-1', 'SE', 'SE', 1.1, 'disclosed', 'test', 'none', '2026-01-01'),
   ('test', 'gcp', 'europe-west1', 'BE', 'BE', 1.09, 'disclosed', 'test', 'none', '2026-01-01');
@@ -47,10 +49,19 @@ EXPECT SELECT operational_g, intensity_kind FROM ledger WHERE machine = 'resets'
 NULL | world
 0.03916666666666666 | world
 
--- 100 W for a minute, 200 W held for three minutes and no longer.
-EXPECT SELECT slot_start, joules, round(coverage, 9) FROM machine_slots WHERE machine = 'gauge';
+-- 100 W for a minute, 200 W held for three minutes and no longer. Of the ten minutes after that nothing was heard: they have
+-- rows, whose energy is NULL and not 0, and making the machine goes on to be accounted for.
+EXPECT SELECT slot_start, joules, round(coverage, 9), quality FROM machine_slots WHERE machine = 'gauge' ORDER BY slot_start;
 ----
-2026-01-05T10:00:00 | 42000.0 | 0.8
+2026-01-05T10:00:00 | 42000.0 | 0.8 | gauge
+2026-01-05T10:05:00 | NULL | 0.0 | missing
+2026-01-05T10:10:00 | NULL | 0.0 | missing
+
+EXPECT SELECT slot_start, energy_kwh, operational_g, coverage, embodied_g > 0 FROM ledger
+  WHERE machine = 'gauge' AND energy_kwh IS NULL ORDER BY slot_start;
+----
+2026-01-05T10:05:00 | NULL | NULL | 0.0 | true
+2026-01-05T10:10:00 | NULL | NULL | 0.0 | true
 
 -- Four vCPUs at 35 %: 1.706 W each, marked as what it is.
 EXPECT SELECT round(joules, 9), quality, coverage FROM machine_slots WHERE machine = 'guessed';

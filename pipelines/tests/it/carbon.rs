@@ -90,3 +90,25 @@ fn the_best_window_of_a_forecast_is_found_over_groups() {
     assert_eq!(answer(&context, &best("g_per_kwh")).unwrap(), "85.0");
     assert_eq!(answer(&context, &format!("round({}, 3)", best("saving_percent"))).unwrap(), "57.851");
 }
+
+#[test]
+fn the_best_region_is_the_one_with_the_least_grams_of_what_the_job_uses() {
+    let context = context(Path::new("."));
+    // The same forecast twice: the building decides. A third is cleaner, and holds no three hours in a row.
+    let forecast = "(VALUES ('hot', 1.4, 0, 210), ('hot', 1.4, 1, 205), ('hot', 1.4, 2, 190), ('hot', 1.4, 3, 170),
+                     ('cool', 1.1, 0, 210), ('cool', 1.1, 1, 205), ('cool', 1.1, 2, 190), ('cool', 1.1, 3, 170),
+                     ('holed', 1.0, 0, 10), ('holed', 1.0, 1, 10), ('holed', 1.0, 3, 10), (NULL, 1.0, 0, 1))";
+    let slot = |hours: &str| format!("to_timestamp_nanos(1767225600000000000 + ({hours}) * 3600000000000)");
+    let best = |hours: &str, field: &str| {
+        let (start, end) = (slot("h"), slot("h + 1"));
+        let call = format!("best_region(r, pue, {start}, {end}, g, INTERVAL '{hours} hours')['{field}']");
+        answer(&context, &format!("(SELECT {call} FROM {forecast} AS t(r, pue, h, g))")).unwrap()
+    };
+    assert_eq!(best("3", "region"), "cool");
+    assert_eq!(best("3", "start"), "2026-01-01T01:00:00");
+    assert!(alike(&best("3", "g_per_kwh"), &format!("{}", 1.1 * (205.0 + 190.0 + 170.0) / 3.0)));
+    assert!(alike(&best("3", "now_g_per_kwh"), &format!("{}", 1.1 * (210.0 + 205.0 + 190.0) / 3.0)));
+    assert!(alike(&best("3", "saving_percent"), &format!("{}", 100.0 * (1.0 - 565.0 / 605.0))));
+    assert_eq!(best("2", "region"), "holed");
+    assert_eq!(best("5", "region"), "NULL");
+}
