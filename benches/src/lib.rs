@@ -2,7 +2,9 @@
 
 pub mod alerts;
 pub mod anomaly;
+pub mod carbon;
 pub mod checkpoints;
+pub mod detectors;
 pub mod first_row;
 pub mod kafka;
 pub mod keyed;

@@ -7,8 +7,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg_bench::serving::{Outcome, binary};
-use thalweg_bench::{alerts, anomaly, checkpoints, first_row, kafka, latency, point_queries, recovery, w1};
-use thalweg_operators::anomaly::DetectSettings;
+use thalweg_bench::{
+    alerts, anomaly, carbon, checkpoints, detectors, first_row, kafka, latency, point_queries, recovery, w1,
+};
+use thalweg_operators::anomaly::{DetectSettings, Method};
 use thalweg_schemas::format::{DecodeRequest, by_name};
 
 #[derive(Parser)]
@@ -145,6 +147,40 @@ enum Command {
         #[arg(long, default_value_t = 24)]
         season_hours: i64,
     },
+    /// Points a second that a core judges by each detector, with finding their series, and the bytes of a series.
+    Detectors {
+        /// Series; the detectors that look at much more than a point get one for 2,500 of them.
+        #[arg(long, default_value_t = 10_000)]
+        series: usize,
+        /// Series that send a point a second.
+        #[arg(long, default_value_t = 100_000)]
+        many: usize,
+        /// Points a detector; those that look at much more than a point get a fiftieth.
+        #[arg(long, default_value_t = 5_000_000)]
+        points: usize,
+        /// Nothing but this method, for a profiler.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Samples a second to the ledger of the shipped carbon pipeline, and from a restated intensity to a corrected ledger.
+    Carbon {
+        #[arg(long, default_value_t = 2_000_000)]
+        samples: usize,
+        #[arg(long, default_value_t = 1_000)]
+        machines: usize,
+        /// Rows of the ledger that a restatement touches.
+        #[arg(long, default_value_t = 10_000)]
+        restated: usize,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+        #[arg(long, default_value = "pipelines/library/carbon")]
+        pipeline: PathBuf,
+        /// The binary; by default the one beside this one.
+        #[arg(long)]
+        thalweg: Option<PathBuf>,
+    },
     /// From the start of the process to the first row in a view.
     FirstRow {
         #[arg(long, default_value_t = 5)]
@@ -192,6 +228,16 @@ fn main() -> Outcome {
         }
         Command::Checkpoints { keys, workers, thalweg } => checkpoints::measure(&binary(thalweg)?, keys, workers),
         Command::Anomaly { folder, season_hours } => measure_detectors(folder.as_deref(), season_hours),
+        Command::Detectors { series, many, points, only } => {
+            let of = |name: String| Method::of(&name).ok_or(format!("there is no method \"{name}\""));
+            let load = detectors::Load { series, many, points, only: only.map(of).transpose()? };
+            print!("{}", detectors::table(&detectors::measure(load)?));
+            Ok(())
+        }
+        Command::Carbon { samples, machines, restated, rounds, workers, pipeline, thalweg } => {
+            let load = carbon::Load { samples, machines, restated, rounds, workers, pipeline };
+            carbon::measure(&binary(thalweg)?, &load)
+        }
         Command::FirstRow { rounds, thalweg } => first_row::measure(&binary(thalweg)?, rounds),
     }
 }

@@ -1,15 +1,16 @@
 //! The accuracy of the detectors over labelled series: how many events are found for how many false alarms.
 //!
-//! No single figure is to be trusted, so there are two kinds. *Event recall*: the share of labelled events that are
+//! No single figure is to be trusted, so there are three kinds. *Event recall*: the share of labelled events that are
 //! found with at most so many false alarms per thousand rows, with one threshold for all series, chosen on one half of
-//! the files and applied to the other. *NAB score*: the rule of the Numenta Anomaly Benchmark. Point-adjusted F1 is not
-//! among them: a random score reaches 0.97 by it.
+//! the files and applied to the other. *NAB score*: the rule of the Numenta Anomaly Benchmark. *VUS-PR*: the volume under
+//! precision and recall. Point-adjusted F1 is not among them: a random score reaches 0.97 by it.
 
 pub mod data;
 pub mod generated;
 pub mod nab;
 pub mod recall;
 pub mod report;
+pub mod vus;
 
 use data::Labelled;
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct Figures {
     pub per_1_000: recall::Recall,
     /// Event recall at one false alarm per 10,000 rows.
     pub per_10_000: recall::Recall,
+    /// The volume under precision and recall, the mean over the series.
+    pub vus_pr: f64,
 }
 
 /// Scores `series` by every method, by what they are compared with, and by `auto` as it is configured by default.
@@ -86,7 +89,7 @@ pub fn figures(series: &[Labelled], scores: &[Vec<f64>]) -> Figures {
     let (nab, nab_transferred) = nab::best_and_transferred(series, scores, &thresholds);
     let counts = recall::counts(series, scores, &thresholds);
     let at = |per_row: f64| recall::transferred(series, &counts, per_row);
-    Figures { nab, nab_transferred, per_1_000: at(1e-3), per_10_000: at(1e-4) }
+    Figures { nab, nab_transferred, per_1_000: at(1e-3), per_10_000: at(1e-4), vus_pr: vus::mean(series, scores) }
 }
 
 /// Thresholds worth trying, the lowest first: quantiles of the highest scores.

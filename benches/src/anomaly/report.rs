@@ -9,8 +9,8 @@ pub fn table(series: &[Labelled], scored: &[Scored]) -> String {
     let rows: usize = series.iter().map(|one| one.values.len()).sum();
     let events: usize = series.iter().map(|one| one.judged().count()).sum();
     let mut out = format!("{} series, {rows} rows, {events} events behind the probation\n\n", series.len());
-    out += "| detector | recall at 1/1,000 | false alarms | recall at 1/10,000 | false alarms | NAB, transferred | NAB, best | rows/s |\n";
-    out += "|---|---|---|---|---|---|---|---|\n";
+    out += "| detector | recall at 1/1,000 | false alarms | recall at 1/10,000 | false alarms | NAB, transferred | NAB, best | VUS-PR | rows/s |\n";
+    out += "|---|---|---|---|---|---|---|---|---|\n";
     for one in scored {
         let of = figures(series, &one.scores);
         let recall =
@@ -18,12 +18,13 @@ pub fn table(series: &[Labelled], scored: &[Scored]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {:.1} | {:.1} | {:.1} M |",
+            "| {} | {} | {} | {:.1} | {:.1} | {:.3} | {:.1} M |",
             one.detector,
             recall(of.per_1_000),
             recall(of.per_10_000),
             of.nab_transferred,
             of.nab.score,
+            of.vus_pr,
             one.rows_a_second / 1e6,
         );
     }
