@@ -353,6 +353,7 @@ impl Engine {
             rows_out: meter.rows_out.load(Ordering::Relaxed),
             state_rows: meter.state_rows.load(Ordering::Relaxed),
             state_bytes: meter.state_bytes.load(Ordering::Relaxed),
+            evicted: meter.evicted.load(Ordering::Relaxed),
             busy_ns: meter.busy_ns.load(Ordering::Relaxed),
         });
         Status {

@@ -123,6 +123,8 @@ pub struct OperatorStatus {
     pub state_rows: u64,
     /// Bytes it holds.
     pub state_bytes: u64,
+    /// Rows or groups it has forgotten since the run began, because they were silent or too many.
+    pub evicted: u64,
     /// Time spent in it, in nanoseconds.
     pub busy_ns: u64,
 }

@@ -90,6 +90,7 @@ where
                 outputs[port].activate().session_with_builder(&capability).give_container(&mut rows);
             }
             meter.holds(hosted.operator.state());
+            meter.has_evicted(hosted.operator.evicted());
             meter.worked(hosted.observer.nanos().saturating_sub(began));
         }
     });

@@ -43,6 +43,8 @@ pub struct OperatorMeter {
     pub state_rows: AtomicU64,
     /// Bytes it holds.
     pub state_bytes: AtomicU64,
+    /// Rows or groups it has forgotten, because they were silent or too many.
+    pub evicted: AtomicU64,
     /// Time spent in it, in nanoseconds.
     pub busy_ns: AtomicU64,
 }
@@ -59,6 +61,10 @@ impl OperatorMeter {
     pub(crate) fn holds(&self, state: StateSize) {
         self.state_rows.store(state.rows, Ordering::Relaxed);
         self.state_bytes.store(state.bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_evicted(&self, evicted: u64) {
+        self.evicted.store(evicted, Ordering::Relaxed);
     }
 
     pub(crate) fn worked(&self, nanos: u64) {

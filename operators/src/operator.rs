@@ -66,6 +66,11 @@ pub trait Operator: 'static {
     fn state(&self) -> StateSize {
         StateSize::default()
     }
+
+    /// How many rows or groups of its state it has forgotten since the run began, because they were silent or too many.
+    fn evicted(&self) -> u64 {
+        0
+    }
 }
 
 /// The watermark of an operator's input around one epoch.

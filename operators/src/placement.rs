@@ -46,7 +46,7 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
         Plan::Alert(_) => Placement::By(vec![thalweg_schemas::alert_event::KEY]),
         Plan::TopN(spec) => Placement::By(spec.partition.clone()),
         Plan::Over(spec) => Placement::By(spec.partition.clone()),
-        Plan::Series(spec) => Placement::By(spec.by.clone()),
+        Plan::Series(spec) => Placement::By(spec.exchanged_by().to_vec()),
         Plan::Expand(spec) => placement(&spec.input, known),
         Plan::SessionAggregate(spec) => Placement::By((2..2 + spec.partition).collect()),
         Plan::WindowAggregate(spec) => Placement::By((2..2 + spec.keys.len()).collect()),

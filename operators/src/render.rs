@@ -376,7 +376,7 @@ impl<'scope> Renderer<'scope> {
 
     fn series(&self, view: &str, spec: &SeriesSpec) -> Result<Rendered<'scope>> {
         let input = self.input(view, &spec.input, Read::Finals)?;
-        let pact = by_key(spec.by.clone());
+        let pact = by_key(spec.exchanged_by().to_vec());
         let rows = match &spec.task {
             Task::Detect(settings) => {
                 let operator = Series::<Detector>::new(spec, settings)?;

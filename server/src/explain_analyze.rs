@@ -65,6 +65,7 @@ mod tests {
             rows_out: 1,
             state_rows: 2,
             state_bytes: 1_000,
+            evicted: 0,
             busy_ns: 500_000,
         };
         let status = Status {

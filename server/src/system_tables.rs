@@ -333,6 +333,7 @@ fn operators(facts: &Facts) -> Table {
         .count("rows_out", rows, |o| Some(o.rows_out))
         .count("state_rows", rows, |o| Some(o.state_rows))
         .count("state_bytes", rows, |o| Some(o.state_bytes))
+        .count("evicted", rows, |o| Some(o.evicted))
         .milliseconds("busy_ms", rows, |o| o.busy_ns)
 }
 

@@ -24,6 +24,16 @@ impl Ewma {
         (self.rows > 0).then(|| Estimate::new(self.mean, self.variance.sqrt()))
     }
 
+    /// The exponentially weighted variance.
+    pub fn variance(&self) -> f64 {
+        self.variance
+    }
+
+    /// Begins anew with what is known from elsewhere, worth so many rows.
+    pub fn restart(&mut self, rows: u32, mean: f64, variance: f64) {
+        *self = Ewma { mean, variance, rows };
+    }
+
     /// Learns `x`: it counts for `alpha` of what is known.
     pub fn learn(&mut self, x: f64, alpha: f64) {
         let alpha = alpha.max(1.0 / (f64::from(self.rows) + 1.0));

@@ -6,21 +6,26 @@
 //! learnt; a reason is given. State is small, the same rows in the same order come to the same verdicts, and all of it
 //! goes into a checkpoint ([`Detector::encode`]).
 
+mod adwin;
+mod bocpd;
 mod calibration;
 mod codec;
 mod detector;
 mod ewma;
 mod flatline;
 mod forecast;
+mod group;
 mod half_space_trees;
 mod holt_winters;
 mod incident;
 mod mad;
+mod model;
 pub mod new_extreme;
 mod page_hinkley;
 mod random;
 mod random_cut_forest;
 mod rate_of_change;
+mod rates;
 mod relative_entropy;
 mod season;
 mod seasonal;
@@ -32,6 +37,7 @@ mod tests;
 
 pub use detector::Detector;
 pub use forecast::{Forecast, ForecastSettings, Forecaster};
+pub use group::Group;
 pub use settings::{DetectSettings, Direction, Method};
 
 use std::fmt;
@@ -98,6 +104,8 @@ pub struct Verdict {
     pub reason: Option<Reason>,
     /// Whether too little is known of the series to judge it.
     pub learning: bool,
+    /// Whether something was deployed shortly before an anomaly.
+    pub after_deploy: bool,
 }
 
 /// Why a row stands out.
@@ -107,6 +115,8 @@ pub enum Reason {
     Missing,
     /// The value is NaN or infinite; as `Missing`.
     NotFinite,
+    /// At a time that was excluded; as `Missing`.
+    Excluded,
     /// Greater than the band.
     AboveBand,
     /// Less than the band.
@@ -137,6 +147,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Missing => "MISSING",
             Reason::NotFinite => "NOT_FINITE",
+            Reason::Excluded => "EXCLUDED",
             Reason::AboveBand => "ABOVE_BAND",
             Reason::BelowBand => "BELOW_BAND",
             Reason::NewExtreme => "NEW_EXTREME",

@@ -4,6 +4,7 @@
 //! towards each other by a small share of the range each row, so that a record of long ago is forgotten; and what is
 //! beyond counts by how far.
 
+use super::Estimate;
 use super::codec::{Codec, Coded};
 
 /// Rows before anything is beyond.
@@ -56,6 +57,12 @@ impl NewExtreme {
             share if share >= margins.full => 1.0,
             share => (share - margins.from) / (margins.full - margins.from),
         }
+    }
+
+    /// The middle of what was seen, on the scale of half of the range.
+    pub(super) fn expect(&self) -> Option<Estimate> {
+        let middle = f64::midpoint(self.least, self.greatest);
+        (self.rows > 0).then(|| Estimate::new(middle, (self.greatest - self.least) / 2.0))
     }
 
     /// Takes `x` into what was seen.

@@ -10,8 +10,8 @@
 use super::codec::{Codec, Coded};
 use super::random::Sequence;
 
-const TREES: usize = 30;
-const SAMPLE: usize = 128;
+const TREES: usize = 50;
+const SAMPLE: usize = 256;
 const DIMENSIONS: usize = 2;
 const NONE: u16 = u16::MAX;
 
@@ -59,12 +59,12 @@ impl Node {
     }
 
     /// How much longer the sides of its box would be with `point`, and how long then.
-    fn grown(&self, point: Point) -> (f64, f64) {
+    fn grown(&self, point: Point) -> (f32, f32) {
         let (mut longer, mut length) = (0.0, 0.0);
-        for ((x, from), to) in point.iter().zip(&self.least).zip(&self.greatest) {
-            let (least, greatest) = (from.min(*x), to.max(*x));
-            length += f64::from(greatest - least);
-            longer += f64::from(from - least) + f64::from(greatest - to);
+        for ((x, least), greatest) in point.iter().zip(&self.least).zip(&self.greatest) {
+            let more = (least - x).max(x - greatest).max(0.0);
+            longer += more;
+            length += more + (greatest - least);
         }
         (longer, length)
     }
@@ -165,28 +165,30 @@ impl Tree {
     }
 
     /// About 1 for an ordinary point, more for one that is cut off early.
-    fn score(&self, point: Point) -> f64 {
-        let (mut at, mut depth, mut reached, mut score) = (self.root, 0.0, 1.0, 0.0);
-        let unseen = |depth: f64| 1.0 / (depth + 1.0);
-        let total = f64::from(self.node(self.root).mass);
+    fn score(&self, point: Point) -> f32 {
+        let total = f32::from(self.node(self.root).mass);
+        // The depth counts from 1: a row that is cut off there scores its inverse.
+        let (mut at, mut depth, mut reached, mut score) = (self.root, 1.0f32, 1.0f32, 0.0f32);
         loop {
             let node = self.node(at);
             let (longer, length) = node.grown(point);
             if node.is_leaf() {
-                let mass = f64::from(node.mass);
+                let mass = f32::from(node.mass);
                 let here = if longer > 0.0 {
-                    unseen(depth)
+                    1.0 / depth
                 } else {
                     // Equal rows: the more there are of them, the less of a surprise.
-                    (1.0 - mass / (2.0 * total)) / (depth + (1.0 + mass).log2())
+                    (1.0 - mass / (2.0 * total)) / (depth - 1.0 + (1.0 + mass).log2())
                 };
                 return (score + reached * here) * (total + 1.0).log2();
             }
-            let off = if length > 0.0 { longer / length } else { 0.0 };
-            score += reached * off * unseen(depth);
-            reached *= 1.0 - off;
-            if reached < 1e-9 {
-                return score * (total + 1.0).log2();
+            if longer > 0.0 {
+                let off = longer / length;
+                score += reached * off / depth;
+                reached *= 1.0 - off;
+                if reached < 1e-6 {
+                    return score * (total + 1.0).log2();
+                }
             }
             (at, depth) = (node.child(point), depth + 1.0);
         }
@@ -196,7 +198,7 @@ impl Tree {
 /// A random cut of the box with `point`; `None` where it does not part the two.
 fn separating_cut(node: &Node, point: Point, random: &mut Sequence) -> Option<(u8, f32)> {
     let (_, length) = node.grown(point);
-    let mut along = random.unit() * length;
+    let mut along = random.unit() * f64::from(length);
     for (d, x) in point.iter().enumerate() {
         let (least, greatest) = (node.least[d].min(*x), node.greatest[d].max(*x));
         let side = f64::from(greatest - least);
@@ -233,7 +235,7 @@ impl RandomCutForest {
             return 1.0;
         }
         let point = self.point(x);
-        self.trees.iter().map(|tree| tree.score(point)).sum::<f64>() / TREES as f64
+        self.trees.iter().map(|tree| f64::from(tree.score(point))).sum::<f64>() / TREES as f64
     }
 
     pub fn learn(&mut self, x: f64) {

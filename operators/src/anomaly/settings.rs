@@ -26,6 +26,12 @@ pub enum Method {
     RelativeEntropy,
     /// The tail of the distances from a moving mean.
     Spot,
+    /// Tails of counts.
+    Poisson,
+    /// Tails of shares.
+    Beta,
+    /// The probability that the level has just changed.
+    Bocpd,
     /// Parts of the space in which there are few rows.
     HalfSpaceTrees,
     /// Rows that random cuts part from the others early.
@@ -45,6 +51,9 @@ impl Method {
         ("rate_of_change", Method::RateOfChange),
         ("relative_entropy", Method::RelativeEntropy),
         ("spot", Method::Spot),
+        ("poisson", Method::Poisson),
+        ("beta", Method::Beta),
+        ("bocpd", Method::Bocpd),
         ("half_space_trees", Method::HalfSpaceTrees),
         ("random_cut_forest", Method::RandomCutForest),
     ];
@@ -97,8 +106,17 @@ pub struct DetectSettings {
     pub debounce: u32,
     /// Rows before a series is judged.
     pub warm_up: u32,
+    /// From when to before when nothing is judged or learnt, in nanoseconds since 1970.
+    pub excluded: Vec<(i64, i64)>,
     /// A series that is silent for longer, in nanoseconds, is forgotten.
     pub ttl_ns: i64,
+}
+
+impl DetectSettings {
+    /// Whether nothing is judged or learnt at this time.
+    pub(super) fn excludes(&self, at: i64) -> bool {
+        self.excluded.iter().any(|(from, to)| (*from..*to).contains(&at))
+    }
 }
 
 impl Default for DetectSettings {
@@ -114,6 +132,7 @@ impl Default for DetectSettings {
             min_effect_ratio: 0.0,
             debounce: 1,
             warm_up: super::WARM_UP,
+            excluded: Vec::new(),
             ttl_ns: 30 * 86_400_000_000_000,
         }
     }
@@ -148,6 +167,11 @@ impl fmt::Display for DetectSettings {
         }
         if self.warm_up != default.warm_up {
             write!(f, ", after {} rows", self.warm_up)?;
+        }
+        match self.excluded.len() {
+            0 => {}
+            1 => f.write_str(", without an excluded time")?,
+            times => write!(f, ", without {times} excluded times")?,
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What `DETECT_ANOMALIES` adds to a row.
 
-use super::Watched;
-use crate::anomaly::{DetectSettings, Detector, Moment, Verdict};
+use super::{Point, Watched};
+use crate::anomaly::{DetectSettings, Detector, Group, Verdict};
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
@@ -24,12 +24,18 @@ impl Watched for Detector {
     type Settings = DetectSettings;
     type Said = Verdict;
 
-    fn new(settings: &DetectSettings) -> Detector {
-        Detector::new(settings)
+    fn new(settings: &DetectSettings, group: Option<&Group>) -> Detector {
+        match group {
+            Some(group) => Detector::of_group(settings, group),
+            None => Detector::new(settings),
+        }
     }
 
-    fn observe(&mut self, settings: &DetectSettings, at: Moment, value: Option<f64>) -> Verdict {
-        self.observe(settings, at, value)
+    fn observe(&mut self, settings: &DetectSettings, point: Point, group: Option<&mut Group>) -> Verdict {
+        if let Some(version) = point.version {
+            self.deploy(version);
+        }
+        self.observe_in(settings, point.at, point.value, group)
     }
 
     fn ttl_ns(settings: &DetectSettings) -> i64 {
@@ -55,7 +61,10 @@ impl Watched for Detector {
     fn columns(_settings: &DetectSettings, said: &[Verdict], _time: &DataType) -> Result<Vec<ArrayRef>> {
         let number =
             |of: fn(&Verdict) -> Option<f64>| Arc::new(said.iter().map(of).collect::<Float64Array>()) as ArrayRef;
-        let reasons = said.iter().map(|verdict| verdict.reason.map(|reason| reason.to_string()));
+        let reasons = said.iter().map(|verdict| {
+            let after = if verdict.after_deploy { " AFTER_DEPLOY" } else { "" };
+            verdict.reason.map(|reason| format!("{reason}{after}"))
+        });
         Ok(vec![
             number(|verdict| verdict.expected),
             number(|verdict| verdict.lower),

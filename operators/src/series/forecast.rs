@@ -1,7 +1,7 @@
 //! What `FORECAST` adds to a row.
 
-use super::Watched;
-use crate::anomaly::{Forecast, ForecastSettings, Forecaster, Moment};
+use super::{Point, Watched};
+use crate::anomaly::{Forecast, ForecastSettings, Forecaster, Group};
 use crate::event_time::optional_timestamps;
 use arrow::array::{ArrayRef, Float64Array};
 use arrow::datatypes::{DataType, Field};
@@ -22,12 +22,12 @@ impl Watched for Forecaster {
     type Settings = ForecastSettings;
     type Said = Forecast;
 
-    fn new(settings: &ForecastSettings) -> Forecaster {
+    fn new(settings: &ForecastSettings, _group: Option<&Group>) -> Forecaster {
         Forecaster::new(settings)
     }
 
-    fn observe(&mut self, settings: &ForecastSettings, at: Moment, value: Option<f64>) -> Forecast {
-        self.observe(settings, at, value)
+    fn observe(&mut self, settings: &ForecastSettings, point: Point, _group: Option<&mut Group>) -> Forecast {
+        self.observe(settings, point.at, point.value)
     }
 
     fn ttl_ns(settings: &ForecastSettings) -> i64 {

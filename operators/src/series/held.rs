@@ -76,6 +76,27 @@ impl<S: Watched> Held<S> {
         numbers
     }
 
+    /// Takes out those that have been silent for longest, so that `left` are left; gives their numbers.
+    pub fn keep(&mut self, left: usize) -> Vec<u32> {
+        let leaving = self.len.saturating_sub(left);
+        if leaving == 0 {
+            return Vec::new();
+        }
+        let slots = self.chunks.iter().flat_map(|chunk| chunk.series.iter()).enumerate();
+        let mut ages: Vec<(i64, u32)> =
+            slots.filter_map(|(number, slot)| Some((slot.as_ref()?.last_ns(), number as u32))).collect();
+        ages.select_nth_unstable(leaving - 1);
+        let mut numbers: Vec<u32> = ages[..leaving].iter().map(|(_, number)| *number).collect();
+        numbers.sort_unstable();
+        for number in &numbers {
+            let chunk = &mut self.chunks[*number as usize / CHUNK];
+            chunk.changed = true;
+            Arc::make_mut(&mut chunk.series)[*number as usize % CHUNK] = None;
+        }
+        self.len -= numbers.len();
+        numbers
+    }
+
     /// Renames all numbers.
     pub fn rename(&mut self, renamed: &[Option<u32>]) {
         let chunks = std::mem::take(&mut self.chunks);

@@ -6,6 +6,7 @@
 
 mod detect;
 mod forecast;
+mod groups;
 mod held;
 mod pending;
 mod process;
@@ -19,7 +20,7 @@ pub use forecast::added as forecast_columns;
 pub use process::Series;
 pub use zone::Zone;
 
-use crate::anomaly::{DetectSettings, ForecastSettings, Moment};
+use crate::anomaly::{DetectSettings, ForecastSettings, Group, Moment};
 use crate::plan::{Plan, TimeOrigin};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -37,6 +38,13 @@ pub struct SeriesSpec {
     pub value: usize,
     /// The columns that tell the series apart; none means that there is one.
     pub by: Vec<usize>,
+    /// How many of the first of them tell groups apart: a series that begins takes after its group. 0 means that there
+    /// are none.
+    pub grouped_by: usize,
+    /// The column that says what is deployed, if one does.
+    pub deploy: Option<usize>,
+    /// How many series a worker keeps; of more, those go that have been silent for longest.
+    pub series_max: Option<usize>,
     /// Where the clocks are that its season goes by; universal time if none is given.
     pub zone: Option<Zone>,
     /// What is asked.
@@ -57,6 +65,11 @@ pub enum Task {
 }
 
 impl SeriesSpec {
+    /// The columns by which rows come to workers: whoever knows a group knows all of its series.
+    pub fn exchanged_by(&self) -> &[usize] {
+        if self.grouped_by > 0 { &self.by[..self.grouped_by] } else { &self.by }
+    }
+
     /// After how long without a row a series is forgotten, in nanoseconds.
     pub fn ttl_ns(&self) -> i64 {
         match &self.task {
@@ -79,11 +92,32 @@ impl fmt::Display for SeriesSpec {
             write!(f, " of each ({})", self.by.iter().map(name).collect::<Vec<_>>().join(", "))?;
         }
         write!(f, " by {}: {settings}", name(&self.time))?;
+        if self.grouped_by > 0 {
+            let groups: Vec<_> = self.by[..self.grouped_by].iter().map(name).collect();
+            write!(f, ", grouped by ({})", groups.join(", "))?;
+        }
+        if let Some(deploy) = &self.deploy {
+            write!(f, ", deployments by {}", name(deploy))?;
+        }
+        if let Some(most) = self.series_max {
+            write!(f, ", at most {most} series a worker")?;
+        }
         match &self.zone {
             Some(zone) => write!(f, ", in {zone}"),
             None => Ok(()),
         }
     }
+}
+
+/// A row, as a series sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// When it is.
+    pub at: Moment,
+    /// Its value.
+    pub value: Option<f64>,
+    /// What is deployed, if a column says so.
+    pub version: Option<u32>,
 }
 
 /// What is known of one series, and how it is asked.
@@ -93,10 +127,10 @@ pub trait Watched: Clone + Send + Sync + 'static {
     /// What is said of a row.
     type Said;
 
-    /// A series of which nothing is known.
-    fn new(settings: &Self::Settings) -> Self;
-    /// Takes in the next row of the series, in order of time.
-    fn observe(&mut self, settings: &Self::Settings, at: Moment, value: Option<f64>) -> Self::Said;
+    /// A series of which nothing is known, but perhaps its group.
+    fn new(settings: &Self::Settings, group: Option<&Group>) -> Self;
+    /// Takes in the next row of the series, in order of time; its group may learn from it.
+    fn observe(&mut self, settings: &Self::Settings, point: Point, group: Option<&mut Group>) -> Self::Said;
     /// After how long without a row it is forgotten, in nanoseconds.
     fn ttl_ns(settings: &Self::Settings) -> i64;
     /// The time of its last row, in nanoseconds since 1970.

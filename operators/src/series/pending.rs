@@ -43,8 +43,14 @@ impl Pending {
         if rows.num_rows() == 0 {
             return;
         }
-        for (row, time) in times.enumerate() {
-            self.by_time.entry(time).or_default().push((self.next, row as u32));
+        // Rows that follow each other are often of one time, which is then looked up once.
+        let mut times = times.enumerate().peekable();
+        while let Some((first, time)) = times.next() {
+            let at = self.by_time.entry(time).or_default();
+            at.push((self.next, first as u32));
+            while let Some((row, _)) = times.next_if(|(_, next)| *next == time) {
+                at.push((self.next, row as u32));
+            }
         }
         self.len += rows.num_rows();
         self.batches.insert(self.next, Waiting { left: rows.num_rows(), rows });
@@ -64,12 +70,15 @@ impl Pending {
         if places.is_empty() {
             return Ok(None);
         }
-        let due = gathered(&self.schema, &self.batches, &places)?;
-        for (batch, _) in &places {
-            if let Some(waiting) = self.batches.get_mut(batch) {
-                waiting.left -= 1;
+        let due = match stretch(&places) {
+            Some((batch, first)) => self.batches[&batch].rows.slice(first as usize, places.len()),
+            None => gathered(&self.schema, &self.batches, &places)?,
+        };
+        for taken in places.chunk_by(|a, b| a.0 == b.0) {
+            if let Some(waiting) = self.batches.get_mut(&taken[0].0) {
+                waiting.left -= taken.len();
                 if waiting.left == 0 {
-                    self.batches.remove(batch);
+                    self.batches.remove(&taken[0].0);
                 }
             }
         }
@@ -78,8 +87,8 @@ impl Pending {
         Ok(Some((due, times)))
     }
 
-    /// The rows that wait, with the columns `by` in front of all columns.
-    pub fn section(&self, by: &[usize]) -> Section {
+    /// The rows that wait, with the columns `by` in front of all columns; the first `owned_by` say which worker owns them.
+    pub fn section(&self, by: &[usize], owned_by: usize) -> Section {
         let places: Vec<(u64, u32)> = self.by_time.values().flatten().copied().collect();
         let batches =
             self.batches.iter().map(|(name, waiting)| (*name, Waiting { rows: waiting.rows.clone(), left: 0 }));
@@ -90,13 +99,20 @@ impl Pending {
             let columns: Vec<ArrayRef> = keys.chain(rows.columns().iter().cloned()).collect();
             unnamed(columns, rows.num_rows())
         };
-        Section { label: ROWS.into(), id: self.id, keys: by.len(), rows: Box::new(rows) }
+        Section { label: ROWS.into(), id: self.id, keys: owned_by, rows: Box::new(rows) }
     }
 
     pub fn bytes(&self) -> usize {
         let rows: usize = self.batches.values().map(|waiting| waiting.rows.get_array_memory_size()).sum();
         rows + 16 * self.len
     }
+}
+
+/// The batch and the first row, where `places` are rows of one batch that follow each other.
+fn stretch(places: &[(u64, u32)]) -> Option<(u64, u32)> {
+    let first = *places.first()?;
+    let follow = |(at, place): (usize, &(u64, u32))| *place == (first.0, first.1 + at as u32);
+    places.iter().enumerate().all(follow).then_some(first)
 }
 
 /// The rows at `places` as one batch.

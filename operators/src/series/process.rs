@@ -1,13 +1,16 @@
 //! The operator: rows in order of event time to the series that they belong to.
 
+use super::groups::{GROUPS, Groups};
 use super::held::{Held, SERIES};
 use super::pending::{Pending, ROWS};
-use super::{SeriesSpec, Watched};
+use super::{Point, SeriesSpec, Watched};
 use crate::aggregate::keyed::Keys;
 use crate::aggregate::table::Grouping;
 use crate::anomaly::Moment;
 use crate::assign_windows::with_event_time;
+use crate::evaluate::fault;
 use crate::event_time::EventTimes;
+use crate::exchange::hash_rows;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
@@ -25,10 +28,13 @@ pub struct Series<S: Watched> {
     settings: S::Settings,
     keys: Keys,
     held: Held<S>,
+    groups: Option<Groups>,
     pending: Pending,
     arrived: Vec<Batch>,
     /// As of which watermark silent series were last looked for.
     swept_ns: i64,
+    /// How many series were forgotten.
+    evicted: u64,
 }
 
 impl<S: Watched> Series<S> {
@@ -36,7 +42,10 @@ impl<S: Watched> Series<S> {
     pub fn new(spec: &SeriesSpec, settings: &S::Settings) -> Result<Series<S>> {
         let input = spec.input.schema();
         let by: Vec<_> = spec.by.iter().map(|at| input.fields()[*at].clone()).collect();
+        let groups = (spec.grouped_by > 0).then(|| Groups::new(by[..spec.grouped_by].to_vec())).transpose()?;
         Ok(Series {
+            groups,
+            evicted: 0,
             keys: Keys::new(Grouping::by(Schema::new(by))?)?,
             held: Held::new(),
             pending: Pending::new(input),
@@ -77,7 +86,12 @@ impl<S: Watched> Series<S> {
     fn observe(&mut self, rows: RecordBatch, times: &[i64], output: &mut Output) -> Result<()> {
         let by: Vec<ArrayRef> = self.spec.by.iter().map(|at| rows.column(*at).clone()).collect();
         let numbers = self.keys.number(&by, rows.num_rows())?;
-        let order = in_order(&rows, times, &numbers)?;
+        let order = in_order(&rows, times, &numbers, self.groups.is_some())?;
+        let groups = self.groups.as_mut().map(|groups| groups.number(&by, rows.num_rows())).transpose()?;
+        let versions = match self.spec.deploy.map(|deploy| rows.column(deploy).clone()) {
+            Some(column) => Some((hash_rows(std::slice::from_ref(&column), rows.num_rows()).map_err(fault)?, column)),
+            None => None,
+        };
         let values = cast(rows.column(self.spec.value), &DataType::Float64)?;
         let values: &Float64Array = values.as_primitive::<Float64Type>();
         let ttl = S::ttl_ns(&self.settings);
@@ -87,14 +101,19 @@ impl<S: Watched> Series<S> {
             if !self.held.contains(number) {
                 self.keys.hold(&[number]);
             }
-            let series = self.held.entry(number, || S::new(&self.settings));
+            let group = self.groups.as_mut().zip(groups.as_ref()).map(|(known, of)| known.get(of[row]));
+            let series = self.held.entry(number, || S::new(&self.settings, group.as_deref()));
             // Whether or not it has been swept out by now.
             if silent(series, at, ttl) {
-                *series = S::new(&self.settings);
+                *series = S::new(&self.settings, group.as_deref());
+                self.evicted += 1;
             }
             let value = values.is_valid(row).then(|| values.value(row));
             let local = self.spec.zone.as_ref().map_or(at, |zone| zone.local_ns(at));
-            said.push(series.observe(&self.settings, Moment { at, local }, value));
+            let version =
+                versions.as_ref().and_then(|(hashes, column)| column.is_valid(row).then(|| hashes[row] as u32));
+            let point = Point { at: Moment { at, local }, value, version };
+            said.push(series.observe(&self.settings, point, group));
         }
         let sorted = order.iter().enumerate().all(|(at, row)| at == *row);
         let rows = match sorted {
@@ -108,14 +127,22 @@ impl<S: Watched> Series<S> {
         Ok(())
     }
 
-    /// Forgets series that have been silent for too long: looked for eight times in that time, so that it costs little a row.
+    /// Forgets series that have been silent for too long, looked for eight times in that time, and those that are too many:
+    /// an eighth more than needs be each time. So it costs little a row.
     fn sweep(&mut self, now: Watermark) -> Result<()> {
         let ttl = S::ttl_ns(&self.settings);
-        if now == Watermark::MAX || now.0 < self.swept_ns.saturating_add(ttl / 8) {
+        let mut gone = Vec::new();
+        if now != Watermark::MAX && now.0 >= self.swept_ns.saturating_add(ttl / 8) {
+            self.swept_ns = now.0;
+            gone = self.held.remove(|series| silent(series, now.0, ttl));
+        }
+        if let Some(most) = self.spec.series_max.filter(|most| self.held.len() > *most) {
+            gone.extend(self.held.keep(most - most / 8));
+        }
+        if gone.is_empty() {
             return Ok(());
         }
-        self.swept_ns = now.0;
-        let gone = self.held.remove(|series| silent(series, now.0, ttl));
+        self.evicted += gone.len() as u64;
         self.keys.release(&gone);
         if let Some(renamed) = self.keys.compact()? {
             self.held.rename(&renamed);
@@ -133,7 +160,7 @@ impl<S: Watched> Series<S> {
             if !self.held.contains(number) {
                 self.keys.hold(&[number]);
             }
-            *self.held.entry(number, || S::new(&self.settings)) = series;
+            *self.held.entry(number, || S::new(&self.settings, None)) = series;
         }
         Ok(true)
     }
@@ -154,17 +181,16 @@ fn silent<S: Watched>(series: &S, now: i64, ttl: i64) -> bool {
 
 /// The rows in order of time. Rows of one series and time are told apart by all of their columns, so that their order does
 /// not depend on which of them came first.
-fn in_order(rows: &RecordBatch, times: &[i64], numbers: &[u32]) -> Result<Vec<usize>> {
+///
+/// Where series are `grouped`, so are rows of one time: their series learn from each other.
+fn in_order(rows: &RecordBatch, times: &[i64], numbers: &[u32], grouped: bool) -> Result<Vec<usize>> {
     let mut order: Vec<usize> = (0..times.len()).collect();
-    order.sort_by_key(|row| (times[*row], numbers[*row]));
-    let twice = |pair: &[usize]| times[pair[0]] == times[pair[1]] && numbers[pair[0]] == numbers[pair[1]];
-    if order.windows(2).any(twice) {
+    let key = |row: usize| (times[row], if grouped { 0 } else { numbers[row] });
+    order.sort_by_key(|row| key(*row));
+    if order.windows(2).any(|pair| key(pair[0]) == key(pair[1])) {
         let fields = rows.schema_ref().fields().iter().map(|field| SortField::new(field.data_type().clone()));
         let encoded = RowConverter::new(fields.collect())?.convert_columns(rows.columns())?;
-        order.sort_by(|a, b| {
-            let key = |row: usize| (times[row], numbers[row]);
-            key(*a).cmp(&key(*b)).then_with(|| encoded.row(*a).cmp(&encoded.row(*b)))
-        });
+        order.sort_by(|a, b| key(*a).cmp(&key(*b)).then_with(|| encoded.row(*a).cmp(&encoded.row(*b))));
     }
     Ok(order)
 }
@@ -186,8 +212,10 @@ impl<S: Watched> Operator for Series<S> {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let mut sections = self.held.sections(&self.keys, self.spec.by.len());
-        sections.push(self.pending.section(&self.spec.by));
+        let owned_by = self.spec.exchanged_by().len();
+        let mut sections = self.held.sections(&self.keys, owned_by);
+        sections.push(self.pending.section(&self.spec.by, owned_by));
+        sections.extend(self.groups.as_ref().and_then(Groups::section));
         Ok(sections)
     }
 
@@ -197,6 +225,10 @@ impl<S: Watched> Operator for Series<S> {
                 SERIES if !self.restore_series(&section.rows)? => return Err(section.unknown()),
                 SERIES => {}
                 ROWS => self.restore_rows(&section.rows)?,
+                GROUPS => match self.groups.as_mut().map(|groups| groups.restore(&section.rows)).transpose()? {
+                    Some(true) => {}
+                    _ => return Err(section.unknown()),
+                },
                 _ => return Err(section.unknown()),
             }
         }
@@ -204,7 +236,12 @@ impl<S: Watched> Operator for Series<S> {
     }
 
     fn state(&self) -> StateSize {
-        let bytes = self.held.bytes() + self.keys.size() + self.pending.bytes();
+        let groups = self.groups.as_ref().map_or(0, Groups::bytes);
+        let bytes = self.held.bytes() + self.keys.size() + self.pending.bytes() + groups;
         StateSize { rows: (self.held.len() + self.pending.len()) as u64, bytes: bytes as u64 }
+    }
+
+    fn evicted(&self) -> u64 {
+        self.evicted
     }
 }

@@ -53,6 +53,9 @@ fn spec(keyed: bool) -> SeriesSpec {
         time: 0,
         value: 2,
         by: if keyed { vec![1] } else { vec![] },
+        grouped_by: 0,
+        deploy: None,
+        series_max: None,
         zone: None,
         task: Task::Detect(settings()),
         origin: TimeOrigin::default(),
@@ -184,6 +187,84 @@ fn a_series_that_is_silent_is_forgotten_and_costs_nothing() {
     assert_eq!(step((Some(10), 1, Some(1), 0), 10), 1);
     assert_eq!(step((Some(20), 2, Some(1), 0), 20), 2);
     assert_eq!(step((Some(215), 2, Some(1), 0), 215), 1);
+}
+
+/// What is said of rows of a few groups by so many workers, of which as many as `then` go on after `stops` epochs.
+fn said_of_groups(workers: usize, then: usize, stops: usize) -> Vec<String> {
+    let spec = SeriesSpec { by: vec![1, 3], grouped_by: 1, deploy: Some(3), ..spec(true) };
+    let new = || Series::<Detector>::new(&spec, &settings()).unwrap();
+    let mut parts: Vec<_> = (0..workers).map(|_| new()).collect();
+    let mut said = Vec::new();
+    for epoch in 0..12i64 {
+        if epoch as usize == stops {
+            let sections: Vec<_> = parts.iter_mut().flat_map(|part| part.snapshot().unwrap()).collect();
+            let sections: Vec<(String, usize, RecordBatch)> =
+                sections.into_iter().map(|section| (section.label, section.keys, (section.rows)().unwrap())).collect();
+            let again = |index| {
+                let own = |(label, keys, rows): &(String, usize, RecordBatch)| {
+                    let worker = WorkerId { index, peers: then };
+                    let rows = owned(rows, &(0..*keys).collect::<Vec<_>>(), worker).unwrap();
+                    Restored { label: label.clone(), rows }
+                };
+                let mut part = new();
+                part.restore(sections.iter().map(own).collect(), Watermark::MIN).unwrap();
+                part
+            };
+            parts = (0..then).map(again).collect();
+        }
+        // Later series are new ones of known groups, and some of their rows are far off.
+        let row = |n: i64| {
+            (
+                Some(epoch * 20 + n / 6),
+                (n % 3) as u8,
+                Some((n * 7 % 5) as i16 + 400 * i16::from(n == 3 && [4, 8].contains(&epoch))),
+                (epoch / 4) as u8,
+            )
+        };
+        let rows: Vec<Row> = (0..120).map(row).collect();
+        let time = |epoch: i64| Watermark(epoch * 20 * MS - 1);
+        let times = Times { before: time(epoch), now: time(epoch + 1), reached: time(epoch + 1) };
+        let peers = parts.len();
+        for (index, part) in parts.iter_mut().enumerate() {
+            let mut output = Output::default();
+            let own = owned(&batch_of(&rows).rows, spec.exchanged_by(), WorkerId { index, peers }).unwrap();
+            part.process(Epoch(epoch as u64), Rows::unbounded(Batch::append(own)), &mut output).unwrap();
+            part.finish_epoch(Epoch(epoch as u64), times, &mut output).unwrap();
+            let sent = output.sent.into_iter().filter_map(|(_, rows)| rows.into_batch());
+            sent.for_each(|batch| said.extend(texts(&batch.rows)));
+        }
+    }
+    said.sort();
+    said
+}
+
+#[test]
+fn what_a_group_knows_does_not_depend_on_workers_and_restarts() {
+    let straight = said_of_groups(1, 1, usize::MAX);
+    assert_eq!(straight.len(), 12 * 120);
+    let far_off: Vec<&String> = straight.iter().filter(|line| line.contains("|40")).collect();
+    assert!(far_off.iter().any(|line| line.ends_with("|true|NEW_EXTREME|true")), "{far_off:#?}");
+    for (workers, then, stops) in [(3, 3, usize::MAX), (2, 3, 5), (3, 1, 9), (2, 2, 0)] {
+        assert_eq!(said_of_groups(workers, then, stops), straight, "{workers} workers, {then} after epoch {stops}");
+    }
+}
+
+#[test]
+fn of_too_many_series_those_go_that_were_silent_for_longest() {
+    let spec = SeriesSpec { series_max: Some(16), ..spec(true) };
+    let mut operator = Series::<Detector>::new(&spec, &DetectSettings { ttl_ns: i64::MAX, ..settings() }).unwrap();
+    for at in 0..40 {
+        let (mut output, time) = (Output::default(), |at: i64| Watermark(at * MS - 1));
+        let times = Times { before: time(at), now: time(at + 1), reached: time(at + 1) };
+        // One series goes on, and each time another one comes.
+        let rows = batch_of(&[(Some(at), 200, Some(1), 0), (Some(at), at as u8 + 1, Some(1), 0)]);
+        operator.process(Epoch(at as u64), Rows::unbounded(rows), &mut output).unwrap();
+        operator.finish_epoch(Epoch(at as u64), times, &mut output).unwrap();
+        assert!(operator.state().rows <= 16);
+    }
+    // Three at a time, so that there is room again: 41 series, of which up to 16 are left.
+    assert_eq!(operator.evicted() + operator.state().rows, 41);
+    assert!(operator.evicted() >= 25, "{}", operator.evicted());
 }
 
 #[test]

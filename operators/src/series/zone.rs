@@ -1,6 +1,7 @@
 //! A time zone, in which seasons are counted: nine in the morning is nine in the morning in winter and in summer.
 
 use arrow::array::timezone::Tz;
+use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::TimestampNanosecondType;
 use arrow::temporal_conversions::as_datetime_with_timezone;
 use std::fmt;
@@ -21,6 +22,12 @@ impl Zone {
                 .with_hint("Write a name of the IANA database such as 'Europe/Zurich', or an offset such as '+02:00'.")
         };
         Ok(Zone { name: name.to_string(), zone: name.parse().map_err(unknown)? })
+    }
+
+    /// The time that is written as `text`, an ISO 8601 date or timestamp: in this zone unless it names one itself. In
+    /// nanoseconds since 1970.
+    pub fn instant_ns(&self, text: &str) -> Option<i64> {
+        string_to_datetime(&self.zone, text).ok()?.timestamp_nanos_opt()
     }
 
     /// What the clocks show at `at`, both in nanoseconds since 1970.
@@ -54,6 +61,10 @@ mod tests {
         let before = 1_774_745_999_000_000_000;
         assert_eq!(zone.local_ns(before) - before, HOUR);
         assert_eq!(zone.local_ns(before + 1_000_000_000) - before - 1_000_000_000, 2 * HOUR);
+        assert_eq!(zone.instant_ns("2026-03-29T01:59:59"), Some(before));
+        assert_eq!(zone.instant_ns("2026-03-29T00:59:59Z"), Some(before));
+        assert_eq!(zone.instant_ns("2026-03-29"), Some(before + 1_000_000_000 - 2 * HOUR));
+        assert_eq!(zone.instant_ns("soon"), None);
         assert_eq!(Zone::new("-03:30").unwrap().local_ns(0), -7 * HOUR / 2);
         let error = Zone::new("Europe/Zürich").unwrap_err();
         assert!(error.hint.is_some(), "{error}");

@@ -156,6 +156,12 @@ pub(crate) struct SeriesSource {
     pub value: usize,
     /// What tells series apart.
     pub by: Vec<usize>,
+    /// How many of them, the first, tell groups apart.
+    pub grouped_by: usize,
+    /// What is deployed.
+    pub deploy: Option<usize>,
+    /// How many series a worker keeps.
+    pub series_max: Option<usize>,
     /// Where its season is at home.
     pub zone: Option<Zone>,
     pub task: Task,

@@ -10,6 +10,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Spanned, UnaryOperator, Value, ValueWithSpan,
 };
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use thalweg_operators::anomaly::{DetectSettings, Direction, ForecastSettings, Method};
 use thalweg_operators::series::{Task, Zone, detect_columns, forecast_columns};
@@ -36,6 +37,9 @@ pub(crate) struct Call {
     time: Expr,
     value: Expr,
     by: Vec<Expr>,
+    parent: Vec<Expr>,
+    deploy: Option<Expr>,
+    series_max: Option<usize>,
     zone: Option<Zone>,
     task: Task,
 }
@@ -84,6 +88,10 @@ impl Kind {
                 "min_effect_ratio",
                 "debounce",
                 "warm_up",
+                "parent",
+                "deploy",
+                "exclude",
+                "max_series",
                 "ttl",
             ],
             Kind::Forecast => &[
@@ -96,6 +104,7 @@ impl Kind {
                 "threshold",
                 "lower_bound",
                 "upper_bound",
+                "max_series",
                 "ttl",
             ],
         }
@@ -116,12 +125,7 @@ impl Call {
             let missing = || Error::user(format!("{name} needs {argument} => ..")).with_hint(kind.example());
             named.get(argument).cloned().ok_or_else(missing)
         };
-        let by = match named.get("by") {
-            None => Vec::new(),
-            Some(Expr::Tuple(columns)) => columns.clone(),
-            Some(Expr::Nested(column)) => vec![column.as_ref().clone()],
-            Some(column) => vec![column.clone()],
-        };
+        let (by, parent) = (named.list("by"), named.list("parent"));
         let task = match kind {
             Kind::Detect => Task::Detect(detect(&named)?),
             Kind::Forecast => {
@@ -129,8 +133,19 @@ impl Call {
                 Task::Forecast(forecast(&named)?)
             }
         };
-        let zone = named.zone()?;
-        Ok(Call { input: input.clone(), time: required("time")?, value: required("value")?, by, zone, task })
+        Ok(Call {
+            input: input.clone(),
+            time: required("time")?,
+            value: required("value")?,
+            by,
+            parent,
+            deploy: named.get("deploy").cloned(),
+            series_max: named
+                .whole("max_series", "a number of series, from 8 on", 8.0..=1e9)?
+                .map(|most| most as usize),
+            zone: named.zone()?,
+            task,
+        })
     }
 
     /// The relation that it stands for, over its input, which has been planned.
@@ -139,6 +154,15 @@ impl Call {
         let time = at(&self.time, "the time of a series")?;
         let value = at(&self.value, "the value of a series")?;
         let by = self.by.iter().map(|expr| at(expr, "what tells series apart")).collect::<Result<Vec<_>>>()?;
+        let parent = self.parent.iter().map(|expr| at(expr, "what tells groups apart")).collect::<Result<Vec<_>>>()?;
+        if let Some((_, expr)) = parent.iter().zip(&self.parent).find(|(column, _)| !by.contains(column)) {
+            let error = Error::user(format!("parent {expr} is not among the columns of by"))
+                .with_hint("A group is what series have in common: by => (region, host), parent => region.");
+            return Err(words.at(expr.span()).into_iter().fold(error, Error::at));
+        }
+        let grouped_by = parent.len();
+        let by = parent.iter().copied().chain(by.iter().copied().filter(|column| !parent.contains(column))).collect();
+        let deploy = self.deploy.as_ref().map(|expr| at(expr, "what is deployed")).transpose()?;
         let fields = input.schema().fields();
         let of_type = |at: usize, expr: &Expr, wanted: &str, hint: &str| {
             let shown = sql_names(&fields[at].data_type().to_string());
@@ -164,8 +188,8 @@ impl Call {
         }
         let schema = fields.iter().cloned().chain(added.into_iter().map(Arc::new)).collect::<Vec<Arc<Field>>>();
         let schema = Arc::new(Schema::new(schema));
-        let (zone, task) = (self.zone.clone(), self.task.clone());
-        Ok(SeriesSource { input, input_name, time, value, by, zone, task, schema })
+        let (zone, task, series_max) = (self.zone.clone(), self.task.clone(), self.series_max);
+        Ok(SeriesSource { input, input_name, time, value, by, grouped_by, deploy, series_max, zone, task, schema })
     }
 }
 
@@ -206,6 +230,49 @@ impl Named<'_> {
 
     fn get(&self, name: &str) -> Option<&Expr> {
         self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// One expression, or several in parentheses.
+    fn list(&self, name: &str) -> Vec<Expr> {
+        match self.get(name) {
+            None => Vec::new(),
+            Some(Expr::Tuple(items)) => items.clone(),
+            Some(Expr::Nested(item)) => vec![item.as_ref().clone()],
+            Some(item) => vec![item.clone()],
+        }
+    }
+
+    /// A whole number in `range`; `what` says so.
+    fn whole(&self, name: &str, what: &str, range: RangeInclusive<f64>) -> Result<Option<u32>> {
+        let holds = |number: f64| range.contains(&number) && number.fract() == 0.0;
+        Ok(self.number(name, what, holds)?.map(|number| number as u32))
+    }
+
+    /// Times such as '2026-12-24/2026-12-27', from the first to before the second, in nanoseconds since 1970.
+    fn times(&self, name: &str) -> Result<Vec<(i64, i64)>> {
+        let zone = match self.zone()? {
+            Some(zone) => zone,
+            None => Zone::new("UTC")?,
+        };
+        let range = |expr: &Expr| {
+            let text = match expr {
+                Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text.as_str(),
+                _ => "",
+            };
+            let ends =
+                text.split_once('/').map(|(from, to)| (zone.instant_ns(from.trim()), zone.instant_ns(to.trim())));
+            match ends {
+                Some((Some(from), Some(to))) if from < to => Ok((from, to)),
+                _ => {
+                    let error = Error::user(format!("{name} {expr} is not a time from .. to .."));
+                    Err(self.at(
+                        expr,
+                        error.with_hint("Write '2026-12-24T18:00:00/2026-12-27', an earlier time and a later one."),
+                    ))
+                }
+            }
+        };
+        self.list(name).iter().map(range).collect()
     }
 
     fn at(&self, place: &impl Spanned, error: Error) -> Error {
@@ -285,8 +352,7 @@ fn detect(named: &Named<'_>) -> Result<DetectSettings> {
         [("both", Direction::Both), ("above", Direction::Above), ("below", Direction::Below)];
     let default = DetectSettings::default();
     let rows = |name: &str, default: u32| -> Result<u32> {
-        let whole = |number: f64| (1.0..=1e6).contains(&number) && number.fract() == 0.0;
-        Ok(named.number(name, "a number of rows, from 1 to 1000000", whole)?.map_or(default, |rows| rows as u32))
+        Ok(named.whole(name, "a number of rows, from 1 to 1000000", 1.0..=1e6)?.unwrap_or(default))
     };
     let above_zero = |number: f64| number > 0.0;
     let any = |_: f64| true;
@@ -305,6 +371,7 @@ fn detect(named: &Named<'_>) -> Result<DetectSettings> {
             .unwrap_or(default.min_effect_ratio),
         debounce: rows("debounce", default.debounce)?,
         warm_up: rows("warm_up", default.warm_up)?,
+        excluded: named.times("exclude")?,
         ttl_ns: named.interval_ns("ttl")?.unwrap_or(default.ttl_ns),
     };
     named.bounds_in_order(settings.lower_bound, settings.upper_bound)?;

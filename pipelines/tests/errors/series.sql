@@ -25,3 +25,6 @@ CREATE MATERIALIZED VIEW r AS SELECT * FROM DETECT_ANOMALY(plain, time => ts, va
 CREATE MATERIALIZED VIEW s AS SELECT * FROM FORECAST(plain, time => ts, value => latency_ms);
 CREATE MATERIALIZED VIEW t AS SELECT * FROM FORECAST(plain, time => ts, value => latency_ms, horizon => INTERVAL '1 hour', sensitivity => 3);
 CREATE MATERIALIZED VIEW u AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, time_zone => 'Europe/Zuerich');
+CREATE MATERIALIZED VIEW v AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, by => host, parent => later);
+CREATE MATERIALIZED VIEW w AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, exclude => '2026-12-24');
+CREATE MATERIALIZED VIEW x AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, max_series => 3);

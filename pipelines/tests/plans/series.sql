@@ -19,3 +19,7 @@ CREATE MATERIALIZED VIEW watts AS SELECT * FROM DETECT_ANOMALIES(silent, time =>
 CREATE MATERIALIZED VIEW ahead AS
 SELECT * FROM FORECAST(service_latency, time => window_end, value => p99, by => service, horizon => INTERVAL '4 hours',
                        season => INTERVAL '1 day', time_zone => 'Europe/Zurich', threshold => 500, lower_bound => 0);
+CREATE MATERIALIZED VIEW grouped AS
+SELECT * FROM DETECT_ANOMALIES(telemetry, time => ts, value => status, by => (host, region), parent => region, deploy => service,
+  method => 'poisson', exclude => ('2026-12-24T18:00:00/2026-12-27', '2026-01-01/2026-01-02'), time_zone => 'Europe/Zurich',
+  max_series => 100000);

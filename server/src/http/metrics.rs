@@ -40,6 +40,9 @@ const OPERATORS: &[Metric<OperatorStatus>] = &[
     ("operator_rows_out_total", "counter", "Rows the operator sent.", |o| Some(o.rows_out as f64)),
     ("operator_state_rows", "gauge", "Rows or groups the operator holds.", |o| Some(o.state_rows as f64)),
     ("operator_state_bytes", "gauge", "Bytes the operator holds.", |o| Some(o.state_bytes as f64)),
+    ("operator_evicted_total", "counter", "Rows or groups forgotten because they were silent or too many.", |o| {
+        Some(o.evicted as f64)
+    }),
     ("operator_busy_seconds_total", "counter", "Time spent in the operator.", |o| Some(o.busy_ns as f64 / 1e9)),
 ];
 

@@ -23,3 +23,10 @@ FROM TUMBLE(latency_anomalies, window_end, INTERVAL '1 hour') GROUP BY window_st
 CREATE MATERIALIZED VIEW ahead AS
 SELECT * FROM FORECAST(service_latency, time => window_end, value => p99, by => (service, region),
                        horizon => INTERVAL '1 hour', threshold => 1000);
+
+-- Series of a region learn from each other; one that begins late is judged by its region from its first row on.
+CREATE MATERIALIZED VIEW grouped AS
+SELECT ts, service, region, is_anomaly, reason, learning
+FROM DETECT_ANOMALIES((SELECT *, CASE WHEN ts < TIMESTAMP '2026-01-05 02:00:00' THEN 'v1' ELSE 'v2' END AS version FROM samples),
+  time => ts, value => ms, by => (service, region), parent => region, deploy => version, method => 'ewma', max_series => 100,
+  exclude => '2026-01-05T02:12:00/2026-01-05T02:30:00');
