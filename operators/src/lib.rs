@@ -32,6 +32,7 @@ pub mod rows;
 pub mod series;
 pub mod session_aggregate;
 pub mod state;
+pub mod state_ttl;
 pub mod top_n;
 pub mod unnest;
 pub mod upsert;

@@ -55,6 +55,8 @@ pub(crate) struct Ordered {
     order: Option<(Vec<usize>, RowConverter)>,
     pub keys: Keys,
     pub partitions: BTreeMap<u32, Partition>,
+    /// Rows that were taken back more often than they were there, where partitions are forgotten.
+    overdrawn: Option<Vec<(u32, Encoded)>>,
     /// Another one after every change.
     id: u64,
 }
@@ -113,8 +115,24 @@ impl Ordered {
             order,
             keys: Keys::new(Grouping::by(Schema::new(key_fields))?)?,
             partitions: BTreeMap::new(),
+            overdrawn: None,
             id: fresh_id(),
         })
+    }
+
+    /// Lets rows be taken back that are not there: they went with their partition.
+    pub fn forgetting(&mut self) {
+        self.overdrawn = Some(Vec::new());
+    }
+
+    /// Leaves alone what was taken back in this epoch and is not there.
+    pub fn settle(&mut self) {
+        for (partition, row) in self.overdrawn.iter_mut().flat_map(std::mem::take) {
+            let Some(rows) = self.partitions.get_mut(&partition) else { continue };
+            if rows.get(&row).is_some_and(|copies| copies.times < 0) {
+                rows.remove(&row);
+            }
+        }
     }
 
     /// The changes of `batch`, each with its partition; nothing is changed yet.
@@ -149,6 +167,11 @@ impl Ordered {
                 entry.insert(Partition::new())
             }
         };
+        if let Some(overdrawn) = self.overdrawn.as_mut().filter(|_| change.diff < 0)
+            && rows.get(&change.row).map_or(0, |copies| copies.times) + change.diff < 0
+        {
+            overdrawn.push((change.partition, change.row.clone()));
+        }
         match rows.entry(change.row) {
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 entry.get_mut().times += change.diff;

@@ -13,6 +13,7 @@ use crate::ordered::{Change, OrderBy, Ordered, Partition, each_copy};
 use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
+use crate::state_ttl::{Lifetimes, TOUCHED};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -48,6 +49,8 @@ pub struct OverSpec {
     pub closes: Option<Closes>,
     /// Where the functions need only the row before in order of event time: how rows become final one by one.
     pub in_order: Option<InOrder>,
+    /// After how long without a row of it a partition is forgotten, in nanoseconds; only where none closes.
+    pub state_ttl_ns: Option<i64>,
     /// The columns of `input`, then one a function.
     pub schema: SchemaRef,
 }
@@ -90,6 +93,8 @@ pub struct Over {
     rows: Ordered,
     results: RowConverter,
     closing: Closing,
+    /// When partitions go that no row comes for.
+    lifetimes: Option<Lifetimes>,
     arrived: Vec<Batch>,
 }
 
@@ -113,8 +118,17 @@ impl Over {
             spec: spec.clone(),
             emit_changes,
             emit_finals,
+            lifetimes: None,
             arrived: Vec::new(),
         })
+    }
+
+    /// Forgets partitions by `lifetimes`.
+    pub fn forgetting(mut self, lifetimes: Option<Lifetimes>) -> Over {
+        if lifetimes.is_some() {
+            self.rows.forgetting();
+        }
+        Over { lifetimes, ..self }
     }
 
     /// The functions over the rows of a partition. Where one cannot be computed, nothing is shown of the partition, and
@@ -152,6 +166,7 @@ impl Over {
             false => None,
         };
         changes.into_iter().for_each(|change| self.rows.apply(change));
+        self.rows.settle();
         if let Some(before) = before {
             let now = self.answer(number, self.rows.partitions.get(&number), &mut output.dead)?;
             let (gone, new) = differences(&before.names, &now.names);
@@ -159,6 +174,22 @@ impl Over {
             said.new.push(take_record_batch(&now.rows, &new)?);
         }
         if self.rows.partitions.get(&number).is_some_and(BTreeMap::is_empty) {
+            self.rows.remove(number);
+        }
+        Ok(())
+    }
+
+    /// Takes back the rows of partitions that no row came for in too long, and forgets them.
+    fn let_go(&mut self, epoch: Epoch, alive: Vec<u32>, said: &mut Said) -> Result<()> {
+        let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
+        let (alive, emptied): (Vec<u32>, Vec<u32>) =
+            alive.into_iter().partition(|number| self.rows.partitions.contains_key(number));
+        lifetimes.forget(&emptied);
+        lifetimes.touch(epoch, &alive)?;
+        for number in lifetimes.expired(epoch)? {
+            if self.emit_changes {
+                said.gone.push(self.answer(number, self.rows.partitions.get(&number), &mut Vec::new())?.rows);
+            }
             self.rows.remove(number);
         }
         Ok(())
@@ -181,6 +212,7 @@ impl Over {
         }
         if let Some(renamed) = self.rows.compact()? {
             self.closing.rename(&renamed);
+            self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         }
         Ok(())
     }
@@ -219,7 +251,7 @@ impl Operator for Over {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         let mut changes: BTreeMap<u32, Vec<Change>> = BTreeMap::new();
         for batch in std::mem::take(&mut self.arrived) {
             let batch = self.closing.in_time(batch, times.before, output)?;
@@ -229,10 +261,11 @@ impl Operator for Over {
                 changes.entry(change.partition).or_default().push(change);
             }
         }
-        let mut said = Said::default();
+        let (mut said, alive) = (Said::default(), changes.keys().copied().collect());
         for (number, changes) in changes {
             self.revise(number, changes, &mut said, output)?;
         }
+        self.let_go(epoch, alive, &mut said)?;
         let gone: usize = said.gone.iter().map(RecordBatch::num_rows).sum();
         let rows = concat_batches(&self.spec.schema, said.gone.iter().chain(&said.new))?;
         let diffs = Int64Array::from_iter_values((0..rows.num_rows()).map(|row| if row < gone { -1 } else { 1 }));
@@ -240,14 +273,23 @@ impl Operator for Over {
         self.close(times.now, output)
     }
 
+    fn wake_at(&self) -> Option<Epoch> {
+        self.lifetimes.as_ref()?.wake_at()
+    }
+
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        Ok(vec![self.rows.section()?])
+        let mut sections = vec![self.rows.section()?];
+        if let Some(lifetimes) = &mut self.lifetimes {
+            sections.extend(lifetimes.sections(&self.rows.keys)?);
+        }
+        Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
         for section in sections {
-            match section.label.as_str() {
-                "rows" => self.rows.restore(&section.rows)?,
+            match (section.label.as_str(), &mut self.lifetimes) {
+                ("rows", _) => self.rows.restore(&section.rows)?,
+                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.rows.keys, &section.rows)?,
                 _ => return Err(section.unknown()),
             }
         }
@@ -256,6 +298,7 @@ impl Operator for Over {
 
     fn state(&self) -> StateSize {
         let (rows, bytes) = self.rows.size();
-        StateSize { rows: rows as u64, bytes: bytes as u64 }
+        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
+        StateSize { rows: rows as u64, bytes: (bytes + lifetimes) as u64 }
     }
 }

@@ -286,6 +286,36 @@ impl Plan {
         }
     }
 
+    /// Where it stands after how long without a row the state of a key goes, in nanoseconds, to be changed; `None` where
+    /// its own operator has no state by key, or something else bounds it.
+    pub fn state_ttl_ns_mut(&mut self) -> Option<&mut Option<i64>> {
+        match self {
+            Plan::Reduce(spec) if !spec.keys.is_empty() => Some(&mut spec.state_ttl_ns),
+            Plan::TopN(spec) if spec.closes.is_none() && !spec.partition.is_empty() => Some(&mut spec.state_ttl_ns),
+            Plan::Over(spec) if spec.closes.is_none() && !spec.partition.is_empty() => Some(&mut spec.state_ttl_ns),
+            Plan::Join(spec) if !spec.lets_go() && spec.forgets_keys() => Some(&mut spec.state_ttl_ns),
+            Plan::AsofJoin(spec) if spec.keys > 0 => Some(&mut spec.state_ttl_ns),
+            Plan::Reduce(_)
+            | Plan::TopN(_)
+            | Plan::Over(_)
+            | Plan::Join(_)
+            | Plan::AsofJoin(_)
+            | Plan::Source { .. }
+            | Plan::View { .. }
+            | Plan::Filter(_)
+            | Plan::Project(_)
+            | Plan::Union { .. }
+            | Plan::AssignWindows(_)
+            | Plan::WindowAggregate(_)
+            | Plan::SessionAggregate(_)
+            | Plan::Series(_)
+            | Plan::Expand(_)
+            | Plan::Repeat(_)
+            | Plan::Unnest(_)
+            | Plan::Alert(_) => None,
+        }
+    }
+
     /// By which sources' watermarks its own operator goes, to be changed; `None` where it asks for no time.
     pub fn time_origin_mut(&mut self) -> Option<&mut TimeOrigin> {
         match self {

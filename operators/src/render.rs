@@ -21,6 +21,7 @@ use crate::repeat::Repeat;
 use crate::rows::Rows;
 use crate::series::{Series, SeriesSpec, Task};
 use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
+use crate::state_ttl::Lifetimes;
 use crate::top_n::{TopN, TopNSpec};
 use crate::unnest::Unnest;
 use crate::upsert::Upsert;
@@ -318,11 +319,12 @@ impl<'scope> Renderer<'scope> {
         let none = TimeOrigin::default();
         let changes = if spec.retracts {
             let keyed = self.host(view, "KeyRows", KeyRows::new(spec)?, input, Pipeline, 1, &none).swap_remove(0);
-            self.host(view, "ReduceRows", ReduceRows::new(spec, owns)?, keyed, by_key(key), 1, &time).swap_remove(0)
+            let reduce = ReduceRows::new(spec, owns)?.forgetting(self.lifetimes(spec.state_ttl_ns));
+            self.host(view, "ReduceRows", reduce, keyed, by_key(key), 1, &time).swap_remove(0)
         } else {
             let local = LocalReduce::new(spec)?;
             let partials = self.host(view, "LocalReduce", local, input, Pipeline, 1, &none).swap_remove(0);
-            let merge = MergeReduce::new(spec, owns)?;
+            let merge = MergeReduce::new(spec, owns)?.forgetting(self.lifetimes(spec.state_ttl_ns));
             self.host(view, "MergeReduce", merge, partials, by_key(key), 1, &time).swap_remove(0)
         };
         Ok(Rendered { changes: Some(changes), finals: None, append: false })
@@ -334,6 +336,7 @@ impl<'scope> Renderer<'scope> {
         let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
         let finals = demand.finals && spec.closes.is_some();
         let operator = TopN::new(spec, demand.changes, finals, read == Read::Finals)?;
+        let operator = operator.forgetting(self.lifetimes(spec.state_ttl_ns));
         let outputs = self.host(view, "TopN", operator, input, by_key(spec.partition.clone()), 2, &time);
         Ok(both_ports(outputs, Demand { finals, ..demand }))
     }
@@ -347,7 +350,7 @@ impl<'scope> Renderer<'scope> {
         };
         let finals = || -> Result<_> {
             let (rows, pact) = (input.stream(view, Read::Finals)?, by_key(spec.partition.clone()));
-            let operator = OverInOrder::new(spec, in_order)?;
+            let operator = OverInOrder::new(spec, in_order)?.forgetting(self.lifetimes(spec.state_ttl_ns));
             Ok(self.host(view, "OverInOrder", operator, rows, pact, 1, &in_order.origin).swap_remove(0))
         };
         let finals = demand.finals.then(finals).transpose()?;
@@ -368,7 +371,7 @@ impl<'scope> Renderer<'scope> {
         };
         let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
         let finals = demand.finals && spec.closes.is_some();
-        let operator = Over::new(spec, demand.changes, finals)?;
+        let operator = Over::new(spec, demand.changes, finals)?.forgetting(self.lifetimes(spec.state_ttl_ns));
         let rows = input.stream(view, read)?;
         let outputs = self.host(view, "Over", operator, rows, by_key(spec.partition.clone()), 2, &time);
         Ok(both_ports(outputs, Demand { finals, ..demand }))
@@ -401,7 +404,8 @@ impl<'scope> Renderer<'scope> {
             let rows = vec![side(&left)?, side(&right)?];
             let none = TimeOrigin::default();
             let origin = spec.within.as_ref().map_or(&none, |within| &within.origin);
-            Ok(self.host_all(view, name, Join::new(spec, read, reports)?, rows, 1, origin).swap_remove(0))
+            let join = Join::new(spec, read, reports)?.forgetting(self.lifetimes(spec.state_ttl_ns));
+            Ok(self.host_all(view, name, join, rows, 1, origin).swap_remove(0))
         };
         if spec.appends() {
             return Ok(Rendered::append(build(Read::Finals, "Join", true)?));
@@ -434,8 +438,13 @@ impl<'scope> Renderer<'scope> {
             Ok((self.input(view, plan, Read::Changes)?, by_key((0..spec.keys).collect())))
         };
         let rows = vec![side(&spec.left)?, side(&spec.right)?];
-        let changes = self.host_all(view, "AsofJoin", AsofJoin::new(spec)?, rows, 1, &TimeOrigin::default());
+        let join = AsofJoin::new(spec)?.forgetting(self.lifetimes(spec.state_ttl_ns));
+        let changes = self.host_all(view, "AsofJoin", join, rows, 1, &TimeOrigin::default());
         Ok(Rendered { changes: changes.into_iter().next(), finals: None, append: false })
+    }
+
+    fn lifetimes(&self, state_ttl_ns: Option<i64>) -> Option<Lifetimes> {
+        state_ttl_ns.map(|ttl_ns| Lifetimes::new(ttl_ns, self.tick_ns))
     }
 
     fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {

@@ -11,6 +11,7 @@ use crate::ordered::{Change, Encoded, OrderBy, Ordered, Partition, each_copy};
 use crate::plan::Plan;
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
+use crate::state_ttl::{Lifetimes, TOUCHED};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,8 @@ pub struct TopNSpec {
     pub numbered: bool,
     /// Where the partition has the bound of a window: when it closes.
     pub closes: Option<Closes>,
+    /// After how long without a row of it a partition is forgotten, in nanoseconds; only where none closes.
+    pub state_ttl_ns: Option<i64>,
     /// The columns of `input`, then the place (BIGINT UNSIGNED, not NULL) if it is shown.
     pub schema: SchemaRef,
 }
@@ -99,6 +102,8 @@ pub struct TopN {
     /// What was said of each partition, in order.
     shown: BTreeMap<u32, Vec<Shown>>,
     closing: Closing,
+    /// When partitions go that no row comes for.
+    lifetimes: Option<Lifetimes>,
     arrived: Vec<Batch>,
 }
 
@@ -118,8 +123,17 @@ impl TopN {
             append,
             shown: BTreeMap::new(),
             closing: Closing::new(spec.closes.as_ref()),
+            lifetimes: None,
             arrived: Vec::new(),
         })
+    }
+
+    /// Forgets partitions by `lifetimes`.
+    pub fn forgetting(mut self, lifetimes: Option<Lifetimes>) -> TopN {
+        if lifetimes.is_some() {
+            self.rows.forgetting();
+        }
+        TopN { lifetimes, ..self }
     }
 
     /// The last place that is shown.
@@ -127,11 +141,15 @@ impl TopN {
         self.spec.skip.saturating_add(self.spec.limit)
     }
 
-    /// Takes in rows; the partitions where that may change what is shown go to `touched`.
-    fn take_in(&mut self, batch: &Batch, touched: &mut BTreeSet<u32>) -> Result<()> {
+    /// Takes in rows; the partitions where that may change what is shown go to `touched`, and where any are forgotten all
+    /// that a row came for to `alive`.
+    fn take_in(&mut self, batch: &Batch, touched: &mut BTreeSet<u32>, alive: &mut Vec<u32>) -> Result<()> {
         let changes = self.rows.encode(batch)?;
         self.closing.note(batch, &changes)?;
         for change in changes {
+            if self.lifetimes.is_some() {
+                alive.push(change.partition);
+            }
             if self.is_behind(&change) {
                 if self.append {
                     continue;
@@ -236,7 +254,11 @@ impl TopN {
                 self.rows.remove(partition);
             }
         }
-        let rows: Vec<_> = gone.iter().chain(&new).collect();
+        self.send_changes(&gone, &new, output)
+    }
+
+    fn send_changes(&self, gone: &[(u32, Shown)], new: &[(u32, Shown)], output: &mut Output) -> Result<()> {
+        let rows: Vec<_> = gone.iter().chain(new).collect();
         if !rows.is_empty() {
             let diffs = (0..rows.len()).map(|row| if row < gone.len() { -1 } else { 1 });
             let diffs = Int64Array::from_iter_values(diffs);
@@ -275,12 +297,27 @@ impl TopN {
         Ok(())
     }
 
+    /// Takes back what is shown of partitions that no row came for in too long, and forgets them.
+    fn let_go(&mut self, epoch: Epoch, mut alive: Vec<u32>, output: &mut Output) -> Result<()> {
+        let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
+        let emptied = alive.extract_if(.., |number| !self.rows.partitions.contains_key(number));
+        lifetimes.forget(&emptied.collect::<Vec<_>>());
+        lifetimes.touch(epoch, &alive)?;
+        let mut gone = Vec::new();
+        for partition in lifetimes.expired(epoch)? {
+            gone.extend(self.shown.remove(&partition).into_iter().flatten().map(|row| (partition, row)));
+            self.rows.remove(partition);
+        }
+        self.send_changes(&gone, &[], output)
+    }
+
     fn forget(&mut self) -> Result<()> {
         if let Some(renamed) = self.rows.compact()? {
             let new = |number: &u32| renamed[*number as usize];
             let shown = std::mem::take(&mut self.shown);
             self.shown = shown.into_iter().filter_map(|(number, rows)| Some((new(&number)?, rows))).collect();
             self.closing.rename(&renamed);
+            self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         }
         Ok(())
     }
@@ -321,25 +358,36 @@ impl Operator for TopN {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
-        let mut touched = BTreeSet::new();
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+        let (mut touched, mut alive) = (BTreeSet::new(), Vec::new());
         for batch in std::mem::take(&mut self.arrived) {
             let batch = self.closing.in_time(batch, times.before, output)?;
-            self.take_in(&batch, &mut touched)?;
+            self.take_in(&batch, &mut touched, &mut alive)?;
         }
+        self.rows.settle();
         self.revise(touched, output)?;
         self.close(times.now, output)?;
+        self.let_go(epoch, alive, output)?;
         self.forget()
     }
 
+    fn wake_at(&self) -> Option<Epoch> {
+        self.lifetimes.as_ref()?.wake_at()
+    }
+
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        Ok(vec![self.rows.section()?])
+        let mut sections = vec![self.rows.section()?];
+        if let Some(lifetimes) = &mut self.lifetimes {
+            sections.extend(lifetimes.sections(&self.rows.keys)?);
+        }
+        Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
         for section in sections {
-            match section.label.as_str() {
-                "rows" => self.rows.restore(&section.rows)?,
+            match (section.label.as_str(), &mut self.lifetimes) {
+                ("rows", _) => self.rows.restore(&section.rows)?,
+                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.rows.keys, &section.rows)?,
                 _ => return Err(section.unknown()),
             }
         }
@@ -349,6 +397,7 @@ impl Operator for TopN {
     fn state(&self) -> StateSize {
         let (rows, bytes) = self.rows.size();
         let shown = self.shown.values().map(|rows| rows.len() * size_of::<Shown>()).sum::<usize>();
-        StateSize { rows: rows as u64, bytes: (bytes + shown) as u64 }
+        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
+        StateSize { rows: rows as u64, bytes: (bytes + shown + lifetimes) as u64 }
     }
 }

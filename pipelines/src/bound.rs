@@ -1,7 +1,9 @@
 //! What bounds the state of a view, and the warning where nothing does.
 
 use crate::bind::table;
+use crate::bind::view::STATE_TTL;
 use crate::parse::Parsed;
+use crate::parse::ddl::{CreateView, Ddl};
 use crate::program::{DeclarationKind, Program};
 use thalweg_operators::join::JoinKind;
 use thalweg_operators::plan::{Emit, Plan, Read, ViewPlan};
@@ -17,7 +19,9 @@ pub(crate) fn warnings(program: &Program, statements: &[Parsed]) -> Vec<Error> {
     let views = program.dataflow.views.iter().filter(|view| program.declaration(&view.name).is_some());
     views
         .flat_map(|view| {
-            never_closed(program, view).into_iter().chain(kept_for_ever(view)).map(move |error| named(view, error))
+            let all =
+                never_closed(program, view).into_iter().chain(kept_for_ever(view)).chain(idle_ttl(view, statements));
+            all.map(move |error| named(view, error)).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -47,34 +51,73 @@ fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
     Some(Error::user(format!("nothing bounds the state of view \"{}\"", view.name)).with_detail(kept).with_hint(hint))
 }
 
+/// A warning where a view is to forget keys and has none that nothing else bounds.
+fn idle_ttl(view: &ViewPlan, statements: &[Parsed]) -> Option<Error> {
+    let is_it = |ddl: &&CreateView| ddl.name.value == view.name;
+    let asked = statements.iter().filter_map(|statement| match &statement.ddl {
+        Ddl::View(view) => Some(view),
+        _ => None,
+    });
+    let asked = asked.filter(is_it).any(|view| view.options.iter().any(|option| option.name == STATE_TTL));
+    (asked && !forgets(&view.plan)).then(|| {
+        Error::user(format!("option \"state_ttl\" changes nothing in view \"{}\"", view.name))
+            .with_detail("It keeps no state by a key that nothing else bounds.")
+            .with_hint("Leave it out.")
+    })
+}
+
+/// Whether any operator of the plan forgets keys.
+fn forgets(plan: &Plan) -> bool {
+    let own = match plan {
+        Plan::Reduce(spec) => spec.state_ttl_ns,
+        Plan::TopN(spec) => spec.state_ttl_ns,
+        Plan::Over(spec) => spec.state_ttl_ns,
+        Plan::Join(spec) => spec.state_ttl_ns,
+        Plan::AsofJoin(spec) => spec.state_ttl_ns,
+        _ => None,
+    };
+    own.is_some() || plan.inputs().into_iter().any(forgets)
+}
+
 /// What the operator of the plan, read as `read`, keeps whose state nothing bounds, if there is one, and what would bound it.
 fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
     const GROUPS: &str = "It keeps every group that it has ever seen.";
     const ROWS: &str = "It keeps the rows that it reads, since each may be taken back.";
     const WINDOWS: &str = "Group by a window of TUMBLE(..) or HOP(..) where groups keep coming.";
+    const KEYED: &str = "Group by a window of TUMBLE(..) or HOP(..) where groups keep coming, or forget what nothing comes \
+                         for any more: WITH (state_ttl = '1 day').";
     const APART: &str = "Say how far apart in event time the rows of a pair can be where rows keep coming on both sides: \
                          AND b.ts BETWEEN a.ts - INTERVAL '1 minute' AND a.ts + INTERVAL '1 minute'.";
+    let by_key = |keys: usize| if keys == 0 { WINDOWS } else { KEYED };
     let own = match plan {
+        Plan::Reduce(spec) if spec.state_ttl_ns.is_some() => None,
+        Plan::TopN(spec) if spec.state_ttl_ns.is_some() => None,
+        Plan::Over(spec) if spec.state_ttl_ns.is_some() => None,
+        Plan::Join(spec) if spec.state_ttl_ns.is_some() => None,
+        Plan::AsofJoin(spec) if spec.state_ttl_ns.is_some() => None,
         Plan::Reduce(spec) if spec.retracts => match spec.kept() {
             Ok(Kept::Totals) if spec.keys.is_empty() => None,
-            Ok(Kept::Totals) => Some(("It keeps every group that has rows.", WINDOWS)),
-            Ok(Kept::Values) => {
-                Some(("It keeps the values of every group that has rows, since each may be taken back.", WINDOWS))
-            }
-            Ok(Kept::Rows) | Err(_) => Some((ROWS, WINDOWS)),
+            Ok(Kept::Totals) => Some(("It keeps every group that has rows.", KEYED)),
+            Ok(Kept::Values) => Some((
+                "It keeps the values of every group that has rows, since each may be taken back.",
+                by_key(spec.keys.len()),
+            )),
+            Ok(Kept::Rows) | Err(_) => Some((ROWS, by_key(spec.keys.len()))),
         },
         // Without keys there is one group.
-        Plan::Reduce(spec) if !spec.keys.is_empty() => Some((GROUPS, WINDOWS)),
+        Plan::Reduce(spec) if !spec.keys.is_empty() => Some((GROUPS, KEYED)),
         Plan::TopN(spec) if spec.closes.is_some() => None,
-        Plan::TopN(spec) if spec.retracts => Some((ROWS, WINDOWS)),
-        Plan::TopN(spec) if spec.limit == u64::MAX => Some(("It keeps every row that it has ever seen.", WINDOWS)),
+        Plan::TopN(spec) if spec.retracts => Some((ROWS, by_key(spec.partition.len()))),
+        Plan::TopN(spec) if spec.limit == u64::MAX => {
+            Some(("It keeps every row that it has ever seen.", by_key(spec.partition.len())))
+        }
         Plan::TopN(spec) if !spec.partition.is_empty() => {
-            Some(("It keeps the first rows of every partition that it has ever seen.", WINDOWS))
+            Some(("It keeps the first rows of every partition that it has ever seen.", KEYED))
         }
         // Its last rows alone are kept.
         Plan::Over(spec) if spec.in_order.is_some() && read == Read::Finals => None,
         Plan::Over(spec) if spec.closes.is_none() => {
-            Some(("It keeps every row that it reads, since later ones may change it.", WINDOWS))
+            Some(("It keeps every row that it reads, since later ones may change it.", by_key(spec.partition.len())))
         }
         Plan::Join(spec) if !spec.lets_go() => match spec.kind {
             JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
@@ -86,7 +129,8 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         },
         Plan::AsofJoin(_) => Some((
             "It keeps the rows of both relations, since a late or corrected version corrects the rows behind it.",
-            "Filter what it reads, or leave it so where both are known to stay small.",
+            "Filter what it reads, forget keys that nothing comes for any more, WITH (state_ttl = '1 day'), or leave it so \
+             where both are known to stay small.",
         )),
         Plan::Alert(spec) if spec.rule.absent.is_some() && spec.rule.ttl_ns.is_none() && !spec.keys.is_empty() => {
             Some((

@@ -99,6 +99,7 @@ fn alert_history(alert: &ViewPlan) -> ViewPlan {
     let schema = alert.plan.schema();
     let by = |column: usize| OrderBy { column, descending: true, nulls_first: false };
     let spec = TopNSpec {
+        state_ttl_ns: None,
         input: Box::new(Plan::View { name: alert.name.clone(), schema: schema.clone() }),
         retracts: false,
         partition: Vec::new(),

@@ -290,10 +290,19 @@ fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
             out,
             depth + 1,
             &format!(
-                "state: groups of ({}){with}: nothing bounds it",
-                keys.iter().map(sql).collect::<Vec<_>>().join(", ")
+                "state: groups of ({}){with}: {}",
+                keys.iter().map(sql).collect::<Vec<_>>().join(", "),
+                bound_by(spec.state_ttl_ns)
             ),
         ),
+    }
+}
+
+/// What bounds state that no window does.
+fn bound_by(state_ttl_ns: Option<i64>) -> String {
+    match state_ttl_ns {
+        Some(ttl) => format!("bounded by state_ttl, forgotten after {} without a row", Nanos(ttl)),
+        None => "nothing bounds it".to_string(),
     }
 }
 
@@ -304,7 +313,7 @@ fn explain_top_n(out: &mut String, spec: &TopNSpec, depth: usize, flow: &Dataflo
     let until = match (&spec.closes, spec.partition.as_slice()) {
         (Some(closes), _) => kept_until(&closes.origin, OnLate::Drop, flow),
         (None, []) if !spec.retracts && spec.limit < u64::MAX => "bounded".to_string(),
-        _ => "nothing bounds it".to_string(),
+        _ => bound_by(spec.state_ttl_ns),
     };
     line(out, depth + 1, &format!("state: {kept}: {until}"));
 }
@@ -314,13 +323,15 @@ fn explain_over(out: &mut String, spec: &OverSpec, depth: usize, flow: &Dataflow
     line(out, depth, &format!("Over: {}", text.trim_start_matches("Over ")));
     let until = match &spec.closes {
         Some(closes) => kept_until(&closes.origin, OnLate::Drop, flow),
-        None => "nothing bounds it".to_string(),
+        None => bound_by(spec.state_ttl_ns),
     };
     if let Some(in_order) = &spec.in_order {
         let time = spec.input.schema().field(in_order.time).name().clone();
         let at = closes_at(&in_order.origin, flow);
         line(out, depth + 1, &format!("final: in order of {time}, each row when watermark {at} has passed it"));
-        line(out, depth + 1, "state: the last row of each partition, and the rows that wait; for changes, all rows");
+        let kept = "the last row of each partition, and the rows that wait; for changes, all rows";
+        let until = spec.state_ttl_ns.map_or(String::new(), |ttl| format!(": {}", bound_by(Some(ttl))));
+        line(out, depth + 1, &format!("state: {kept}{until}"));
         return;
     }
     line(out, depth + 1, &format!("state: all rows: {until}"));
@@ -368,7 +379,7 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
         line(out, depth + 1, &format!("where: {}", sql(filter)));
     }
     let Some(within) = &spec.within else {
-        return line(out, depth + 1, "state: rows of both sides: nothing bounds it");
+        return line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
     };
     let apart = |ns: i64| if ns < 0 { format!("-{}", Nanos(-ns)) } else { Nanos(ns).to_string() };
     let difference = format!("{} - {}", right.field(within.right).name(), left.field(within.left).name());
@@ -386,9 +397,8 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
     let state = match (left, right) {
         (Some(left), Some(right)) if left == right => format!("rows of both sides, dropped at watermark {left}"),
         (left, right) => {
-            let side = |at: Option<String>| {
-                at.map_or("nothing bounds it".to_string(), |at| format!("dropped at watermark {at}"))
-            };
+            let side =
+                |at: Option<String>| at.map_or(bound_by(spec.state_ttl_ns), |at| format!("dropped at watermark {at}"));
             format!("rows of the left side: {}; of the right side: {}", side(left), side(right))
         }
     };
@@ -435,7 +445,7 @@ fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {
     line(out, depth + 1, &format!("keys: {}", if keys.is_empty() { "none".into() } else { keys.join(", ") }));
     let (of_left, of_right) = (left.field(spec.left_at).name(), right.field(spec.right_at).name());
     line(out, depth + 1, &format!("nearest: {of_right} {} {of_left}", spec.nearest));
-    line(out, depth + 1, "state: rows of both sides: nothing bounds it");
+    line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
 }
 
 fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], depth: usize) {

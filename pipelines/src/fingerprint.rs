@@ -101,6 +101,12 @@ fn describe_options(options: &Options, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+/// Whether keys are forgotten is part of what is computed: state that lacks some is not that of a view that keeps all. After
+/// how long is not: state goes on, and from then on keys go after another time.
+fn forgets(state_ttl_ns: Option<i64>) -> &'static str {
+    if state_ttl_ns.is_some() { " forgets" } else { "" }
+}
+
 fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String) -> std::fmt::Result {
     let of = |name: &str| read.get(name).map(|object| object.fingerprint.as_str()).unwrap_or_default();
     match plan {
@@ -112,18 +118,21 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::AssignWindows(spec) => writeln!(out, "  {spec}")?,
         Plan::WindowAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
         Plan::SessionAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
-        Plan::TopN(spec) => writeln!(out, "  {spec} {} {:?}", spec.numbered, spec.closes)?,
+        Plan::TopN(spec) => {
+            writeln!(out, "  {spec} {} {:?}{}", spec.numbered, spec.closes, forgets(spec.state_ttl_ns))?
+        }
         Plan::Over(spec) => {
             let frames = spec.functions.iter().map(|function| function.get_window_frame().to_string());
-            writeln!(out, "  {spec} {:?} {:?} {:?}", frames.collect::<Vec<_>>(), spec.closes, spec.in_order)?;
+            let (frames, forgets) = (frames.collect::<Vec<_>>(), forgets(spec.state_ttl_ns));
+            writeln!(out, "  {spec} {frames:?} {:?} {:?}{forgets}", spec.closes, spec.in_order)?;
         }
         Plan::Series(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.task, spec.origin)?,
         Plan::Expand(spec) => writeln!(out, "  {spec}")?,
         Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
         Plan::Unnest(spec) => writeln!(out, "  {spec}")?,
-        Plan::Reduce(spec) => writeln!(out, "  {spec}")?,
-        Plan::Join(spec) => writeln!(out, "  {spec}")?,
-        Plan::AsofJoin(spec) => writeln!(out, "  {spec}")?,
+        Plan::Reduce(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
+        Plan::Join(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
+        Plan::AsofJoin(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
         Plan::Alert(spec) => {
             writeln!(out, "  {} {spec} {:?} {:?} {:?}", spec.name, spec.rule, spec.time, spec.read)?;
             writeln!(out, "  {:?} {:?} {:?}", spec.labels, spec.annotations, spec.mute_older_than_ns)?;

@@ -9,6 +9,7 @@
 mod tests;
 
 use super::arrived::Arrived;
+use super::forget::Forgetting;
 use super::held::{Alike, Held, Incoming, Notes, Shown, picked};
 use super::output::{gathered, record_batch};
 use super::process::{LEFT, RIGHT};
@@ -55,6 +56,8 @@ pub struct AsofJoinSpec {
     pub nearest: Nearest,
     /// Whether a row without a match is given with NULLs.
     pub outer: bool,
+    /// After how long without a row of it a key is forgotten, in nanoseconds.
+    pub state_ttl_ns: Option<i64>,
     /// The columns of `left`, then those of `right`.
     pub schema: SchemaRef,
 }
@@ -100,14 +103,15 @@ pub struct AsofJoin {
     nearest: Nearest,
     outer: bool,
     keys: Keys,
-    held: [Held; 2],
+    pub(super) held: [Held; 2],
     /// The rows of the left side in order: key, place, row.
-    waiting: BTreeSet<(u32, i64, u32)>,
+    pub(super) waiting: BTreeSet<(u32, i64, u32)>,
     /// The versions in order: key, place, hash of the contents, row.
-    versions: BTreeSet<(u32, i64, u64, u32)>,
+    pub(super) versions: BTreeSet<(u32, i64, u64, u32)>,
     /// The version that each row of the left side is shown with.
     matched: Vec<Option<u32>>,
-    touched: BTreeSet<u32>,
+    pub(super) touched: BTreeSet<u32>,
+    pub(super) forgetting: Forgetting,
     arrived: Arrived,
 }
 
@@ -136,6 +140,7 @@ impl AsofJoin {
             versions: BTreeSet::new(),
             matched: Vec::new(),
             touched: BTreeSet::new(),
+            forgetting: Forgetting::default(),
             arrived: Arrived::default(),
             schemas,
         })
@@ -143,12 +148,17 @@ impl AsofJoin {
 
     fn take_in(&mut self, side: usize, batch: Batch, retracted: bool, output: &mut Output) -> Result<()> {
         let batch = self.without_null(side, batch, output)?;
+        let batch = match retracted {
+            true => self.forgetting.known(&mut self.keys, &mut self.held[side], self.width, batch)?,
+            false => batch,
+        };
         let rows = batch.num_rows();
         if rows == 0 {
             return Ok(());
         }
         let columns = batch.rows.columns();
         let numbers = self.keys.number(&columns[..self.width], rows)?;
+        self.forgetting.note(&numbers);
         let hashes = hash_rows(columns, rows).map_err(fault)?;
         let times = places(&columns[self.at[side]], side, self.nearest)?;
         let copies: Vec<u32> =
@@ -227,7 +237,7 @@ impl AsofJoin {
     }
 
     /// Brings the rows that were touched to what should be shown of them.
-    fn settle(&mut self, output: &mut Output) -> Result<()> {
+    pub(super) fn settle(&mut self, output: &mut Output) -> Result<()> {
         let (mut told, mut later) = (Vec::new(), Vec::new());
         for row in std::mem::take(&mut self.touched) {
             let at = row as usize;
@@ -309,6 +319,7 @@ impl AsofJoin {
         }
         if let Some(renamed) = self.keys.compact()? {
             self.held.iter_mut().for_each(|held| held.rename(&renamed));
+            self.forgetting.rename(&renamed);
             let number = |number: u32| renamed[number as usize];
             let waiting = std::mem::take(&mut self.waiting).into_iter();
             self.waiting = waiting.filter_map(|(n, time, row)| Some((number(n)?, time, row))).collect();
@@ -364,19 +375,27 @@ impl Operator for AsofJoin {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
         for part in self.arrived.parts()? {
             self.take_in(part.side, part.rows, part.retracted, output)?;
         }
         self.settle(output)?;
+        self.let_go(epoch, output)?;
         self.compact()
     }
 
+    fn wake_at(&self) -> Option<Epoch> {
+        self.forgetting.wake_at()
+    }
+
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        Ok(snapshot::sections(&self.keys, &mut self.held, self.width))
+        let mut sections = snapshot::sections(&self.keys, &mut self.held, self.width);
+        self.forgetting.sections(&self.keys, &mut sections)?;
+        Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
+        let sections = self.forgetting.restore(&mut self.keys, sections)?;
         let (at, nearest) = (self.at, self.nearest);
         let times = |side: usize, columns: &[ArrayRef]| places(&columns[at[side]], side, nearest);
         snapshot::restore(&mut self.keys, &mut self.held, self.width, &sections, times)?;
@@ -386,7 +405,7 @@ impl Operator for AsofJoin {
     fn state(&self) -> StateSize {
         let [left, right] = &self.held;
         let index = self.waiting.len() * 24 + self.versions.len() * 36 + self.matched.capacity() * 8;
-        let bytes = left.size() + right.size() + self.keys.size() + index;
+        let bytes = left.size() + right.size() + self.keys.size() + index + self.forgetting.size();
         StateSize { rows: (left.len() + right.len()) as u64, bytes: bytes as u64 }
     }
 }

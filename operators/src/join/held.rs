@@ -343,6 +343,20 @@ impl Held {
         rows
     }
 
+    /// Of each incoming row, whether it is there as often as it is to go.
+    pub fn holds(&mut self, incoming: &Incoming) -> Result<Vec<bool>> {
+        let mut left: BTreeMap<u32, u32> = BTreeMap::new();
+        let known = self.known(incoming)?.into_iter().zip(incoming.copies);
+        let there = known.map(|(row, copies)| {
+            let Some(row) = row else { return false };
+            let left = left.entry(row).or_insert(self.counts[row as usize]);
+            let there = *left >= *copies;
+            *left -= if there { *copies } else { 0 };
+            there
+        });
+        Ok(there.collect())
+    }
+
     /// The held row that each incoming one is alike, if there is one.
     fn known(&mut self, incoming: &Incoming) -> Result<Vec<Option<u32>>> {
         if self.columns.width() == 0 {

@@ -9,6 +9,7 @@ mod arrived;
 mod asof;
 mod chunks;
 mod expiry;
+mod forget;
 mod held;
 mod output;
 mod process;
@@ -46,6 +47,8 @@ pub struct JoinSpec {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// How far apart in event time the rows of a pair may be.
     pub within: Option<Within>,
+    /// After how long without a row of it a key is forgotten, in nanoseconds.
+    pub state_ttl_ns: Option<i64>,
     /// The columns of `left` and of `right`, as far as [`kind`](Self::kind) has them.
     pub schema: SchemaRef,
 }
@@ -111,6 +114,11 @@ impl JoinSpec {
     /// Whether all rows of both sides go some time, as the watermark moves.
     pub fn lets_go(&self) -> bool {
         self.within.as_ref().is_some_and(|within| within.lower_ns > i64::MIN && within.upper_ns < i64::MAX)
+    }
+
+    /// Whether its rows are held by keys that can be forgotten one by one; of `NOT IN` the whole set matters.
+    pub fn forgets_keys(&self) -> bool {
+        self.keys > 0 && self.nulls != NullKeys::NotIn
     }
 
     /// Whether its rows become final where those of its inputs do.

@@ -4,6 +4,7 @@
 //! whichever row comes later. Retractions come after the insertions of both sides: nothing is ever less than not there.
 
 use super::arrived::Arrived;
+use super::forget::Forgetting;
 use super::held::{Alike, Held, Incoming, Notes};
 use super::output::{Filter, PAIRS_AT_ONCE, Pairs};
 use super::{JoinKind, JoinSpec, NullKeys, Within};
@@ -63,6 +64,7 @@ pub struct Join {
     pub(super) set_before: Set,
     /// Rows whose standing may have changed in this epoch.
     pub(super) touched: [Vec<u32>; 2],
+    pub(super) forgetting: Forgetting,
     arrived: Arrived,
     watermark: Watermark,
 }
@@ -141,6 +143,7 @@ impl Join {
             keys: Keys::new(Grouping::new(&exprs, &[], &schemas[LEFT])?)?,
             held,
             touched: [Vec::new(), Vec::new()],
+            forgetting: Forgetting::default(),
             arrived: Arrived::default(),
             watermark: Watermark::MIN,
             schemas,
@@ -156,6 +159,10 @@ impl Join {
         let batch = self.without_null(side, self.time_column(side), batch, output)?;
         let batch = self.in_time(side, batch, output)?;
         let batch = self.without_null(side, keys, batch, output)?;
+        let batch = match retracted {
+            true => self.forgetting.known(&mut self.keys, &mut self.held[side], self.width, batch)?,
+            false => batch,
+        };
         if batch.is_empty() {
             return Ok(());
         }
@@ -164,6 +171,7 @@ impl Join {
         if self.not_in() && batch.rows.column(0).null_count() > 0 {
             self.null_key = (0..rows).find(|row| batch.rows.column(0).is_null(*row)).map(|row| numbers[row]);
         }
+        self.forgetting.note(&numbers);
         let copies: Vec<u32> =
             (0..rows).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect();
         let times = match self.time_column(side) {
@@ -221,7 +229,7 @@ impl Join {
     }
 
     /// Lets the rows of `part` meet those that the other side holds.
-    fn meet(&mut self, part: &mut Part, output: &mut Output) -> Result<()> {
+    pub(super) fn meet(&mut self, part: &mut Part, output: &mut Output) -> Result<()> {
         let (mut pairs, mut met) = (Pairs::default(), Vec::new());
         for at in 0..part.numbers.len() {
             let within = self.within.as_ref().filter(|_| self.matched).map(|w| (w.lower_ns, w.upper_ns));
@@ -331,6 +339,7 @@ impl Join {
         if let Some(renamed) = self.keys.compact()? {
             self.held.iter_mut().for_each(|held| held.rename(&renamed));
             self.null_key = self.null_key.and_then(|number| renamed[number as usize]);
+            self.forgetting.rename(&renamed);
         }
         Ok(())
     }
@@ -360,7 +369,7 @@ impl Operator for Join {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         for part in self.arrived.parts()? {
             self.take_in(part.side, part.rows, part.retracted, output)?;
         }
@@ -371,21 +380,29 @@ impl Operator for Join {
             self.settle(side, &touched, false, output)?;
         }
         self.expire(times.now, output)?;
+        self.let_go(epoch, output)?;
         self.compact()
     }
 
+    fn wake_at(&self) -> Option<Epoch> {
+        self.forgetting.wake_at()
+    }
+
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        Ok(self.sections())
+        let mut sections = self.sections();
+        self.forgetting.sections(&self.keys, &mut sections)?;
+        Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, watermark: Watermark) -> Result<()> {
         self.watermark = watermark;
-        self.restore_sections(sections)
+        let rows = self.forgetting.restore(&mut self.keys, sections)?;
+        self.restore_sections(rows)
     }
 
     fn state(&self) -> StateSize {
         let [left, right] = &self.held;
-        let bytes = left.size() + right.size() + self.keys.size();
+        let bytes = left.size() + right.size() + self.keys.size() + self.forgetting.size();
         StateSize { rows: (left.len() + right.len()) as u64, bytes: bytes as u64 }
     }
 }

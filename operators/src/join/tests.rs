@@ -59,6 +59,7 @@ fn spec(case: &Case) -> JoinSpec {
     let (l, r) = (Arc::new(Column::new("v", 2)), Arc::new(Column::new("v", 5)));
     let filter = || binary(l, Comparison::Lt, r, &Schema::new(both)).unwrap();
     JoinSpec {
+        state_ttl_ns: None,
         left: input(),
         right: input(),
         left_retracts: case.retracts[0],
@@ -158,7 +159,8 @@ struct Workers {
 
 impl Workers {
     fn new(spec: JoinSpec, read: Read, peers: usize) -> Workers {
-        let joins = (0..peers).map(|_| Join::new(&spec, read, true).unwrap()).collect();
+        let lifetimes = || spec.state_ttl_ns.map(|ttl_ns| crate::state_ttl::Lifetimes::new(ttl_ns, 1));
+        let joins = (0..peers).map(|_| Join::new(&spec, read, true).unwrap().forgetting(lifetimes())).collect();
         Workers { spec, read, joins, watermark: Watermark::MIN }
     }
 
@@ -282,6 +284,53 @@ fn check(case: &Case, epochs: &[Changes], read: Read) {
     }
 }
 
+/// Keys that nothing comes for go after two epochs, and with them all that was said of them, if anything is ever taken back.
+fn check_forgetting(case: &Case, epochs: &[Changes]) {
+    const TTL: u64 = 2;
+    let spec = JoinSpec { state_ttl_ns: Some(TTL as i64), ..spec(case) };
+    let appends = spec.appends();
+    let mut workers = Workers::new(spec, Read::Changes, 2);
+    let mut sides: [BTreeMap<Row, i64>; 2] = Default::default();
+    let (mut heard, mut said) = (BTreeMap::new(), BTreeMap::<String, i64>::new());
+    let mut touched: BTreeMap<Option<u8>, u64> = BTreeMap::new();
+    let quiet = (Default::default(), 0);
+    let spread =
+        epochs.iter().enumerate().flat_map(|(at, changes)| std::iter::repeat_n(&quiet, at % 3).chain([changes]));
+    for (epoch, changes) in (0u64..).zip(spread.chain([&quiet; 4])) {
+        workers.epoch(epoch, &(changes.0.clone(), 0), &mut heard);
+        let before = model(case, &sides);
+        for coming in [true, false] {
+            for (side, changes) in changes.0.iter().enumerate() {
+                for (row, diff) in changes.iter().filter(|(_, diff)| (*diff > 0) == coming) {
+                    let copies = sides[side].entry(*row).or_default();
+                    // Only what is there can be taken back.
+                    if *copies + diff >= 0 {
+                        *copies += diff;
+                        touched.insert(row.0, epoch);
+                    }
+                }
+                sides[side].retain(|_, copies| *copies != 0);
+            }
+        }
+        for (line, copies) in model(case, &sides) {
+            let new = copies - before.get(&line).copied().unwrap_or(0);
+            *said.entry(line).or_default() += new;
+        }
+        // A row whose key equals nothing is of no key.
+        let stays = |key: &Option<u8>| key.is_none() && case.nulls == NullKeys::MatchNothing;
+        let alive = |key: &Option<u8>| touched.get(key).is_some_and(|at| epoch - at <= TTL);
+        sides.iter_mut().for_each(|side| side.retain(|(key, ..), _| stays(key) || alive(key)));
+        match appends {
+            true => assert_eq!(heard, said, "as of epoch {epoch}"),
+            false => assert_eq!(heard, model(case, &sides), "as of epoch {epoch}"),
+        }
+        if epoch % 3 == 1 {
+            workers = workers.restarted(1 + epoch as usize % 4);
+        }
+    }
+    assert_eq!(workers.held(), 0);
+}
+
 fn case() -> impl Strategy<Value = Case> {
     let nulls = prop_oneof![Just(NullKeys::MatchNothing), Just(NullKeys::MatchEachOther), Just(NullKeys::NotIn)];
     (prop::sample::select(&KINDS[..]), 0usize..2, nulls, any::<bool>()).prop_map(|(kind, keys, nulls, filter)| {
@@ -300,6 +349,12 @@ proptest! {
     #[test]
     fn every_epoch_equals_a_recomputation(case in case(), (epochs, retracts) in epochs(false)) {
         check(&Case { retracts, ..case }, &epochs, Read::Changes);
+    }
+
+    #[test]
+    fn keys_that_nothing_comes_for_are_forgotten(case in case(), (epochs, retracts) in epochs(false)) {
+        let nulls = if case.nulls == NullKeys::NotIn { NullKeys::MatchNothing } else { case.nulls };
+        check_forgetting(&Case { retracts, nulls, keys: 1, ..case }, &epochs);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::TimeOrigin;
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id};
+use crate::state_ttl::{Lifetimes, TOUCHED};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, interleave, not, sort_to_indices, take, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -53,6 +54,8 @@ pub struct OverInOrder {
     waiting: Vec<RecordBatch>,
     /// Tells rows apart that are at one time in one partition.
     ties: RowConverter,
+    /// When partitions go that no row comes for.
+    lifetimes: Option<Lifetimes>,
     arrived: Vec<Batch>,
 }
 
@@ -82,10 +85,16 @@ impl OverInOrder {
             time: in_order.time,
             before: in_order.before.clone(),
             waiting: Vec::new(),
+            lifetimes: None,
             arrived: Vec::new(),
             schema: spec.schema.clone(),
             input,
         })
+    }
+
+    /// Forgets partitions by `lifetimes`: the next row of one has none before it.
+    pub fn forgetting(self, lifetimes: Option<Lifetimes>) -> OverInOrder {
+        OverInOrder { lifetimes, ..self }
     }
 
     fn times(&self, rows: &RecordBatch) -> Result<EventTimes> {
@@ -151,7 +160,7 @@ impl OverInOrder {
     }
 
     /// Says the rows that became final, each with what was before it.
-    fn say(&mut self, rows: &RecordBatch, output: &mut Output) -> Result<()> {
+    fn say(&mut self, epoch: Epoch, rows: &RecordBatch, output: &mut Output) -> Result<()> {
         let columns: Vec<ArrayRef> = self.partition.iter().map(|at| rows.column(*at).clone()).collect();
         let numbers = self.keys.number(&columns, rows.num_rows())?;
         let order = self.order(rows, &numbers)?;
@@ -175,9 +184,23 @@ impl OverInOrder {
 
         let new: Vec<u32> = partitions.iter().copied().filter(|number| !self.last.contains(*number)).collect();
         self.keys.hold(&new);
+        self.lifetimes.iter_mut().try_for_each(|lifetimes| lifetimes.touch(epoch, &partitions))?;
         let ends: UInt32Array = runs.iter().map(|run| run[run.len() - 1]).collect();
         let states = self.before.iter().map(|at| take(rows.column(*at), &ends, None)).collect::<Result<_, _>>()?;
         self.last.put(Part { numbers: partitions, states })
+    }
+
+    /// Forgets the last rows of partitions that none followed for too long.
+    fn let_go(&mut self, epoch: Epoch) -> Result<()> {
+        let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
+        let gone = lifetimes.expired(epoch)?;
+        self.last.remove(&gone);
+        self.keys.release(&gone);
+        if let Some(renamed) = self.keys.compact()? {
+            self.last.rename(&renamed);
+            lifetimes.rename(&renamed);
+        }
+        Ok(())
     }
 
     /// The columns of the partition first, as a section wants them.
@@ -223,20 +246,27 @@ impl Operator for OverInOrder {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         for batch in std::mem::take(&mut self.arrived) {
             let rows = self.in_time(batch, times.before, output)?;
             self.wait(rows)?;
         }
         let released = self.released(times.now)?;
-        if released.num_rows() == 0 {
-            return Ok(());
+        if released.num_rows() > 0 {
+            self.say(epoch, &released, output)?;
         }
-        self.say(&released, output)
+        self.let_go(epoch)
+    }
+
+    fn wake_at(&self) -> Option<Epoch> {
+        self.lifetimes.as_ref()?.wake_at()
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
         let mut sections = self.keys.sections("last", &mut self.last)?;
+        if let Some(lifetimes) = &mut self.lifetimes {
+            sections.extend(lifetimes.sections(&self.keys)?);
+        }
         if !self.waiting.is_empty() {
             let (input, positions, waiting) = (self.input.clone(), self.positions(), self.waiting.clone());
             let rows = move || Ok(concat_batches(&input, &waiting)?.project(&positions)?);
@@ -248,12 +278,13 @@ impl Operator for OverInOrder {
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
         for section in sections {
-            match section.label.as_str() {
-                "last" => {
+            match (section.label.as_str(), &mut self.lifetimes) {
+                ("last", _) => {
                     let new = self.keys.restore(&section.rows, &mut self.last)?;
                     self.keys.hold(&new);
                 }
-                "waiting" => self.wait(self.recalled(&section)?)?,
+                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.keys, &section.rows)?,
+                ("waiting", _) => self.wait(self.recalled(&section)?)?,
                 _ => return Err(section.unknown()),
             }
         }
@@ -265,7 +296,8 @@ impl Operator for OverInOrder {
         let bytes: usize = self.waiting.iter().map(RecordBatch::get_array_memory_size).sum();
         StateSize {
             rows: (self.last.len() + waiting) as u64,
-            bytes: (self.keys.size() + self.last.size() + bytes) as u64,
+            bytes: (self.keys.size() + self.last.size() + self.lifetimes.as_ref().map_or(0, Lifetimes::size) + bytes)
+                as u64,
         }
     }
 }

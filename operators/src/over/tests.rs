@@ -73,6 +73,7 @@ fn spec(case: &Case) -> OverSpec {
         (false, false) => vec![],
     };
     OverSpec {
+        state_ttl_ns: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input }),
         retracts: true,
         partition,
@@ -210,4 +211,41 @@ proptest! {
     ) {
         check(case);
     }
+}
+
+#[test]
+fn partitions_that_nothing_comes_for_are_forgotten_with_what_was_said_of_them() {
+    let case = Case { closes: false, keyed: true, epochs: Vec::new() };
+    let mut operator = Over::new(&spec(&case), true, false).unwrap().forgetting(Some(Lifetimes::new(2, 1)));
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
+    let mut heard: BTreeMap<String, i64> = BTreeMap::new();
+    let mut epoch = |operator: &mut Over, at: u64, changes: &[(Row, i64)]| {
+        let mut output = Output::default();
+        operator.process(Epoch(at), Rows::unbounded(batch_of(changes)), &mut output).unwrap();
+        operator.finish_epoch(Epoch(at), times, &mut output).unwrap();
+        assert!(output.dead.is_empty());
+        for (_, sent) in output.sent {
+            let batch = sent.into_batch().unwrap();
+            for (row, text) in texts(&batch.rows).into_iter().enumerate() {
+                *heard.entry(text).or_default() += batch.diff(row);
+            }
+        }
+        heard.retain(|_, times| *times != 0);
+        heard.clone()
+    };
+    let (early, late): (Row, Row) = ((0, 1, 3, 0), (0, 2, 4, 0));
+    epoch(&mut operator, 0, &[(early, 1)]);
+    assert_eq!(epoch(&mut operator, 2, &[(late, 1)]), model(&case, &[early, late]));
+    assert_eq!(operator.wake_at(), Some(Epoch(3)));
+    let mut again = Over::new(&spec(&case), true, false).unwrap().forgetting(Some(Lifetimes::new(2, 1)));
+    let sections = operator.snapshot().unwrap().into_iter();
+    let sections = sections.map(|section| Restored { label: section.label, rows: (section.rows)().unwrap() });
+    again.restore(sections.collect(), Watermark::MIN).unwrap();
+    assert_eq!(epoch(&mut again, 3, &[]), model(&case, &[late]));
+    // A row that went with its partition is taken back, and is said anew.
+    let corrected = (0, 1, 5, 0);
+    assert_eq!(epoch(&mut again, 4, &[(early, -1), (corrected, 1)]), model(&case, &[late, corrected]));
+    assert_eq!(epoch(&mut again, 5, &[]), model(&case, &[corrected]));
+    assert_eq!(epoch(&mut again, 7, &[]), BTreeMap::new());
+    assert_eq!(again.state().rows, 0);
 }

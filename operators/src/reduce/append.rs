@@ -9,6 +9,7 @@ use crate::aggregate::{Merger, States};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
+use crate::state_ttl::{Lifetimes, TOUCHED};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
@@ -92,6 +93,8 @@ pub struct MergeReduce {
     arrived: Option<Merger>,
     /// Whether the one group without keys, which is there before the first row, has still to be told.
     owes_first: bool,
+    /// When groups go that no row comes for.
+    lifetimes: Option<Lifetimes>,
 }
 
 impl MergeReduce {
@@ -109,17 +112,65 @@ impl MergeReduce {
             key_columns,
             arrived: None,
             owes_first: key_columns == 0 && owns,
+            lifetimes: None,
         })
     }
 
+    /// Forgets groups by `lifetimes`.
+    pub fn forgetting(self, lifetimes: Option<Lifetimes>) -> MergeReduce {
+        MergeReduce { lifetimes, ..self }
+    }
+
     /// Merges what arrived; gives the keys that changed.
-    fn merge(&mut self) -> Result<Vec<u32>> {
+    fn merge(&mut self, epoch: Epoch) -> Result<Vec<u32>> {
         let Some(arrived) = self.arrived.take() else { return Ok(Vec::new()) };
         let known = self.held.part_of(arrived.numbers())?;
         let merged = self.states.merge_states(vec![known, arrived.into_part()?])?;
         let changed = merged.numbers.clone();
+        if let Some(lifetimes) = &mut self.lifetimes {
+            let new = changed.iter().copied().filter(|number| !self.held.contains(*number));
+            self.keys.hold(&new.collect::<Vec<_>>());
+            lifetimes.touch(epoch, &changed)?;
+        }
         self.held.put(merged)?;
         Ok(changed)
+    }
+
+    /// Says what has become of the groups `changed`.
+    fn say(&mut self, changed: Vec<u32>, output: &mut Output) -> Result<()> {
+        let there = self.held.part_of(&changed)?;
+        let results = if there.numbers.is_empty() {
+            // The group without keys before its first row: what the aggregates say of nothing.
+            self.states.of_nothing()?
+        } else {
+            self.states.evaluate(&there)?
+        };
+        let change = self.emitted.replace(changed, results)?;
+        if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
+            output.send(0, Rows::unbounded(batch));
+        }
+        Ok(())
+    }
+
+    /// Takes back the results of groups that no row came for, and forgets them.
+    fn let_go(&mut self, epoch: Epoch, output: &mut Output) -> Result<()> {
+        let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
+        let gone = lifetimes.expired(epoch)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let change = self.emitted.withdraw(&gone)?;
+        if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
+            output.send(0, Rows::unbounded(batch));
+        }
+        self.held.remove(&gone);
+        self.keys.release(&gone);
+        if let Some(renamed) = self.keys.compact()? {
+            self.held.rename(&renamed);
+            self.emitted.rename(&renamed);
+            lifetimes.rename(&renamed);
+        }
+        Ok(())
     }
 }
 
@@ -136,40 +187,41 @@ impl Operator for MergeReduce {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
-        let mut changed = self.merge()?;
+    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        let mut changed = self.merge(epoch)?;
         if changed.is_empty() && self.owes_first {
             changed = self.keys.number(&[], 1)?;
         }
         self.owes_first = false;
-        if changed.is_empty() {
-            return Ok(());
+        if !changed.is_empty() {
+            self.say(changed, output)?;
         }
-        let there = self.held.part_of(&changed)?;
-        let results = if there.numbers.is_empty() {
-            // The group without keys before its first row: what the aggregates say of nothing.
-            self.states.of_nothing()?
-        } else {
-            self.states.evaluate(&there)?
-        };
-        let change = self.emitted.replace(changed, results)?;
-        if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
-            output.send(0, Rows::unbounded(batch));
-        }
-        Ok(())
+        self.let_go(epoch, output)
+    }
+
+    fn wake_at(&self) -> Option<Epoch> {
+        self.lifetimes.as_ref()?.wake_at()
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
         let mut sections = self.keys.sections("state", &mut self.held)?;
         sections.extend(self.keys.sections("result", self.emitted.rows_mut())?);
+        if let Some(lifetimes) = &mut self.lifetimes {
+            sections.extend(lifetimes.sections(&self.keys)?);
+        }
         Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
         for section in sections {
-            match section.label.as_str() {
-                "state" => drop(self.keys.restore(&section.rows, &mut self.held)?),
-                "result" => {
+            match (section.label.as_str(), &mut self.lifetimes) {
+                ("state", None) => drop(self.keys.restore(&section.rows, &mut self.held)?),
+                ("state", Some(_)) => {
+                    let new = self.keys.restore(&section.rows, &mut self.held)?;
+                    self.keys.hold(&new);
+                }
+                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.keys, &section.rows)?,
+                ("result", _) => {
                     self.owes_first &= section.rows.num_rows() == 0;
                     self.keys.restore(&section.rows, self.emitted.rows_mut())?;
                 }
@@ -180,7 +232,8 @@ impl Operator for MergeReduce {
     }
 
     fn state(&self) -> StateSize {
-        let bytes = self.held.size() + self.emitted.rows().size() + self.keys.size();
+        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
+        let bytes = self.held.size() + self.emitted.rows().size() + self.keys.size() + lifetimes;
         StateSize { rows: self.held.len() as u64, bytes: bytes as u64 }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Counts, sums and means cost the same for each change, and least, greatest, first and distinct values the logarithm of
 //! how many there are. Of the other aggregates the rows of each group are kept, and those of changed groups gone through.
-//! A group without rows is forgotten.
+//! A group without rows is forgotten, and with a limit to its lifetime one for which none came for so long: a row that is
+//! taken back later is no row of it any more.
 
 use super::ReduceSpec;
+use super::known::{KNOWN, KnownRows, net_changes};
 use super::tally::{Tally, count_value, counted_rows, renumber};
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::Keys;
@@ -13,7 +15,9 @@ use crate::aggregate::{Aggregate, number_groups};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id, unnamed};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
+use crate::state_ttl::{Lifetimes, TOUCHED};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
@@ -74,6 +78,10 @@ pub struct ReduceRows {
     emitted: Emitted,
     arrived: Vec<Batch>,
     owes_first: bool,
+    /// When groups go that no row comes for.
+    lifetimes: Option<Lifetimes>,
+    /// The rows of each group, where groups go.
+    known: Option<KnownRows>,
     /// An id for each section of the state; others after every change.
     ids: Vec<u64>,
 }
@@ -155,12 +163,19 @@ impl ReduceRows {
             emitted: Emitted::new(results),
             keys: Keys::new(grouping.clone())?,
             owes_first: key_columns == 0 && owns,
+            lifetimes: None,
+            known: None,
             rows: Vec::new(),
             aggregates,
             held,
             grouping,
             arrived: Vec::new(),
         })
+    }
+
+    /// Forgets groups by `lifetimes`.
+    pub fn forgetting(self, lifetimes: Option<Lifetimes>) -> ReduceRows {
+        ReduceRows { known: lifetimes.is_some().then(KnownRows::new), lifetimes, ..self }
     }
 
     fn is_keyless(&self) -> bool {
@@ -170,11 +185,15 @@ impl ReduceRows {
     /// The groups of rows with these keys, with room for each.
     fn number(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
         let numbers = self.keys.number(keys, rows)?;
-        let len = self.keys.len();
+        self.make_room(self.keys.len());
+        Ok(numbers)
+    }
+
+    fn make_room(&mut self, len: usize) {
         self.rows.resize(len, 0);
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.resize(len));
         self.held.iter_mut().for_each(|held| held.groups.resize(len, BTreeMap::new()));
-        Ok(numbers)
+        self.known.iter_mut().for_each(|known| known.resize(len));
     }
 
     /// Takes in the changes of one batch; gives the groups that they concern.
@@ -183,17 +202,27 @@ impl ReduceRows {
         let one = || Int64Array::from(vec![1; batch.num_rows()]);
         let diffs = batch.diffs.clone().unwrap_or_else(one);
         let numbers = self.number(keys, batch.num_rows())?;
+        let Some(known) = &mut self.known else { return self.take_in_rows(numbers, arguments, &diffs) };
+        let diffs = Int64Array::from(known.admit(&numbers, batch)?);
+        let real: BooleanArray = diffs.values().iter().map(|diff| Some(*diff != 0)).collect();
+        let arguments = arguments.iter().map(|column| filter(column, &real)).collect::<Result<Vec<_>, _>>()?;
+        let kept = numbers.iter().zip(diffs.values()).filter(|(_, diff)| **diff != 0).map(|(number, _)| *number);
+        let (kept, diffs) = (kept.collect(), filter(&diffs, &real)?);
+        self.take_in_rows(kept, &arguments, diffs.as_primitive())
+    }
+
+    fn take_in_rows(&mut self, numbers: Vec<u32>, arguments: &[ArrayRef], diffs: &Int64Array) -> Result<Vec<u32>> {
         for (row, number) in numbers.iter().enumerate() {
             self.rows[*number as usize] += diffs.value(row);
         }
         for slot in &mut self.aggregates {
             if let Some(tally) = &mut slot.tally {
-                tally.change(&numbers, &arguments[slot.columns.clone()], &diffs)?;
+                tally.change(&numbers, &arguments[slot.columns.clone()], diffs)?;
             }
         }
         if let Some(held) = &mut self.held {
             let columns: Vec<ArrayRef> = held.columns.iter().map(|at| arguments[*at].clone()).collect();
-            held.change(&numbers, &columns, &diffs)?;
+            held.change(&numbers, &columns, diffs)?;
         }
         Ok(numbers)
     }
@@ -209,6 +238,22 @@ impl ReduceRows {
             None => from_rows.next().ok_or_else(|| Error::bug("an aggregate without a result")),
         };
         self.aggregates.iter().map(one).collect()
+    }
+
+    /// Notes the groups that something came for, and takes the rows of those out that nothing came for in too long.
+    fn expired(&mut self, epoch: Epoch, touched: &[u32]) -> Result<Vec<u32>> {
+        let Some(lifetimes) = &mut self.lifetimes else { return Ok(Vec::new()) };
+        let (there, gone): (Vec<u32>, Vec<u32>) =
+            touched.iter().copied().partition(|number| self.rows[*number as usize] > 0);
+        lifetimes.forget(&gone);
+        lifetimes.touch(epoch, &there)?;
+        let expired = lifetimes.expired(epoch)?;
+        for number in expired.iter().map(|number| *number as usize) {
+            self.rows[number] = 0;
+            self.held.iter_mut().for_each(|held| held.groups[number].clear());
+        }
+        self.known.iter_mut().for_each(|known| known.clear(&expired));
+        Ok(expired)
     }
 
     /// Gives back the memory of groups that have no rows any more.
@@ -227,6 +272,8 @@ impl ReduceRows {
         self.emitted.rename(&renamed);
         renumber(&mut self.rows, &renamed);
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.rename(&renamed));
+        self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
+        self.known.iter_mut().for_each(|known| known.rename(&renamed));
         self.held.iter_mut().for_each(|held| renumber(&mut held.groups, &renamed));
         Ok(())
     }
@@ -302,16 +349,21 @@ impl Operator for ReduceRows {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        if self.lifetimes.is_some() {
+            arrived = net_changes(&arrived)?.into_iter().collect();
+        }
         let mut touched = Vec::new();
-        for batch in std::mem::take(&mut self.arrived) {
+        for batch in arrived {
             touched.extend(self.take_in(&batch)?);
         }
         if touched.is_empty() && self.owes_first {
             touched = self.number(&[], 1)?;
         }
         self.owes_first = false;
-        if touched.is_empty() {
+        let expired = self.expired(epoch, &touched)?;
+        if touched.is_empty() && expired.is_empty() {
             return Ok(());
         }
         self.ids.iter_mut().for_each(|id| *id = fresh_id());
@@ -320,8 +372,9 @@ impl Operator for ReduceRows {
             return Err(not_in_it());
         }
         let keyless = self.is_keyless();
-        let (there, gone): (Vec<u32>, Vec<u32>) =
+        let (there, mut gone): (Vec<u32>, Vec<u32>) =
             touched.into_iter().partition(|number| keyless || self.rows[*number as usize] > 0);
+        gone.extend(expired);
         self.vacate(&gone)?;
         let mut changes = vec![self.emitted.withdraw(&gone)?];
         if !there.is_empty() {
@@ -338,9 +391,19 @@ impl Operator for ReduceRows {
         self.forget()
     }
 
+    fn wake_at(&self) -> Option<Epoch> {
+        self.lifetimes.as_ref()?.wake_at()
+    }
+
     fn snapshot(&mut self) -> Result<Vec<Section>> {
         let keys = self.grouping.keys();
         let mut sections = self.keys.sections("result", self.emitted.rows_mut())?;
+        if let Some(lifetimes) = &mut self.lifetimes {
+            sections.extend(lifetimes.sections(&self.keys)?);
+        }
+        if let Some(known) = &self.known {
+            sections.push(known.section(keys, |numbers| self.keys.values(numbers))?);
+        }
         let groups = self.groups()?;
         sections.push(Section { label: "groups".into(), id: self.ids[0], keys, rows: Box::new(move || Ok(groups)) });
         for (at, slot) in self.aggregates.iter().enumerate() {
@@ -363,10 +426,20 @@ impl Operator for ReduceRows {
             let (keys, others) = rows.columns().split_at(self.grouping.keys());
             match section.label.as_str() {
                 "groups" => self.restore_groups(rows)?,
+                TOUCHED => {
+                    let lifetimes = self.lifetimes.as_mut().ok_or_else(|| section.unknown())?;
+                    lifetimes.restore(&mut self.keys, rows)?;
+                    let len = self.keys.len();
+                    self.make_room(len);
+                }
                 "result" => {
                     self.owes_first = false;
                     let new = self.keys.restore(rows, self.emitted.rows_mut())?;
                     self.keys.hold(&new);
+                }
+                KNOWN => {
+                    let numbers = self.number(keys, rows.num_rows())?;
+                    self.known.as_mut().ok_or_else(|| section.unknown())?.restore(&numbers, others)?;
                 }
                 "held" => {
                     let numbers = self.number(keys, rows.num_rows())?;
@@ -390,7 +463,9 @@ impl Operator for ReduceRows {
         let rows = self.held.iter().flat_map(|held| &held.groups).flatten();
         let held = rows.map(|(row, _)| row.len() + 48).sum::<usize>();
         let bytes = tallies + held + self.rows.capacity() * size_of::<i64>();
-        let bytes = bytes + self.emitted.rows().size() + self.keys.size();
+        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
+        let lifetimes = lifetimes + self.known.as_ref().map_or(0, KnownRows::size);
+        let bytes = bytes + self.emitted.rows().size() + self.keys.size() + lifetimes;
         StateSize { rows: self.emitted.rows().len() as u64, bytes: bytes as u64 }
     }
 }

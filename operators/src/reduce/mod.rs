@@ -7,6 +7,7 @@
 mod append;
 mod changelog;
 mod exact;
+mod known;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ pub struct ReduceSpec {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// The aggregates.
     pub aggregates: Vec<Aggregate>,
+    /// After how long without a row of it a group is forgotten, in nanoseconds.
+    pub state_ttl_ns: Option<i64>,
     /// One field a key, then one an aggregate.
     pub schema: SchemaRef,
 }

@@ -57,6 +57,7 @@ fn spec(retracts: bool, keyed: bool) -> ReduceSpec {
     }
     fields.extend(aggregates.iter().map(|a| a.function.field().as_ref().clone()));
     ReduceSpec {
+        state_ttl_ns: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: schema.clone() }),
         retracts,
         keys: if keyed { vec![col("k", &schema).unwrap()] } else { vec![] },
@@ -132,6 +133,7 @@ fn check<L: crate::operator::Operator, M: crate::operator::Operator>(
     mut locals: [L; 2],
     owner: impl Fn(bool) -> M,
 ) -> [M; 2] {
+    let mut touched: BTreeMap<Option<u8>, u64> = BTreeMap::new();
     let mut owners = [owner(true), owner(false)];
     let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
     let (mut rows, mut heard) = (BTreeMap::new(), BTreeMap::<String, i64>::new());
@@ -164,8 +166,18 @@ fn check<L: crate::operator::Operator, M: crate::operator::Operator>(
             }
             heard.retain(|_, times| *times != 0);
         }
-        for (row, diff) in changes {
-            *rows.entry(*row).or_default() += diff;
+        for (row, diff) in net(changes, spec) {
+            let times: &mut i64 = rows.entry(row).or_default();
+            // Only what is there can be taken back.
+            let diff = diff.max(-*times);
+            *times += diff;
+            if diff != 0 || !spec.retracts {
+                touched.insert(row.0, epoch.0);
+            }
+        }
+        if let Some(ttl) = spec.state_ttl_ns {
+            let alive = |key: &Option<u8>| touched.get(key).is_some_and(|at| epoch.0 - at <= ttl as u64);
+            rows.retain(|(key, _), _| alive(key));
         }
         rows.retain(|_, times| *times != 0);
         assert_eq!(heard, model(&rows, spec), "as of epoch {epoch}");
@@ -174,6 +186,16 @@ fn check<L: crate::operator::Operator, M: crate::operator::Operator>(
         }
     }
     owners
+}
+
+/// What an epoch's changes come to, where it does not matter what came and went within it.
+fn net(changes: &[(Row, i64)], spec: &ReduceSpec) -> Vec<(Row, i64)> {
+    if !spec.retracts {
+        return changes.to_vec();
+    }
+    let mut net: BTreeMap<Row, i64> = BTreeMap::new();
+    changes.iter().for_each(|(row, diff)| *net.entry(*row).or_default() += diff);
+    net.into_iter().collect()
 }
 
 /// The same owners as they come back after a crash.
@@ -222,6 +244,26 @@ proptest! {
         check(&spec, &epochs, [local(), local()], owner);
     }
 
+    /// Rows of forgotten groups are taken back too.
+    #[test]
+    fn groups_that_nothing_comes_for_are_forgotten(
+        epochs in (any::<bool>()).prop_flat_map(|retracts| (Just(retracts), epochs(retracts))),
+        quiet in 0..6usize,
+    ) {
+        let (retracts, mut epochs) = epochs;
+        epochs.insert(epochs.len() / 2, Vec::new());
+        epochs.splice(epochs.len() / 2..epochs.len() / 2, vec![Vec::new(); quiet]);
+        let spec = ReduceSpec { state_ttl_ns: Some(2), ..spec(retracts, true) };
+        let lifetimes = || Some(crate::state_ttl::Lifetimes::new(2, 1));
+        if retracts {
+            let local = || KeyRows::new(&spec).unwrap();
+            check(&spec, &epochs, [local(), local()], |owns| ReduceRows::new(&spec, owns).unwrap().forgetting(lifetimes()));
+        } else {
+            let local = || LocalReduce::new(&spec).unwrap();
+            check(&spec, &epochs, [local(), local()], |owns| MergeReduce::new(&spec, owns).unwrap().forgetting(lifetimes()));
+        }
+    }
+
     #[test]
     fn over_changes_every_epoch_equals_a_recomputation(epochs in epochs(true), keyed in any::<bool>(), rows in any::<bool>()) {
         let mut spec = spec(true, keyed);
@@ -255,6 +297,33 @@ fn what_is_inserted_and_retracted_leaves_nothing() {
     let local = || KeyRows::new(&spec).unwrap();
     let owners = check(&spec, &[inserted, vec![], retracted, vec![]], [local(), local()], owner);
     assert!(owners.iter().all(|owner| owner.state().rows == 0));
+}
+
+#[test]
+fn groups_that_are_forgotten_give_their_memory_back() {
+    let spec = ReduceSpec { state_ttl_ns: Some(2), ..spec(false, true) };
+    let mut operator = MergeReduce::new(&spec, true).unwrap().forgetting(Some(crate::state_ttl::Lifetimes::new(2, 1)));
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
+    let mut sizes = Vec::new();
+    for epoch in 0..60u64 {
+        let keys = StringArray::from_iter_values((0..1_000).map(|key| format!("{}", epoch * 1_000 + key)));
+        let values = Int64Array::from_iter_values(0..1_000);
+        let rows = RecordBatch::try_new(spec.input.schema(), vec![Arc::new(keys), Arc::new(values)]).unwrap();
+        let (mut local, mut partials) = (LocalReduce::new(&spec).unwrap(), Output::default());
+        local.process(Epoch(epoch), Rows::unbounded(Batch::append(rows)), &mut partials).unwrap();
+        local.finish_epoch(Epoch(epoch), times, &mut partials).unwrap();
+        for (_, rows) in partials.sent {
+            operator.process(Epoch(epoch), rows, &mut Output::default()).unwrap();
+        }
+        operator.finish_epoch(Epoch(epoch), times, &mut Output::default()).unwrap();
+        assert!(operator.state().rows <= 3_000);
+        sizes.push(operator.state().bytes);
+    }
+    assert!(sizes[59] < 2 * sizes[10], "{sizes:?}");
+    for epoch in 60..64 {
+        operator.finish_epoch(Epoch(epoch), times, &mut Output::default()).unwrap();
+    }
+    assert_eq!((operator.state().rows, operator.wake_at()), (0, None));
 }
 
 #[test]

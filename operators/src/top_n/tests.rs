@@ -25,6 +25,8 @@ struct Case {
     retracts: bool,
     closes: bool,
     keyed: bool,
+    /// Whether partitions go that no row came for in two epochs.
+    forgets: bool,
     /// Changes, by how much the watermark moves, whether the worker dies then.
     epochs: Vec<(Vec<(Row, i64)>, i64, bool)>,
 }
@@ -65,6 +67,7 @@ fn spec(case: &Case) -> TopNSpec {
         (false, false) => vec![],
     };
     TopNSpec {
+        state_ttl_ns: case.forgets.then_some(2),
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input }),
         retracts: case.retracts,
         partition,
@@ -119,6 +122,12 @@ fn model(case: &Case, rows: &[Row]) -> BTreeMap<String, i64> {
     shown
 }
 
+fn new(case: &Case) -> TopN {
+    let spec = spec(case);
+    let lifetimes = spec.state_ttl_ns.map(|ttl_ns| Lifetimes::new(ttl_ns, 1));
+    TopN::new(&spec, true, case.closes, !case.retracts).unwrap().forgetting(lifetimes)
+}
+
 fn restarted(case: &Case, operator: &mut TopN) -> TopN {
     let sections = operator.snapshot().unwrap().into_iter().map(|section| {
         let keys: Vec<usize> = (0..section.keys).collect();
@@ -126,13 +135,14 @@ fn restarted(case: &Case, operator: &mut TopN) -> TopN {
         Restored { label: section.label, rows }
     });
     let sections = sections.collect();
-    let mut again = TopN::new(&spec(case), true, case.closes, !case.retracts).unwrap();
+    let mut again = new(case);
     again.restore(sections, Watermark::MIN).unwrap();
     again
 }
 
 fn check(case: Case) {
-    let mut operator = TopN::new(&spec(&case), true, case.closes, !case.retracts).unwrap();
+    let mut operator = new(&case);
+    let mut touched: BTreeMap<u8, u64> = BTreeMap::new();
     let (mut rows, mut live, mut finals) = (Vec::<Row>::new(), BTreeMap::new(), BTreeMap::new());
     let (mut closed, mut late, mut late_heard) = (BTreeMap::new(), 0, 0);
     let mut before = Watermark::MIN;
@@ -154,15 +164,20 @@ fn check(case: Case) {
         }
         live.retain(|_, times| *times != 0);
         late_heard += output.late.iter().map(RecordBatch::num_rows).sum::<usize>();
-        for (row, diff) in changes {
+        touched.extend(changes.iter().map(|(row, _)| (row.1, epoch.0)));
+        let changes = if case.forgets { net(changes) } else { changes.clone() };
+        for (row, diff) in &changes {
             if case.closes && before.closes(row.0 * MS) {
                 late += 1;
             } else if *diff > 0 {
                 rows.push(*row);
+            } else if let Some(at) = rows.iter().position(|known| known == row) {
+                rows.swap_remove(at);
             } else {
-                rows.swap_remove(rows.iter().position(|known| known == row).unwrap());
+                assert!(case.forgets, "only what is there is taken back");
             }
         }
+        rows.retain(|row| !case.forgets || epoch.0 - touched[&row.1] <= 2);
         let (over, open): (Vec<Row>, Vec<Row>) = rows.iter().partition(|row| case.closes && now.closes(row.0 * MS));
         for (text, times) in model(&case, &over) {
             *closed.entry(text).or_insert(0) += times;
@@ -185,6 +200,15 @@ fn check(case: Case) {
     if case.closes {
         assert_eq!((operator.state().rows, operator.closing.is_empty(), operator.shown.len()), (0, true, 0));
     }
+}
+
+/// What changes come to, each row by itself.
+fn net(changes: &[(Row, i64)]) -> Vec<(Row, i64)> {
+    let mut net: BTreeMap<Row, i64> = BTreeMap::new();
+    changes.iter().for_each(|(row, diff)| *net.entry(*row).or_insert(0) += diff);
+    net.into_iter()
+        .flat_map(|(row, diff)| std::iter::repeat_n((row, diff.signum()), diff.unsigned_abs() as usize))
+        .collect()
 }
 
 /// Epochs of insertions, and of retractions of what was inserted before and is not over.
@@ -223,7 +247,8 @@ fn case() -> impl Strategy<Value = Case> {
         })
         .prop_map(|((retracts, closes, rank, (skip, limit), flags), epochs)| {
             let (numbered, descending, nulls_first, keyed) = flags;
-            Case { rank, skip, limit, numbered, descending, nulls_first, retracts, closes, keyed, epochs }
+            let forgets = false;
+            Case { rank, skip, limit, numbered, descending, nulls_first, retracts, closes, keyed, forgets, epochs }
         })
 }
 
@@ -233,6 +258,15 @@ proptest! {
     #[test]
     fn every_epoch_equals_a_sort_of_all_rows(case in case()) {
         check(case);
+    }
+
+    #[test]
+    fn partitions_that_nothing_comes_for_are_forgotten(case in case()) {
+        let quiet = (Vec::new(), 0, false);
+        let spread = case.epochs.iter().enumerate();
+        let spread = spread.flat_map(|(at, epoch)| std::iter::repeat_n(quiet.clone(), at % 3).chain([epoch.clone()]));
+        let epochs = spread.collect();
+        check(Case { forgets: true, keyed: true, closes: false, epochs, ..case });
     }
 }
 
@@ -249,6 +283,7 @@ fn partitions_that_come_and_go_leave_nothing_behind() {
             retracts: true,
             closes: false,
             keyed: true,
+            forgets: false,
             epochs: vec![],
         }),
         true,

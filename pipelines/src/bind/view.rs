@@ -10,6 +10,9 @@ use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 
+/// The option that bounds what no window does.
+pub(crate) const STATE_TTL: &str = "state_ttl";
+
 /// The options of a materialized view.
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
@@ -33,6 +36,14 @@ const OPTIONS: &[OptionSpec] = &[
         required: false,
         doc: "With on_late = 'revise': how long after its close a window can still be corrected, in event time.",
     },
+    OptionSpec {
+        name: STATE_TTL,
+        kind: OptionKind::Duration,
+        default: None,
+        required: false,
+        doc: "After how long without a row of it a key is forgotten, by the engine's clock: groups, partitions and the \
+              rows of joins that no window bounds.",
+    },
 ];
 
 /// What a view came to.
@@ -52,16 +63,17 @@ pub(crate) fn bind(view: &CreateView, scope: &Scope, words: &Words) -> Result<Bo
         }
         return plain(view, scope, words).map_err(|error| vec![error]);
     }
-    if let Some(option) = view.options.iter().find(|o| o.name == "state_ttl") {
-        let error = Error::user("option \"state_ttl\" is not supported yet")
-            .with_hint("Group by a window to bound what the view keeps.");
-        return Err(vec![option.position.clone().into_iter().fold(error, Error::at)]);
-    }
     let options = Options::check(OPTIONS, &view.options, &format!("view \"{name}\""))
         .map_err(|errors| errors.into_iter().map(|e| e.at(view.name.position.clone())).collect::<Vec<_>>());
     let planned = query::plan((*view.query).clone(), scope, words).map_err(|error| vec![error]);
     let (options, planned) = both(options, planned)?;
-    materialized(view, &late_rows(&options), planned, scope, words).map_err(|error| vec![error.at(words.start())])
+    let state_ttl_ns = state_ttl(view, &options).map_err(|error| vec![error])?;
+    let mut bound = materialized(view, &late_rows(&options), planned, scope, words)
+        .map_err(|error| vec![error.at(words.start())])?;
+    if let (Some(plan), Some(ttl_ns)) = (&mut bound.plan, state_ttl_ns) {
+        forget_after(&mut plan.plan, ttl_ns);
+    }
+    Ok(bound)
 }
 
 fn plain(view: &CreateView, scope: &Scope, words: &Words) -> Result<BoundView> {
@@ -83,7 +95,8 @@ fn materialized(
 ) -> Result<BoundView> {
     let name = view.name.value.clone();
     let lowered = lower::lower(&planned, late, scope, words)?;
-    if let Some(option) = view.options.first().filter(|_| !has_windows(&lowered.plan)) {
+    let of_windows = view.options.iter().find(|option| option.name != STATE_TTL);
+    if let Some(option) = of_windows.filter(|_| !has_windows(&lowered.plan)) {
         let error = Error::user(format!("option \"{}\" has no meaning for view \"{name}\"", option.name))
             .with_detail("It groups by no window, so no row is ever late.")
             .with_hint("Leave it out, or group by window_start and window_end of TUMBLE(..) or HOP(..).");
@@ -128,6 +141,24 @@ fn never_closed(view: &str, plan: &Plan, scope: &Scope) -> Option<Error> {
                  leave EMIT ON WINDOW CLOSE out.",
             ),
     )
+}
+
+/// After how long without a row keys are forgotten, if they are.
+fn state_ttl(view: &CreateView, options: &Options) -> Result<Option<i64>> {
+    let Some(ttl) = options.duration(STATE_TTL) else { return Ok(None) };
+    if ttl.is_zero() {
+        let error = Error::user(format!("with state_ttl = '0' view \"{}\" would forget everything", view.name.value))
+            .with_hint("Say how long a key is kept that nothing comes for: state_ttl = '1 day'. Without it, for ever.");
+        let option = view.options.iter().find(|option| option.name == STATE_TTL);
+        return Err(option.and_then(|option| option.position.clone()).into_iter().fold(error, Error::at));
+    }
+    Ok(Some(i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)))
+}
+
+/// Lets all operators of the plan forget keys by which they have state that nothing else bounds.
+fn forget_after(plan: &mut Plan, ttl_ns: i64) {
+    plan.state_ttl_ns_mut().into_iter().for_each(|own| *own = Some(ttl_ns));
+    plan.inputs_mut().into_iter().for_each(|input| forget_after(input, ttl_ns));
 }
 
 fn late_rows(options: &Options) -> LateRows {

@@ -87,6 +87,7 @@ impl Lowering<'_> {
         let aggregates = self.aggregates(aggregates, &schema)?;
         let fields = output.fields().iter().map(plain).collect::<Vec<_>>();
         let spec = ReduceSpec {
+            state_ttl_ns: None,
             retracts: input.mode != Mode::Append,
             input: Box::new(input.plan),
             keys: key_exprs,

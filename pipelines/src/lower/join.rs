@@ -215,6 +215,7 @@ impl Lowering<'_> {
             }
         }
         let spec = JoinSpec {
+            state_ttl_ns: None,
             left_retracts: left.lowered.mode != Mode::Append,
             right_retracts: right.lowered.mode != Mode::Append,
             left: Box::new(left.lowered.plan),

@@ -66,6 +66,7 @@ impl Lowering<'_> {
         times.resize(fields.len(), None);
         let key = input.key;
         let spec = OverSpec {
+            state_ttl_ns: None,
             retracts: input.mode != Mode::Append,
             partition: parts.partition,
             order: parts.order,

@@ -24,7 +24,7 @@ CREATE SINK r FROM hosts WITH (connector = 'screen') FORMAT UPSERT ENCODE JSON;
 CREATE SINK s INTO telemetry FROM hosts;
 CREATE SINK t FROM hosts;
 CREATE SINK u FROM hosts WITH (connector = 'screen') ENVELOPE DEBEZIUM;
-CREATE MATERIALIZED VIEW v WITH (state_ttl = '1 hour') AS SELECT host FROM telemetry;
+CREATE MATERIALIZED VIEW v WITH (state_ttl = '0s') AS SELECT DISTINCT host FROM telemetry;
 CREATE MATERIALIZED VIEW w WITH (lateness = '10s') AS SELECT host FROM telemetry;
 CREATE MATERIALIZED VIEW x WITH (late = '10s') AS SELECT window_start FROM TUMBLE(telemetry, ts, '1 s') GROUP BY 1;
 CREATE MATERIALIZED VIEW y WITH (lateness = 'soon') AS SELECT window_start FROM TUMBLE(telemetry, ts, '1 s') GROUP BY 1;

@@ -7,5 +7,4 @@ CREATE MATERIALIZED VIEW i AS SELECT 1 AS one;
 CREATE MATERIALIZED VIEW j AS SELECT host FROM telemetry ORDER BY host LIMIT (SELECT count(*) FROM telemetry);
 CREATE SOURCE s (a INT PRIMARY KEY) WITH (connector = 'feed', path = 'x');
 CREATE SINK k FROM telemetry ENVELOPE upsert (host) WITH (connector = 'screen');
-CREATE MATERIALIZED VIEW l WITH (state_ttl = '1 hour') AS SELECT host FROM telemetry;
 DROP VIEW l;

@@ -33,4 +33,5 @@ mod recovery;
 mod redeploy;
 mod slo;
 mod slt;
+mod state_ttl;
 mod tables;

@@ -27,6 +27,7 @@ fn spec(nearest: Nearest, outer: bool, retracts: [bool; 2]) -> AsofJoinSpec {
     let side = side_schema();
     let input = || Box::new(Plan::Source { name: "s".to_string(), schema: side.clone() });
     AsofJoinSpec {
+        state_ttl_ns: None,
         left: input(),
         right: input(),
         left_retracts: retracts[0],
@@ -82,6 +83,16 @@ fn model(nearest: Nearest, outer: bool, sides: &[BTreeMap<Row, i64>; 2]) -> BTre
 
 /// Runs one epoch on all workers; adds what is said to `heard`.
 fn epoch(spec: &AsofJoinSpec, joins: &mut [AsofJoin], changes: &Changes, heard: &mut BTreeMap<String, i64>) {
+    epoch_at(0, spec, joins, changes, heard);
+}
+
+fn epoch_at(
+    at: u64,
+    spec: &AsofJoinSpec,
+    joins: &mut [AsofJoin],
+    changes: &Changes,
+    heard: &mut BTreeMap<String, i64>,
+) {
     let (mut output, peers) = (Output::default(), joins.len());
     for (side, retracts) in [(0, spec.left_retracts), (1, spec.right_retracts)] {
         for part in changes[side].chunks(4) {
@@ -91,14 +102,14 @@ fn epoch(spec: &AsofJoinSpec, joins: &mut [AsofJoin], changes: &Changes, heard: 
                 let own = (0..batch.num_rows() as u64).filter(|row| owner(hashes[*row as usize], peers) == worker);
                 let own = Rows::unbounded(batch.take(&UInt64Array::from_iter_values(own)).unwrap());
                 match side {
-                    0 => join.process(Epoch(0), own, &mut output).unwrap(),
-                    _ => join.process_second(Epoch(0), own, &mut output).unwrap(),
+                    0 => join.process(Epoch(at), own, &mut output).unwrap(),
+                    _ => join.process_second(Epoch(at), own, &mut output).unwrap(),
                 }
             }
         }
     }
     let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
-    joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(0), times, &mut output).unwrap());
+    joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(at), times, &mut output).unwrap());
     for (_, sent) in output.sent {
         let batch = sent.into_batch().unwrap();
         for (row, text) in texts(&batch.rows).into_iter().enumerate() {
@@ -108,6 +119,11 @@ fn epoch(spec: &AsofJoinSpec, joins: &mut [AsofJoin], changes: &Changes, heard: 
     }
 }
 
+fn operator(spec: &AsofJoinSpec) -> AsofJoin {
+    let lifetimes = spec.state_ttl_ns.map(|ttl_ns| crate::state_ttl::Lifetimes::new(ttl_ns, 1));
+    AsofJoin::new(spec).unwrap().forgetting(lifetimes)
+}
+
 /// Workers that go on with another number from what a checkpoint keeps.
 fn restarted(spec: &AsofJoinSpec, joins: &mut [AsofJoin], peers: usize) -> Vec<AsofJoin> {
     let mut kept = Vec::new();
@@ -115,7 +131,7 @@ fn restarted(spec: &AsofJoinSpec, joins: &mut [AsofJoin], peers: usize) -> Vec<A
         kept.push((section.label, section.keys, (section.rows)().unwrap()));
     }
     let restored = |index: usize| {
-        let mut join = AsofJoin::new(spec).unwrap();
+        let mut join = operator(spec);
         let own = kept.iter().map(|(label, keys, rows)| {
             let rows = owned(rows, &(0..*keys).collect::<Vec<_>>(), WorkerId { index, peers }).unwrap();
             Restored { label: label.clone(), rows }
@@ -176,6 +192,47 @@ proptest! {
                 joins = restarted(&spec, &mut joins, 1 + number % 4);
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn keys_that_nothing_comes_for_are_forgotten(
+        (epochs, retracts) in epochs(),
+        nearest in prop::sample::select(&[Nearest::Before, Nearest::AtOrBefore, Nearest::After, Nearest::AtOrAfter][..]),
+        outer in any::<bool>(),
+    ) {
+        let spec = AsofJoinSpec { state_ttl_ns: Some(2), ..spec(nearest, outer, retracts) };
+        let mut joins = vec![operator(&spec), operator(&spec)];
+        let mut sides: [BTreeMap<Row, i64>; 2] = Default::default();
+        let (mut heard, mut touched) = (BTreeMap::new(), BTreeMap::<Option<u8>, u64>::new());
+        let quiet = Changes::default();
+        let spread = epochs.iter().enumerate().flat_map(|(at, changes)| std::iter::repeat_n(&quiet, at % 3).chain([changes]));
+        for (number, changes) in (0u64..).zip(spread.chain([&quiet; 4])) {
+            epoch_at(number, &spec, &mut joins, changes, &mut heard);
+            for coming in [true, false] {
+                for (side, changes) in changes.iter().enumerate() {
+                    for (row, diff) in changes.iter().filter(|(_, diff)| (*diff > 0) == coming) {
+                        let copies = sides[side].entry(*row).or_default();
+                        // Only what is there can be taken back.
+                        if *copies + diff >= 0 {
+                            *copies += diff;
+                            touched.insert(row.0, number);
+                        }
+                    }
+                    sides[side].retain(|_, copies| *copies != 0);
+                }
+            }
+            let alive = |key: &Option<u8>| touched.get(key).is_some_and(|at| number - at <= 2);
+            sides.iter_mut().for_each(|side| side.retain(|(key, ..), _| key.is_none() || alive(key)));
+            prop_assert_eq!(&heard, &model(nearest, outer, &sides), "as of epoch {}", number);
+            if number % 3 == 1 {
+                joins = restarted(&spec, &mut joins, 1 + number as usize % 4);
+            }
+        }
+        prop_assert!(joins.iter().all(|join| join.state().rows == 0));
     }
 }
 

@@ -29,6 +29,7 @@ fn operator() -> OverInOrder {
     fields.push(Arc::new(Field::new("before", DataType::Int64, true)));
     let in_order = InOrder { time: 2, origin: TimeOrigin::default(), before: vec![0] };
     let spec = OverSpec {
+        state_ttl_ns: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input() }),
         retracts: false,
         partition: vec![1],
@@ -159,4 +160,22 @@ proptest! {
         expected.sort_unstable();
         prop_assert_eq!(said, expected);
     }
+}
+
+#[test]
+fn the_row_before_is_forgotten_when_none_follows_for_too_long() {
+    let mut operator = operator().forgetting(Some(Lifetimes::new(2, 1)));
+    let mut run = |at: u64, rows: &[Row]| {
+        let (mut output, mark) = (Output::default(), Watermark(at as i64 * 10 * MS));
+        operator.process(Epoch(at), Rows::unbounded(batch(rows)), &mut output).unwrap();
+        operator
+            .finish_epoch(Epoch(at), Times { before: Watermark::MIN, now: mark, reached: mark }, &mut output)
+            .unwrap();
+        let said: Vec<Said> = output.sent.iter().flat_map(|(_, rows)| read(&rows.batch().unwrap().rows)).collect();
+        (said, operator.state().rows)
+    };
+    assert_eq!(run(1, &[(1, 5, 1), (2, 6, 2)]), (vec![((1, 5, 1), None), ((2, 6, 2), None)], 2));
+    assert_eq!(run(3, &[(1, 15, 3)]), (vec![((1, 15, 3), Some(1))], 2));
+    assert_eq!(run(4, &[]), (vec![], 1));
+    assert_eq!(run(5, &[(1, 45, 4), (2, 46, 5)]), (vec![((1, 45, 4), Some(3)), ((2, 46, 5), None)], 2));
 }

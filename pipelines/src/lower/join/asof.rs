@@ -40,6 +40,7 @@ impl Lowering<'_> {
         }
         let times = vec![None; fields.len()];
         let spec = AsofJoinSpec {
+            state_ttl_ns: None,
             left_retracts: left.mode != Mode::Append,
             right_retracts: right.mode != Mode::Append,
             left: Box::new(left.plan),
