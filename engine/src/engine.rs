@@ -355,6 +355,7 @@ impl Engine {
             state_bytes: meter.state_bytes.load(Ordering::Relaxed),
             evicted: meter.evicted.load(Ordering::Relaxed),
             busy_ns: meter.busy_ns.load(Ordering::Relaxed),
+            hottest_keys: meter.hottest_keys(),
         });
         Status {
             epoch,

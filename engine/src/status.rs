@@ -127,6 +127,8 @@ pub struct OperatorStatus {
     pub evicted: u64,
     /// Time spent in it, in nanoseconds.
     pub busy_ns: u64,
+    /// The keys that most of its rows are of, with their shares, estimated; `None` where none stands out.
+    pub hottest_keys: Option<String>,
 }
 
 /// What a run goes on from.

@@ -3,11 +3,14 @@
 use crate::rows::Rows;
 use arrow::array::{ArrayRef, UInt64Array};
 use datafusion_common::hash_utils::{RandomState, create_hashes};
+use std::rc::Rc;
 use thalweg_schemas::batch::Batch;
 use timely::communication::Push;
 use timely::dataflow::channels::Message;
-use timely::dataflow::channels::pact::DistributorPact;
+use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::channels::pushers::exchange::Distributor;
+use timely::logging::TimelyLogger;
+use timely::worker::Worker;
 
 /// Hashes of rows over `columns`, one a row: equal rows have equal hashes, on every machine and in every run.
 pub fn hash_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, datafusion_common::DataFusionError> {
@@ -29,9 +32,48 @@ pub struct KeyDistributor {
     key: Vec<usize>,
 }
 
+/// The exchange of a stream by columns.
+pub struct ByKey(Vec<usize>);
+
 /// The exchange of a stream by the columns `key`.
-pub fn by_key(key: Vec<usize>) -> DistributorPact<impl FnOnce(usize) -> KeyDistributor> {
-    DistributorPact(move |_peers| KeyDistributor { key })
+pub fn by_key(key: Vec<usize>) -> ByKey {
+    ByKey(key)
+}
+
+/// How rows come to workers, and by which columns.
+pub trait Routed: ParallelizationContract<u64, Rows> {
+    /// The columns; none where rows stay where they are, or all go to one worker.
+    fn key(&self) -> &[usize];
+}
+
+impl Routed for Pipeline {
+    fn key(&self) -> &[usize] {
+        &[]
+    }
+}
+
+impl Routed for ByKey {
+    fn key(&self) -> &[usize] {
+        &self.0
+    }
+}
+
+type Distribution = DistributorPact<Box<dyn FnOnce(usize) -> KeyDistributor>>;
+
+impl ParallelizationContract<u64, Rows> for ByKey {
+    type Pusher = <Distribution as ParallelizationContract<u64, Rows>>::Pusher;
+    type Puller = <Distribution as ParallelizationContract<u64, Rows>>::Puller;
+
+    fn connect(
+        self,
+        worker: &Worker,
+        identifier: usize,
+        address: Rc<[usize]>,
+        logging: Option<TimelyLogger>,
+    ) -> (Self::Pusher, Self::Puller) {
+        let distribution: Distribution = DistributorPact(Box::new(move |_peers| KeyDistributor { key: self.0 }));
+        distribution.connect(worker, identifier, address, logging)
+    }
 }
 
 impl KeyDistributor {

@@ -3,6 +3,7 @@
 //! It keeps what belongs to epochs that are not due yet, hands over epochs in order, finishes them when the frontier
 //! says that they are complete, and holds the capability of an epoch for as long as the operator may still speak in it.
 
+use crate::exchange::Routed;
 use crate::observer::Observer;
 use crate::operator::{Operator, Output, Times};
 use crate::rows::Rows;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
 use timely::container::NoopBuilder;
-use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
@@ -41,10 +42,11 @@ pub fn host<'scope, P, O>(
     observer: Rc<dyn Observer>,
 ) -> Vec<Stream<'scope, u64, Rows>>
 where
-    P: ParallelizationContract<u64, Rows>,
+    P: Routed,
     O: Operator,
 {
     let mut builder = OperatorBuilder::new(name.to_string(), scope);
+    let keys: Vec<Vec<usize>> = inputs.rows.iter().map(|(_, pact)| pact.key().to_vec()).collect();
     let mut rows_in: Vec<_> = inputs.rows.into_iter().map(|(rows, pact)| builder.new_input(rows, pact)).collect();
     let mut watermarks_in = builder.new_input(inputs.watermarks, Pipeline);
     let (mut outputs, mut streams) = (Vec::new(), Vec::new());
@@ -77,7 +79,7 @@ where
             for (input, rows_in) in rows_in.iter_mut().enumerate() {
                 rows_in.for_each(|capability, rows: &mut Rows| {
                     let rows = std::mem::take(rows);
-                    meter.took_in(rows.num_rows());
+                    meter.took_in(&rows, &keys[input]);
                     hosted.accept_rows(&capability, (input, rows), frontier, &mut sent);
                 });
             }

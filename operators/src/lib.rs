@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod expand;
 pub mod filter;
 pub mod host;
+pub mod hot_keys;
 pub mod join;
 pub mod json_text;
 pub mod observer;

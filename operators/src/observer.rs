@@ -1,12 +1,14 @@
 //! What a dataflow reports to the engine beside its results: meters, late rows, dead rows, faults.
 
+use crate::hot_keys::HotKeys;
 use crate::operator::{DeadRow, StateSize};
+use crate::rows::Rows;
 use crate::state::Checkpointed;
 use arrow::record_batch::RecordBatch;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 
@@ -47,11 +49,21 @@ pub struct OperatorMeter {
     pub evicted: AtomicU64,
     /// Time spent in it, in nanoseconds.
     pub busy_ns: AtomicU64,
+    hot_keys: Mutex<HotKeys>,
 }
 
 impl OperatorMeter {
-    pub(crate) fn took_in(&self, rows: usize) {
-        self.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+    /// The keys that most of its rows are of, as [`HotKeys::hottest`] tells them; `None` too where it has no keys.
+    pub fn hottest_keys(&self) -> Option<String> {
+        self.hot_keys.lock().unwrap_or_else(PoisonError::into_inner).hottest()
+    }
+
+    /// Rows came, to the owners of the columns `key`.
+    pub(crate) fn took_in(&self, rows: &Rows, key: &[usize]) {
+        self.rows_in.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+        let Some(batch) = rows.batch().filter(|_| !key.is_empty()) else { return };
+        let columns: Vec<_> = key.iter().map(|at| batch.rows.column(*at).clone()).collect();
+        self.hot_keys.lock().unwrap_or_else(PoisonError::into_inner).notice(&columns, batch.num_rows());
     }
 
     pub(crate) fn sent(&self, rows: usize) {

@@ -6,7 +6,7 @@
 use crate::alert::{Alert, AlertSpec};
 use crate::anomaly::{Detector, Forecaster};
 use crate::assign_windows::AssignWindows;
-use crate::exchange::by_key;
+use crate::exchange::{Routed, by_key};
 use crate::expand::Expand;
 use crate::filter::Filter;
 use crate::host::{Inputs, host};
@@ -464,7 +464,7 @@ impl<'scope> Renderer<'scope> {
     ) -> Vec<Stream<'scope, u64, Rows>>
     where
         O: Operator,
-        P: timely::dataflow::channels::pact::ParallelizationContract<u64, Rows>,
+        P: Routed,
     {
         self.host_all(view, name, operator, vec![(rows, pact)], ports, origin)
     }
@@ -481,7 +481,7 @@ impl<'scope> Renderer<'scope> {
     ) -> Vec<Stream<'scope, u64, Rows>>
     where
         O: Operator,
-        P: timely::dataflow::channels::pact::ParallelizationContract<u64, Rows>,
+        P: Routed,
     {
         let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers);
         let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };

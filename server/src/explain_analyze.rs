@@ -67,6 +67,7 @@ mod tests {
             state_bytes: 1_000,
             evicted: 0,
             busy_ns: 500_000,
+            hottest_keys: None,
         };
         let status = Status {
             epoch: Epoch(7),

@@ -335,6 +335,7 @@ fn operators(facts: &Facts) -> Table {
         .count("state_bytes", rows, |o| Some(o.state_bytes))
         .count("evicted", rows, |o| Some(o.evicted))
         .milliseconds("busy_ms", rows, |o| o.busy_ns)
+        .text("hottest_keys", rows, |o| o.hottest_keys.clone())
 }
 
 fn memory(facts: &Facts) -> Table {
