@@ -8,6 +8,7 @@ mod grid_intensity;
 mod host;
 mod http;
 mod kafka;
+pub mod objects;
 mod parquet;
 mod schema_registry;
 mod stdout;

@@ -213,9 +213,9 @@ impl Desk {
 
     /// Finds out what an earlier run left, and waits for the sink's other writers to.
     fn resume(&mut self) -> Result<()> {
-        let Some((checkpoint, reunion)) = self.gate.as_ref().and_then(|gate| gate.resume.clone()) else {
-            return Ok(());
-        };
+        let Some(gate) = &self.gate else { return Ok(()) };
+        let Some((checkpoint, reunion)) = gate.resume.clone() else { return Ok(()) };
+        let lost = gate.durability.has_lost_its_log();
         let (resumed, changed) = &*reunion.resumed;
         let visible = self.insist(|desk| {
             let _alone = lock(resumed);
@@ -223,6 +223,8 @@ impl Desk {
         });
         self.visible = match visible {
             Err(_) if self.is_given_up() => None,
+            // What it shows of epochs after the checkpoint is of epochs that are gone: those to come bring other rows.
+            Ok(_) if lost => Some(checkpoint),
             // The manifest that a run begins with is as of epoch 0, and nothing was shown before it.
             visible => Some(visible?).filter(|visible| visible.0 > 0),
         };

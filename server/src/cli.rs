@@ -118,6 +118,10 @@ pub struct EngineOptions {
     #[arg(long, env = "THALWEG_CHECKPOINT_INTERVAL", value_name = "TIME")]
     pub checkpoint_interval: Option<String>,
 
+    /// Where checkpoints go instead: s3://bucket/prefix, reached as the AWS_* variables say [default: into DATA]
+    #[arg(long, env = "THALWEG_CHECKPOINTS", value_name = "URL")]
+    pub checkpoints: Option<String>,
+
     /// How long the changes of views are kept for AS OF and for subscriptions that go on [default: 1m]
     #[arg(long, env = "THALWEG_RETENTION", value_name = "TIME")]
     pub retention: Option<String>,
@@ -165,6 +169,10 @@ pub struct PlanArgs {
     /// Folder for state and history [default: ./thalweg-data]
     #[arg(long, env = "THALWEG_DATA", value_name = "DIR")]
     pub data: Option<String>,
+
+    /// Where checkpoints are instead: s3://bucket/prefix, reached as the AWS_* variables say [default: in DATA]
+    #[arg(long, env = "THALWEG_CHECKPOINTS", value_name = "URL")]
+    pub checkpoints: Option<String>,
 
     /// File with defaults for these options [default: thalweg.toml, if there is one]
     #[arg(long, env = "THALWEG_CONFIG", value_name = "FILE")]

@@ -33,6 +33,8 @@ pub struct Config {
     pub epoch: Duration,
     /// How long after one checkpoint the next is begun, above 0.
     pub checkpoint_interval: Duration,
+    /// Where checkpoints go: the URL of a place in an object store. `None`: into `data`.
+    pub checkpoints: Option<String>,
     /// How long the changes of views are kept for readers of an earlier epoch, above 0.
     pub retention: Duration,
     /// How many bytes of dead letters are kept, above 0.
@@ -63,6 +65,7 @@ struct File {
     epoch: Option<String>,
     #[serde(alias = "checkpoint_interval")]
     checkpoint_interval: Option<String>,
+    checkpoints: Option<String>,
     retention: Option<String>,
     #[serde(alias = "dead_letters_max")]
     dead_letters_max: Option<String>,
@@ -87,11 +90,18 @@ impl Config {
             flag.clone().or(file).unwrap_or_else(|| default.to_string())
         };
         let workers = given.workers.clone().or(file.workers.map(|n| n.to_string()));
+        let data = match pick(&given.data, file.data, DEFAULT_DATA) {
+            off if off == "off" => None,
+            folder => Some(PathBuf::from(folder)),
+        };
+        let checkpoints = given.checkpoints.clone().or(file.checkpoints);
+        if data.is_none() && checkpoints.is_some() {
+            return Err(Error::user("option \"checkpoints\" needs a folder for the epoch log, and \"data\" is off")
+                .with_hint("Give a folder on a local disk with --data DIR; it need not outlive the machine."));
+        }
         Ok(Config {
-            data: match pick(&given.data, file.data, DEFAULT_DATA) {
-                off if off == "off" => None,
-                folder => Some(PathBuf::from(folder)),
-            },
+            data,
+            checkpoints,
             workers: parse_workers(workers.as_deref())?,
             pg: parse_address("pg", &pick(&given.pg, file.pg, DEFAULT_PG))?,
             http: parse_address("http", &pick(&given.http, file.http, DEFAULT_HTTP))?,
@@ -167,8 +177,8 @@ fn read_file(path: &Path) -> Result<File> {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Error::user(format!("{}: {}", path.display(), error.message().lines().next().unwrap_or("not TOML")))
             .with_hint(
-                "Keys: data, workers, pg, http, epoch, checkpoint-interval, retention, dead-letters-max, memory, \
-                 log-format.",
+                "Keys: data, workers, pg, http, epoch, checkpoint-interval, checkpoints, retention, dead-letters-max, \
+                 memory, log-format.",
             )
             .at(Position {
                 file: path.display().to_string().into(),
@@ -207,6 +217,11 @@ mod tests {
         assert_eq!(
             check(EngineOptions { pg: Some("nowhere".into()), ..EngineOptions::default() }),
             "option \"pg\" takes an address, not 'nowhere'"
+        );
+        let checkpoints = Some("s3://bucket".into());
+        assert_eq!(
+            check(EngineOptions { data: Some("off".into()), checkpoints, ..EngineOptions::default() }),
+            "option \"checkpoints\" needs a folder for the epoch log, and \"data\" is off"
         );
     }
 

@@ -3,6 +3,7 @@
 //! A library only so that its integration tests can reach it.
 
 pub mod backtest;
+pub mod checkpoint_place;
 pub mod cli;
 pub mod client_queries;
 pub mod commands;

@@ -5,7 +5,7 @@ use crate::compile::Pipeline;
 use crate::deploy::{self, Transition};
 use crate::failure::Failure;
 use crate::notifications;
-use crate::relations::Relations;
+use crate::relations::{Relations, know_stores};
 use crate::session::Sessions;
 use crate::sql_error::{NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -267,6 +267,7 @@ type Started = (Engine, Option<Arc<Notifications>>);
 
 impl Redeployer {
     fn start(&self, pipeline: &Pipeline, program: &Program, transition: Transition<'_>) -> Result<Started> {
+        know_stores(program)?;
         let notifications = notifications::start(program, &self.outbox, self.clock.clone())?;
         let surroundings = Surroundings {
             clock: self.clock.clone(),

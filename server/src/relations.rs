@@ -5,13 +5,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use thalweg_connectors::objects::{self, is_url};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::view::Snapshot;
 use thalweg_notify::notifications::Notifications;
 use thalweg_operators::plan::Plan;
-use thalweg_pipelines::query::{AllTime, PUBLIC, Pieces, Pinned, SYSTEM};
+use thalweg_pipelines::query::{AllTime, PUBLIC, Pieces, Pinned, SYSTEM, know_store};
 use thalweg_pipelines::{Declaration, DeclarationKind, Program};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
@@ -72,6 +72,19 @@ impl Relations {
     pub fn is_materialized(&self, table: &str) -> bool {
         self.public(table).is_some_and(|declaration| declaration.kind.is_kept())
     }
+}
+
+/// Makes the object stores known in which sinks of `program` keep their history, so that it can be queried.
+pub fn know_stores(program: &Program) -> Result<()> {
+    for declaration in &program.declarations {
+        if let DeclarationKind::Sink { history: Some(place), .. } = &declaration.kind
+            && is_url(place)
+        {
+            let (url, store, _) = objects::bucket(place)?;
+            know_store(&url, store)?;
+        }
+    }
+    Ok(())
 }
 
 /// The relations as one session reads them: pinned anew for every statement, so that all views in a statement answer
@@ -155,9 +168,9 @@ impl Pinned for SessionRelations {
         Ok(self.snapshot(table)?.batches)
     }
 
-    fn history(&self, schema: &str, table: &str) -> Option<PathBuf> {
+    fn history(&self, schema: &str, table: &str) -> Option<String> {
         match &self.relations.public(table).filter(|_| schema == PUBLIC)?.kind {
-            DeclarationKind::Sink { history, .. } => history.as_ref().map(PathBuf::from),
+            DeclarationKind::Sink { history, .. } => history.clone(),
             _ => None,
         }
     }

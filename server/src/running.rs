@@ -1,12 +1,13 @@
 //! A started program: the engine, the servers around it, and waiting for the end.
 
+use crate::checkpoint_place::CheckpointPlace;
 use crate::compile::Pipeline;
 use crate::config::Config;
 use crate::deploy::{self, Transition};
 use crate::failure::Outcome;
 use crate::live::{Live, Redeployer};
 use crate::notifications;
-use crate::relations::Relations;
+use crate::relations::{Relations, know_stores};
 use crate::serve;
 use crate::state_folder::{StateFolder, find};
 use std::net::SocketAddr;
@@ -55,7 +56,8 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         .build()
         .map_err(|error| Error::io("threads for serving", &error))?;
     let signals = runtime.block_on(async { Signals::listen() })?;
-    let open = |data: &Path| StateFolder::open(data, find(data, &program.dataflow, &pipeline.paths)?);
+    let place = config.checkpoints.as_deref().map(CheckpointPlace::open).transpose()?;
+    let open = |data: &Path| StateFolder::open(data, find(data, place.as_ref(), &program.dataflow, &pipeline.paths)?);
     let state = config.data.as_deref().map(open).transpose()?;
     let settings = Settings {
         workers: config.workers,
@@ -68,7 +70,8 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         worker_started: crate::priority::behind_the_servers,
         ..Settings::default()
     };
-    let storage = state.as_ref().map(StateFolder::storage).transpose()?;
+    let far = place.as_ref().zip(config.checkpoints.as_deref());
+    let storage = state.as_ref().map(|state| state.storage(far)).transpose()?;
     let archives = state.as_ref().map(StateFolder::archives).transpose()?;
     let there = storage.as_ref().map(|storage| standing(storage.as_ref())).transpose()?.flatten();
     let (pipeline, program) = match &there {
@@ -89,6 +92,7 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         storage: storage.clone(),
         archives: archives.clone(),
     };
+    know_stores(&program)?;
     let transition = Transition { allowed, ..Transition::default() };
     let engine = deploy::start_pipeline(&pipeline, &program.dataflow, transition, settings.clone(), surroundings)?;
     let engine = Arc::new(engine);

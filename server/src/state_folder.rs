@@ -1,8 +1,11 @@
 //! The folder in which a pipeline keeps its state: one for each, over all its changes, used by one process at a time.
 //!
 //! A folder is found by what its newest checkpoint says: it is of this program as it is, or of one that came from the same
-//! paths. It is named after the first program that used it, and sinks know its writers by that name.
+//! paths. It is named after the first program that used it, and sinks know its writers by that name. Its checkpoints may
+//! lie elsewhere (`checkpoint_place.rs`), below the same name.
 
+use crate::checkpoint_place::CheckpointPlace;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,17 +26,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The folder of all pipelines' dead letters.
 const DEAD_LETTERS: &str = "dead-letters";
 
-/// Finds the folder below `data` of the pipeline from `paths` that is `dataflow` now; a new one where there is none.
-pub fn find(data: &Path, dataflow: &Dataflow, paths: &[String]) -> Result<PathBuf> {
+/// Finds the folder below `data` of the pipeline from `paths` that is `dataflow` now; a new one where there is none. One
+/// whose checkpoints are in `place` need not be there.
+pub fn find(data: &Path, place: Option<&CheckpointPlace>, dataflow: &Dataflow, paths: &[String]) -> Result<PathBuf> {
     let all = data.join("state");
     let mut found = None;
-    let mut folders: Vec<PathBuf> = match std::fs::read_dir(&all) {
+    let mut folders: BTreeSet<PathBuf> = match std::fs::read_dir(&all) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect(),
-        Err(_) => Vec::new(),
+        Err(_) => BTreeSet::new(),
     };
-    folders.sort();
+    if let Some(place) = place {
+        folders.extend(place.lineages()?.into_iter().map(|lineage| all.join(lineage)));
+    }
     for folder in &folders {
-        let Some(standing) = look(folder)? else { continue };
+        let Some(standing) = look(folder, place)? else { continue };
         let same_paths = !paths.is_empty() && standing.deployed.paths == paths;
         let same_program = !compare(dataflow, &standing).changed;
         let rank = (same_program, same_paths, standing.time_ns);
@@ -48,15 +54,26 @@ pub fn find(data: &Path, dataflow: &Dataflow, paths: &[String]) -> Result<PathBu
     // The folder of that name may have come into the hands of another program meanwhile.
     let named = |n: u32| all.join(if n == 1 { name.clone() } else { format!("{name}-{n}") });
     let mut n = 1;
-    while look(&named(n))?.is_some() {
+    while look(&named(n), place)?.is_some() {
         n += 1;
     }
     Ok(named(n))
 }
 
-/// The state in `folder`; `None` where there is none.
-pub fn look(folder: &Path) -> Result<Option<Standing>> {
-    if folder.is_dir() { standing(&LocalFolder::open(folder)?) } else { Ok(None) }
+/// The state in `folder`, with checkpoints in `place` if there is one; `None` where there is no state.
+pub fn look(folder: &Path, place: Option<&CheckpointPlace>) -> Result<Option<Standing>> {
+    match place {
+        Some(place) => standing(&place.look(folder)?),
+        None if folder.is_dir() => standing(&LocalFolder::open(folder)?),
+        None => Ok(None),
+    }
+}
+
+/// A name for a folder that no other one has, on whatever machine.
+fn new_owner() -> String {
+    #[expect(clippy::disallowed_methods, reason = "names of folders must differ from machine to machine")]
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }
 
 /// A locked state folder; unlocked when dropped, or by the death of the process.
@@ -95,9 +112,26 @@ impl StateFolder {
         }
     }
 
-    /// The storage in it.
-    pub fn storage(&self) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(LocalFolder::open(&self.folder)?))
+    /// The storage in it, with checkpoints in `place` if there is one, which is known as `url`.
+    pub fn storage(&self, place: Option<(&CheckpointPlace, &str)>) -> Result<Arc<dyn Storage>> {
+        // Beside the folder, which is removed from within.
+        let note = self.folder.with_extension("checkpoints");
+        let failed = |error: &std::io::Error| Error::io(note.display(), error);
+        let noted = match std::fs::read_to_string(&note) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            noted => Some(noted.map_err(|error| failed(&error))?),
+        };
+        let noted = noted.as_deref().and_then(|noted| noted.trim_end().split_once(' '));
+        let Some((place, url)) = place else {
+            return match noted {
+                None => Ok(Arc::new(LocalFolder::open(&self.folder)?)),
+                Some((_, url)) => Err(Error::user(format!("the checkpoints of this pipeline are in {url}"))
+                    .with_hint(format!("Give --checkpoints {url}; or remove {} to begin anew.", note.display()))),
+            };
+        };
+        let owner = noted.map_or_else(new_owner, |(owner, _)| owner.to_string());
+        std::fs::write(&note, format!("{owner} {url}\n")).map_err(|error| failed(&error))?;
+        Ok(Arc::new(place.claim(&self.folder, &owner)?))
     }
 
     /// Where its notifications keep what they remember: apart, since that outlives a run that has come to its end.

@@ -4,11 +4,16 @@
 
 use super::again::Again;
 use super::cut::{Cut, Next};
+use super::far::{self, Fetching};
 use super::listing;
 use super::options::{FileOptions, Layout};
 use super::piece::Piece;
+use super::stream::Compression;
+use crate::objects::is_url;
 use crate::stretches::Stretches;
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,14 +36,19 @@ impl Bounded {
     }
 
     pub(super) fn cut(options: FileOptions, piece_bytes: u64) -> Result<Bounded> {
-        let paths = listing::list(&options.paths)?;
-        if paths.is_empty() {
+        let (far, near): (Vec<String>, Vec<String>) = options.paths.iter().cloned().partition(|path| is_url(path));
+        let mut listed: BTreeMap<PathBuf, Option<u64>> = BTreeMap::new();
+        for url in far {
+            listed.extend(far::list(&url)?.into_iter().map(|(path, length)| (path, Some(length))));
+        }
+        listed.extend(listing::list(&near)?.into_iter().map(|path| (path, None)));
+        if listed.is_empty() {
             return Err(listing::nothing(&options.paths));
         }
-        let total = paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()).sum();
-        let (files, in_time_order) = (paths.len(), options.in_time_order);
-        let waiting =
-            Mutex::new(Waiting { paths, next: 0, open: None, read: BTreeMap::new(), faults: VecDeque::new() });
+        let length = |(path, far): (&PathBuf, &Option<u64>)| far.or_else(|| Some(std::fs::metadata(path).ok()?.len()));
+        let total = listed.iter().filter_map(length).sum();
+        let (files, in_time_order) = (listed.len(), options.in_time_order);
+        let waiting = Mutex::new(Waiting { files: listed.into_iter().collect(), ..Waiting::default() });
         let done = Arc::new(AtomicU64::new(0));
         let queue = Queue { waiting, files, in_time_order, layout: options.layout, piece_bytes, done, total };
         Ok(Bounded { queue: Arc::new(queue), one_reader: options.one_reader })
@@ -107,6 +117,8 @@ impl Reader for PieceReader {
                     Some(piece)
                 }
                 Claim::Fault(fault) => return Ok(Polled::Fault(fault)),
+                Claim::Wait => return Ok(Polled::Pending),
+                Claim::Failed(error) => return Err(error),
                 Claim::Over => return Ok(Polled::Ended),
             };
         }
@@ -115,8 +127,9 @@ impl Reader for PieceReader {
     fn replay(&mut self, span: &Span, budget: usize) -> Result<Polled> {
         if self.again.as_ref().is_none_or(|again| !again.serves(span)) {
             self.again = match self.queue.again(span) {
-                Ok(again) => Some(again),
-                Err(reason) => {
+                None => return Ok(Polled::Pending),
+                Some(Ok(again)) => Some(again),
+                Some(Err(reason)) => {
                     let (partition, offset) = (span.partition.clone(), span.start);
                     return Ok(Polled::Fault(Fault { partition, offset, reason }));
                 }
@@ -147,9 +160,12 @@ struct Queue {
 }
 
 /// Files are opened when their turn comes, so that thousands of them need no more than a few descriptors.
+#[derive(Default)]
 struct Waiting {
-    paths: Vec<PathBuf>,
+    /// Their paths, with their lengths where they are in an object store.
+    files: Vec<(PathBuf, Option<u64>)>,
     next: usize,
+    fetching: Fetching,
     open: Option<Cut>,
     /// What an earlier run has read of files that have not been opened yet.
     read: BTreeMap<Arc<str>, Stretches>,
@@ -160,6 +176,10 @@ enum Claim {
     /// A piece, and the number of its file.
     Piece(Box<dyn Piece>, usize),
     Fault(Fault),
+    /// The file is on its way.
+    Wait,
+    /// What may pass.
+    Failed(Error),
     Over,
 }
 
@@ -178,9 +198,17 @@ impl Queue {
                 }
                 continue;
             }
-            let Some((partition, path)) = waiting.partition(waiting.next) else { return Claim::Over };
+            let number = waiting.next;
+            let Some((partition, path)) = waiting.partition(number) else { return Claim::Over };
+            let file = match waiting.file(number) {
+                None => return Claim::Wait,
+                Some(Err(error)) if waiting.is_far(number) && may_pass(&error) => {
+                    return Claim::Failed(Error::io(path.display(), &error));
+                }
+                Some(file) => file,
+            };
             let read = waiting.read.remove(&partition.name).unwrap_or_default();
-            let opened = Cut::open(&path, partition.clone(), &self.layout, read, &self.done);
+            let opened = Cut::of(file, &path, partition.clone(), &self.layout, read, &self.done);
             waiting.next += 1;
             match opened {
                 Ok(cut) => waiting.open = cut,
@@ -193,11 +221,22 @@ impl Queue {
     fn resume(&self, done: &[Span]) -> Result<()> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, read) in Stretches::by_partition(done) {
-            let Some(number) = waiting.paths.iter().position(|path| path.to_string_lossy() == *name) else {
+            let Some(number) = waiting.number(&name) else {
                 tracing::warn!(file = %name, "is not there any more; an earlier run has read it as far as {}", read.end());
                 continue;
             };
             let Some((partition, path)) = waiting.partition(number) else { continue };
+            if let (path, Some(length)) = &waiting.files[number] {
+                // Fetching it only to compare would cost as much as reading it. Lines can be compared by the length alone.
+                if self.layout.is_lines() && Compression::of(path) == Compression::None {
+                    if *length < read.end() {
+                        return Err(shrunk(&name, *length, read.end()));
+                    }
+                    self.done.fetch_add(read.total(), Ordering::Relaxed);
+                }
+                waiting.read.insert(name, read);
+                continue;
+            }
             // One that cannot be opened says so when its turn comes.
             let opened = Cut::open(&path, partition.clone(), &self.layout, Stretches::default(), &Arc::default());
             if let Ok(cut) = opened {
@@ -223,21 +262,54 @@ impl Queue {
         Ok(())
     }
 
-    /// The file of `span`, to be read again.
-    fn again(&self, span: &Span) -> Result<Again, String> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = || "the file is gone, and its records are needed to go on from where the earlier run stopped";
-        let number =
-            waiting.paths.iter().position(|path| path.to_string_lossy() == *span.partition).ok_or_else(gone)?;
-        let (partition, path) = waiting.partition(number).ok_or_else(gone)?;
-        let cut = Cut::open(&path, partition.clone(), &self.layout, Stretches::default(), &Arc::default())?;
-        Ok(Again::new(cut.ok_or("the file is empty now")?, partition))
+    /// The file of `span`, to be read again; `None` while it is on its way.
+    fn again(&self, span: &Span) -> Option<Result<Again, String>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((number, (partition, path))) =
+            waiting.number(&span.partition).and_then(|number| Some((number, waiting.partition(number)?)))
+        else {
+            let gone = "the file is gone, and its records are needed to go on from where the earlier run stopped";
+            return Some(Err(gone.to_string()));
+        };
+        let file = match waiting.file(number)? {
+            Err(error) if waiting.is_far(number) && may_pass(&error) => return None,
+            file => file,
+        };
+        let cut = Cut::of(file, &path, partition.clone(), &self.layout, Stretches::default(), &Arc::default());
+        Some(cut.and_then(|cut| Ok(Again::new(cut.ok_or("the file is empty now")?, partition))))
     }
 }
 
+/// Whether an object store may yet hand over a file, after this.
+fn may_pass(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput)
+}
+
 impl Waiting {
+    /// The number of the file whose partition has this name.
+    fn number(&self, partition: &str) -> Option<usize> {
+        self.files.iter().position(|(path, _)| path.to_string_lossy() == partition)
+    }
+
+    fn is_far(&self, number: usize) -> bool {
+        self.files.get(number).is_some_and(|(_, far)| far.is_some())
+    }
+
+    /// File `number`, opened; `None` while it is on its way. The one after it is fetched meanwhile.
+    fn file(&mut self, number: usize) -> Option<io::Result<File>> {
+        if !self.is_far(number) {
+            return Some(File::open(&self.files[number].0));
+        }
+        let came = self.fetching.poll(number, &self.files[number].0);
+        if self.is_far(number + 1) {
+            // What goes wrong here goes wrong again when its turn comes.
+            drop(self.fetching.begin(number + 1, &self.files[number + 1].0));
+        }
+        came
+    }
+
     fn partition(&self, number: usize) -> Option<(Partition, PathBuf)> {
-        let path = self.paths.get(number)?;
+        let (path, _) = self.files.get(number)?;
         Some((Partition { index: number as u32, name: path.to_string_lossy().into() }, path.clone()))
     }
 }

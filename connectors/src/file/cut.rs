@@ -9,6 +9,7 @@ use super::stream::{Compression, LineStream};
 use super::unread::Unread;
 use crate::stretches::Stretches;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +62,19 @@ impl Cut {
         read: Stretches,
         done: &Arc<AtomicU64>,
     ) -> Result<Option<Cut>, String> {
-        let opened = guarded(|| open(path, partition.clone(), layout, done)).and_then(|opened| opened)?;
+        Cut::of(File::open(path), path, partition, layout, read, done)
+    }
+
+    /// The same of a file that somebody else has opened, or tried to.
+    pub(super) fn of(
+        file: io::Result<File>,
+        path: &Path,
+        partition: Partition,
+        layout: &Layout,
+        read: Stretches,
+        done: &Arc<AtomicU64>,
+    ) -> Result<Option<Cut>, String> {
+        let opened = guarded(|| open(file, path, partition.clone(), layout, done)).and_then(|opened| opened)?;
         Ok(opened.map(|contents| Cut { contents, partition, read }))
     }
 
@@ -140,9 +153,15 @@ impl Cut {
     }
 }
 
-fn open(path: &Path, partition: Partition, layout: &Layout, done: &Arc<AtomicU64>) -> Result<Option<Contents>, String> {
-    let failed = |error: std::io::Error| format!("the file cannot be opened: {error}");
-    let file = File::open(path).map_err(failed)?;
+fn open(
+    file: io::Result<File>,
+    path: &Path,
+    partition: Partition,
+    layout: &Layout,
+    done: &Arc<AtomicU64>,
+) -> Result<Option<Contents>, String> {
+    let failed = |error: io::Error| format!("the file cannot be opened: {error}");
+    let file = file.map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {
         return Err("this is not a regular file".to_string());

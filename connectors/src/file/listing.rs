@@ -53,11 +53,7 @@ fn folder(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 fn pattern(text: &str, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     let options =
         MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
-    let found = glob::glob_with(text, options).map_err(|error| {
-        Error::user(format!("path '{text}' is not a pattern: {}", error.msg)).with_hint(
-            "'*' stands for any part of a name, '**' for any folders, '?' for a character, '[ab]' for one of these.",
-        )
-    })?;
+    let found = glob::glob_with(text, options).map_err(|error| not_a_pattern(text, &error))?;
     let wants_hidden = Path::new(text).file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
     for path in found {
         let path = path.map_err(|error| Error::io(format!("'{}'", error.path().display()), error.error()))?;
@@ -69,7 +65,14 @@ fn pattern(text: &str, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// The error for a text that has the characters of a pattern and is none.
+pub(super) fn not_a_pattern(text: &str, error: &glob::PatternError) -> Error {
+    Error::user(format!("path '{text}' is not a pattern: {}", error.msg)).with_hint(
+        "'*' stands for any part of a name, '**' for any folders, '?' for a character, '[ab]' for one of these.",
+    )
+}
+
 /// Whether writers mark a file or folder by this name as not (yet) to be read.
-fn hidden(path: &Path) -> bool {
+pub(super) fn hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']))
 }

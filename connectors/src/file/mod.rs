@@ -5,6 +5,7 @@ mod arrow_ipc;
 mod bounded;
 mod committed;
 mod cut;
+mod far;
 mod follow;
 mod lines;
 mod listing;

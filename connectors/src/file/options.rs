@@ -1,5 +1,6 @@
 //! What a statement says about the files to read.
 
+use crate::objects::is_url;
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
@@ -13,8 +14,9 @@ pub(super) const SOURCE: &[OptionSpec] = &[
         default: None,
         required: true,
         doc: "A file, a folder (all files in it, at any depth), a pattern such as 'logs/**/*.ndjson', or several of \
-              these with commas between; relative to the current directory. Names that begin with '.' or '_' are left \
-              out unless they are written. Files that end in .gz or .zst are decompressed.",
+              these with commas between; relative to the current directory. Or in an object store: \
+              's3://bucket/logs/*.ndjson'. Names that begin with '.' or '_' are left out unless they are written. Files \
+              that end in .gz or .zst are decompressed.",
     },
     OptionSpec {
         name: "mode",
@@ -61,6 +63,13 @@ pub(super) enum Layout {
     Arrow(Arc<[String]>),
 }
 
+impl Layout {
+    /// Whether records are lines.
+    pub(super) fn is_lines(&self) -> bool {
+        matches!(self, Layout::Lines | Layout::LinesAfterHeader)
+    }
+}
+
 /// The options, read.
 #[derive(Clone, Debug)]
 pub(super) struct FileOptions {
@@ -80,10 +89,6 @@ impl FileOptions {
         if paths.is_empty() {
             return Err(Error::user(format!("option \"path\" of source \"{}\" names no file", request.name))
                 .with_hint("Name a file, a folder or a pattern such as 'logs/*.ndjson'."));
-        }
-        if let Some(remote) = paths.iter().find(|p| p.contains("://")) {
-            return Err(Error::user(format!("connector 'file' reads local files only, not '{remote}'"))
-                .with_hint("Copy the files to this machine, or mount the store as a folder."));
         }
         let layout = match request.format.as_deref() {
             None | Some("json" | "upsert" | "debezium") => Layout::Lines,
@@ -106,10 +111,16 @@ impl FileOptions {
             return Err(Error::user("option \"start\" = 'end' needs \"mode\" = 'tail'")
                 .with_detail("A bounded source that begins at the end has nothing to read."));
         }
-        if mode == Mode::Tail && !matches!(layout, Layout::Lines | Layout::LinesAfterHeader) {
+        if mode == Mode::Tail && !layout.is_lines() {
             let format = request.format.as_deref().unwrap_or_default();
             return Err(Error::user(format!("files of format '{format}' cannot be followed as they grow"))
                 .with_hint("\"mode\" = 'tail' takes formats of lines; use \"mode\" = 'bounded' for others."));
+        }
+        if mode == Mode::Tail
+            && let Some(url) = paths.iter().find(|path| is_url(path))
+        {
+            return Err(Error::user(format!("what is in an object store cannot be followed as it grows: '{url}'"))
+                .with_hint("Read what is there with \"mode\" = 'bounded'."));
         }
         let in_time_order = request.options.flag("in_time_order");
         let one_reader = matches!(request.format.as_deref(), Some("upsert" | "debezium"));

@@ -1,5 +1,6 @@
 //! `parquet`: history in a folder of Parquet files, in Hive's layout, that any reader can open at any time.
 
+mod bucket;
 mod commit;
 mod options;
 mod partition;

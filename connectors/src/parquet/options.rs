@@ -3,7 +3,6 @@
 use super::partition::{Partitioning, Unit};
 use arrow::datatypes::{DataType, SchemaRef};
 use parquet::basic::{Compression, ZstdLevel};
-use std::path::PathBuf;
 use std::time::Duration;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
@@ -17,7 +16,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         default: None,
         required: true,
-        doc: "The folder, made if it is not there; relative to the current directory.",
+        doc: "The folder, made if it is not there, relative to the current directory; or s3://bucket/prefix.",
     },
     OptionSpec {
         name: "partition_by",
@@ -63,7 +62,8 @@ pub(super) struct ParquetOptions {
     pub name: String,
     /// The state that the run goes on from.
     pub lineage: String,
-    pub folder: PathBuf,
+    /// A folder of this machine, or the URL of one in an object store.
+    pub path: String,
     pub schema: SchemaRef,
     pub partitions: Vec<Partitioning>,
     pub sort: Vec<SortColumn>,
@@ -83,11 +83,9 @@ impl ParquetOptions {
     pub(super) fn read(request: &SinkRequest) -> Result<ParquetOptions> {
         let options = &request.options;
         let path = options.get("path").unwrap_or_default();
-        if path.is_empty() || path.contains("://") {
-            return Err(Error::user(format!(
-                "connector 'parquet' writes to a folder of this machine, not to '{path}'"
-            ))
-            .with_hint("Name a folder such as 'out/latency'."));
+        if path.is_empty() {
+            return Err(Error::user(format!("option \"path\" of sink \"{}\" names no folder", request.name))
+                .with_hint("Name a folder such as 'out/latency', or 's3://bucket/latency'."));
         }
         let partitions: Vec<Partitioning> =
             parts(options.get("partition_by")).map(|part| partitioning(part, request)).collect::<Result<_>>()?;
@@ -109,7 +107,7 @@ impl ParquetOptions {
         Ok(ParquetOptions {
             name: request.name.clone(),
             lineage: request.lineage.clone(),
-            folder: PathBuf::from(path),
+            path: path.to_string(),
             schema: request.schema.clone(),
             partitions,
             sort,

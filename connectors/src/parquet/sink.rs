@@ -9,13 +9,16 @@
 //! the attempt: the bytes are still here, and the same call can be made again. All files of whole epochs become visible
 //! by one commit (`commit.rs`), which is remembered: so rows of these epochs are never written again.
 
+use super::bucket::Bucket;
 use super::commit::{Commit, Staged, record_name, recover, visible};
 use super::options::ParquetOptions;
 use super::partition::{files_columns, split};
-use super::store::{Disk, Store, remove_leftovers, temporary};
+use super::store::{Disk, Store, temporary};
+use crate::objects::{Objects, is_url};
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
@@ -51,20 +54,23 @@ struct Layout {
 
 impl ParquetSink {
     pub(super) fn open(options: ParquetOptions) -> Result<ParquetSink> {
-        let folder = options.folder.clone();
-        let failed = |error: std::io::Error| {
-            Error::io(format!("folder '{}' of sink \"{}\"", folder.display(), options.name), &error)
+        let path = options.path.clone();
+        let failed = |error: std::io::Error| Error::io(format!("folder '{path}' of sink \"{}\"", options.name), &error);
+        let store: Arc<dyn Store> = if is_url(&path) {
+            Arc::new(Bucket { files: Objects::open(&path)? })
+        } else {
+            std::fs::create_dir_all(&path).map_err(failed)?;
+            Arc::new(Disk { root: path.clone().into() })
         };
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        let sink = ParquetSink::with_store(options.clone(), Arc::new(Disk { root: folder.clone() }))?;
-        remove_leftovers(&folder, &format!("part-{}-", plain(&options.name)), &sink.layout.run).map_err(failed)?;
+        let sink = ParquetSink::with_store(options.clone(), store.clone())?;
+        store.clean(&format!("part-{}-", plain(&options.name)), &sink.layout.run).map_err(failed)?;
         Ok(sink)
     }
 
     /// A sink that writes to `store`, where all that was committed is visible then.
     pub(super) fn with_store(options: ParquetOptions, store: Arc<dyn Store>) -> Result<ParquetSink> {
         let commits = recover(store.as_ref(), &plain(&options.name), &options.lineage).map_err(|(name, error)| {
-            Error::io(format!("file '{}' of sink \"{}\"", options.folder.join(name).display(), options.name), &error)
+            Error::io(format!("file '{}/{name}' of sink \"{}\"", options.path, options.name), &error)
         })?;
         let columns = files_columns(&options.partitions, options.schema.fields().len());
         let fields: Vec<_> = columns.iter().map(|column| options.schema.fields()[*column].clone()).collect();
@@ -150,7 +156,7 @@ struct Folder {
     raw_bytes: usize,
     encoder: Option<ArrowWriter<Vec<u8>>>,
     /// A whole file that could not be staged.
-    file: Option<Vec<u8>>,
+    file: Option<Bytes>,
 }
 
 impl Writer for FolderWriter {
@@ -234,7 +240,8 @@ impl FolderWriter {
         if folder.file.is_none() {
             self.raw_bytes -= folder.raw_bytes;
             folder.encode(&self.layout)?;
-            folder.file = folder.encoder.take().map(ArrowWriter::into_inner).transpose().map_err(encoding)?;
+            let file = folder.encoder.take().map(ArrowWriter::into_inner).transpose().map_err(encoding)?;
+            folder.file = file.map(Bytes::from);
         }
         if let Some(bytes) = &folder.file {
             let hidden = temporary(&format!("{}-{}-{}", self.layout.run, self.worker.index, self.files));
@@ -276,7 +283,7 @@ impl FolderWriter {
     }
 
     fn failed(&self, folder: &str, name: &str, error: &std::io::Error) -> Error {
-        let path = self.layout.options.folder.join(folder).join(name);
+        let path = std::path::Path::new(&self.layout.options.path).join(folder).join(name);
         Error::io(format!("file '{}' of sink \"{}\"", path.display(), self.layout.options.name), error)
     }
 }
@@ -284,7 +291,7 @@ impl FolderWriter {
 impl Folder {
     fn encoded_bytes(&self) -> usize {
         let encoder = self.encoder.as_ref().map_or(0, |encoder| encoder.bytes_written() + encoder.in_progress_size());
-        encoder + self.file.as_ref().map_or(0, Vec::len)
+        encoder + self.file.as_ref().map_or(0, Bytes::len)
     }
 
     /// Makes the rows that wait a row group, sorted.

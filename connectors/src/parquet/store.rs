@@ -1,5 +1,6 @@
 //! Putting files where readers find them, in steps that a crash may come between; `commit.rs` says in which order.
 
+use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ const TEMPORARY: &str = ".tmp-";
 pub(super) trait Store: Send + Sync {
     /// Keeps `bytes` in `folder` (below the root) under a name that no reader looks at. After an error there is no such
     /// file.
-    fn stage(&self, folder: &str, hidden: &str, bytes: &[u8]) -> io::Result<()>;
+    fn stage(&self, folder: &str, hidden: &str, bytes: &Bytes) -> io::Result<()>;
 
     /// Gives a staged file its name. If it has it already, that is fine.
     fn publish(&self, folder: &str, hidden: &str, name: &str) -> io::Result<()>;
@@ -24,6 +25,10 @@ pub(super) trait Store: Send + Sync {
 
     /// Removes a record.
     fn forget(&self, name: &str) -> io::Result<()>;
+
+    /// Removes what runs before this one left unfinished, see [`is_leftover`]. Their last commits have been published by
+    /// then.
+    fn clean(&self, prefix: &str, own: &str) -> io::Result<()>;
 }
 
 /// A folder of this machine.
@@ -32,7 +37,7 @@ pub(super) struct Disk {
 }
 
 impl Store for Disk {
-    fn stage(&self, folder: &str, hidden: &str, bytes: &[u8]) -> io::Result<()> {
+    fn stage(&self, folder: &str, hidden: &str, bytes: &Bytes) -> io::Result<()> {
         let folder = self.root.join(folder);
         self.make(&folder)?;
         let path = folder.join(hidden);
@@ -80,6 +85,10 @@ impl Store for Disk {
         std::fs::remove_file(self.root.join(name))?;
         sync(&self.root)
     }
+
+    fn clean(&self, prefix: &str, own: &str) -> io::Result<()> {
+        clean(&self.root, prefix, own)
+    }
 }
 
 /// What a file is called in the making. DuckDB's `*` takes hidden files too, but then asks for `.parquet`.
@@ -109,23 +118,22 @@ fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes what runs before this one left unfinished: temporary files whose name begins with `prefix` and comes before
-/// `own`. Their last commits have been published by then.
-pub(super) fn remove_leftovers(folder: &Path, prefix: &str, own: &str) -> io::Result<()> {
+fn clean(folder: &Path, prefix: &str, own: &str) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
         if entry.file_type()?.is_dir() {
-            remove_leftovers(&entry.path(), prefix, own)?;
-        } else if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY))
-            && name.starts_with(prefix)
-            && name < own
-        {
+            clean(&entry.path(), prefix, own)?;
+        } else if entry.file_name().to_str().is_some_and(|name| is_leftover(name, prefix, own)) {
             tracing::info!(file = %entry.path().display(), "removed a file that an earlier run left unfinished");
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether a file in the making is of a run before this one: its name begins with `prefix` and comes before `own`.
+pub(super) fn is_leftover(name: &str, prefix: &str, own: &str) -> bool {
+    name.strip_prefix(TEMPORARY).is_some_and(|name| name.starts_with(prefix) && name < own)
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! The `parquet` sink against folders, read back; and against a disk that fails.
 
+use super::bucket::Bucket;
 use super::options::{OPTIONS, ParquetOptions};
 use super::sink::ParquetSink;
 use super::store::{Disk, Store};
+use crate::objects::Objects;
 use crate::tests::options;
 use arrow::array::{Array, AsArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use object_store::memory::InMemory;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::fs::File;
@@ -201,17 +205,16 @@ fn what_a_dead_run_left_is_removed_and_nothing_else() {
     assert_eq!(files(folder.path()).len(), others.len());
 }
 
-/// A disk on which only so many more steps succeed.
+/// A store in which only so many more steps succeed.
 struct Limited {
-    disk: Disk,
+    inner: Arc<dyn Store>,
     steps: AtomicUsize,
     error: std::io::ErrorKind,
 }
 
 impl Limited {
-    fn new(folder: &Path, steps: usize, error: std::io::ErrorKind) -> Arc<Limited> {
-        let disk = Disk { root: folder.to_path_buf() };
-        Arc::new(Limited { disk, steps: AtomicUsize::new(steps), error })
+    fn new(inner: Arc<dyn Store>, steps: usize, error: std::io::ErrorKind) -> Arc<Limited> {
+        Arc::new(Limited { inner, steps: AtomicUsize::new(steps), error })
     }
 
     fn step(&self) -> std::io::Result<()> {
@@ -222,27 +225,79 @@ impl Limited {
 }
 
 impl Store for Limited {
-    fn stage(&self, folder: &str, hidden: &str, bytes: &[u8]) -> std::io::Result<()> {
+    fn stage(&self, folder: &str, hidden: &str, bytes: &Bytes) -> std::io::Result<()> {
         self.step()?;
-        self.disk.stage(folder, hidden, bytes)
+        self.inner.stage(folder, hidden, bytes)
     }
 
     fn publish(&self, folder: &str, hidden: &str, name: &str) -> std::io::Result<()> {
         self.step()?;
-        self.disk.publish(folder, hidden, name)
+        self.inner.publish(folder, hidden, name)
     }
 
     fn record(&self, name: &str, text: &str) -> std::io::Result<()> {
         self.step()?;
-        self.disk.record(name, text)
+        self.inner.record(name, text)
     }
 
     fn records(&self, prefix: &str) -> std::io::Result<Vec<(String, String)>> {
-        self.disk.records(prefix)
+        self.inner.records(prefix)
     }
 
     fn forget(&self, name: &str) -> std::io::Result<()> {
-        self.disk.forget(name)
+        self.inner.forget(name)
+    }
+
+    fn clean(&self, prefix: &str, own: &str) -> std::io::Result<()> {
+        self.inner.clean(prefix, own)
+    }
+}
+
+/// What outlives a crash.
+enum Place {
+    Folder(tempfile::TempDir),
+    Bucket(Objects),
+}
+
+impl Place {
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Place::Folder(folder) => Arc::new(Disk { root: folder.path().to_path_buf() }),
+            Place::Bucket(files) => Arc::new(Bucket { files: files.clone() }),
+        }
+    }
+
+    fn options(&self) -> ParquetOptions {
+        let given = [("partition_by", "region"), ("commit_interval", "0s")];
+        let folder = match self {
+            Place::Folder(folder) => folder.path(),
+            Place::Bucket(_) => Path::new("bucket"),
+        };
+        ParquetOptions::read(&request(folder, &given)).unwrap()
+    }
+
+    /// The names of all files but the records, and the p99s of all rows that readers see, sorted.
+    fn shows(&self) -> (Vec<String>, Vec<f64>) {
+        match self {
+            Place::Folder(folder) => {
+                let names = files(folder.path()).iter().map(|path| path.display().to_string()).collect();
+                (names, seen(folder.path()))
+            }
+            Place::Bucket(objects) => {
+                let mut names = objects.list().unwrap();
+                names.retain(|name| !name.starts_with(".commit-"));
+                let files = names.iter().filter(|name| name.ends_with(".parquet"));
+                let values = |name| {
+                    let reader = ParquetRecordBatchReaderBuilder::try_new(objects.read(name).unwrap()).unwrap();
+                    let batches = reader.build().unwrap().map(Result::unwrap);
+                    let p99s = |batch: RecordBatch| batch.column(1).as_primitive::<Float64Type>().values().to_vec();
+                    batches.flat_map(p99s).collect::<Vec<_>>()
+                };
+                let mut all: Vec<f64> = files.flat_map(|name| values(name)).collect();
+                all.sort_by(f64::total_cmp);
+                (names, all)
+            }
+        }
     }
 }
 
@@ -259,7 +314,8 @@ fn a_full_disk_is_a_reason_to_try_again_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let given = [("partition_by", "region"), ("commit_interval", "0s")];
     let options = ParquetOptions::read(&request(folder.path(), &given)).unwrap();
-    let store = Limited::new(folder.path(), 1, std::io::ErrorKind::StorageFull);
+    let disk = Arc::new(Disk { root: folder.path().to_path_buf() });
+    let store = Limited::new(disk, 1, std::io::ErrorKind::StorageFull);
     let mut writer = ParquetSink::with_store(options, store.clone()).unwrap().writer(ALONE).unwrap();
     writer.write(Epoch(1), &rows(&[(0, "eu", 1.0), (0, "us", 2.0), (0, "za", 3.0)])).unwrap();
     let error = writer.commit(Epoch(1)).unwrap_err();
@@ -281,11 +337,9 @@ fn a_full_disk_is_a_reason_to_try_again_and_loses_nothing() {
 
 /// Writes epochs after `after` with two workers, each into three folders, and commits every second one; until a step
 /// fails, which is where the process dies. A checkpoint follows every fourth epoch: the last one is answered.
-fn write_until_crash(folder: &Path, steps: usize, checkpoint: u64) -> (Option<()>, u64) {
-    let given = [("partition_by", "region"), ("commit_interval", "0s")];
-    let options = ParquetOptions::read(&request(folder, &given)).unwrap();
-    let store = Limited::new(folder, steps, std::io::ErrorKind::PermissionDenied);
-    let Ok(sink) = ParquetSink::with_store(options, store) else { return (None, checkpoint) };
+fn write_until_crash(place: &Place, steps: usize, checkpoint: u64) -> (Option<()>, u64) {
+    let store = Limited::new(place.store(), steps, std::io::ErrorKind::PermissionDenied);
+    let Ok(sink) = ParquetSink::with_store(place.options(), store) else { return (None, checkpoint) };
     let mut writers: Vec<_> = (0..2).map(|index| sink.writer(WorkerId { index, peers: 2 }).unwrap()).collect();
     let visible: Vec<u64> = writers.iter_mut().map(|w| w.resume(Epoch(checkpoint)).unwrap().0).collect();
     let mut checkpoint = checkpoint;
@@ -312,28 +366,50 @@ fn write_until_crash(folder: &Path, steps: usize, checkpoint: u64) -> (Option<()
 
 #[test]
 fn a_crash_at_any_step_neither_loses_nor_repeats_a_row() {
+    dies_at_every_step(|| Place::Folder(tempfile::tempdir().unwrap()));
+}
+
+#[test]
+fn a_crash_at_any_step_of_writing_to_a_bucket_neither_loses_nor_repeats_a_row() {
+    dies_at_every_step(|| Place::Bucket(Objects::of(Arc::new(InMemory::new()))));
+}
+
+fn dies_at_every_step(new: impl Fn() -> Place) {
     let expected: Vec<f64> = (1..=8).flat_map(|epoch| [0, 1].map(|index| (epoch * 10 + index) as f64)).collect();
     let expected: Vec<f64> = expected.into_iter().flat_map(|value| [value; 3]).collect();
     for first in 0.. {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outcome = write_until_crash(folder.path(), first, 0);
+        let place = new();
+        let mut outcome = write_until_crash(&place, first, 0);
         if outcome.0.is_some() {
             assert!(first > 40, "there were more steps than {first}");
             break;
         }
         // It dies again and again, each time a little later.
         for steps in (first % 7..).step_by(9) {
-            let rows = seen(folder.path());
+            let rows = place.shows().1;
             assert!(rows.iter().all(|row| rows.iter().filter(|other| *other == row).count() <= 3), "{rows:?}");
-            outcome = write_until_crash(folder.path(), steps, outcome.1);
+            outcome = write_until_crash(&place, steps, outcome.1);
             if outcome.0.is_some() {
                 break;
             }
         }
-        assert_eq!(seen(folder.path()), expected, "after {first} steps");
-        drop(sink(folder.path(), &[]));
-        assert!(files(folder.path()).iter().all(|path| path.extension().is_some_and(|e| e == "parquet")));
+        assert_eq!(place.shows().1, expected, "after {first} steps");
+        place.store().clean("part-latency-", "part-latency-z").unwrap();
+        assert!(place.shows().0.iter().all(|name| name.ends_with(".parquet")));
     }
+}
+
+#[test]
+fn a_file_that_was_copied_before_a_crash_is_published_once() {
+    let files = Objects::of(Arc::new(InMemory::new()));
+    let bucket = Bucket { files: files.clone() };
+    bucket.stage("region=eu", ".tmp-1", &Bytes::from_static(b"rows")).unwrap();
+    files.copy("region=eu/.tmp-1", "region=eu/1.parquet").unwrap();
+    for _again in 0..2 {
+        bucket.publish("region=eu", ".tmp-1", "1.parquet").unwrap();
+    }
+    assert_eq!(files.list().unwrap(), ["region=eu/1.parquet"]);
+    assert_eq!(files.read("region=eu/1.parquet").unwrap(), "rows");
 }
 
 #[test]
@@ -371,8 +447,8 @@ fn a_file_that_cannot_be_staged_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk { root: folder.path().to_path_buf() };
     std::fs::create_dir_all(folder.path().join("a/.tmp-taken")).unwrap();
-    assert!(disk.stage("a", ".tmp-taken", b"bytes").is_err());
-    disk.stage("b/c", ".tmp-free", b"bytes").unwrap();
+    assert!(disk.stage("a", ".tmp-taken", &Bytes::from_static(b"bytes")).is_err());
+    disk.stage("b/c", ".tmp-free", &Bytes::from_static(b"bytes")).unwrap();
     for _again in 0..2 {
         disk.publish("b/c", ".tmp-free", "free.parquet").unwrap();
     }

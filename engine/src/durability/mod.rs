@@ -162,6 +162,11 @@ impl Durability {
         }
     }
 
+    /// Whether sinks may show epochs that nothing here knows of.
+    pub fn has_lost_its_log(&self) -> bool {
+        self.storage.has_lost_its_log()
+    }
+
     /// Removes the state of a run that has come to its own end.
     pub fn forget(&self) -> Result<()> {
         recovery::clear(self.storage.as_ref())

@@ -27,6 +27,12 @@ pub trait Storage: Send + Sync {
 
     /// Where that is, for people.
     fn describe(&self, name: &str) -> String;
+
+    /// Whether epochs may have left the engine that are in no checkpoint and in no log any more: where logs lie apart from
+    /// checkpoints and can be lost alone.
+    fn has_lost_its_log(&self) -> bool {
+        false
+    }
 }
 
 /// A log that is being appended to.

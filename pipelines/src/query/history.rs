@@ -1,8 +1,10 @@
 //! The history of a sink: a folder of Parquet files, partitioned as Hive does it, as one table.
 //!
+//! It may lie in an object store, which is made known first ([`super::know_store`]).
 //! Which columns are folders is seen from the folders. Their values are text in paths, and become what the sink
 //! declared; folders that are no column of the sink (`day=2026-11-21`) come after its columns, as text.
 
+use crate::registry;
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
@@ -13,7 +15,7 @@ use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarUDF, Volatility, cast, create_udf, ident,
 };
-use std::path::Path;
+use datafusion::object_store::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// How Hive writes NULL into a path.
@@ -22,16 +24,16 @@ const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 const LISTING: &str = "files";
 
 /// The table of the files in `folder`, with the columns of the sink. No files yet: no rows.
-pub(super) fn table(folder: &Path, columns: &SchemaRef) -> Result<Arc<dyn TableProvider>> {
-    let folders = partition_folders(folder);
+pub(super) async fn table(folder: &str, columns: &SchemaRef) -> Result<Arc<dyn TableProvider>> {
+    let url = url(folder)?;
+    let folders = partition_folders(&url).await?;
     let in_files: Vec<_> = columns.fields().iter().filter(|f| !folders.contains(f.name())).cloned().collect();
     let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
         .with_file_extension(".parquet")
         .with_table_partition_cols(folders.iter().map(|name| (name.clone(), DataType::Utf8)).collect());
     let nullable = in_files.iter().map(|f: &Arc<Field>| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-    let config = ListingTableConfig::new(url(folder)?)
-        .with_listing_options(options)
-        .with_schema(Arc::new(Schema::new(nullable)));
+    let config =
+        ListingTableConfig::new(url).with_listing_options(options).with_schema(Arc::new(Schema::new(nullable)));
     let listing = ListingTable::try_new(config)?;
     if folders.is_empty() {
         return Ok(Arc::new(listing));
@@ -83,24 +85,27 @@ fn decode(value: &str) -> Option<String> {
 }
 
 /// The names of the partition folders, outermost first, as the first file's path shows them.
-fn partition_folders(folder: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut here = folder.to_path_buf();
+async fn partition_folders(url: &ListingTableUrl) -> Result<Vec<String>> {
+    let store = registry::base().runtime_env().object_store(url)?;
+    let (mut names, mut here) = (Vec::new(), url.prefix().clone());
     loop {
-        let entries = std::fs::read_dir(&here).into_iter().flatten().flatten();
-        let mut folders: Vec<_> =
-            entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
+        let mut folders = store.list_with_delimiter(Some(&here)).await?.common_prefixes;
         folders.sort();
-        let found = folders.iter().find_map(|f| Some((f, f.to_str()?.split_once('=')?.0.to_string())));
-        let Some((folder, name)) = found else { return names };
-        here.push(folder);
+        let name = |folder: &Path| Some(folder.filename()?.split_once('=')?.0.to_string());
+        let Some((folder, name)) = folders.into_iter().find_map(|f| name(&f).map(|name| (f, name))) else {
+            return Ok(names);
+        };
+        here = folder;
         names.push(name);
     }
 }
 
 /// The folder as a URL; a folder that is not there yet is an empty one.
-fn url(folder: &Path) -> Result<ListingTableUrl> {
-    let absolute = std::path::absolute(folder).map_err(DataFusionError::IoError)?;
+fn url(folder: &str) -> Result<ListingTableUrl> {
     // With the slash at its end it is a folder whether or not it is there.
+    if folder.contains("://") {
+        return ListingTableUrl::parse(format!("{}/", folder.trim_end_matches('/')));
+    }
+    let absolute = std::path::absolute(folder).map_err(DataFusionError::IoError)?;
     ListingTableUrl::parse(format!("{}/", absolute.display()))
 }

@@ -16,12 +16,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::CatalogProviderList;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::object_store::ObjectStore;
 use datafusion::prelude::SessionContext;
 use std::fmt::Debug;
-use std::path::PathBuf;
 use std::sync::Arc;
 use table::PinnedSchema;
-use thalweg_schemas::error::Result;
+use thalweg_schemas::error::{Error, Result};
 
 /// The catalog that sessions see.
 pub const CATALOG: &str = "thalweg";
@@ -47,12 +48,20 @@ pub trait Pinned: Send + Sync + Debug {
     fn streams(&self, schema: &str, table: &str) -> bool;
     /// The rows of a table as they are read.
     fn stream(&self, schema: &str, table: &str) -> Result<Pieces>;
-    /// For a sink whose history can be queried, its Parquet folder, partitioned as Hive does it.
-    fn history(&self, schema: &str, table: &str) -> Option<PathBuf>;
+    /// For a sink whose history can be queried, its Parquet folder, partitioned as Hive does it: a path, or the URL of one
+    /// in a store that is known ([`know_store`]).
+    fn history(&self, schema: &str, table: &str) -> Option<String>;
     /// For a materialized view that a sink keeps the history of, where that is and how its rows are told apart.
     fn all_time(&self, view: &str) -> Option<AllTime>;
     /// For a plain view, the text of its query.
     fn query_of(&self, schema: &str, table: &str) -> Option<String>;
+}
+
+/// Lets all sessions read the files of `store`, whose URL is such as `s3://bucket`.
+pub fn know_store(url: &str, store: Arc<dyn ObjectStore>) -> Result<()> {
+    let url = ObjectStoreUrl::parse(url).map_err(|error| Error::user(format!("{url}: {error}")))?;
+    registry::base().runtime_env().register_object_store(url.as_ref(), store);
+    Ok(())
 }
 
 /// A DataFusion context over `pinned`. Cheap: what does not depend on the tables is shared by all sessions.

@@ -38,7 +38,7 @@ impl SchemaProvider for PinnedSchema {
             return Ok(Some(Arc::new(ViewTable::new(plan, Some(query)))));
         }
         if let Some(folder) = self.pinned.history(&self.name, name) {
-            return history::table(&folder, &columns).map(Some);
+            return history::table(&folder, &columns).await.map(Some);
         }
         let (schema, table) = (self.name.clone(), name.to_string());
         Ok(Some(Arc::new(PinnedTable { schema, table, columns, pinned: self.pinned.clone() })))

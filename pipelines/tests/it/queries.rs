@@ -51,8 +51,8 @@ impl Pinned for Fixed {
         }
     }
 
-    fn history(&self, _schema: &str, table: &str) -> Option<PathBuf> {
-        (table == "history").then(|| self.history.clone())
+    fn history(&self, _schema: &str, table: &str) -> Option<String> {
+        (table == "history").then(|| self.history.display().to_string())
     }
 
     fn all_time(&self, _view: &str) -> Option<AllTime> {

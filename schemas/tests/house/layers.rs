@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("timely", &["thalweg-operators", "thalweg-engine"]),
     ("differential-dataflow", &["thalweg-operators"]),
     ("rdkafka", &["thalweg-connectors", "thalweg-bench"]),
+    ("object_store", &["thalweg-connectors"]),
     ("tokio", &["thalweg-connectors", "thalweg", "thalweg-bench"]),
     ("pgwire", &["thalweg"]),
     ("axum", &["thalweg-connectors", "thalweg"]),

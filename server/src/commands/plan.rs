@@ -1,5 +1,6 @@
 //! `thalweg plan`: what `run` would do to the state that is there.
 
+use crate::checkpoint_place::CheckpointPlace;
 use crate::cli::{EngineOptions, PlanArgs};
 use crate::compile::Pipeline;
 use crate::config::Config;
@@ -11,7 +12,12 @@ use thalweg_schemas::epoch::Watermark;
 
 /// Prints it to stdout. Nothing is changed, so that it can be asked while the pipeline runs.
 pub fn plan(args: &PlanArgs) -> Outcome {
-    let options = EngineOptions { data: args.data.clone(), config: args.config.clone(), ..EngineOptions::default() };
+    let options = EngineOptions {
+        data: args.data.clone(),
+        checkpoints: args.checkpoints.clone(),
+        config: args.config.clone(),
+        ..EngineOptions::default()
+    };
     let config = Config::load(&options)?;
     let pipeline = Pipeline::read(&args.pipelines)?;
     let dataflow = pipeline.compile()?.program.dataflow;
@@ -19,8 +25,9 @@ pub fn plan(args: &PlanArgs) -> Outcome {
         println!("state: none is kept");
         return Ok(());
     };
-    let folder = find(data, &dataflow, &pipeline.paths)?;
-    let standing = look(&folder)?;
+    let place = config.checkpoints.as_deref().map(CheckpointPlace::open).transpose()?;
+    let folder = find(data, place.as_ref(), &dataflow, &pipeline.paths)?;
+    let standing = look(&folder, place.as_ref())?;
     let dataflow = match &standing {
         Some(there) => pipeline.changed_as(&there.deployed).compile()?.program.dataflow,
         None => dataflow,

@@ -31,6 +31,7 @@ mod python;
 mod receiver;
 mod recovery;
 mod redeploy;
+mod s3;
 mod slo;
 mod slt;
 mod state_ttl;

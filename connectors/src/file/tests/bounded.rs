@@ -184,7 +184,11 @@ fn options_that_make_no_sense_are_refused() {
         open(request(path, format, more, &[])).err().expect("it is refused").message
     };
     assert_eq!(refused(" , ", "json", &[]), "option \"path\" of source \"s\" names no file");
-    assert_eq!(refused("s3://b/x", "json", &[]), "connector 'file' reads local files only, not 's3://b/x'");
+    assert_eq!(
+        refused("s3://b/x", "json", &[("mode", "tail")]),
+        "what is in an object store cannot be followed as it grows: 's3://b/x'"
+    );
+    assert_eq!(refused("gs://b/x", "json", &[]), "'gs://b' is in no object store that is known here");
     assert_eq!(refused("[", "json", &[]).split(':').next(), Some("path '[' is not a pattern"));
     assert_eq!(refused(path, "json", &[("start", "end")]), "option \"start\" = 'end' needs \"mode\" = 'tail'");
     assert_eq!(
