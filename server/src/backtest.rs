@@ -4,6 +4,7 @@
 //! rows that a Parquet sink wrote of it, in the order of their time. Where there is no such history and all sources are
 //! files, the pipeline itself is run over them.
 
+use crate::relations::know_stores;
 use crate::test_run::VirtualRun;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, TimestampNanosecondType};
@@ -59,6 +60,7 @@ pub struct Answer {
 
 /// Runs the alert over its history.
 pub fn run(program: &Program, question: &Question, workers: usize) -> Result<Answer> {
+    know_stores(program)?;
     let spec = alert_of(program, &question.alert)?;
     let AlertTime::Event { column, .. } = spec.time else {
         return Err(Error::user(format!("alert \"{}\" follows the engine's clock", question.alert))
