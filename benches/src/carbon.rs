@@ -208,7 +208,7 @@ mod tests {
             assert!(lines(name).lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{name}");
         }
         let text = pipeline(Path::new("../pipelines/library/carbon"), folder.path(), "bounded").unwrap();
-        assert!(text.contains("CREATE MATERIALIZED VIEW ledger") && !text.contains("CARBON_DATA"));
+        assert!(text.contains("CREATE MATERIALIZED VIEW ledger") && !text.contains("${CARBON_DATA:-"));
         assert_eq!(timestamp(86_400 + 61), "2026-01-06T00:01:01");
     }
 }
