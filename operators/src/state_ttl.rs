@@ -20,7 +20,7 @@ const STRETCHES: i64 = 64;
 /// What the section of a checkpoint is called that says when keys were touched.
 pub(crate) const TOUCHED: &str = "touched";
 
-/// When each key of an operator was last touched, and which are due to go. Keys are numbered by the operator's [`Keys`];
+/// When each key of an operator was last touched, and which are due to go. Keys are numbered by the operator's `Keys`;
 /// a key that is noted here must be held there.
 pub struct Lifetimes {
     ttl_ns: i64,

@@ -1,7 +1,7 @@
 //! VUS-PR, the volume under the surface of precision and recall (Paparrizos et al., "Volume under the surface", VLDB 2022):
 //! no threshold and no tolerance is chosen, since it is the mean over all of them.
 //!
-//! For each length ℓ from 0 to [`WINDOW`] the labels reach ℓ/2 rows beyond each event and fall off as √(1 - distance/ℓ).
+//! For each length ℓ from 0 to `WINDOW` the labels reach ℓ/2 rows beyond each event and fall off as √(1 - distance/ℓ).
 //! A threshold's true positives are the labels of the rows above it; recall is their share of the mean of the labels with
 //! and without those edges, times the share of events that have any row above it; and the area is Σ precision · Δrecall.
 //! It rewards scores that cover an event where an operator wants one alarm: read it beside the recall at a budget.
