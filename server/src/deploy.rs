@@ -29,22 +29,18 @@ pub struct Request<'a> {
     pub compile: &'a (dyn Fn(&[Text]) -> Result<Dataflow> + Sync),
     /// All connectors.
     pub connectors: &'a [ConnectorSpec],
+    /// How it follows on what ran before.
+    pub transition: Transition<'a>,
+}
+
+/// How a program follows on the one before it.
+#[derive(Default)]
+pub struct Transition<'a> {
     /// The views whose rows may be lost.
     pub allowed: &'a [String],
     /// The last epoch that readers have seen.
     pub seen: Epoch,
     /// What is called by another name from now on.
-    pub renaming: Option<Renaming>,
-}
-
-/// What there is to know of a program beside its state.
-#[derive(Default)]
-pub struct Transition<'a> {
-    /// See [`Request::allowed`].
-    pub allowed: &'a [String],
-    /// See [`Request::seen`].
-    pub seen: Epoch,
-    /// See [`Request::renaming`].
     pub renaming: Option<Renaming>,
 }
 
@@ -63,9 +59,7 @@ pub fn start_pipeline(
         dropped: pipeline.dropped.clone(),
         compile: &|texts| pipeline.compile_kept(texts),
         connectors: thalweg_connectors::ALL,
-        allowed: transition.allowed,
-        seen: transition.seen,
-        renaming: transition.renaming,
+        transition,
     };
     start(&request, settings, surroundings)
 }
@@ -78,7 +72,7 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
         return Ok(Engine::deploy(deployment, connectors, settings, surroundings)?);
     };
     let mut there = standing(storage.as_ref())?;
-    if let Some(renaming) = &request.renaming {
+    if let Some(renaming) = &request.transition.renaming {
         if !log_is_empty(storage.as_ref())? {
             return Err(Error::retry("nothing can be renamed before the epoch log is in a checkpoint").into());
         }
@@ -86,11 +80,11 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
     }
     let mut redeploy = compare(request.dataflow, &there.clone().unwrap_or_default());
     if let Some(old) = there.as_ref().filter(|_| redeploy.changed) {
-        check(&redeploy, request.allowed)?;
+        check(&redeploy, request.transition.allowed)?;
         Engine::finish_log(|| running_before(request, old), connectors, settings.clone(), surroundings.clone())?;
         there = standing(storage.as_ref())?;
         redeploy = compare(request.dataflow, &there.clone().unwrap_or_default());
-        check(&redeploy, request.allowed)?;
+        check(&redeploy, request.transition.allowed)?;
         redeploy.decisions.iter().for_each(|decision| tracing::info!("{decision}"));
     }
     let (paths, texts, dropped) = (request.paths.to_vec(), request.texts.clone(), request.dropped.clone());
@@ -101,8 +95,8 @@ pub fn start(request: &Request<'_>, settings: Settings, surroundings: Surroundin
     let takeover = (there.is_some() && (redeploy.changed || says_more)).then_some(Takeover {
         kept: redeploy.kept,
         seeds: redeploy.seeds,
-        seen: request.seen,
-        renaming: request.renaming.clone(),
+        seen: request.transition.seen,
+        renaming: request.transition.renaming.clone(),
     });
     let deployment = Deployment { dataflow: dataflow_of(request.dataflow, &deployed), deployed, takeover };
     Ok(Engine::deploy(deployment, connectors, settings, surroundings)?)

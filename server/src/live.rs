@@ -146,30 +146,9 @@ impl Live {
         if relations.engine.ended() {
             return Err(has_ended().into());
         }
-        let (pipeline, allowed, new_name) = match change {
-            Change::Create { name, if_not_exists, text, .. } => {
-                if relations.program.declaration(name).is_some() {
-                    if *if_not_exists {
-                        return Ok(tag_of(change));
-                    }
-                    let error = SqlError::user(TAKEN, format!("\"{name}\" already exists"));
-                    return Err(error.with_hint("DROP it first, or take another name."));
-                }
-                (redeployer.pipeline.with_created(text), Vec::new(), None)
-            }
-            Change::Drop { .. } => {
-                let gone = to_drop(change, &relations.program, &redeployer.pipeline)?;
-                if gone.is_empty() {
-                    return Ok(tag_of(change));
-                }
-                (redeployer.pipeline.with_dropped(&gone), gone, None)
-            }
-            Change::Rename { name, to, .. } => {
-                if !can_be_renamed(change, &relations.program)? {
-                    return Ok(tag_of(change));
-                }
-                (redeployer.pipeline.with_renamed(name, to), Vec::new(), Some((name, to)))
-            }
+        let Some(Changed { pipeline, allowed, renamed }) = changed(change, &relations.program, &redeployer.pipeline)?
+        else {
+            return Ok(tag_of(change));
         };
         let program = pipeline.compile_errors().map_err(first_of)?;
         if program.dataflow.sources.is_empty() {
@@ -178,7 +157,7 @@ impl Live {
         }
         let mut there = standing(redeployer.storage.as_ref())?.unwrap_or_default();
         let mut new = None;
-        if let Some((from, to)) = new_name {
+        if let Some((from, to)) = renamed {
             new = renaming(&relations.program.dataflow, &program.dataflow, from, to);
             let Some(renaming) = &new else { return Err(is_a_column_too(from)) };
             there = renaming.standing(there);
@@ -318,6 +297,44 @@ fn tag_of(change: &Change) -> &'static str {
     }
 }
 
+/// What a change makes of the pipeline.
+struct Changed<'a> {
+    pipeline: Pipeline,
+    /// The objects whose rows go with it.
+    allowed: Vec<String>,
+    /// The old and the new name.
+    renamed: Option<(&'a str, &'a str)>,
+}
+
+/// What `change` makes of `pipeline`; `None` where there is nothing to do.
+fn changed<'a>(change: &'a Change, program: &Program, pipeline: &Pipeline) -> SqlResult<Option<Changed<'a>>> {
+    Ok(Some(match change {
+        Change::Create { name, if_not_exists, text, .. } => {
+            if program.declaration(name).is_some() {
+                return if *if_not_exists { Ok(None) } else { Err(taken(name)) };
+            }
+            Changed { pipeline: pipeline.with_created(text), allowed: Vec::new(), renamed: None }
+        }
+        Change::Drop { .. } => {
+            let gone = to_drop(change, program, pipeline)?;
+            if gone.is_empty() {
+                return Ok(None);
+            }
+            Changed { pipeline: pipeline.with_dropped(&gone), allowed: gone, renamed: None }
+        }
+        Change::Rename { name, to, .. } => {
+            if !can_be_renamed(change, program)? {
+                return Ok(None);
+            }
+            Changed { pipeline: pipeline.with_renamed(name, to), allowed: Vec::new(), renamed: Some((name, to)) }
+        }
+    }))
+}
+
+fn taken(name: &str) -> SqlError {
+    SqlError::user(TAKEN, format!("\"{name}\" already exists")).with_hint("DROP it first, or take another name.")
+}
+
 /// What a `DROP` comes down to: the names, and with `CASCADE` those of all that reads them.
 fn to_drop(change: &Change, program: &Program, pipeline: &Pipeline) -> SqlResult<Vec<String>> {
     let Change::Drop { names, tag, if_exists, cascade } = change else { return Ok(Vec::new()) };
@@ -368,8 +385,7 @@ fn can_be_renamed(change: &Change, program: &Program) -> SqlResult<bool> {
         )));
     }
     if program.declaration(to).is_some() {
-        let error = SqlError::user(TAKEN, format!("\"{to}\" already exists"));
-        return Err(error.with_hint("DROP it first, or take another name."));
+        return Err(taken(to));
     }
     Ok(true)
 }

@@ -13,8 +13,7 @@ use thalweg_engine::turns::Free;
 use thalweg_operators::deployed::Text;
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::{Environment, SqlText, compile};
-use thalweg_schemas::epoch::Epoch;
-use thalweg_server::deploy::{self, Request};
+use thalweg_server::deploy::{self, Request, Transition};
 
 const BEFORE: &str = "
     CREATE MATERIALIZED VIEW totals AS SELECT g, count(*) AS n, sum(v) AS s FROM events GROUP BY g;
@@ -78,9 +77,7 @@ fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<E
         dropped: Default::default(),
         compile: &|texts| Ok(dataflow(texts)),
         connectors: CONNECTORS,
-        allowed: &["goes".to_string()],
-        seen: Epoch(0),
-        renaming: None,
+        transition: Transition { allowed: &["goes".to_string()], ..Transition::default() },
     };
     let surroundings = Surroundings {
         sinks: std::collections::BTreeMap::new(),
