@@ -100,7 +100,7 @@ fn record(micros: u64, key: u64, value: f64, turn: u64) -> String {
 fn delays(binary: &Path, plan: Plan) -> Outcome<Delays> {
     let folder = tempfile::tempdir()?;
     let (address, heard) = receive()?;
-    let mut file = File::create(folder.path().join("rows.ndjson"))?;
+    let file = File::create(folder.path().join("rows.ndjson"))?;
     let at_a_time = (plan.rate / 1_000).max(1);
     let turns = plan.seconds * 1_000;
     // The last is judged when a later row has come.
@@ -108,13 +108,7 @@ fn delays(binary: &Path, plan: Plan) -> Outcome<Delays> {
     let pipeline = PIPELINE.replace("{receiver}", &address.to_string());
     let _serving = Serving::start(binary, folder.path(), &pipeline, plan.workers)?;
     let schedule = Schedule::from_now(EVERY);
-    let writer = std::thread::spawn(move || {
-        for (turn, text) in texts.iter().enumerate() {
-            schedule.wait_for(turn as u64);
-            file.write_all(text.as_bytes())?;
-        }
-        Ok::<(), std::io::Error>(())
-    });
+    let writer = schedule.write(texts, file);
     let mut delays = Delays::default();
     while delays.len() < turns.div_ceil(CHANGE_EVERY) {
         let (turn, at) = heard.recv_timeout(PATIENCE).map_err(|_| "a webhook did not come")?;

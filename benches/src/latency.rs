@@ -6,7 +6,6 @@ use crate::serving::{Outcome, Serving};
 use crate::w1;
 use futures::{StreamExt, pin_mut};
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::SimpleQueryMessage;
@@ -33,7 +32,7 @@ pub fn measure(binary: &Path, rate: u64, seconds: u64, workers: usize) -> Outcom
     let folder = tempfile::tempdir()?;
     let at_a_time = (rate / 1_000).max(1) as usize;
     let turns = seconds * 1_000;
-    let mut file = File::create(folder.path().join("rows.ndjson"))?;
+    let file = File::create(folder.path().join("rows.ndjson"))?;
     let mut rows = w1::Rows::new(1, 100);
     let texts: Vec<String> =
         (0..turns).map(|_| rows.by_ref().take(at_a_time).map(|row| row.to_json() + "\n").collect()).collect();
@@ -44,13 +43,7 @@ pub fn measure(binary: &Path, rate: u64, seconds: u64, workers: usize) -> Outcom
         let changes = client.simple_query_raw("SUBSCRIBE TO total WITH (snapshot = true)").await?;
         pin_mut!(changes);
         let schedule = Schedule::from_now(EVERY);
-        let writer = std::thread::spawn(move || {
-            for (turn, text) in texts.iter().enumerate() {
-                schedule.wait_for(turn as u64);
-                file.write_all(text.as_bytes())?;
-            }
-            Ok::<(), std::io::Error>(())
-        });
+        let writer = schedule.write(texts, file);
         let (mut delays, mut seen) = (Delays::default(), 0);
         while seen < turns {
             let Some(message) = changes.next().await else { return Err("the subscription has ended".into()) };

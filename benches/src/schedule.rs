@@ -4,6 +4,9 @@
 //! slow (coordinated omission). Here every delay counts from when its turn was, whenever it was really begun.
 
 use hdrhistogram::Histogram;
+use std::fs::File;
+use std::io::{self, Write};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Turns at equal distances.
@@ -36,6 +39,17 @@ impl Schedule {
             // Nobody wakes this thread; it may wake by itself too early.
             std::thread::park_timeout(left);
         }
+    }
+
+    /// Writes a text at each turn, on a thread of its own.
+    pub fn write(self, texts: Vec<String>, mut to: File) -> JoinHandle<io::Result<()>> {
+        std::thread::spawn(move || {
+            for (turn, text) in texts.iter().enumerate() {
+                self.wait_for(turn as u64);
+                to.write_all(text.as_bytes())?;
+            }
+            Ok(())
+        })
     }
 
     /// How long ago the turn of `n` was.
