@@ -13,6 +13,7 @@ mod cli;
 mod ddl;
 mod dead_letters;
 mod demo;
+mod documents;
 mod equivalence;
 mod faults;
 mod graceful;

@@ -2,6 +2,7 @@
 //! must find the same. `$PROMTOOL` names the program; `.ci/run` fetches one.
 
 use crate::binary::{run, stderr};
+use crate::documents::block;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -181,12 +182,6 @@ fn promtool_finds_the_same_alerts_pending_and_firing_at_every_minute() {
     let output =
         Command::new(promtool).args(["test", "rules", "test.yml"]).current_dir(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
-}
-
-/// The first block of the document in the language `language`.
-fn block<'a>(document: &'a str, language: &str) -> &'a str {
-    let (_, rest) = document.split_once(&format!("```{language}\n")).unwrap();
-    rest.split_once("```").unwrap().0
 }
 
 #[test]

@@ -1,23 +1,6 @@
 //! `state_ttl` in virtual time: what `docs/sql/state-ttl.md` shows is so, and so it is for every kind of state.
 
-use crate::in_process::compile;
-use thalweg_pipelines::{SqlText, render_errors, testfile};
-use thalweg_server::test_run;
-
-fn holds(pipeline: &str, test: &str) {
-    let program = compile(pipeline, std::path::Path::new("."));
-    let text = SqlText { file: "ttl.test.sql".into(), text: test.into() };
-    let steps = testfile::parse(&text).unwrap();
-    for workers in [1, 2, 4] {
-        let failures = test_run::run(&program, &steps, workers).unwrap();
-        assert!(failures.is_empty(), "{workers} workers\n{}", render_errors(&failures, std::slice::from_ref(&text)));
-    }
-}
-
-fn block<'a>(document: &'a str, language: &str) -> &'a str {
-    let (_, rest) = document.split_once(&format!("```{language}\n")).unwrap();
-    rest.split_once("```").unwrap().0
-}
+use crate::documents::{block, holds};
 
 #[test]
 fn the_documents_example_goes_as_it_says() {

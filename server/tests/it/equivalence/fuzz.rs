@@ -39,16 +39,11 @@ fn random_queries_have_datafusions_answer() {
                 Err(why) => refused.push(format!("{query}\n{why}")),
             }
         }
-        let run = Run {
-            name: format!("fuzz-{seed}"),
-            seed,
-            workers: [1, 2, 4][seed as usize % 3],
-            watermark: if random.below(4) == 0 { "" } else { super::WATERMARK_SQL },
-        };
         let texts: Vec<String> = asked.iter().map(|(query, _)| query.clone()).collect();
         // Without a watermark windows are refused.
-        let watermark = if texts.iter().any(|text| text.contains('{')) { super::WATERMARK_SQL } else { run.watermark };
-        let run = Run { watermark, ..run };
+        let has_windows = texts.iter().any(|text| text.contains('{'));
+        let watermark = if has_windows || random.below(4) > 0 { super::WATERMARK_SQL } else { "" };
+        let run = Run { name: format!("fuzz-{seed}"), seed, workers: [1, 2, 4][seed as usize % 3], watermark };
         let (engine, _relations) = run.stream(&rows, &texts);
         for ((query, expected), found) in asked.iter().zip(super::final_state(&engine, texts.len())) {
             answered += 1;
