@@ -10,6 +10,7 @@ use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::logging::TimelyLogger;
+use timely::progress::Timestamp;
 use timely::worker::Worker;
 
 /// Hashes of rows over `columns`, one a row: equal rows have equal hashes, on every machine and in every run.
@@ -41,18 +42,18 @@ pub fn by_key(key: Vec<usize>) -> ByKey {
 }
 
 /// How rows come to workers, and by which columns.
-pub trait Routed: ParallelizationContract<u64, Rows> {
+pub trait Routed<T = u64>: ParallelizationContract<T, Rows> {
     /// The columns; none where rows stay where they are, or all go to one worker.
     fn key(&self) -> &[usize];
 }
 
-impl Routed for Pipeline {
+impl<T: Timestamp> Routed<T> for Pipeline {
     fn key(&self) -> &[usize] {
         &[]
     }
 }
 
-impl Routed for ByKey {
+impl<T: Timestamp> Routed<T> for ByKey {
     fn key(&self) -> &[usize] {
         &self.0
     }
@@ -60,9 +61,9 @@ impl Routed for ByKey {
 
 type Distribution = DistributorPact<Box<dyn FnOnce(usize) -> KeyDistributor>>;
 
-impl ParallelizationContract<u64, Rows> for ByKey {
-    type Pusher = <Distribution as ParallelizationContract<u64, Rows>>::Pusher;
-    type Puller = <Distribution as ParallelizationContract<u64, Rows>>::Puller;
+impl<T: Timestamp> ParallelizationContract<T, Rows> for ByKey {
+    type Pusher = <Distribution as ParallelizationContract<T, Rows>>::Pusher;
+    type Puller = <Distribution as ParallelizationContract<T, Rows>>::Puller;
 
     fn connect(
         self,

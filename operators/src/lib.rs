@@ -26,6 +26,7 @@ pub mod over;
 pub mod placement;
 pub mod plan;
 pub mod project;
+pub mod recursion;
 pub mod reduce;
 pub mod render;
 pub mod repeat;

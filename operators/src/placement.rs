@@ -21,6 +21,8 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
     match plan {
         Plan::Source { name, .. } => known.get(name).cloned().unwrap_or(Placement::Any),
         Plan::View { name, .. } => known.get(name).cloned().unwrap_or(Placement::Scattered),
+        Plan::Recursion(spec) => Placement::By((0..spec.schema.fields().len()).collect()),
+        Plan::Recursive { .. } => Placement::Scattered,
         Plan::Filter(spec) => placement(&spec.input, known),
         Plan::AssignWindows(spec) => placement(&spec.input, known),
         Plan::Project(spec) => match placement(&spec.input, known) {

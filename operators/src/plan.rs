@@ -11,6 +11,7 @@ use crate::filter::FilterSpec;
 use crate::join::{AsofJoinSpec, JoinSpec};
 use crate::over::OverSpec;
 use crate::project::ProjectSpec;
+use crate::recursion::RecursionSpec;
 use crate::reduce::ReduceSpec;
 use crate::repeat::RepeatSpec;
 use crate::series::SeriesSpec;
@@ -184,6 +185,15 @@ pub enum Plan {
     Repeat(RepeatSpec),
     /// Each row once for every element of one of its lists.
     Unnest(UnnestSpec),
+    /// Rows that are made from rows, for as long as new ones come.
+    Recursion(Box<RecursionSpec>),
+    /// In the step of a recursion: the rows of the iteration before.
+    Recursive {
+        /// What the step calls them.
+        name: String,
+        /// Their schema.
+        schema: SchemaRef,
+    },
     /// What an alert says of the rows of each key.
     Alert(Box<AlertSpec>),
 }
@@ -218,7 +228,7 @@ impl Plan {
     /// The schema of its rows, without the difference of a changelog.
     pub fn schema(&self) -> SchemaRef {
         match self {
-            Plan::Source { schema, .. } | Plan::View { schema, .. } => schema.clone(),
+            Plan::Source { schema, .. } | Plan::View { schema, .. } | Plan::Recursive { schema, .. } => schema.clone(),
             Plan::Filter(spec) => spec.input.schema(),
             Plan::Project(spec) => spec.schema.clone(),
             Plan::Union { inputs } => inputs[0].schema(),
@@ -234,6 +244,7 @@ impl Plan {
             Plan::Expand(spec) => spec.schema.clone(),
             Plan::Repeat(spec) => spec.schema.clone(),
             Plan::Unnest(spec) => spec.schema.clone(),
+            Plan::Recursion(spec) => spec.schema.clone(),
             Plan::Alert(_) => alert_event::schema(),
         }
     }
@@ -241,7 +252,7 @@ impl Plan {
     /// The plans that it reads from.
     pub fn inputs(&self) -> Vec<&Plan> {
         match self {
-            Plan::Source { .. } | Plan::View { .. } => vec![],
+            Plan::Source { .. } | Plan::View { .. } | Plan::Recursive { .. } => vec![],
             Plan::Filter(spec) => vec![&spec.input],
             Plan::Project(spec) => vec![&spec.input],
             Plan::Union { inputs } => inputs.iter().collect(),
@@ -257,6 +268,7 @@ impl Plan {
             Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
             Plan::Unnest(spec) => vec![&spec.input],
+            Plan::Recursion(spec) => vec![&spec.base, &spec.step],
             Plan::Alert(spec) => std::iter::once(&spec.input).chain(&spec.expected).map(|plan| &**plan).collect(),
         }
     }
@@ -264,7 +276,7 @@ impl Plan {
     /// The plans that it reads from, to be changed.
     pub fn inputs_mut(&mut self) -> Vec<&mut Plan> {
         match self {
-            Plan::Source { .. } | Plan::View { .. } => vec![],
+            Plan::Source { .. } | Plan::View { .. } | Plan::Recursive { .. } => vec![],
             Plan::Filter(spec) => vec![&mut spec.input],
             Plan::Project(spec) => vec![&mut spec.input],
             Plan::Union { inputs } => inputs.iter_mut().collect(),
@@ -280,6 +292,7 @@ impl Plan {
             Plan::Expand(spec) => vec![&mut spec.input],
             Plan::Repeat(spec) => vec![&mut spec.input],
             Plan::Unnest(spec) => vec![&mut spec.input],
+            Plan::Recursion(spec) => vec![&mut spec.base, &mut spec.step],
             Plan::Alert(spec) => {
                 std::iter::once(&mut spec.input).chain(&mut spec.expected).map(|plan| &mut **plan).collect()
             }
@@ -312,6 +325,8 @@ impl Plan {
             | Plan::Expand(_)
             | Plan::Repeat(_)
             | Plan::Unnest(_)
+            | Plan::Recursion(_)
+            | Plan::Recursive { .. }
             | Plan::Alert(_) => None,
         }
     }
@@ -339,7 +354,9 @@ impl Plan {
             | Plan::AsofJoin(_)
             | Plan::Expand(_)
             | Plan::Repeat(_)
-            | Plan::Unnest(_) => None,
+            | Plan::Unnest(_)
+            | Plan::Recursion(_)
+            | Plan::Recursive { .. } => None,
         }
     }
 }

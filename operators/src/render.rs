@@ -53,6 +53,11 @@ impl<'scope> Rendered<'scope> {
         Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true }
     }
 
+    /// A stream of changes of which nothing is ever final.
+    pub(crate) fn changes(stream: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
+        Rendered { changes: Some(stream), finals: None, append: false }
+    }
+
     /// The stream that `view` reads.
     fn stream(&self, view: &str, read: Read) -> Result<Stream<'scope, u64, Rows>> {
         let stream = match read {
@@ -122,7 +127,7 @@ pub fn demanded(dataflow: &Dataflow) -> BTreeMap<String, Demand> {
 /// What `plan`, read as `demand`, asks of the views it reads: added to `views`.
 pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>) {
     match plan {
-        Plan::Source { .. } => {}
+        Plan::Source { .. } | Plan::Recursive { .. } => {}
         Plan::View { name, .. } => {
             let entry = views.entry(name.clone()).or_default();
             *entry = entry.and(demand);
@@ -150,6 +155,10 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Over(spec) => demands(&spec.input, read_by_over(spec, demand), views),
         Plan::Series(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Expand(spec) => demands(&spec.input, demand, views),
+        Plan::Recursion(spec) => {
+            let demand = Demand::of(Read::Changes);
+            [&spec.base, &spec.step].into_iter().for_each(|input| demands(input, demand, views));
+        }
         Plan::Alert(spec) => {
             demands(&spec.input, Demand::of(spec.read), views);
             spec.expected.iter().for_each(|keys| demands(keys, Demand::of(Read::Changes), views));
@@ -204,7 +213,7 @@ impl<'scope> Renderer<'scope> {
             let operator = Upsert::new(&schema_of(&plan.columns), &plan.key)?;
             let (pact, none) = (by_key(plan.key.clone()), TimeOrigin::default());
             let changes = self.host(&plan.name, "Upsert", operator, rows, pact, 1, &none).swap_remove(0);
-            Rendered { changes: Some(changes), finals: None, append: false }
+            Rendered::changes(changes)
         };
         self.sources.insert(plan.name.clone(), rendered);
         Ok(())
@@ -251,6 +260,8 @@ impl<'scope> Renderer<'scope> {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Expand", input, demand, || Expand::new(spec))?
             }
+            Plan::Recursion(spec) => self.recursion(view, spec)?,
+            Plan::Recursive { name, .. } => return Err(missing("recursion", name)),
             Plan::Alert(spec) => self.alert(view, spec, demand)?,
         })
     }
@@ -327,7 +338,7 @@ impl<'scope> Renderer<'scope> {
             let merge = MergeReduce::new(spec, owns)?.forgetting(self.lifetimes(spec.state_ttl_ns));
             self.host(view, "MergeReduce", merge, partials, by_key(key), 1, &time).swap_remove(0)
         };
-        Ok(Rendered { changes: Some(changes), finals: None, append: false })
+        Ok(Rendered::changes(changes))
     }
 
     fn top_n(&self, view: &str, spec: &TopNSpec, demand: Demand) -> Result<Rendered<'scope>> {
@@ -447,7 +458,8 @@ impl<'scope> Renderer<'scope> {
         state_ttl_ns.map(|ttl_ns| Lifetimes::new(ttl_ns, self.tick_ns))
     }
 
-    fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {
+    /// One stream of `plan`.
+    pub(crate) fn input(&self, view: &str, plan: &Plan, read: Read) -> Result<Stream<'scope, u64, Rows>> {
         self.render(view, plan, Demand::of(read))?.stream(view, read)
     }
 

@@ -132,6 +132,11 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
             "Filter what it reads, forget keys that nothing comes for any more, WITH (state_ttl = '1 day'), or leave it so \
              where both are known to stay small.",
         )),
+        Plan::Recursion(_) => Some((
+            "It keeps every row that the recursion has found, and the rows that it was made from.",
+            "Read a view that forgets: where its rows go, what was made from them goes. CREATE MATERIALIZED VIEW recent AS \
+             SELECT .. GROUP BY .. WITH (state_ttl = '1 hour')",
+        )),
         Plan::Alert(spec) if spec.rule.absent.is_some() && spec.rule.ttl_ns.is_none() && !spec.keys.is_empty() => {
             Some((
                 "It keeps every key that it has ever seen, since its silence matters.",
@@ -152,6 +157,7 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         | Plan::WindowAggregate(_)
         | Plan::SessionAggregate(_)
         | Plan::Series(_)
+        | Plan::Recursive { .. }
         | Plan::Expand(_)
         | Plan::Repeat(_)
         | Plan::Unnest(_) => None,

@@ -12,6 +12,7 @@ use thalweg_operators::expand::GroupingSet;
 use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
 use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
+use thalweg_operators::recursion::{RecursionSpec, is_recursive};
 use thalweg_operators::reduce::{Kept, ReduceSpec};
 use thalweg_operators::series::SeriesSpec;
 use thalweg_operators::session_aggregate::SessionAggregateSpec;
@@ -211,6 +212,8 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
             line(out, depth, &format!("Unnest: {}", spec.input.schema().field(spec.column).name()));
         }
         Plan::Alert(spec) => explain_alert(out, spec, depth, flow),
+        Plan::Recursive { name, .. } => line(out, depth, &format!("{name} as of the iteration before")),
+        Plan::Recursion(spec) => return explain_recursion(out, spec, depth, flow),
     }
     plan.inputs().into_iter().for_each(|input| explain_plan(out, input, depth + 1, flow));
 }
@@ -378,6 +381,9 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
     if let Some(filter) = &spec.filter {
         line(out, depth + 1, &format!("where: {}", sql(filter)));
     }
+    if is_recursive(&spec.left) || is_recursive(&spec.right) {
+        return line(out, depth + 1, "state: rows of both sides: nothing bounds it but what they read");
+    }
     let Some(within) = &spec.within else {
         return line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
     };
@@ -403,6 +409,16 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
         }
     };
     line(out, depth + 1, &format!("state: {state}"));
+}
+
+fn explain_recursion(out: &mut String, spec: &RecursionSpec, depth: usize, flow: &Dataflow) {
+    let rows = if spec.distinct { "each row once" } else { "each row as often as it is made" };
+    line(out, depth, &format!("Recursion {}: {rows}, at most {} iterations", spec.name, spec.iterations_max));
+    line(out, depth + 1, "state: the rows that it found: nothing bounds it but what it reads");
+    line(out, depth + 1, "begins with:");
+    explain_plan(out, &spec.base, depth + 2, flow);
+    line(out, depth + 1, "goes on with:");
+    explain_plan(out, &spec.step, depth + 2, flow);
 }
 
 fn explain_alert(out: &mut String, spec: &AlertSpec, depth: usize, flow: &Dataflow) {
@@ -482,6 +498,8 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
             plan.inputs().into_iter().map(|i| mode(i, flow)).fold(Mode::Windows, Mode::or)
         }
         Plan::Series(_) => Mode::Append,
+        Plan::Recursion(spec) if !spec.retracts => Mode::Append,
+        Plan::Recursion(_) | Plan::Recursive { .. } => Mode::Changelog,
         Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_)
         | Plan::Project(_)

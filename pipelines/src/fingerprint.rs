@@ -130,6 +130,8 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::Expand(spec) => writeln!(out, "  {spec}")?,
         Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
         Plan::Unnest(spec) => writeln!(out, "  {spec}")?,
+        Plan::Recursion(spec) => writeln!(out, "  {spec}")?,
+        Plan::Recursive { .. } => writeln!(out, "  recursive")?,
         Plan::Reduce(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
         Plan::Join(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
         Plan::AsofJoin(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,

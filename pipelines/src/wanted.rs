@@ -38,6 +38,11 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
         Plan::Source { name, .. } => wanted.entry(name.clone()).or_default().extend(columns),
         // A view's own columns are all wanted: whoever queries it may look at any.
         Plan::View { .. } => {}
+        // Its rows are told apart by all of their columns.
+        Plan::Recursion(_) => plan.inputs().into_iter().for_each(|input| {
+            need(input, (0..input.schema().fields().len()).collect(), wanted);
+        }),
+        Plan::Recursive { .. } => {}
         Plan::Filter(spec) => {
             let columns = columns.into_iter().chain(columns_of(&spec.predicate)).collect();
             need(&spec.input, columns, wanted);

@@ -9,6 +9,7 @@ pub(crate) mod messages;
 pub(crate) mod notification;
 pub(crate) mod order;
 pub(crate) mod query;
+pub(crate) mod recursion;
 pub(crate) mod series;
 pub(crate) mod sink;
 pub(crate) mod source;

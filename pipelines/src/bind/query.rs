@@ -1,11 +1,12 @@
 //! Queries to logical plans: planned by DataFusion, coerced and simplified, over the relations in scope.
 
+use super::recursion::{self, RecursiveSource};
 use super::windows::TableCalls;
 use super::{RelationSource, Scope, asof, messages, windows};
 use crate::lower::is_set_operation;
 use crate::parse::Words;
 use crate::registry;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReference, plan_datafusion_err};
 use datafusion::config::ConfigOptions;
@@ -32,6 +33,7 @@ use thalweg_schemas::error::{Error, Result};
 
 /// Plans `query` over the relations of `scope`.
 pub(crate) fn plan(mut query: Query, scope: &Scope, words: &Words) -> Result<LogicalPlan> {
+    recursion::check(&query, words)?;
     let mut tables = TableCalls::new();
     for call in windows::extract(&mut query, &|_| false, words)? {
         let input = plan(call.input.clone(), scope, words)?;
@@ -194,6 +196,10 @@ impl ContextProvider for Provider<'_> {
             Some(relation) => Ok(Arc::new(RelationSource(relation.clone()))),
             None => Err(plan_datafusion_err!("{}{}", messages::NO_RELATION, name.table())),
         }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DfResult<Arc<dyn TableSource>> {
+        Ok(Arc::new(RecursiveSource { name: name.to_string(), schema }))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -6,12 +6,16 @@ use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::CreateView;
 use thalweg_operators::plan::{Emit, Plan, ViewPlan};
+use thalweg_operators::recursion::{ITERATIONS_MAX, is_recursive};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 
 /// The option that bounds what no window does.
 pub(crate) const STATE_TTL: &str = "state_ttl";
+
+/// The option that bounds recursions.
+const RECURSION_LIMIT: &str = "recursion_limit";
 
 /// The options of a materialized view.
 const OPTIONS: &[OptionSpec] = &[
@@ -44,6 +48,13 @@ const OPTIONS: &[OptionSpec] = &[
         doc: "After how long without a row of it a key is forgotten, by the engine's clock: groups, partitions and the \
               rows of joins that no window bounds.",
     },
+    OptionSpec {
+        name: RECURSION_LIMIT,
+        kind: OptionKind::Count,
+        default: Some("1000"),
+        required: false,
+        doc: "After how many iterations WITH RECURSIVE ends: a row that one more would make is a dead letter.",
+    },
 ];
 
 /// What a view came to.
@@ -70,8 +81,10 @@ pub(crate) fn bind(view: &CreateView, scope: &Scope, words: &Words) -> Result<Bo
     let state_ttl_ns = state_ttl(view, &options).map_err(|error| vec![error])?;
     let mut bound = materialized(view, &late_rows(&options), planned, scope, words)
         .map_err(|error| vec![error.at(words.start())])?;
-    if let (Some(plan), Some(ttl_ns)) = (&mut bound.plan, state_ttl_ns) {
-        forget_after(&mut plan.plan, ttl_ns);
+    let limit = recursion_limit(view, &options, bound.plan.as_ref()).map_err(|error| vec![error])?;
+    if let Some(plan) = &mut bound.plan {
+        state_ttl_ns.into_iter().for_each(|ttl_ns| forget_after(&mut plan.plan, ttl_ns));
+        limit_recursion(&mut plan.plan, limit);
     }
     Ok(bound)
 }
@@ -95,7 +108,7 @@ fn materialized(
 ) -> Result<BoundView> {
     let name = view.name.value.clone();
     let lowered = lower::lower(&planned, late, scope, words)?;
-    let of_windows = view.options.iter().find(|option| option.name != STATE_TTL);
+    let of_windows = view.options.iter().find(|option| ![STATE_TTL, RECURSION_LIMIT].contains(&option.name.as_str()));
     if let Some(option) = of_windows.filter(|_| !has_windows(&lowered.plan)) {
         let error = Error::user(format!("option \"{}\" has no meaning for view \"{name}\"", option.name))
             .with_detail("It groups by no window, so no row is ever late.")
@@ -155,9 +168,43 @@ fn state_ttl(view: &CreateView, options: &Options) -> Result<Option<i64>> {
     Ok(Some(i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)))
 }
 
-/// Lets all operators of the plan forget keys by which they have state that nothing else bounds.
+/// After how many iterations the recursions of `plan` end.
+fn recursion_limit(view: &CreateView, options: &Options, plan: Option<&ViewPlan>) -> Result<u32> {
+    let given = view.options.iter().find(|option| option.name == RECURSION_LIMIT);
+    let located = |error| given.and_then(|option| option.position.clone()).into_iter().fold(error, Error::at);
+    let name = &view.name.value;
+    let limit = options.count(RECURSION_LIMIT).unwrap_or(u64::from(ITERATIONS_MAX));
+    if given.is_some() && !plan.is_some_and(|plan| recurses(&plan.plan)) {
+        let error = Error::user(format!("option \"{RECURSION_LIMIT}\" has no meaning for view \"{name}\""))
+            .with_detail("There is no WITH RECURSIVE in its query.")
+            .with_hint("Leave it out.");
+        return Err(located(error));
+    }
+    if limit == 0 {
+        let error = Error::user(format!("with {RECURSION_LIMIT} = '0' the recursion of view \"{name}\" never begins"))
+            .with_hint("Say how many iterations there may be: the depth of the deepest tree, or more.");
+        return Err(located(error));
+    }
+    Ok(u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+fn recurses(plan: &Plan) -> bool {
+    matches!(plan, Plan::Recursion(_)) || plan.inputs().into_iter().any(recurses)
+}
+
+fn limit_recursion(plan: &mut Plan, limit: u32) {
+    if let Plan::Recursion(spec) = plan {
+        spec.iterations_max = limit;
+    }
+    plan.inputs_mut().into_iter().for_each(|input| limit_recursion(input, limit));
+}
+
+/// Lets all operators of the plan forget keys by which they have state that nothing else bounds. What a recursion joins
+/// its rows with is part of them, and stays as long as they can be taken back.
 fn forget_after(plan: &mut Plan, ttl_ns: i64) {
-    plan.state_ttl_ns_mut().into_iter().for_each(|own| *own = Some(ttl_ns));
+    if !is_recursive(plan) {
+        plan.state_ttl_ns_mut().into_iter().for_each(|own| *own = Some(ttl_ns));
+    }
     plan.inputs_mut().into_iter().for_each(|input| forget_after(input, ttl_ns));
 }
 

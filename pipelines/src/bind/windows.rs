@@ -88,6 +88,8 @@ struct Extractor<'a> {
 /// A query that is being visited: first the tables of its WITH, then the rest of it.
 struct Around {
     tables: Vec<Cte>,
+    /// Whether they may read themselves.
+    recursive: bool,
     /// How many of them have been visited, or are being visited.
     begun: usize,
     /// Whether one of them is being visited: it sees those before it.
@@ -109,7 +111,8 @@ impl VisitorMut for Extractor<'_> {
             parent.within = true;
         }
         let tables = query.with.as_ref().map_or(Vec::new(), |with| with.cte_tables.clone());
-        self.around.push(Around { tables, begun: 0, within: false });
+        let recursive = query.with.as_ref().is_some_and(|with| with.recursive);
+        self.around.push(Around { tables, recursive, begun: 0, within: false });
         ControlFlow::Continue(())
     }
 
@@ -149,7 +152,8 @@ impl Extractor<'_> {
         } else {
             return Err(located(no_such_function(&function.value)));
         };
-        let input = Input::of(&input, &self.visible()).map_err(located)?;
+        let recursive = self.around.iter().any(|around| around.recursive);
+        let input = Input::of(&input, &self.visible(), recursive).map_err(located)?;
         let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
         let synthetic = format!("window_{}", self.calls.len());
         if alias.is_none() {
@@ -229,14 +233,16 @@ struct Input {
 }
 
 impl Input {
-    fn of(expr: &Expr, tables: &[Cte]) -> Result<Input> {
+    fn of(expr: &Expr, tables: &[Cte], recursive: bool) -> Result<Input> {
         let ident = match expr {
             Expr::Subquery(query) => {
                 let mut query = (**query).clone();
-                let own = query.with.take().map_or(Vec::new(), |with| with.cte_tables);
+                let own = query.with.take();
+                let recursive = recursive || own.as_ref().is_some_and(|with| with.recursive);
+                let own = own.map_or(Vec::new(), |with| with.cte_tables);
                 let names: Vec<String> = own.iter().map(|table| fold(&table.alias.name)).collect();
                 let outer = tables.iter().filter(|table| !names.contains(&fold(&table.alias.name))).cloned();
-                query.with = with(outer.chain(own.iter().cloned()).collect());
+                query.with = with(outer.chain(own.iter().cloned()).collect(), recursive);
                 return Ok(Input { name: None, query });
             }
             Expr::Identifier(ident) => ident,
@@ -250,13 +256,13 @@ impl Input {
             }
         };
         let name = fold(ident);
-        Ok(Input { query: query::select_all(&name, with(tables.to_vec()))?, name: Some(name) })
+        Ok(Input { query: query::select_all(&name, with(tables.to_vec(), recursive))?, name: Some(name) })
     }
 }
 
 /// A WITH clause of `tables`.
-fn with(tables: Vec<Cte>) -> Option<With> {
-    let clause = || With { with_token: AttachedToken::empty(), recursive: false, cte_tables: tables.clone() };
+fn with(tables: Vec<Cte>, recursive: bool) -> Option<With> {
+    let clause = || With { with_token: AttachedToken::empty(), recursive, cte_tables: tables.clone() };
     (!tables.is_empty()).then(clause)
 }
 

@@ -8,6 +8,7 @@ mod grouping_sets;
 mod join;
 mod over;
 mod project;
+mod recursion;
 mod scan;
 mod series;
 mod sessions;
@@ -100,6 +101,7 @@ enum Place {
 pub(crate) fn lower(plan: &LogicalPlan, late: &LateRows, scope: &Scope, words: &Words) -> Result<Lowered> {
     let lowering = Lowering { late, scope, words, props: ExecutionProps::new() };
     let lowered = lowering.lower(plan)?.with_windows_assigned()?;
+    lowering.within_a_recursion(&lowered.plan)?;
     lowering.named(lowered, plan.schema())
 }
 
@@ -124,6 +126,7 @@ impl Lowering<'_> {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::RecursiveQuery(query) => self.recursion(query),
             LogicalPlan::Join(join) if set_operation::is_one(join) => self.set_operation(join),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Extension(node) => match node.node.as_any().downcast_ref::<AsofNode>() {
@@ -140,7 +143,6 @@ impl Lowering<'_> {
             LogicalPlan::Values(_) => ("VALUES", "VALUES"),
             LogicalPlan::EmptyRelation(_) => ("a query without FROM", "SELECT"),
             LogicalPlan::Unnest(_) => ("this UNNEST", "UNNEST"),
-            LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "RECURSIVE"),
             LogicalPlan::Subquery(_) => ("a subquery in an expression", "SELECT"),
             _ => ("this statement", "SELECT"),
         };

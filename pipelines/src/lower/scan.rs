@@ -2,6 +2,7 @@
 
 use super::{Lowered, Lowering, OpenWindow, Place};
 use crate::bind::cut::Cut;
+use crate::bind::recursion::RecursiveSource;
 use crate::bind::windows::WINDOW_START;
 use crate::bind::{Mode, Relation, RelationKind, RelationSource, SeriesSource, WindowSource};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
@@ -17,6 +18,8 @@ impl Lowering<'_> {
             self.windowed(window)?
         } else if let Some(series) = source.downcast_ref::<SeriesSource>() {
             self.series(series)?
+        } else if let Some(recursive) = source.downcast_ref::<RecursiveSource>() {
+            self.recursive(recursive)
         } else {
             return Err(Error::bug(format!("table \"{}\" is of no known kind", scan.table_name)));
         };

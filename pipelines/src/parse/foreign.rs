@@ -25,7 +25,6 @@ const IN_QUERIES: &[Phrase] = &[
     Phrase(&["TABLESAMPLE"], "TABLESAMPLE is not supported in a materialized view", "Filter by a column instead."),
     Phrase(&["PIVOT", "("], "PIVOT is not supported", "Write count(*) FILTER (WHERE region = 'eu') for each column."),
     Phrase(&["UNPIVOT", "("], "UNPIVOT is not supported", "Write a UNION ALL of the columns."),
-    Phrase(&["WITH", "RECURSIVE"], "WITH RECURSIVE is not supported", IN_A_QUERY),
     Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", LIMIT),
     Phrase(&["FETCH", "NEXT"], "FETCH NEXT is not supported in a materialized view", LIMIT),
     Phrase(&["FOR", "UPDATE"], "FOR UPDATE has no meaning in a view", "Leave it out: nothing here is locked."),

@@ -5,7 +5,7 @@
 
 use crate::bind::cut::Cut;
 use crate::bind::windows::{Called, WINDOW_END, WINDOW_START, WINDOWS, extract};
-use crate::bind::{WindowSource, series};
+use crate::bind::{WindowSource, recursion, series};
 use crate::parse::{Words, partition};
 use arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
@@ -42,7 +42,10 @@ pub async fn plan_statement(state: &SessionState, mut statement: Statement, text
     let knows = |name: &str| state.table_functions().contains_key(name);
     let external = |error: Error| DataFusionError::External(Box::new(error));
     let calls = match sql_of(&mut statement) {
-        Some(sql) => extract(sql, &knows, &words).map_err(external)?,
+        Some(sql) => {
+            recursion::check(sql, &words).map_err(external)?;
+            extract(sql, &knows, &words).map_err(external)?
+        }
         None => Vec::new(),
     };
     if calls.is_empty() {

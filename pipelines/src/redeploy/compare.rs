@@ -283,6 +283,8 @@ fn is_stateless(plan: &Plan) -> bool {
         | Plan::AsofJoin(_)
         | Plan::TopN(_)
         | Plan::Over(_)
+        | Plan::Recursion(_)
+        | Plan::Recursive { .. }
         | Plan::Series(_)
         | Plan::Alert(_) => false,
     }

@@ -177,6 +177,15 @@ fn consistent(plan: &Plan, query: &str) {
             assert_eq!(schema.fields().len(), inputs[0].schema().fields().len(), "{query}");
             assert!(matches!(inputs[0].schema().field(spec.column).data_type(), DataType::List(_)), "{query}");
         }
+        Plan::Recursion(spec) => {
+            for input in inputs.iter().map(|input| input.schema()) {
+                assert_eq!(input.fields().len(), spec.schema.fields().len(), "{query}");
+                let types =
+                    input.fields().iter().zip(spec.schema.fields()).map(|(a, b)| (a.data_type(), b.data_type()));
+                types.for_each(|(made, kept)| assert_eq!(made, kept, "{query}"));
+            }
+        }
+        Plan::Recursive { .. } => {}
         Plan::Repeat(_) => assert_eq!(inputs[0].schema().fields()[..schema.fields().len()], schema.fields()[..]),
         Plan::Reduce(spec) => {
             typed(&spec.keys, 0);

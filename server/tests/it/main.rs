@@ -31,6 +31,7 @@ mod prometheus;
 mod python;
 mod receiver;
 mod recovery;
+mod recursion;
 mod redeploy;
 mod s3;
 mod slo;

@@ -174,6 +174,12 @@ pub const QUERIES: &[&str] = &[
     "SELECT k, count(*) AS n, (SELECT max(v) FROM events) AS hi FROM events GROUP BY k",
     "SELECT a.ts, (SELECT count(*) FROM events b WHERE b.v = a.v * 2) AS doubles FROM events a",
     "SELECT ts, v FROM events WHERE k IN (SELECT k FROM events GROUP BY k HAVING count(*) > 55)",
+    // Recursions: over rows that only come, and over edges that change, in circles.
+    "WITH RECURSIVE t AS (SELECT g AS n FROM events WHERE g = 1 UNION SELECT CAST(abs(e.v) % 5 AS INT) AS n FROM events e JOIN t ON e.g = t.n) SELECT n FROM t",
+    "WITH RECURSIVE t AS (SELECT v % 50 AS n, 0 AS depth FROM events WHERE b UNION ALL SELECT t.n / 2, t.depth + 1 FROM t WHERE t.n > 0) SELECT n, depth, count(*) AS times FROM t GROUP BY n, depth",
+    "WITH RECURSIVE t AS (SELECT k, v, 0 AS depth FROM events WHERE v > 950 UNION ALL SELECT e.k, e.v, t.depth + 1 FROM t JOIN events e ON e.k = t.k AND e.v < t.v - 900 WHERE t.depth < 2) SELECT k, depth, count(*) AS n, max(v) AS hi FROM t GROUP BY k, depth",
+    "WITH RECURSIVE c AS (SELECT k, 'key-' || CAST(abs(sum(v)) % 6 AS TEXT) AS next FROM events GROUP BY k), t AS (SELECT k, next FROM c UNION SELECT t.k, c.next FROM t JOIN c ON c.k = t.next) SELECT * FROM t",
+    "WITH RECURSIVE c AS (SELECT g, max(v) AS v FROM events GROUP BY g), t AS (SELECT g, v, 0 AS depth FROM c UNION ALL SELECT t.g, t.v / 2, t.depth + 1 FROM t WHERE EXISTS (SELECT 1 FROM c WHERE c.v <> t.v) AND t.v > 100) SELECT g, max(depth) AS depth, sum(v) AS s FROM t GROUP BY g",
 ];
 
 /// How a relation is cut; lengths in seconds.
