@@ -42,6 +42,10 @@ const LOOP: usize = 0;
 /// `iterate` is called once for each iteration, in growing order, for which rows came or that was asked for, with all of
 /// its rows; `finish_epoch`, where there is an output that leaves the loop, when no iteration of the epoch can have any more.
 pub(super) trait Iterated: 'static {
+    /// Whether it keeps nothing, so that rows can be handed over as they come: then `iterate` is called for each lot of
+    /// them, and nobody waits for the others.
+    const EAGER: bool = false;
+
     /// Takes the rows of one iteration, those of each of its inputs.
     fn iterate(&mut self, epoch: Epoch, iteration: u64, rows: [Vec<Rows>; 2], output: &mut Iteration) -> Result<()>;
 
@@ -88,6 +92,8 @@ pub(super) struct Each<O> {
 }
 
 impl<O: Operator> Iterated for Each<O> {
+    const EAGER: bool = O::EAGER;
+
     fn iterate(&mut self, epoch: Epoch, iteration: u64, rows: [Vec<Rows>; 2], output: &mut Iteration) -> Result<()> {
         const TIMELESS: Times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
         let [first, second] = rows;
@@ -172,14 +178,14 @@ where
         move |frontiers: &[MutableAntichain<Time>]| {
             let mut hosted = hosted.borrow_mut();
             let began = hosted.observer.nanos();
+            let mut sent = Vec::new();
             for (input, rows_in) in rows_in.iter_mut().enumerate() {
                 rows_in.for_each(|capability, rows: &mut Rows| {
                     let rows = std::mem::take(rows);
                     meter.took_in(&rows, &keys[input]);
-                    hosted.accept(&capability, input, rows);
+                    hosted.accept(&capability, input, rows, &mut sent);
                 });
             }
-            let mut sent = Vec::new();
             let frontier =
                 frontiers.iter().filter_map(|f| f.frontier().iter().map(|time| (time.outer, time.inner)).min()).min();
             hosted.advance(frontier, &mut sent);
@@ -214,14 +220,19 @@ struct Pending {
 }
 
 impl<I: Iterated> Hosted<I> {
-    fn accept(&mut self, capability: &InputCapability<Time>, input: usize, rows: Rows) {
+    fn accept(&mut self, capability: &InputCapability<Time>, input: usize, rows: Rows, sent: &mut Sent) {
         let ports = self.ports;
         let time = (capability.time().outer, capability.time().inner);
-        let pending = self.pending.entry(time).or_insert_with(|| Pending {
+        let new = || Pending {
             capabilities: (0..ports).map(|port| capability.retain(port)).collect(),
             rows: Default::default(),
-        });
-        pending.rows[input].push(rows);
+        };
+        if I::EAGER {
+            let mut pending = new();
+            pending.rows[input].push(rows);
+            return self.iterate(time, pending, sent);
+        }
+        self.pending.entry(time).or_insert_with(new).rows[input].push(rows);
     }
 
     /// Hands over what is complete: `frontier` is the first iteration of the first epoch that rows may still come for.
