@@ -15,6 +15,7 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
 use pgwire::types::format::FormatOptions;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The columns of `schema`, in the formats the client wants.
@@ -40,19 +41,27 @@ pub fn of_batches(fields: &Arc<Vec<FieldInfo>>, batches: Vec<RecordBatch>) -> Qu
     QueryResponse::new(fields.clone(), rows)
 }
 
-/// Rows as they are computed, until somebody asks for an end.
+/// When a running query is ended before it has said all.
+pub struct Limits {
+    /// Somebody asks for it.
+    pub asked: watch::Receiver<u64>,
+    /// So long it may still be computed; the time in which nobody takes its rows does not count.
+    pub time: Option<Duration>,
+}
+
+/// Rows as they are computed, within limits.
 pub fn of_stream(
     fields: &Arc<Vec<FieldInfo>>,
     batches: SendableRecordBatchStream,
-    asked: watch::Receiver<u64>,
+    limits: Limits,
     explain: impl Fn(datafusion::error::DataFusionError) -> PgWireError + Send + 'static,
 ) -> QueryResponse {
     let row_fields = fields.clone();
-    let rows = until_asked(batches, asked).flat_map(move |batch| {
+    let rows = within(batches, limits).flat_map(move |batch| {
         let rows: Box<dyn Iterator<Item = PgWireResult<DataRow>> + Send> = match batch {
-            Some(Ok(batch)) => Box::new(rows(&row_fields, batch)),
-            Some(Err(error)) => Box::new(std::iter::once(Err(explain(error)))),
-            None => Box::new(std::iter::once(Err(PgWireError::QueryCanceled))),
+            Ok(Ok(batch)) => Box::new(rows(&row_fields, batch)),
+            Ok(Err(error)) => Box::new(std::iter::once(Err(explain(error)))),
+            Err(ended) => Box::new(std::iter::once(Err(ended))),
         };
         stream::iter(rows)
     });
@@ -61,20 +70,26 @@ pub fn of_stream(
 
 type Batch = datafusion::error::Result<RecordBatch>;
 
-/// The batches; `None` in their place, and no more, once somebody asks for an end.
-fn until_asked(
-    batches: SendableRecordBatchStream,
-    asked: watch::Receiver<u64>,
-) -> impl Stream<Item = Option<Batch>> + Send {
-    stream::unfold(Some((batches, asked)), |state| async {
-        let (mut batches, mut asked) = state?;
+/// The batches; where a limit is met, what is said of that in their place, and no more.
+fn within(batches: SendableRecordBatchStream, limits: Limits) -> impl Stream<Item = PgWireResult<Batch>> + Send {
+    stream::unfold(Some((batches, limits)), |state| async {
+        let (mut batches, Limits { mut asked, time }) = state?;
+        let began = tokio::time::Instant::now();
+        let timed_out = async {
+            match time {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            _ = asked.changed() => Some((None, None)),
+            _ = asked.changed() => Some((Err(PgWireError::QueryCanceled), None)),
+            () = timed_out => Some((Err(errors::timed_out()), None)),
             batch = batches.next() => {
                 let batch = batch?;
-                let more = batch.is_ok().then_some((batches, asked));
-                Some((Some(batch), more))
+                let time = time.map(|time| time.saturating_sub(began.elapsed()));
+                let more = batch.is_ok().then_some((batches, Limits { asked, time }));
+                Some((Ok(batch), more))
             }
         }
     })

@@ -1,6 +1,6 @@
 //! Errors as the protocol carries them: severity, SQLSTATE, message, detail, hint, position.
 
-use crate::sql_error::{SqlError, character_of};
+use crate::sql_error::{CANCELED, SqlError, character_of};
 use pgwire::error::{ErrorInfo, PgWireError};
 use std::fmt::Display;
 
@@ -19,6 +19,11 @@ pub fn plain(error: SqlError) -> PgWireError {
 /// An error that ends the connection.
 pub fn fatal(error: SqlError) -> PgWireError {
     PgWireError::UserError(Box::new(info("FATAL", &error)))
+}
+
+/// A statement took longer than `statement_timeout` lets it.
+pub fn timed_out() -> PgWireError {
+    plain(SqlError::user(CANCELED, "canceling statement due to statement timeout"))
 }
 
 /// An error of ours.

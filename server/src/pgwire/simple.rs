@@ -1,5 +1,6 @@
 //! The simple protocol: texts of one or more statements, answered as text.
 
+use super::answer::Limits;
 use super::cancel::cancellable;
 use super::copy::{self, Batches};
 use super::cursor::{self, Cursor};
@@ -7,7 +8,7 @@ use super::statement::Statement;
 use super::{Queries, answer, connection, errors, settings};
 use crate::insert;
 use crate::pgwire::connection::Connection;
-use crate::sql_error::{CANCELED, NOT_SUPPORTED, SqlError};
+use crate::sql_error::{NOT_SUPPORTED, SqlError};
 use crate::statements::split;
 use crate::subscription::subscribe;
 use async_trait::async_trait;
@@ -99,9 +100,10 @@ where
             };
             let asked = connection.cancel.listen();
             let work = session.execute(prepared, parameters);
-            let outcome = match settings::statement_timeout(client) {
+            let (limit, began) = (settings::statement_timeout(client), tokio::time::Instant::now());
+            let outcome = match limit {
                 None => work.await,
-                Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out())),
+                Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| errors::timed_out())?,
             };
             let answer = outcome.map_err(|error| errors::at(error, &prepared.text, 0))?;
             if prepared.inserts() {
@@ -112,7 +114,8 @@ where
             let text = prepared.text.clone();
             let names = session.names();
             let explain = move |error| errors::at(crate::sql_error::explain(&error, &text, &names), &text, 0);
-            Ok(Response::Query(answer::of_stream(&fields, answer.rows, asked, explain)))
+            let limits = Limits { asked, time: limit.map(|limit| limit.saturating_sub(began.elapsed())) };
+            Ok(Response::Query(answer::of_stream(&fields, answer.rows, limits, explain)))
         }
         Statement::Subscribe(request, schema) => {
             let fields = answer::fields(client, schema, format)?;
@@ -224,8 +227,4 @@ fn show<C: ClientInfo>(
     let mut response = answer::of_batches(&answer::fields(client, &schema, format)?, vec![batch]);
     response.set_command_tag("SHOW");
     Ok(response)
-}
-
-fn timed_out() -> SqlError {
-    SqlError::user(CANCELED, "canceling statement due to statement timeout")
 }

@@ -197,6 +197,24 @@ fn a_subscription_can_be_cancelled() {
 }
 
 #[test]
+fn a_query_that_never_ends_is_ended_by_its_timeout() {
+    with_client(async |client| {
+        client.simple_query("SET statement_timeout = '200ms'").await.unwrap();
+        let endless = "WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n % 5 + 1 FROM n) SELECT count(*) FROM n";
+        for outcome in [client.simple_query(endless).await.map(drop), client.query(endless, &[]).await.map(drop)] {
+            let error = outcome.unwrap_err();
+            let error = error.as_db_error().unwrap();
+            assert_eq!(
+                (error.code().code(), error.message()),
+                ("57014", "canceling statement due to statement timeout")
+            );
+        }
+        // What takes no time is answered as ever, however late its rows are taken.
+        assert_eq!(simple(&client, "SELECT count(*) > 0 FROM per_item").await, ["t"]);
+    });
+}
+
+#[test]
 fn clients_find_their_way_around() {
     with_client(async |client| {
         for query in [
