@@ -1,6 +1,6 @@
 //! Statements that come and go while a pipeline runs: what a text declares, what is left without some of it, who reads it.
 
-use crate::bind::order::references;
+use crate::bind::order::{functions, reads};
 use crate::parse::syntax::{declared_name, fold, is_word};
 use crate::parse::{Parsed, Words, byte_of, parse_all, split};
 use crate::program::{Environment, SqlText};
@@ -35,11 +35,12 @@ pub fn without(text: &SqlText, gone: &BTreeMap<String, String>) -> SqlText {
 /// Everything in `texts` that reads `name`, directly or through others, in the order of the texts.
 pub fn readers(texts: &[SqlText], environment: &Environment, name: &str) -> Vec<String> {
     let statements = parse_all(texts, environment).statements;
+    let functions = functions(&statements);
     let mut read = BTreeSet::from([name.to_string()]);
     loop {
         let before = read.len();
         for statement in &statements {
-            if references(&statement.ddl).iter().any(|name| read.contains(name)) {
+            if reads(&statement.ddl, &read, &functions) {
                 read.insert(statement.ddl.name().value.clone());
             }
         }
@@ -55,9 +56,10 @@ pub fn readers(texts: &[SqlText], environment: &Environment, name: &str) -> Vec<
 /// for a relation.
 pub fn renamed(texts: &[SqlText], environment: &Environment, from: &str, to: &str) -> Vec<(String, String)> {
     let statements = parse_all(texts, environment).statements;
-    let reads = |statement: &&Parsed| references(&statement.ddl).contains(from);
+    let (from_it, functions) = (BTreeSet::from([from.to_string()]), functions(&statements));
+    let reading = |statement: &&Parsed| reads(&statement.ddl, &from_it, &functions);
     let mut touched: BTreeSet<String> =
-        statements.iter().filter(reads).filter_map(|statement| statement.words.declares()).collect();
+        statements.iter().filter(reading).filter_map(|statement| statement.words.declares()).collect();
     touched.insert(from.to_string());
     let mut renamed = Vec::new();
     for text in texts {
@@ -113,6 +115,28 @@ mod tests {
         SqlText { file: "p.sql".into(), text: text.into() }
     }
 
+    fn environment() -> Environment<'static> {
+        const NOTIFICATION: &NotificationSpec =
+            &NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()), calendars: |_| Vec::new() };
+        Environment { connectors: &[], notification: NOTIFICATION, variables: &|_| None }
+    }
+
+    #[test]
+    fn a_call_is_of_a_function_and_never_of_a_view_of_its_name() {
+        let whole = text(
+            "CREATE VIEW count AS SELECT count(*) AS n FROM t; CREATE VIEW b AS SELECT count(*) AS n FROM u;\
+             CREATE VIEW c AS SELECT n FROM count; CREATE FUNCTION twice(x BIGINT) RETURNS BIGINT RETURN 2 * x;\
+             CREATE VIEW d AS SELECT twice(x) AS x FROM t",
+        );
+        assert_eq!(readers(std::slice::from_ref(&whole), &environment(), "count"), ["c"]);
+        assert_eq!(readers(std::slice::from_ref(&whole), &environment(), "twice"), ["d"]);
+        let statements = parse_all(&[whole], &environment()).statements;
+        let (order, cyclic, errors) = crate::bind::order::sort(&statements);
+        assert!(cyclic.is_empty() && errors.is_empty(), "{errors:?}");
+        let place = |name: &str| order.iter().position(|s| statements[*s].ddl.name().value == name).unwrap();
+        assert!(place("count") < place("c") && place("twice") < place("d"));
+    }
+
     #[test]
     fn what_is_left_out_leaves_its_place() {
         let whole = text("CREATE VIEW a AS SELECT 'é;',\n 1 FROM t;\nCREATE VIEW b AS SELECT 2 FROM t;");
@@ -132,10 +156,7 @@ mod tests {
              CREATE VIEW c AS SELECT x AS a FROM t; CREATE VIEW d AS SELECT a FROM TUMBLE(a, ts, INTERVAL '1 hour');\
              CREATE SLO s FROM a GOOD WHEN x > 1 OBJECTIVE 0.9",
         );
-        let notification =
-            NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()), calendars: |_| Vec::new() };
-        let environment = Environment { connectors: &[], notification: &notification, variables: &|_| None };
-        let found = renamed(&[whole], &environment, "a", "new a");
+        let found = renamed(&[whole], &environment(), "a", "new a");
         let expected = [
             ("a", "CREATE VIEW \"new a\" AS SELECT x FROM t"),
             ("b", "CREATE VIEW b AS\n SELECT \"new a\".x, 'a' AS a FROM public.\"new a\""),

@@ -17,7 +17,12 @@ pub(crate) fn sort(statements: &[Parsed]) -> (Vec<usize>, Vec<usize>, Vec<Error>
         statements.iter().enumerate().rev().map(|(i, s)| (s.ddl.name().value.as_str(), i)).collect();
     let reads: Vec<Vec<usize>> = statements
         .iter()
-        .map(|s| references(&s.ddl).iter().filter_map(|name| by_name.get(name.as_str()).copied()).collect())
+        .map(|s| {
+            let References { names, calls, .. } = references(&s.ddl);
+            let known = |name: &String| by_name.get(name.as_str()).copied();
+            let functions = calls.iter().filter_map(known).filter(|s| is_function(&statements[*s].ddl));
+            names.iter().filter_map(known).chain(functions).collect()
+        })
         .collect();
     let mut search = Search { statements, reads: &reads, done: BTreeSet::new(), path: Vec::new(), order: Vec::new() };
     let (mut cyclic, mut errors) = (Vec::new(), Vec::new());
@@ -74,8 +79,25 @@ impl Search<'_> {
     }
 }
 
-/// The names of the relations that a statement reads, WITH tables left out.
-pub(crate) fn references(ddl: &Ddl) -> BTreeSet<String> {
+/// Whether it declares a function: a call is of such a one, or of one that is built in, and never of a relation of its name.
+fn is_function(ddl: &Ddl) -> bool {
+    matches!(ddl, Ddl::Function(_))
+}
+
+/// Whether a statement reads one of `names`, of which `functions` are functions.
+pub(crate) fn reads(ddl: &Ddl, names: &BTreeSet<String>, functions: &BTreeSet<String>) -> bool {
+    let References { names: read, calls, .. } = references(ddl);
+    !read.is_disjoint(names) || calls.iter().any(|call| names.contains(call) && functions.contains(call))
+}
+
+/// The names of the functions that `statements` declare.
+pub(crate) fn functions(statements: &[Parsed]) -> BTreeSet<String> {
+    let declared = statements.iter().filter(|statement| is_function(&statement.ddl));
+    declared.map(|statement| statement.ddl.name().value.clone()).collect()
+}
+
+/// The relations that a statement reads, WITH tables left out, and the functions that it calls.
+fn references(ddl: &Ddl) -> References {
     let mut found = References::default();
     if let Some(query) = ddl.query() {
         let _ = query.visit(&mut found);
@@ -89,13 +111,14 @@ pub(crate) fn references(ddl: &Ddl) -> BTreeSet<String> {
         let _ = alert.filter.visit(&mut found);
     }
     found.names.retain(|name| !found.with.contains(name));
-    found.names
+    found
 }
 
 #[derive(Default)]
 struct References {
     names: BTreeSet<String>,
     with: BTreeSet<String>,
+    calls: BTreeSet<String>,
 }
 
 impl Visitor for References {
@@ -109,7 +132,7 @@ impl Visitor for References {
     /// What is called may be a function of the pipeline.
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if let Expr::Function(call) = expr {
-            self.names.extend(call.name.0.last().and_then(ObjectNamePart::as_ident).map(fold));
+            self.calls.extend(call.name.0.last().and_then(ObjectNamePart::as_ident).map(fold));
         }
         ControlFlow::Continue(())
     }
