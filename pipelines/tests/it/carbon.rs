@@ -1,19 +1,25 @@
-//! The carbon functions, as their page shows them: every call is run, every function is named.
+//! The carbon functions, as their pages show them: every call is run, every function is named.
 
 use crate::queries::context;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
 use std::path::Path;
 
-const PAGE: &str = "../docs/operators/carbon-functions.md";
+/// The pages but their list, each with its text.
+fn pages() -> Vec<(String, String)> {
+    let paths = std::fs::read_dir("../docs/operators/carbon").unwrap().map(|entry| entry.unwrap().path());
+    let pages = paths.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()));
+    pages.filter(|(name, _)| !name.ends_with("README.md")).collect()
+}
 
-/// Calls in SQL with their answers: the rows of the page's tables.
+/// Calls in SQL with their answers: the rows of the page's table of them.
 fn calls(page: &str) -> Vec<(String, String)> {
     let row = |line: &str| {
         let (call, answer) = line.strip_prefix("| `")?.split_once("` | ")?;
         Some((call.to_string(), answer.strip_suffix(" |")?.to_string()))
     };
-    page.lines().filter_map(row).collect()
+    let table = page.split_once("| call | answer |\n").map_or("", |(_, rows)| rows);
+    table.lines().take_while(|line| line.starts_with('|')).filter_map(row).collect()
 }
 
 fn answer(context: &SessionContext, call: &str) -> Result<String, String> {
@@ -33,25 +39,34 @@ fn alike(given: &str, expected: &str) -> bool {
 }
 
 #[test]
-fn every_call_of_the_page_answers_as_it_says() {
-    let page = std::fs::read_to_string(PAGE).unwrap();
+fn every_call_of_the_pages_answers_as_it_says() {
     let context = context(Path::new("."));
-    let calls = calls(&page);
-    assert!(calls.len() > 50, "{}", calls.len());
-    for (call, expected) in calls {
-        let given = answer(&context, &call).unwrap_or_else(|error| panic!("{call}: {error}"));
-        assert!(alike(&given, &expected), "{call} is {given}, and the page says {expected}");
+    for (page, text) in pages() {
+        let calls = calls(&text);
+        assert!(calls.len() >= 3 || text.contains("```test\n"), "{page} shows too little: {} calls", calls.len());
+        for (call, expected) in calls {
+            let given = answer(&context, &call).unwrap_or_else(|error| panic!("{page}: {call}: {error}"));
+            assert!(alike(&given, &expected), "{page}: {call} is {given}, and the page says {expected}");
+        }
     }
 }
 
 #[test]
-fn every_function_is_on_the_page() {
-    let page = std::fs::read_to_string(PAGE).unwrap();
+fn every_function_has_its_page() {
+    let list = std::fs::read_to_string("../docs/operators/carbon/README.md").unwrap();
+    let pages = pages();
     let (scalars, aggregates) = thalweg_operators::carbon::functions();
     let names = scalars.iter().map(|f| f.name().to_string()).chain(aggregates.iter().map(|f| f.name().to_string()));
     for name in names {
-        let shown = [format!("`{name}("), format!(" {name}("), format!("`{name}`"), format!("({name}(")];
-        assert!(shown.iter().any(|shown| page.contains(shown)), "{name} is not in {PAGE}");
+        let row = list.lines().find(|line| line.contains(&format!("`{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in the list of carbon functions"));
+        let page = row.split_once("](").and_then(|(_, rest)| rest.split_once(')')).unwrap().0;
+        let (_, text) = pages.iter().find(|(path, _)| path.ends_with(&format!("/{page}"))).unwrap();
+        assert!(text.contains(&format!("{name}(")) || text.contains(&format!("`{name}`")), "{name} is not on {page}");
+    }
+    for (path, _) in &pages {
+        let name = path.rsplit('/').next().unwrap();
+        assert!(list.contains(&format!("]({name})")), "{name} is not in the list of carbon functions");
     }
 }
 

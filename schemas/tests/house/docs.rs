@@ -51,3 +51,51 @@ fn links_between_documents_lead_somewhere() {
     }
     assert!(faults.is_empty(), "{faults:#?}");
 }
+
+/// The variants of the plan, from its source.
+fn plan_variants() -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("operators/src/plan.rs")).unwrap();
+    let (_, rest) = text.split_once("pub enum Plan {\n").unwrap();
+    let variants = rest.split("\n}").next().unwrap().lines().filter_map(|line| line.strip_prefix("    "));
+    let named = variants.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    named.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_string()).collect()
+}
+
+#[test]
+fn every_operator_has_its_page() {
+    let list = std::fs::read_to_string(root().join("docs/operators/README.md")).unwrap();
+    let variants = plan_variants();
+    assert!(variants.len() > 15, "{variants:?}");
+    let missing: Vec<_> = variants
+        .iter()
+        .filter(|name| {
+            let row = list.lines().find(|line| line.starts_with("| ") && line.contains(&format!("`{name}`")));
+            !row.is_some_and(|row| row.contains(".md)"))
+        })
+        .collect();
+    assert!(missing.is_empty(), "docs/operators/README.md has no page for {missing:?}");
+}
+
+#[test]
+fn a_page_about_an_operator_has_a_formula_a_source_parameters_a_cost_and_an_example_that_is_run() {
+    let mut faults = Vec::new();
+    let mut pages = 0;
+    for path in files(&[".md"]) {
+        let name = relative(&path);
+        if !name.starts_with("docs/operators/") || name.ends_with("README.md") {
+            continue;
+        }
+        pages += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        for part in ["\n## Formula\n", "\nSource: ", "\n## Parameters\n", "\n## Cost\n", "\n## Worked example\n"] {
+            if !text.contains(part) {
+                faults.push(format!("{name} has no {:?}", part.trim()));
+            }
+        }
+        if !["```test\n", "```worked\n", "| call | answer |\n"].iter().any(|example| text.contains(example)) {
+            faults.push(format!("{name} shows nothing that a test runs"));
+        }
+    }
+    assert!(pages > 35, "{pages}");
+    assert!(faults.is_empty(), "{faults:#?}");
+}

@@ -1,4 +1,4 @@
-//! The table of functions. Their documentation is `docs/operators/carbon-functions.md`, which a test holds against this.
+//! The table of functions. Their documentation is the pages of `docs/operators/carbon/`, which a test holds against this.
 
 use super::Compute::{Checked, Number as Plain, Slots, Whole, Word};
 use super::Kind::{Number, Span, Text, Time};
