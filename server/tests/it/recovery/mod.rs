@@ -1,6 +1,7 @@
 //! A run that is killed again and again comes to the answer of one that never was, and its sinks show every row once.
 
 mod damage;
+mod detection;
 mod formats;
 mod outside;
 mod redeploy;
