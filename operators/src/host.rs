@@ -141,7 +141,8 @@ impl<O: Operator> Hosted<O> {
         let time = *capability.time();
         let first = self.pending.keys().next().is_none_or(|first| time <= *first);
         let epoch = self.epoch(capability);
-        if O::EAGER || (first && time <= frontier) {
+        // Not before rows of the epoch that came earlier and wait: an operator may go by the order in which they came.
+        if O::EAGER || (first && time <= frontier && epoch.rows.is_empty()) {
             self.ring(time, sent);
             self.process(time, rows, sent);
         } else {
@@ -249,5 +250,102 @@ impl<O: Operator> Checkpointed for Hosted<O> {
     fn restore(&mut self, watermark: Watermark, sections: Vec<Restored>) -> Result<()> {
         self.tracker.restore(watermark);
         self.operator.restore(sections, watermark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::OperatorMeter;
+    use crate::operator::DeadRow;
+    use crate::plan::TimeOrigin;
+    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+    use arrow::datatypes::Int64Type;
+    use std::sync::Arc;
+    use thalweg_schemas::batch::Batch;
+    use thalweg_schemas::error::Error;
+    use timely::dataflow::InputHandle;
+    use timely::dataflow::operators::Input;
+
+    /// Takes note of the numbers that it is handed.
+    struct Heard(Rc<RefCell<Vec<i64>>>);
+
+    impl Operator for Heard {
+        fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+            let numbers = rows.into_batch().unwrap().rows;
+            self.0.borrow_mut().extend(numbers.column(0).as_primitive::<Int64Type>().values());
+            Ok(())
+        }
+
+        fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, _output: &mut Output) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Deaf;
+
+    impl Observer for Deaf {
+        fn operator(&self, _view: &str, _name: &str) -> Arc<OperatorMeter> {
+            Arc::default()
+        }
+
+        fn built(&self, _view: &str, _name: &str, _operator: Rc<RefCell<dyn Checkpointed>>) {}
+
+        fn late(&self, _view: &str, _epoch: Epoch, _rows: RecordBatch) {}
+
+        fn dead(&self, _view: &str, _epoch: Epoch, _row: DeadRow) {}
+
+        fn fail(&self, error: Error) {
+            panic!("{error}");
+        }
+
+        fn nanos(&self) -> u64 {
+            0
+        }
+    }
+
+    fn rows(number: i64) -> Rows {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![number]));
+        Rows::unbounded(Batch::append(RecordBatch::try_from_iter([("n", numbers)]).unwrap()))
+    }
+
+    /// What is heard of rows of one epoch when the news that the epoch before is over come so many steps before some of them.
+    fn heard(steps: usize) -> Vec<i64> {
+        timely::execute_directly(move |worker| {
+            let mut input = InputHandle::<u64, NoopBuilder<Rows>>::new_with_builder();
+            let mut watermarks = InputHandle::<u64, _>::new();
+            let heard = Rc::new(RefCell::new(Vec::new()));
+            worker.dataflow::<u64, _, _>(|scope| {
+                let inputs = Inputs {
+                    rows: vec![(scope.input_from(&mut input), Pipeline)],
+                    watermarks: scope.input_from(&mut watermarks),
+                    tracker: WatermarkTracker::new(&TimeOrigin::default(), &BTreeMap::new(), 1),
+                };
+                host(scope, ("view", "heard"), Heard(heard.clone()), inputs, 1, Rc::new(Deaf));
+            });
+            let mut step = |times| {
+                (0..times).for_each(|_| {
+                    worker.step();
+                });
+            };
+            input.advance_to(1);
+            input.send_batch(&mut rows(1));
+            step(4);
+            assert_eq!(*heard.borrow(), [0; 0], "the epoch before is not over");
+            watermarks.advance_to(1);
+            step(steps);
+            input.send_batch(&mut rows(2));
+            step(4);
+            input.send_batch(&mut rows(3));
+            step(4);
+            heard.take()
+        })
+    }
+
+    #[test]
+    fn rows_of_an_epoch_are_handed_over_in_the_order_in_which_they_came() {
+        for steps in 0..4 {
+            assert_eq!(heard(steps), [1, 2, 3], "{steps} steps");
+        }
     }
 }
