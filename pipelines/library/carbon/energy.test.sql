@@ -14,10 +14,12 @@ INSERT INTO energy_samples (ts, machine, meter, scope, kind, value, unit, counte
   ('2026-01-05 10:15:00', 'gauge', 'psu', 'host', 'gauge', 100, 'W', NULL),
   ('2026-01-05 10:00:00', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL),
   ('2026-01-05 10:02:30', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL),
-  ('2026-01-05 10:05:00', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL);
+  ('2026-01-05 10:05:00', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL),
+  ('2026-01-05 10:05:00', 'nobodys', 'psu', 'host', 'gauge', 100, 'W', NULL),
+  ('2026-01-05 10:05:00', 'astray', 'psu', 'host', 'gauge', 100, 'W', NULL);
 INSERT INTO machines (machine, provider, region, vcpus, least_watts, most_watts, at_the_door) VALUES
   ('wraps', 'aws', 'eu-north-1', 4, NULL, NULL, false), ('resets', 'gcp', 'europe-west1', 4, NULL, NULL, true),
-  ('guessed', 'aws', 'eu-north-1', 4, 0.74, 3.5, false);
+  ('guessed', 'aws', 'eu-north-1', 4, 0.74, 3.5, false), ('astray', 'aws', 'moon-1', 4, NULL, NULL, false);
 INSERT INTO machines (machine, provider, region, vcpus, at_the_door, embodied_kg, share, provisioned_at, written_off_at) VALUES
   ('gauge', 'aws', 'eu-north-1', 4, true, 1000, 1, '2025-01-01 00:00:00', '2028-12-31 00:00:00');
 INSERT INTO factor_regions (factor_set, provider, region, country, zone, pue, pue_kind, source, licence, reviewed_at) VALUES
@@ -67,3 +69,9 @@ EXPECT SELECT slot_start, energy_kwh, operational_g, coverage, embodied_g > 0 FR
 EXPECT SELECT round(joules, 9), quality, coverage FROM machine_slots WHERE machine = 'guessed';
 ----
 2047.2 | utilisation | 1.0
+
+-- What sends readings and is not in the ledger has a name.
+EXPECT SELECT machine, why FROM unplaced ORDER BY machine;
+----
+astray | no zone is known for its region
+nobodys | not among the machines

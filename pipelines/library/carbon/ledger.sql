@@ -1,15 +1,35 @@
 -- The ledger: a row for every machine and slot, with all that an auditor needs to compute it again.
 
+-- The factors in force. Of one that is there twice, in tables of two versions, the one that was looked at last counts: a second
+-- table never doubles a row. A year's mean holds for its year and for those after it until the next one that is known.
+CREATE MATERIALIZED VIEW regions_in_force AS
+SELECT provider, region, country, zone, pue, pue_kind, factor_set FROM factor_regions
+QUALIFY ROW_NUMBER() OVER (PARTITION BY provider, region ORDER BY reviewed_at DESC, factor_set DESC) = 1;
+
+CREATE MATERIALIZED VIEW uncertainty_in_force AS
+SELECT subject, relative_error FROM factor_uncertainty
+QUALIFY ROW_NUMBER() OVER (PARTITION BY subject ORDER BY taken DESC, factor_set DESC) = 1;
+
+CREATE MATERIALIZED VIEW yearly_in_force AS
+SELECT kind, place, g_per_kwh, lifecycle, source,
+       unnest(range(CASE WHEN year_before IS NULL THEN 1990 ELSE year END, coalesce(year_after, 2100))) AS year
+FROM (
+  SELECT kind, place, g_per_kwh, lifecycle, source, year,
+         lag(year) OVER by_year AS year_before, lead(year) OVER by_year AS year_after
+  FROM (SELECT kind, place, g_per_kwh, lifecycle, source, CAST(year AS BIGINT) AS year FROM factor_intensity
+        QUALIFY ROW_NUMBER() OVER (PARTITION BY kind, place, year ORDER BY taken DESC, factor_set DESC) = 1)
+  WINDOW by_year AS (PARTITION BY kind, place ORDER BY year));
+
 -- Where each machine stands, and what its meters leave out. 'everywhere' is where the factors of last resort are.
 CREATE MATERIALIZED VIEW placed AS
 SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, r.zone, r.country, 'world' AS everywhere,
        CASE WHEN c.at_the_door THEN 1.0 ELSE r.pue END AS pue,
        CASE WHEN c.at_the_door THEN 'metered' ELSE r.pue_kind END AS pue_kind, r.factor_set,
        c.vcpus, c.embodied_kg, c.share, c.provisioned_at, c.written_off_at, c.retired_at,
-       'energy:' || m.quality AS energy_subject
+       'energy:' || m.quality AS energy_subject, CAST(date_part('year', m.slot_start) AS BIGINT) AS year
 FROM machine_slots m
 JOIN machines c ON c.machine = m.machine
-JOIN factor_regions r ON r.provider = c.provider AND r.region = c.region;
+JOIN regions_in_force r ON r.provider = c.provider AND r.region = c.region;
 
 -- The intensity in force when the slot begins, and what there is instead where none is: the year's mean of the zone, of
 -- the country, of the world. Which one was taken is on the row.
@@ -30,9 +50,9 @@ SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, m.zon
        CASE WHEN m.live_g IS NOT NULL THEN m.live_revision ELSE 0 END AS revision,
        CASE WHEN m.live_g IS NOT NULL THEN m.live_published_at END AS published_at
 FROM matched m
-LEFT JOIN (SELECT * FROM factor_intensity WHERE kind = 'annual') z ON z.place = m.zone
-LEFT JOIN (SELECT * FROM factor_intensity WHERE kind = 'country') n ON n.place = m.country
-LEFT JOIN (SELECT * FROM factor_intensity WHERE kind = 'world') w ON w.place = m.everywhere;
+LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'annual') z ON z.place = m.zone AND z.year = m.year
+LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'country') n ON n.place = m.country AND n.year = m.year
+LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'world') w ON w.place = m.everywhere AND w.year = m.year;
 
 -- Location-based: `energy_kwh` is what the machine used, `operational_g` includes the building's part by PUE. The errors of
 -- energy and intensity are independent of each other; those of two slots are not, so add `operational_g_low` and `_high`.
@@ -49,16 +69,16 @@ SELECT r.slot_start, r.slot_start + INTERVAL '5 minutes' AS slot_end, r.machine,
        'location' AS method, 'average' AS signal, r.lifecycle, r.intensity_kind, r.intensity_source, r.published_at,
        r.quality, r.coverage, r.resets, r.factor_set, r.revision, r.vcpus
 FROM rated r
-LEFT JOIN factor_uncertainty e ON e.subject = r.energy_subject
-LEFT JOIN factor_uncertainty i ON i.subject = 'intensity:' || r.intensity_kind;
+LEFT JOIN uncertainty_in_force e ON e.subject = r.energy_subject
+LEFT JOIN uncertainty_in_force i ON i.subject = 'intensity:' || r.intensity_kind;
 
 -- Location and market side by side, by hour and zone. They are two accounts of the same energy: never add them.
 CREATE MATERIALIZED VIEW zone_hours AS
-SELECT u.hour, u.zone, u.facility_kwh, u.location_g, matched_kwh(u.facility_kwh, coalesce(c.kwh, 0.0)) AS matched_kwh,
+SELECT u.hour, u.zone, u.facility_kwh, u.location_g, u.location_g_low, u.location_g_high, matched_kwh(u.facility_kwh, coalesce(c.kwh, 0.0)) AS matched_kwh,
        market_grams(u.facility_kwh, coalesce(c.kwh, 0.0), coalesce(c.g_per_kwh, 0.0), x.g_per_kwh) AS market_g,
        x.source AS residual_source
 FROM (SELECT date_bin(INTERVAL '1 hour', slot_start) AS hour, zone, sum(energy_kwh * pue) AS facility_kwh,
-             sum(operational_g) AS location_g
+             sum(operational_g) AS location_g, sum(operational_g_low) AS location_g_low, sum(operational_g_high) AS location_g_high
       FROM ledger GROUP BY date_bin(INTERVAL '1 hour', slot_start), zone) u
 LEFT JOIN (SELECT hour, zone, sum(kwh) AS kwh, sum(kwh * g_per_kwh) / sum(kwh) AS g_per_kwh
            FROM certificates GROUP BY hour, zone) c ON c.hour = u.hour AND c.zone = u.zone

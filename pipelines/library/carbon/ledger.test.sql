@@ -78,3 +78,28 @@ INSERT INTO grid_intensity (zone, valid_from, valid_to, value, unit, kind, signa
 EXPECT SELECT round(sum(operational_g), 9) FROM ledger;
 ----
 468.333333333
+
+-- The region is in a second table, which was looked at later, and the machine is said again, now metered inside its building: each is
+-- there once, and the PUE comes on top.
+INSERT INTO factor_regions (factor_set, provider, region, country, zone, pue, pue_kind, source, licence, reviewed_at) VALUES
+  ('test-2', 'aws', 'eu-central-1', 'DE', 'DE', 1.2, 'disclosed', 'test', 'none', '2026-02-01');
+INSERT INTO machines (machine, provider, region, vcpus, at_the_door, embodied_kg, share, provisioned_at, written_off_at) VALUES
+  ('node-1', 'aws', 'eu-central-1', 4, false, 1000, 1, '2024-01-01 00:00:00', '2027-12-31 00:00:00');
+
+EXPECT SELECT factor_set, pue, count(*), round(sum(energy_kwh), 9), round(sum(operational_g), 9) FROM ledger GROUP BY factor_set, pue;
+----
+test-2 | 1.2 | 21 | 1.75 | 562.0
+
+-- A year's mean holds for its year, and until the next that is known: 2026 has that of 2025, once.
+INSERT INTO factor_intensity (factor_set, kind, place, year, g_per_kwh, signal, lifecycle, source, licence, taken) VALUES
+  ('test', 'annual', 'DE', 2021, 439, 'average', 'lifecycle', 'test', 'none', '2026-01-01'),
+  ('test', 'annual', 'DE', 2025, 342, 'average', 'lifecycle', 'test', 'none', '2026-01-01'),
+  ('test-2', 'annual', 'DE', 2025, 340, 'average', 'lifecycle', 'test', 'none', '2026-02-01'),
+  ('test', 'annual', 'DE', 2027, 300, 'average', 'lifecycle', 'test', 'none', '2026-01-01');
+
+EXPECT SELECT year, g_per_kwh FROM yearly_in_force WHERE place = 'DE' AND year IN (2019, 2024, 2026, 2030) ORDER BY year;
+----
+2019 | 439.0
+2024 | 439.0
+2026 | 340.0
+2030 | 300.0

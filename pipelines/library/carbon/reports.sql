@@ -15,10 +15,27 @@ SELECT quality, pue_kind, intensity_kind, lifecycle, intensity_source, factor_se
        sum(energy_kwh) AS energy_kwh, sum(operational_g) AS operational_g
 FROM ledger GROUP BY quality, pue_kind, intensity_kind, lifecycle, intensity_source, factor_set;
 
--- Every factor set that the tables hold, with its source: the methodology of a report.
+-- Machines that send readings of which the ledger has nothing: what is not accounted for has a name.
+CREATE MATERIALIZED VIEW unplaced AS
+SELECT m.machine, CASE WHEN c.machine IS NULL THEN 'not among the machines' ELSE 'no zone is known for its region' END AS why
+FROM (SELECT DISTINCT machine FROM energy_samples) m
+LEFT JOIN machines c ON c.machine = m.machine
+LEFT JOIN regions_in_force r ON r.provider = c.provider AND r.region = c.region
+WHERE r.zone IS NULL;
+
+-- Every factor set that the tables hold, with its source, and what this pipeline was told: the methodology of a report.
 CREATE MATERIALIZED VIEW methodology AS
 SELECT 'region, zone and PUE' AS subject, factor_set, source, licence, reviewed_at AS taken FROM factor_regions
 UNION
 SELECT 'intensity by the year' AS subject, factor_set, source, licence, taken FROM factor_intensity
 UNION
-SELECT 'uncertainty' AS subject, factor_set, source, licence, taken FROM factor_uncertainty;
+SELECT 'uncertainty' AS subject, factor_set, source, licence, taken FROM factor_uncertainty
+UNION
+SELECT 'idle energy' AS subject, '${CARBON_IDLE_POLICY:-by_request}' AS factor_set, 'CARBON_IDLE_POLICY' AS source, '' AS licence,
+       CAST(NULL AS DATE) AS taken FROM factor_regions
+UNION
+SELECT 'longest hold of a gauge' AS subject, '${CARBON_HOLD:-3 minutes}' AS factor_set, 'CARBON_HOLD' AS source, '' AS licence,
+       CAST(NULL AS DATE) AS taken FROM factor_regions
+UNION
+SELECT 'language models' AS subject, 'ecologits-0.11.3' AS factor_set, 'EcoLogits 0.11.3' AS source, 'MPL-2.0' AS licence,
+       CAST(NULL AS DATE) AS taken FROM llm_calls;

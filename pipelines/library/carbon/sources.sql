@@ -12,14 +12,16 @@ CREATE SOURCE energy_samples (
   WATERMARK FOR ts AS ts - INTERVAL '30 seconds'
 ) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/energy_samples*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
--- The machines: where they stand, what they can do, what making them emitted.
+-- The machines: where they stand, what they can do, what making them emitted. A machine that is said again is the same one:
+-- what is now said of it is what holds, for all that it ever used.
 CREATE SOURCE machines (
   machine TEXT NOT NULL, provider TEXT NOT NULL, region TEXT NOT NULL, vcpus DOUBLE,
   least_watts DOUBLE, most_watts DOUBLE,   -- of a vCPU, from factors/cpu_watts.csv; only needed for 'utilisation'
   at_the_door BOOLEAN,                     -- metered where the building is: no PUE on top
   embodied_kg DOUBLE, share DOUBLE,        -- of the whole machine, and how much of it is yours
-  provisioned_at TIMESTAMP, written_off_at TIMESTAMP, retired_at TIMESTAMP
-) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/machines*', format = 'json', mode = '${CARBON_MODE:-bounded}');
+  provisioned_at TIMESTAMP, written_off_at TIMESTAMP, retired_at TIMESTAMP,
+  PRIMARY KEY (machine)
+) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/machines*', format = 'upsert', mode = '${CARBON_MODE:-bounded}');
 
 -- What workloads used since their reading before, and what they have reserved. The system's own use is a workload too.
 CREATE SOURCE workload_usage (

@@ -23,13 +23,16 @@ JOIN (SELECT u.slot_start, u.machine, u.cpu_seconds, u.cpu_request, u.workloads,
 
 CREATE MATERIALIZED VIEW tenant_ledger AS
 SELECT l.slot_start, l.machine, l.zone, s.tenant, s.workload, l.energy_kwh * s.energy_share AS energy_kwh,
-       l.operational_g * s.energy_share AS operational_g, l.embodied_g * s.embodied_share AS embodied_g,
+       l.operational_g * s.energy_share AS operational_g, l.operational_g_low * s.energy_share AS operational_g_low,
+       l.operational_g_high * s.energy_share AS operational_g_high, l.embodied_g * s.embodied_share AS embodied_g,
        l.quality, l.coverage, l.intensity_kind, l.factor_set, l.revision
 FROM shares s JOIN ledger l ON l.slot_start = s.slot_start AND l.machine = s.machine
 UNION ALL
 SELECT l.slot_start, l.machine, l.zone, '__unallocated__' AS tenant, '__unallocated__' AS workload,
        l.energy_kwh * (1.0 - coalesce(s.energy_share, 0.0)) AS energy_kwh,
        l.operational_g * (1.0 - coalesce(s.energy_share, 0.0)) AS operational_g,
+       l.operational_g_low * (1.0 - coalesce(s.energy_share, 0.0)) AS operational_g_low,
+       l.operational_g_high * (1.0 - coalesce(s.energy_share, 0.0)) AS operational_g_high,
        l.embodied_g * (1.0 - coalesce(s.embodied_share, 0.0)) AS embodied_g,
        l.quality, l.coverage, l.intensity_kind, l.factor_set, l.revision
 FROM ledger l
@@ -40,19 +43,29 @@ LEFT JOIN (SELECT slot_start, machine, sum(energy_share) AS energy_share, sum(em
 -- The Software Carbon Intensity of each tenant by the hour: grams per functional unit. Without units there is none.
 CREATE MATERIALIZED VIEW sci_hours AS
 SELECT c.hour, c.tenant, c.energy_kwh, c.operational_g, c.embodied_g, u.units,
-       (c.operational_g + c.embodied_g) / nullif(u.units, 0.0) AS g_per_unit
+       (c.operational_g + c.embodied_g) / nullif(u.units, 0.0) AS g_per_unit,
+       (c.operational_g_low + c.embodied_g) / nullif(u.units, 0.0) AS g_per_unit_low,
+       (c.operational_g_high + c.embodied_g) / nullif(u.units, 0.0) AS g_per_unit_high
 FROM (SELECT date_bin(INTERVAL '1 hour', slot_start) AS hour, tenant, sum(energy_kwh) AS energy_kwh,
-             sum(operational_g) AS operational_g, sum(embodied_g) AS embodied_g
+             sum(operational_g) AS operational_g, sum(operational_g_low) AS operational_g_low,
+             sum(operational_g_high) AS operational_g_high, sum(embodied_g) AS embodied_g
       FROM tenant_ledger GROUP BY date_bin(INTERVAL '1 hour', slot_start), tenant) c
 LEFT JOIN (SELECT date_bin(INTERVAL '1 hour', ts) AS hour, tenant, sum(units) AS units
            FROM functional_units GROUP BY date_bin(INTERVAL '1 hour', ts), tenant) u
   ON u.hour = c.hour AND u.tenant = c.tenant;
 
--- Budgets, as of the latest slot of the tenant: at a pace above 1 the budget is used up too early.
+-- Budgets, as of the latest slot of the tenant: at a pace above 1 the budget is used up too early. `coverage` and `settled` say how far
+-- that is to be believed: the share of the time that is known, and of the grams whose intensity was measured.
 CREATE MATERIALIZED VIEW budget_status AS
-SELECT tenant, since, until, grams AS budget_g, used_g, as_of, budget_pace(used_g, grams, since, until, as_of) AS pace,
+SELECT tenant, since, until, grams AS budget_g, used_g, used_g_low, used_g_high, as_of, coverage,
+       settled_g / nullif(operational_g, 0.0) AS settled, budget_pace(used_g, grams, since, until, as_of) AS pace,
        budget_forecast(used_g, since, until, as_of) AS forecast_g
-FROM (SELECT b.tenant, b.since, b.until, b.grams, sum(t.operational_g + t.embodied_g) AS used_g,
+FROM (SELECT b.tenant, b.since, b.until, b.grams,
+             sum(coalesce(t.operational_g, 0.0) + coalesce(t.embodied_g, 0.0)) AS used_g,
+             sum(coalesce(t.operational_g_low, 0.0) + coalesce(t.embodied_g, 0.0)) AS used_g_low,
+             sum(coalesce(t.operational_g_high, 0.0) + coalesce(t.embodied_g, 0.0)) AS used_g_high,
+             sum(t.operational_g) AS operational_g, sum(t.operational_g) FILTER (WHERE t.intensity_kind = 'actual') AS settled_g,
+             avg(t.coverage) AS coverage,
              max(t.slot_start) + INTERVAL '5 minutes' AS as_of
       FROM budgets b JOIN tenant_ledger t ON t.tenant = b.tenant AND t.slot_start >= b.since AND t.slot_start < b.until
       GROUP BY b.tenant, b.since, b.until, b.grams);

@@ -13,8 +13,12 @@ INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_requ
   ('2026-01-05 10:03:00', 'node', 'kubelet', '__system__', 200, NULL);
 INSERT INTO functional_units (ts, tenant, units) VALUES ('2026-01-05 10:04:00', 'shop', 10), ('2026-01-05 10:04:00', 'search', 0);
 INSERT INTO llm_calls (ts, tenant, model, tokens_out) VALUES ('2026-01-05 10:04:00', 'shop', 'gpt-5', 400), ('2026-01-05 10:04:01', 'shop', 'of-our-own', 100);
-INSERT INTO budgets (tenant, since, until, grams) VALUES ('shop', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 500);
-FINISH;
+INSERT INTO budgets (tenant, since, until, grams) VALUES
+  ('shop', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 500), ('search', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 0.4);
+INSERT INTO energy_samples (ts, machine, meter, scope, kind, value, unit) VALUES
+  ('2026-01-05 10:06:00', 'node', 'bmc', 'host', 'counter', 18000, 'J'),
+  ('2026-01-05 10:06:00', 'nobodys', 'bmc', 'host', 'counter', 18000, 'J');
+ADVANCE INTERVAL '40 minutes';
 
 -- In watts, as the example has them: 8 and 22 with idle energy by request; the rest has a name, and nothing is lost.
 EXPECT SELECT tenant, round(energy_kwh * 3600000 / 300, 9) AS watts FROM tenant_ledger ORDER BY tenant;
@@ -37,9 +41,17 @@ EXPECT SELECT tenant, units, round(g_per_unit - (operational_g + embodied_g) / 1
 search | 0.0 | NULL
 shop | 10.0 | 0.0
 
-EXPECT SELECT tenant, pace < 0.01, forecast_g > used_g FROM budget_status;
+EXPECT SELECT tenant, pace < 0.01, forecast_g > used_g, used_g_low < used_g, coverage, settled FROM budget_status;
 ----
-shop | true | true
+search | false | true | true | 1.0 | NULL
+shop | true | true | true | 1.0 | NULL
+
+-- Search will have used more than it may; the day rests on a yearly mean; and one machine is nobody's.
+EXPECT SELECT alert, key, severity FROM thalweg.alerts WHERE state = 'firing' ORDER BY alert;
+----
+by_yearly_means | {"day":"2026-01-05T00:00:00","zone":"SE"} | warning
+not_accounted | {"machine":"nobodys"} | warning
+over_budget | {"tenant":"search","since":"2026-01-01T00:00:00"} | critical
 
 -- Four hundred tokens of a model whose size is a range; one that nobody knows is counted, and is not zero.
 EXPECT SELECT model, round(energy_wh_low, 3), round(energy_wh_high, 3), answers_unknown FROM llm_hours ORDER BY model;
