@@ -36,16 +36,14 @@ pub fn script(name: &str) -> Arc<Script> {
     SCRIPTS.lock().unwrap().entry(name.to_string()).or_default().clone()
 }
 
+/// Which script.
+pub const OPTION: OptionSpec =
+    OptionSpec { name: "script", kind: OptionKind::Text, default: None, required: true, doc: "Which." };
+
 pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "scripted",
     doc: "What a test says.",
-    source: Some(SourceSpec {
-        options: &[OptionSpec { name: "script", kind: OptionKind::Text, default: None, required: true, doc: "Which." }],
-        formats: &[],
-        columns: None,
-        bounded: |_| true,
-        open,
-    }),
+    source: Some(SourceSpec { options: &[OPTION], formats: &[], columns: None, bounded: |_| true, open }),
     sink: None,
 }];
 

@@ -1,8 +1,10 @@
 //! A run that is killed again and again comes to the answer of one that never was, and its sinks show every row once.
 
+mod carbon;
 mod damage;
 mod detection;
 mod formats;
+mod keyed;
 mod outside;
 mod redeploy;
 

@@ -64,8 +64,10 @@ pub fn register(name: &str, world: World) -> Arc<World> {
     world
 }
 
-const OPTIONS: &[OptionSpec] =
-    &[OptionSpec { name: "world", kind: OptionKind::Text, default: None, required: true, doc: "Which." }];
+/// Which world.
+pub const OPTION: OptionSpec =
+    OptionSpec { name: "world", kind: OptionKind::Text, default: None, required: true, doc: "Which." };
+const OPTIONS: &[OptionSpec] = &[OPTION];
 
 pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "world",
