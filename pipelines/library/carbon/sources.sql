@@ -50,8 +50,10 @@ WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample
 CREATE SOURCE budgets (tenant TEXT NOT NULL, since TIMESTAMP NOT NULL, until TIMESTAMP NOT NULL, grams DOUBLE NOT NULL)
 WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/budgets*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
--- Answers of language models that others run for you; `seconds` is how long an answer took, if it was measured.
-CREATE SOURCE llm_calls (ts TIMESTAMP NOT NULL, tenant TEXT NOT NULL, model TEXT NOT NULL, tokens_out DOUBLE, seconds DOUBLE)
+-- Answers of language models that others run for you; `seconds` is how long an answer took, if it was measured, and `country` where
+-- its servers stand ('US'), if you know it.
+CREATE SOURCE llm_calls (
+  ts TIMESTAMP NOT NULL, tenant TEXT NOT NULL, model TEXT NOT NULL, tokens_out DOUBLE, seconds DOUBLE, country TEXT)
 WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/llm_calls*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- The factors: tables with a version, a source, a licence and a date on every row.

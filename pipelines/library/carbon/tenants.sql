@@ -71,12 +71,22 @@ FROM (SELECT b.tenant, b.since, b.until, b.grams,
       GROUP BY b.tenant, b.since, b.until, b.grams);
 
 -- What the answers of language models took elsewhere, by the method of EcoLogits: an estimate with its range, no part of the
--- ledger of your machines. Models whose size nobody knows are counted, not guessed.
+-- ledger of your machines. Models whose size nobody knows are counted, not guessed. Grams are by the year's mean of the country, or of
+-- the world where it is not told; the energy has the building's part in it.
 CREATE MATERIALIZED VIEW llm_hours AS
-SELECT date_bin(INTERVAL '1 hour', ts) AS hour, tenant, model, count(*) AS answers, sum(tokens_out) AS tokens_out,
+SELECT date_bin(INTERVAL '1 hour', ts) AS hour, tenant, model, intensity_kind, count(*) AS answers, sum(tokens_out) AS tokens_out,
        sum(llm_energy_wh(model, tokens_out, seconds)) AS energy_wh,
        sum(llm_energy_wh_low(model, tokens_out, seconds)) AS energy_wh_low,
        sum(llm_energy_wh_high(model, tokens_out, seconds)) AS energy_wh_high,
+       sum(carbon_grams(llm_energy_wh(model, tokens_out, seconds) / 1000.0, g_per_kwh)) AS operational_g,
+       sum(carbon_grams(llm_energy_wh_low(model, tokens_out, seconds) / 1000.0, g_per_kwh)) AS operational_g_low,
+       sum(carbon_grams(llm_energy_wh_high(model, tokens_out, seconds) / 1000.0, g_per_kwh)) AS operational_g_high,
        sum(llm_embodied_grams(model, tokens_out, seconds)) AS embodied_g,
        count(*) FILTER (WHERE llm_energy_wh(model, tokens_out) IS NULL) AS answers_unknown, 'ecologits-0.11.3' AS factor_set
-FROM llm_calls GROUP BY date_bin(INTERVAL '1 hour', ts), tenant, model;
+FROM (
+  SELECT c.ts, c.tenant, c.model, c.tokens_out, c.seconds, coalesce(n.g_per_kwh, w.g_per_kwh) AS g_per_kwh,
+         CASE WHEN n.g_per_kwh IS NOT NULL THEN 'country' WHEN w.g_per_kwh IS NOT NULL THEN 'world' END AS intensity_kind
+  FROM (SELECT *, CAST(date_part('year', ts) AS BIGINT) AS year, 'world' AS everywhere FROM llm_calls) c
+  LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'country') n ON n.place = c.country AND n.year = c.year
+  LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'world') w ON w.place = c.everywhere AND w.year = c.year)
+GROUP BY date_bin(INTERVAL '1 hour', ts), tenant, model, intensity_kind;

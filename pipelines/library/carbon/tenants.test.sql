@@ -12,7 +12,11 @@ INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_requ
   ('2026-01-05 10:01:00', 'node', 'a', 'shop', 60, 0.5), ('2026-01-05 10:02:00', 'node', 'b', 'search', 140, 1.5),
   ('2026-01-05 10:03:00', 'node', 'kubelet', '__system__', 200, NULL);
 INSERT INTO functional_units (ts, tenant, units) VALUES ('2026-01-05 10:04:00', 'shop', 10), ('2026-01-05 10:04:00', 'search', 0);
-INSERT INTO llm_calls (ts, tenant, model, tokens_out) VALUES ('2026-01-05 10:04:00', 'shop', 'gpt-5', 400), ('2026-01-05 10:04:01', 'shop', 'of-our-own', 100);
+INSERT INTO llm_calls (ts, tenant, model, tokens_out, country) VALUES
+  ('2026-01-05 10:04:00', 'shop', 'gpt-5', 400, 'US'), ('2026-01-05 10:04:01', 'shop', 'of-our-own', 100, NULL);
+INSERT INTO factor_intensity (factor_set, kind, place, year, g_per_kwh, signal, lifecycle, source, licence, taken) VALUES
+  ('test', 'country', 'US', 2024, 400, 'average', 'lifecycle', 'test', 'none', '2026-01-01'),
+  ('test', 'world', 'world', 2024, 500, 'average', 'lifecycle', 'test', 'none', '2026-01-01');
 INSERT INTO budgets (tenant, since, until, grams) VALUES
   ('shop', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 500), ('search', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 0.4);
 INSERT INTO energy_samples (ts, machine, meter, scope, kind, value, unit) VALUES
@@ -58,3 +62,9 @@ EXPECT SELECT model, round(energy_wh_low, 3), round(energy_wh_high, 3), answers_
 ----
 gpt-5 | 0.591 | 0.854 | 0
 of-our-own | NULL | NULL | 1
+
+EXPECT SELECT model, intensity_kind, round(operational_g - energy_wh * 0.4, 12), operational_g_low < operational_g FROM llm_hours
+  ORDER BY model;
+----
+gpt-5 | country | 0.0 | true
+of-our-own | world | NULL | NULL
