@@ -74,6 +74,12 @@ pub struct Alert {
     pub values: Value,
     /// The condition, as it was written.
     pub threshold: Option<String>,
+    /// How many rows are behind the last event, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_rows: Option<i64>,
+    /// Some of them, as a JSON array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<String>,
     /// How often it has been corrected.
     pub revision: i64,
     /// Whether the event is of the past, and to be told only if the incident goes on when the present is reached.
@@ -120,6 +126,8 @@ impl Alert {
             annotations: event.annotations.clone(),
             values: serde_json::from_str(&event.values).unwrap_or_default(),
             threshold: event.threshold.clone(),
+            input_rows: event.input_rows,
+            sample: event.sample.clone(),
             revision: event.revision,
             backfill,
         })
@@ -140,6 +148,11 @@ impl Alert {
         };
         let hash = self.labels.iter().fold(OFFSET, |hash, (name, value)| add(add(hash, name), value));
         format!("{hash:016x}")
+    }
+
+    /// Some of the rows behind the last event.
+    pub fn sampled(&self) -> Vec<Value> {
+        self.sample.as_ref().and_then(|sample| serde_json::from_str(sample).ok()).unwrap_or_default()
     }
 
     /// The labels that name the alert and its key: the same for all of its incidents, whatever their severity.
@@ -199,6 +212,8 @@ pub(crate) mod tests {
             threshold: Some("p99 > 500".to_string()),
             row: None,
             rows: 1,
+            input_rows: Some(240),
+            sample: Some(r#"[{"ms":812.0}]"#.to_string()),
             revision: 0,
             muted: None,
         }

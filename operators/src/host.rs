@@ -24,7 +24,7 @@ use timely::progress::frontier::MutableAntichain;
 
 /// What a hosted operator listens to.
 pub struct Inputs<'scope, P> {
-    /// Its rows: one input, or two, and how each comes to the workers.
+    /// Its rows: one input, or up to three, and how each comes to the workers.
     pub rows: Vec<(Stream<'scope, u64, Rows>, P)>,
     /// The watermarks of all sources.
     pub watermarks: StreamVec<'scope, u64, WatermarkUpdate>,
@@ -154,7 +154,8 @@ impl<O: Operator> Hosted<O> {
         let mut output = Output::default();
         let result = match input {
             0 => self.operator.process(Epoch(time), rows, &mut output),
-            _ => self.operator.process_second(Epoch(time), rows, &mut output),
+            1 => self.operator.process_second(Epoch(time), rows, &mut output),
+            _ => self.operator.process_third(Epoch(time), rows, &mut output),
         };
         if let Some(epoch) = self.pending.get_mut(&time) {
             epoch.begun = true;

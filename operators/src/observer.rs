@@ -34,6 +34,31 @@ pub trait Observer {
     fn nanos(&self) -> u64;
 }
 
+/// An observer that does not hear of late and dead rows.
+pub(crate) struct Unheard(pub Rc<dyn Observer>);
+
+impl Observer for Unheard {
+    fn operator(&self, view: &str, name: &str) -> Arc<OperatorMeter> {
+        self.0.operator(view, name)
+    }
+
+    fn built(&self, view: &str, name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
+        self.0.built(view, name, operator);
+    }
+
+    fn late(&self, _view: &str, _epoch: Epoch, _rows: RecordBatch) {}
+
+    fn dead(&self, _view: &str, _epoch: Epoch, _row: DeadRow) {}
+
+    fn fail(&self, error: Error) {
+        self.0.fail(error);
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0.nanos()
+    }
+}
+
 /// What one operator on one worker did. Written by its worker, read by anyone.
 #[derive(Debug, Default)]
 pub struct OperatorMeter {

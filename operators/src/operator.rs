@@ -37,6 +37,11 @@ pub trait Operator: 'static {
         Err(Error::bug("rows came for a second input, and the operator has one"))
     }
 
+    /// As [`process_second`](Self::process_second), of the third.
+    fn process_third(&mut self, _epoch: Epoch, _rows: Rows, _output: &mut Output) -> Result<()> {
+        Err(Error::bug("rows came for a third input, and the operator has none"))
+    }
+
     /// All rows of `epoch` were handed over.
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()>;
 

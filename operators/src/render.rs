@@ -11,7 +11,7 @@ use crate::expand::Expand;
 use crate::filter::Filter;
 use crate::host::{Inputs, host};
 use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec};
-use crate::observer::Observer;
+use crate::observer::{Observer, Unheard};
 use crate::operator::Operator;
 use crate::over::{Over, OverInOrder, OverSpec};
 use crate::plan::{Dataflow, Emit, Plan, Read, SourcePlan, TimeOrigin};
@@ -45,17 +45,27 @@ pub struct Rendered<'scope> {
     pub finals: Option<Stream<'scope, u64, Rows>>,
     /// Whether both are one: a stream that only ever appends.
     append: bool,
+    /// The rows that its groups are made of, where it has groups: for alerts, which show some of them.
+    below: Option<Below<'scope>>,
+}
+
+/// What the aggregation nearest below a relation reads.
+#[derive(Clone)]
+struct Below<'scope> {
+    rows: Stream<'scope, u64, Rows>,
+    /// By which watermarks its windows close.
+    origin: TimeOrigin,
 }
 
 impl<'scope> Rendered<'scope> {
     /// A stream that only ever appends: its rows are its changes and final at once.
     pub fn append(stream: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
-        Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true }
+        Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true, below: None }
     }
 
     /// A stream of changes of which nothing is ever final.
     pub(crate) fn changes(stream: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
-        Rendered { changes: Some(stream), finals: None, append: false }
+        Rendered { changes: Some(stream), ..Rendered::default() }
     }
 
     /// The stream that `view` reads.
@@ -73,14 +83,17 @@ impl<'scope> Rendered<'scope> {
     pub fn after(self, scope: Scope<'scope, u64>, rows: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
         let both = |stream: Stream<'scope, u64, Rows>| scope.concatenate([stream, rows.clone()]);
         if self.append {
-            return self.finals.map_or_else(Rendered::default, |finals| Rendered::append(both(finals)));
+            let below = self.below;
+            return self
+                .finals
+                .map_or_else(Rendered::default, |finals| Rendered { below, ..Rendered::append(both(finals)) });
         }
         Rendered { changes: self.changes.map(both), ..self }
     }
 
     /// A relation of which nothing is seen before it is final.
     pub fn only_finals(self) -> Rendered<'scope> {
-        Rendered { changes: self.finals.clone(), append: self.finals.is_some(), finals: self.finals }
+        Rendered { changes: self.finals.clone(), append: self.finals.is_some(), ..self }
     }
 }
 
@@ -248,9 +261,9 @@ impl<'scope> Renderer<'scope> {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Unnest", input, demand, || Unnest::new(spec))?
             }
-            Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, demand)?,
-            Plan::SessionAggregate(spec) => self.session_aggregate(view, spec, demand)?,
-            Plan::Reduce(spec) => self.reduce(view, spec)?,
+            Plan::WindowAggregate(_) | Plan::SessionAggregate(_) | Plan::Reduce(_) => {
+                self.aggregate(view, plan, demand)?
+            }
             Plan::Join(spec) => self.join(view, spec, demand)?,
             Plan::AsofJoin(spec) => self.asof_join(view, spec)?,
             Plan::TopN(spec) => self.top_n(view, spec, demand)?,
@@ -273,7 +286,7 @@ impl<'scope> Renderer<'scope> {
             Some(stream) if inputs.iter().all(|i| i.append) => Rendered::append(stream),
             finals => {
                 let changes = concat(inputs.iter().map(|i| i.changes.clone()).collect());
-                Rendered { changes, finals, append: false }
+                Rendered { changes, finals, ..Rendered::default() }
             }
         }
     }
@@ -290,38 +303,70 @@ impl<'scope> Renderer<'scope> {
         let run = |stream: Stream<'scope, u64, Rows>| -> Result<Stream<'scope, u64, Rows>> {
             Ok(self.host(view, name, new()?, stream, Pipeline, 1, &TimeOrigin::default()).swap_remove(0))
         };
+        let below = input.below;
         if input.append {
             let stream = input.finals.map(run).transpose()?.ok_or_else(lost)?;
-            return Ok(Rendered::append(stream));
+            return Ok(Rendered { below, ..Rendered::append(stream) });
         }
         let changes = input.changes.filter(|_| demand.changes).map(run).transpose()?;
         let finals = input.finals.filter(|_| demand.finals).map(run).transpose()?;
-        Ok(Rendered { changes, finals, append: false })
+        Ok(Rendered { changes, finals, append: false, below })
     }
 
-    fn window_aggregate(&self, view: &str, spec: &WindowAggregateSpec, demand: Demand) -> Result<Rendered<'scope>> {
-        let input = self.input(view, &spec.input, Read::Finals)?;
+    /// An aggregation over what it reads; that is kept for alerts.
+    fn aggregate(&self, view: &str, plan: &Plan, demand: Demand) -> Result<Rendered<'scope>> {
+        let (input, read, origin) = match plan {
+            Plan::WindowAggregate(spec) => (&spec.input, Read::Finals, spec.time_origin.clone()),
+            Plan::SessionAggregate(spec) => (&spec.input, Read::Finals, spec.time_origin.clone()),
+            Plan::Reduce(spec) => (&spec.input, read_of(spec), TimeOrigin::default()),
+            _ => return Err(Error::bug("a plan that aggregates nothing")),
+        };
+        let below = Below { rows: self.input(view, input, read)?, origin };
+        Ok(Rendered { below: Some(below.clone()), ..self.aggregate_of(view, plan, below, demand)? })
+    }
+
+    /// An aggregation over the rows that are given.
+    fn aggregate_of(&self, view: &str, plan: &Plan, below: Below<'scope>, demand: Demand) -> Result<Rendered<'scope>> {
+        match plan {
+            Plan::WindowAggregate(spec) => self.window_aggregate(view, spec, below, demand),
+            Plan::SessionAggregate(spec) => self.session_aggregate(view, spec, below, demand),
+            Plan::Reduce(spec) => self.reduce(view, spec, below.rows),
+            _ => Err(Error::bug("a plan that aggregates nothing")),
+        }
+    }
+
+    fn window_aggregate(
+        &self,
+        view: &str,
+        spec: &WindowAggregateSpec,
+        Below { rows, origin }: Below<'scope>,
+        demand: Demand,
+    ) -> Result<Rendered<'scope>> {
         let local = LocalAggregate::new(spec)?;
-        let partials = self.host(view, "LocalAggregate", local, input, Pipeline, 1, &spec.time_origin).swap_remove(0);
+        let partials = self.host(view, "LocalAggregate", local, rows, Pipeline, 1, &origin).swap_remove(0);
         let merge = MergeAggregate::new(spec, demand.changes, demand.finals)?;
         // The partial rows begin with the slice, then come the keys.
         let pact = by_key((1..=spec.keys.len()).collect());
-        let outputs = self.host(view, "MergeAggregate", merge, partials, pact, 2, &spec.time_origin);
+        let outputs = self.host(view, "MergeAggregate", merge, partials, pact, 2, &origin);
         Ok(both_ports(outputs, demand))
     }
 
-    fn session_aggregate(&self, view: &str, spec: &SessionAggregateSpec, demand: Demand) -> Result<Rendered<'scope>> {
-        let input = self.input(view, &spec.input, Read::Finals)?;
+    fn session_aggregate(
+        &self,
+        view: &str,
+        spec: &SessionAggregateSpec,
+        Below { rows, origin }: Below<'scope>,
+        demand: Demand,
+    ) -> Result<Rendered<'scope>> {
         let local = LocalSessions::new(spec)?;
-        let partials = self.host(view, "LocalSessions", local, input, Pipeline, 1, &spec.time_origin).swap_remove(0);
+        let partials = self.host(view, "LocalSessions", local, rows, Pipeline, 1, &origin).swap_remove(0);
         let merge = MergeSessions::new(spec, demand.changes, demand.finals)?;
         let pact = by_key((0..spec.partition).collect());
-        let outputs = self.host(view, "MergeSessions", merge, partials, pact, 2, &spec.time_origin);
+        let outputs = self.host(view, "MergeSessions", merge, partials, pact, 2, &origin);
         Ok(both_ports(outputs, demand))
     }
 
-    fn reduce(&self, view: &str, spec: &ReduceSpec) -> Result<Rendered<'scope>> {
-        let input = self.input(view, &spec.input, read_of(spec))?;
+    fn reduce(&self, view: &str, spec: &ReduceSpec, input: Stream<'scope, u64, Rows>) -> Result<Rendered<'scope>> {
         // A group without keys is there before the first row: it is told when the time first moves.
         let all = self.source_ids.keys().map(|name| (name.clone(), 0)).collect();
         let time = TimeOrigin { sources: if spec.keys.is_empty() { all } else { Vec::new() } };
@@ -343,18 +388,22 @@ impl<'scope> Renderer<'scope> {
 
     fn top_n(&self, view: &str, spec: &TopNSpec, demand: Demand) -> Result<Rendered<'scope>> {
         let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
-        let input = self.input(view, &spec.input, read)?;
+        let rendered = self.render(view, &spec.input, Demand::of(read))?;
+        let input = rendered.stream(view, read)?;
         let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
         let finals = demand.finals && spec.closes.is_some();
         let operator = TopN::new(spec, demand.changes, finals, read == Read::Finals)?;
         let operator = operator.forgetting(self.lifetimes(spec.state_ttl_ns));
         let outputs = self.host(view, "TopN", operator, input, by_key(spec.partition.clone()), 2, &time);
-        Ok(both_ports(outputs, Demand { finals, ..demand }))
+        Ok(Rendered { below: rendered.below, ..both_ports(outputs, Demand { finals, ..demand }) })
     }
 
     fn over(&self, view: &str, spec: &OverSpec, demand: Demand) -> Result<Rendered<'scope>> {
         let input = self.render(view, &spec.input, read_by_over(spec, demand))?;
-        let Some(in_order) = &spec.in_order else { return self.over_parts(view, spec, &input, demand) };
+        let below = input.below.clone();
+        let Some(in_order) = &spec.in_order else {
+            return Ok(Rendered { below, ..self.over_parts(view, spec, &input, demand)? });
+        };
         let changes = match demand.changes {
             true => self.over_parts(view, spec, &input, Demand::of(Read::Changes))?.changes,
             false => None,
@@ -365,7 +414,7 @@ impl<'scope> Renderer<'scope> {
             Ok(self.host(view, "OverInOrder", operator, rows, pact, 1, &in_order.origin).swap_remove(0))
         };
         let finals = demand.finals.then(finals).transpose()?;
-        Ok(Rendered { changes, finals, append: false })
+        Ok(Rendered { changes, finals, append: false, below })
     }
 
     /// Functions over whole partitions.
@@ -389,7 +438,8 @@ impl<'scope> Renderer<'scope> {
     }
 
     fn series(&self, view: &str, spec: &SeriesSpec) -> Result<Rendered<'scope>> {
-        let input = self.input(view, &spec.input, Read::Finals)?;
+        let rendered = self.render(view, &spec.input, Demand::of(Read::Finals))?;
+        let input = rendered.stream(view, Read::Finals)?;
         let pact = by_key(spec.exchanged_by().to_vec());
         let rows = match &spec.task {
             Task::Detect(settings) => {
@@ -401,7 +451,8 @@ impl<'scope> Renderer<'scope> {
                 self.host(view, "Forecast", operator, input, pact, 1, &spec.origin)
             }
         };
-        Ok(Rendered::append(rows.into_iter().next().ok_or_else(lost)?))
+        let rows = rows.into_iter().next().ok_or_else(lost)?;
+        Ok(Rendered { below: rendered.below, ..Rendered::append(rows) })
     }
 
     fn join(&self, view: &str, spec: &JoinSpec, demand: Demand) -> Result<Rendered<'scope>> {
@@ -418,19 +469,26 @@ impl<'scope> Renderer<'scope> {
             let join = Join::new(spec, read, reports)?.forgetting(self.lifetimes(spec.state_ttl_ns));
             Ok(self.host_all(view, name, join, rows, 1, origin).swap_remove(0))
         };
+        let below = left.below.clone();
         if spec.appends() {
-            return Ok(Rendered::append(build(Read::Finals, "Join", true)?));
+            return Ok(Rendered { below, ..Rendered::append(build(Read::Finals, "Join", true)?) });
         }
         let changes = demand.changes.then(|| build(Read::Changes, "Join", true)).transpose()?;
         let finals = demand.finals.then(|| build(Read::Finals, "JoinFinals", !demand.changes)).transpose()?;
-        Ok(Rendered { changes, finals, append: false })
+        Ok(Rendered { changes, finals, append: false, below })
     }
 
     /// An alert's finals are its events; its changes keep the last one of each key.
     fn alert(&self, view: &str, spec: &AlertSpec, demand: Demand) -> Result<Rendered<'scope>> {
-        let mut inputs = vec![(self.input(view, &spec.input, spec.read)?, by_key(spec.keys.clone()))];
+        let input = self.render(view, &spec.input, Demand::of(spec.read))?;
+        let mut inputs = vec![(input.stream(view, spec.read)?, by_key(spec.keys.clone()))];
         if let Some(expected) = &spec.expected {
             inputs.push((self.input(view, expected, Read::Changes)?, by_key((0..spec.keys.len()).collect())));
+        }
+        if let (Some(exemplars), Some(below)) = (&spec.exemplars, input.below) {
+            let demand = Demand::of(spec.read);
+            let beside = self.unheard().aggregate_of(view, &exemplars.plan, below, demand)?;
+            inputs.push((beside.stream(view, spec.read)?, by_key(exemplars.keys.clone())));
         }
         let operator = Alert::new(spec, self.tick_ns, demand.changes, demand.finals)?;
         let outputs = self.host_all(view, "Alert", operator, inputs, 2, &spec.origin());
@@ -441,7 +499,7 @@ impl<'scope> Renderer<'scope> {
             let none = TimeOrigin::default();
             Ok(self.host(view, "AlertState", upsert, changes, by_key(key.clone()), 1, &none).swap_remove(0))
         };
-        Ok(Rendered { changes: changes.map(keep).transpose()?, finals, append: false })
+        Ok(Rendered { changes: changes.map(keep).transpose()?, finals, ..Rendered::default() })
     }
 
     fn asof_join(&self, view: &str, spec: &AsofJoinSpec) -> Result<Rendered<'scope>> {
@@ -451,7 +509,21 @@ impl<'scope> Renderer<'scope> {
         let rows = vec![side(&spec.left)?, side(&spec.right)?];
         let join = AsofJoin::new(spec)?.forgetting(self.lifetimes(spec.state_ttl_ns));
         let changes = self.host_all(view, "AsofJoin", join, rows, 1, &TimeOrigin::default());
-        Ok(Rendered { changes: changes.into_iter().next(), finals: None, append: false })
+        Ok(Rendered { changes: changes.into_iter().next(), ..Rendered::default() })
+    }
+
+    /// The same without telling anybody of late and dead rows: what is computed beside a view has those that the view has.
+    fn unheard(&self) -> Renderer<'scope> {
+        Renderer {
+            scope: self.scope,
+            peers: self.peers,
+            tick_ns: self.tick_ns,
+            sources: BTreeMap::new(),
+            source_ids: self.source_ids.clone(),
+            watermarks: self.watermarks.clone(),
+            views: BTreeMap::new(),
+            observer: Rc::new(Unheard(self.observer.clone())),
+        }
     }
 
     fn lifetimes(&self, state_ttl_ns: Option<i64>) -> Option<Lifetimes> {
@@ -505,7 +577,8 @@ impl<'scope> Renderer<'scope> {
 fn both_ports(outputs: Vec<Stream<'_, u64, Rows>>, demand: Demand) -> Rendered<'_> {
     let mut outputs = outputs.into_iter();
     let (changes, finals) = (outputs.next(), outputs.next());
-    Rendered { changes: changes.filter(|_| demand.changes), finals: finals.filter(|_| demand.finals), append: false }
+    let (changes, finals) = (changes.filter(|_| demand.changes), finals.filter(|_| demand.finals));
+    Rendered { changes, finals, ..Rendered::default() }
 }
 
 fn missing(kind: &str, name: &str) -> Error {

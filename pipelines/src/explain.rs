@@ -449,6 +449,10 @@ fn explain_alert(out: &mut String, spec: &AlertSpec, depth: usize, flow: &Datafl
         (None, _) => "keys of which something is wrong",
     };
     line(out, depth + 1, &format!("state: {state}"));
+    if let Some(exemplars) = &spec.exemplars {
+        let which = exemplars.weight.as_ref().map_or("any".to_string(), |weight| format!("greatest {}", sql(weight)));
+        line(out, depth + 1, &format!("sample: {} rows of each group below, {which}", spec.sample_rows));
+    }
 }
 
 fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {

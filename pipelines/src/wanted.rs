@@ -85,10 +85,13 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
             need(&spec.input, read.chain(spec.aggregates.iter().flat_map(read_by)).collect(), wanted);
         }
         Plan::Join(spec) => need_of_join(spec, columns, wanted),
-        // An event shows the whole row.
-        Plan::Alert(_) => plan.inputs().into_iter().for_each(|input| {
-            need(input, (0..input.schema().fields().len()).collect(), wanted);
-        }),
+        // An event shows the whole row, and rows behind it.
+        Plan::Alert(spec) => {
+            let beside = spec.exemplars.as_ref().map(|exemplars| &exemplars.plan);
+            plan.inputs().into_iter().chain(beside).for_each(|input| {
+                need(input, (0..input.schema().fields().len()).collect(), wanted);
+            });
+        }
         // What a version says must be whole: of several at one place one is chosen by all of its columns.
         Plan::AsofJoin(spec) => [&spec.left, &spec.right].into_iter().for_each(|input| {
             need(input, (0..input.schema().fields().len()).collect(), wanted);

@@ -173,6 +173,11 @@ pub struct AlertEvent {
     pub row: Option<String>,
     /// How many rows of the view were looked at for this decision.
     pub rows: i64,
+    /// How many rows are behind it: of a relation that groups rows those of the group whose row decided, of any other its
+    /// own. `None` where that is not known, or nothing came.
+    pub input_rows: Option<i64>,
+    /// Some of those rows, those that weigh most first: a JSON array of objects.
+    pub sample: Option<String>,
     /// How often the incident has been corrected.
     pub revision: i64,
     /// Why receivers are not told of it; `None`: they are, if such events are for them at all.
@@ -187,7 +192,7 @@ impl AlertEvent {
 }
 
 /// The names of the columns, in order.
-pub const COLUMNS: [&str; 22] = [
+pub const COLUMNS: [&str; 24] = [
     "alert",
     "key",
     "incident_id",
@@ -208,6 +213,8 @@ pub const COLUMNS: [&str; 22] = [
     "threshold",
     "row",
     "rows",
+    "input_rows",
+    "sample",
     "revision",
     "muted",
 ];
@@ -238,6 +245,8 @@ pub fn schema() -> SchemaRef {
             field("threshold", DataType::Utf8, true),
             field("row", DataType::Utf8, true),
             field("rows", DataType::Int64, false),
+            field("input_rows", DataType::Int64, true),
+            field("sample", DataType::Utf8, true),
             field("revision", DataType::Int64, false),
             field("muted", DataType::Utf8, true),
         ]))
@@ -288,6 +297,8 @@ pub fn to_rows(events: &[AlertEvent]) -> Result<RecordBatch> {
         maybe(events, |e| e.threshold.as_deref()),
         maybe(events, |e| e.row.as_deref()),
         number(events, |e| e.rows),
+        Arc::new(events.iter().map(|e| e.input_rows).collect::<Int64Array>()),
+        maybe(events, |e| e.sample.as_deref()),
         number(events, |e| e.revision),
         maybe(events, |e| e.muted.map(Muted::word)),
     ];
@@ -305,10 +316,13 @@ pub fn from_rows(rows: &RecordBatch) -> Result<Vec<AlertEvent>> {
         let column = column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is text")))?;
         Ok(column.iter().map(|value| value.map(str::to_string)).collect())
     };
-    let number = |name: &str| -> Result<Vec<i64>> {
+    let maybe_number = |name: &str| -> Result<Vec<Option<i64>>> {
         let column = column(name)?.as_primitive_opt::<Int64Type>();
         let column = column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is a number")))?;
-        Ok(column.values().to_vec())
+        Ok(column.iter().collect())
+    };
+    let number = |name: &str| -> Result<Vec<i64>> {
+        Ok(maybe_number(name)?.into_iter().map(Option::unwrap_or_default).collect())
     };
     let time = |name: &str| -> Result<Vec<Option<i64>>> {
         let column = column(name)?.as_primitive_opt::<TimestampNanosecondType>();
@@ -323,6 +337,7 @@ pub fn from_rows(rows: &RecordBatch) -> Result<Vec<AlertEvent>> {
     let (labels, annotations) = (text("labels")?, text("annotations")?);
     let (values, previous_values) = (text("values")?, text("previous_values")?);
     let (threshold, row) = (text("threshold")?, text("row")?);
+    let (input_rows, sample) = (maybe_number("input_rows")?, text("sample")?);
     let (seq, rows_seen, revision) = (number("seq")?, number("rows")?, number("revision")?);
     let said = |column: &[Option<String>], at: usize| column[at].clone().unwrap_or_default();
     let event = |at: usize| -> Result<AlertEvent> {
@@ -347,6 +362,8 @@ pub fn from_rows(rows: &RecordBatch) -> Result<Vec<AlertEvent>> {
             threshold: threshold[at].clone(),
             row: row[at].clone(),
             rows: rows_seen[at],
+            input_rows: input_rows[at],
+            sample: sample[at].clone(),
             revision: revision[at],
             muted: muted[at].as_deref().map(Muted::of_word).transpose()?,
         })
@@ -393,6 +410,8 @@ mod tests {
             threshold: Some("p99 > 500".into()),
             row: Some(r#"{"service":"api","p99":812.5}"#.into()),
             rows: 1,
+            input_rows: Some(2),
+            sample: Some(r#"[{"service":"api","ms":900.0},{"service":"api","ms":3.0}]"#.into()),
             revision: 0,
             muted: Some(Muted::Backfill),
         }
@@ -401,6 +420,7 @@ mod tests {
     #[test]
     fn events_come_back_as_they_were() {
         let plain = AlertEvent { labels: BTreeMap::new(), muted: None, fired_at_ns: None, row: None, ..event() };
+        let plain = AlertEvent { input_rows: None, sample: None, ..plain };
         let events = [event(), plain];
         let rows = to_rows(&events).unwrap();
         assert_eq!(rows.schema(), schema());

@@ -216,6 +216,8 @@ fn alone(program: &Program, question: &Question, history: &History<'_>, schema: 
             spec.read = Read::Finals;
             // A history does not say which keys were expected when.
             spec.expected = None;
+            // Nor which rows were behind its rows.
+            spec.exemplars = None;
             if let AlertTime::Event { origin, closed, .. } = &mut spec.time {
                 *origin = TimeOrigin { sources: vec![(history.below.to_string(), 0)] };
                 *closed = false;

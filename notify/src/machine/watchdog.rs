@@ -56,6 +56,8 @@ fn notification(notifier: &str, interval_ns: i64, now_ns: i64) -> Notification {
         annotations: [("summary".to_string(), summary.to_string())].into(),
         values: Value::Object(serde_json::Map::new()),
         threshold: None,
+        input_rows: None,
+        sample: None,
         revision: 0,
         backfill: false,
     };

@@ -80,6 +80,9 @@ fn paragraph(alert: &Alert, external_url: &str) -> String {
     if let Some(threshold) = &alert.threshold {
         let _written = writeln!(text, "  because: {threshold}, with {}", alert.values);
     }
+    if let (Some(of), Some(row)) = (alert.input_rows, alert.sampled().first()) {
+        let _written = writeln!(text, "  behind it: {of} rows, such as {row}");
+    }
     let until = alert.ends_at_ns.map_or_else(String::new, |at| format!(" until {}", time::show(at)));
     let _written = writeln!(text, "  from {}{until}\n  {}", time::show(alert.fired_at_ns), link(external_url, alert));
     text
@@ -110,10 +113,10 @@ mod tests {
         assert_eq!((header("Auto-Submitted"), header("In-Reply-To")), ("auto-generated", header("References")));
         let expected = "[FIRING:1] slow (critical)\n{alertname=\"slow\"}\n\n\
             firing: api is slow\n  labels: {alertname=\"slow\", service=\"api\", severity=\"critical\"}\n\
-            \x20 because: p99 > 500, with {\"p99\":812.0}\n  from 1970-01-01T00:00:07Z\n\
+            \x20 because: p99 > 500, with {\"p99\":812.0}\n  behind it: 240 rows, such as {\"ms\":812.0}\n  from 1970-01-01T00:00:07Z\n\
             \x20 http://here/?alert=slow&incident=i1\n\n\
             resolved: web is slow\n  labels: {alertname=\"slow\", service=\"web\", severity=\"critical\"}\n\
-            \x20 because: p99 > 500, with {\"p99\":812.0}\n  from 1970-01-01T00:00:05Z until 1970-01-01T00:00:09Z\n\
+            \x20 because: p99 > 500, with {\"p99\":812.0}\n  behind it: 240 rows, such as {\"ms\":812.0}\n  from 1970-01-01T00:00:05Z until 1970-01-01T00:00:09Z\n\
             \x20 http://here/?alert=slow&incident=i2\n\nand 4 more\n";
         assert_eq!(body.trim_end(), expected.trim_end());
         let again = message(&notification, &addresses(), "http://here").unwrap();

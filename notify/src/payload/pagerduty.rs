@@ -53,7 +53,7 @@ fn event(notification: &Notification, routing_key: &str, external_url: &str) -> 
         .iter()
         .map(|alert| {
             json!({"status": alert.status.name(), "labels": alert.labels, "annotations": alert.annotations,
-               "values": alert.values, "threshold": alert.threshold, "incident_id": alert.incident_id})
+               "values": alert.values, "threshold": alert.threshold, "sample": alert.sampled(), "incident_id": alert.incident_id})
         })
         .collect();
     let links: Vec<Value> = firing

@@ -3,6 +3,7 @@
 //! A value is put in as the inside of a JSON string, so that a template that is JSON stays JSON whatever is put in.
 
 use super::{alertmanager, common_annotations, common_labels, title};
+use crate::alert::Alert;
 use crate::notification::Notification;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
@@ -29,11 +30,13 @@ enum Place {
     Resolved,
     /// The whole of Alertmanager's payload, not as the inside of a string.
     Payload,
+    /// Rows behind the alerts: a JSON array, not as the inside of a string.
+    Sample,
     Label(String),
     Annotation(String),
 }
 
-const NAMES: [(&str, Place); 9] = [
+const NAMES: [(&str, Place); 10] = [
     ("status", Place::Status),
     ("title", Place::Title),
     ("receiver", Place::Receiver),
@@ -43,6 +46,7 @@ const NAMES: [(&str, Place); 9] = [
     ("firing", Place::Firing),
     ("resolved", Place::Resolved),
     ("payload", Place::Payload),
+    ("sample", Place::Sample),
 ];
 
 impl Template {
@@ -72,6 +76,11 @@ impl Template {
                 }
                 Part::Place(Place::Payload) => {
                     out.push_str(&String::from_utf8_lossy(&alertmanager::webhook(notification, external_url)?));
+                    continue;
+                }
+                Part::Place(Place::Sample) => {
+                    let rows = notification.alerts.iter().flat_map(Alert::sampled).collect();
+                    out.push_str(&serde_json::Value::Array(rows).to_string());
                     continue;
                 }
                 Part::Place(place) => value(place, notification),
@@ -109,7 +118,7 @@ fn value(place: &Place, notification: &Notification) -> String {
     let firing = || notification.alerts.iter().filter(|alert| alert.is_firing()).count();
     match place {
         Place::Status => notification.status().name().to_string(),
-        Place::Title | Place::Payload => title(notification),
+        Place::Title | Place::Payload | Place::Sample => title(notification),
         Place::Receiver => notification.notifier.clone(),
         Place::Reason => notification.reason.name().to_string(),
         Place::GroupKey => notification.group_key.clone(),
@@ -145,6 +154,7 @@ mod tests {
         );
         let whole: serde_json::Value = serde_json::from_str(&fill(r#"{"am": {{payload}}}"#, &one)).unwrap();
         assert_eq!(whole["am"]["version"], "4");
+        assert_eq!(fill(r#"{"rows": {{sample}}}"#, &one), r#"{"rows": [{"ms":812.0}]}"#);
         assert_eq!(fill("{{id}}", &one), one.id);
     }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod bypass;
 pub(crate) mod emitted;
+pub mod exemplars;
 pub(crate) mod index;
 pub(crate) mod keyed;
 mod percentile;
@@ -89,7 +90,7 @@ impl Aggregate {
 
     /// Whether there are rows, of which all expressions can be computed, that the function fails on.
     pub(crate) fn may_fail(&self) -> bool {
-        const SURE: [&str; 20] = [
+        const SURE: [&str; 21] = [
             "approx_distinct",
             "approx_median",
             "approx_percentile_cont",
@@ -101,6 +102,7 @@ impl Aggregate {
             "bool_or",
             "corr",
             "count",
+            exemplars::NAME,
             "first_value",
             "last_value",
             "max",

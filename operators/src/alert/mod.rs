@@ -4,6 +4,7 @@
 //! changes as events (`thalweg_schemas::alert_event`). Its time is the rows' event time where the relation has one, and
 //! the engine's clock where it has none. Keys of which nothing is wrong cost nothing, unless their silence matters.
 
+mod behind;
 mod expected;
 pub mod machine;
 mod pending;
@@ -18,8 +19,10 @@ pub use process::Alert;
 
 use crate::plan::{Plan, Read, TimeOrigin};
 use crate::window::Nanos;
+use datafusion_physical_expr::PhysicalExpr;
 use machine::{AbsentPolicy, Rule};
 use std::fmt;
+use std::sync::Arc;
 
 /// `CREATE ALERT`
 #[derive(Clone, Debug)]
@@ -52,6 +55,27 @@ pub struct AlertSpec {
     pub notify_revisions: bool,
     /// `EXPECT KEYS FROM`: a relation whose columns are those of the key. Its keys are known before they say anything.
     pub expected: Option<Box<Plan>>,
+    /// How many of the rows behind a row an event shows; none, and nothing is kept of them.
+    pub sample_rows: usize,
+    /// Where those rows are to be had; `None`: the relation's own rows are meant.
+    pub exemplars: Option<Box<Exemplars>>,
+}
+
+/// Rows behind those of a relation that groups others.
+#[derive(Clone, Debug)]
+pub struct Exemplars {
+    /// The aggregation nearest below the relation, with other aggregates in place of its own: rows of each group as JSON
+    /// ([`crate::aggregate::exemplars`]), and how many there are. It reads what that one reads, and is no input: an alert
+    /// that is new begins with what comes.
+    pub plan: Plan,
+    /// By what rows are chosen, the greatest first; `None`: any are as good.
+    pub weight: Option<Arc<dyn PhysicalExpr>>,
+    /// The columns that tell groups apart: in `plan`, and in the relation.
+    pub group: Vec<(usize, usize)>,
+    /// The columns of `plan` that are the alert's key.
+    pub keys: Vec<usize>,
+    /// The column of `plan` that is the alert's time; `None` where that is the clock.
+    pub time: Option<usize>,
 }
 
 /// What the time of an alert is.

@@ -1,5 +1,6 @@
 //! The operator: rows to samples in the order of their time, samples and time to the state machines, transitions to events.
 
+use super::behind::{Behind, Groups, Shown};
 use super::expected::Expected;
 use super::machine::{Instance, Judgement, Rule, Said, Transition};
 use super::pending::{Counted, Key, Pending, Row, Sample};
@@ -38,8 +39,9 @@ pub struct Alert {
     pub(super) pending: Pending,
     arrived: Vec<Batch>,
     pub(super) expected: Expected,
+    pub(super) groups: Groups,
     /// The ids of its sections: others after every change.
-    pub(super) ids: [u64; 4],
+    pub(super) ids: [u64; 6],
 }
 
 /// What is kept of one key.
@@ -52,6 +54,8 @@ pub(super) struct Held {
     pub live: i64,
     /// The row by which it was judged last.
     pub row: Option<Row>,
+    /// The rows behind that row, while something is wrong.
+    pub behind: Option<Behind>,
     /// The time of the last sample.
     pub sampled_at: i64,
     /// Whether its state is shown.
@@ -81,7 +85,17 @@ struct Horizon {
 impl Held {
     pub(super) fn new(rule: &Rule, t: i64) -> Held {
         let instance = Instance::new(rule, t);
-        Held { instance, standing: Sample::new(), live: 0, row: None, sampled_at: t, shown: false, deadline: None }
+        let (standing, row, behind) = (Sample::new(), None, None);
+        Held { instance, standing, live: 0, row, behind, sampled_at: t, shown: false, deadline: None }
+    }
+}
+
+impl Held {
+    /// Lets the rows behind its row go when nothing is wrong any more.
+    fn forget_behind(&mut self, rule: &Rule) {
+        if self.instance.is_blank(rule) {
+            self.behind = None;
+        }
     }
 }
 
@@ -99,6 +113,7 @@ impl Alert {
             pending: Pending::default(),
             arrived: Vec::new(),
             expected: Expected::default(),
+            groups: Groups::default(),
             ids: fresh_ids(),
         })
     }
@@ -187,6 +202,25 @@ impl Alert {
         Ok(corrections)
     }
 
+    /// Some of the rows behind `row`, which decides of those that were `seen` of a key at `t`.
+    fn behind(&self, t: i64, key: &Key, row: &Row, seen: &Sample) -> Result<Option<Behind>> {
+        match &self.spec.exemplars {
+            Some(_) => Ok(self.groups.get(t, key, self.voice.group_of(row)?)),
+            None if self.spec.sample_rows == 0 => Ok(None),
+            None => {
+                let others = weightiest(seen).into_iter().filter(|other| *other != row);
+                let shown = Shown::Rows(others.take(self.spec.sample_rows - 1).cloned().collect());
+                Ok(Some(Behind { of: count(seen), shown }))
+            }
+        }
+    }
+
+    /// Whether `a` and `b` are of one group: what is known of the rows behind one holds for the other.
+    fn same_group(&self, a: &Row, b: Option<&Row>) -> Result<bool> {
+        let Some(b) = b.filter(|_| self.spec.exemplars.is_some()) else { return Ok(false) };
+        Ok(self.voice.group_of(a)? == self.voice.group_of(b)?)
+    }
+
     /// Of rows that are kept up to date: makes the changes of an epoch, and looks at the keys that they concern.
     fn changed(&mut self, arrived: Vec<Batch>, now: i64, turn: &mut Turn) -> Result<()> {
         let mut changes: BTreeMap<Key, Sample> = BTreeMap::new();
@@ -203,7 +237,7 @@ impl Alert {
             if !keeps_all && !self.held.contains_key(&key) && !changes.values().any(matters) {
                 continue;
             }
-            let held = self.held.entry(key.clone()).or_insert_with(|| Held::new(&rule, now));
+            let mut held = self.held.remove(&key).unwrap_or_else(|| Held::new(&rule, now));
             let mut arrived = Sample::new();
             for (row, counted) in changes {
                 held.live += counted.times;
@@ -219,23 +253,33 @@ impl Alert {
             let judged = held.standing.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
             let decides = worst(&held.standing).or_else(|| worst(&arrived));
             let gone = decides.is_none();
+            let seen = if held.standing.is_empty() { &arrived } else { &held.standing };
+            let rows = count(seen);
+            let matters = judged.raised != 0 || !held.instance.is_blank(&rule);
+            if let Some(row) = decides.as_ref().filter(|_| matters) {
+                let known = self.behind(now, &key, row, seen)?;
+                // A row that changes by another side of a join has the same rows behind it.
+                if known.is_some() || !self.same_group(row, held.row.as_ref())? {
+                    held.behind = known;
+                }
+            }
             held.row = decides.or_else(|| held.row.take());
             held.sampled_at = now;
-            let seen = if held.standing.is_empty() { &arrived } else { &held.standing };
-            let rows = seen.values().map(|counted| counted.times).sum();
             let mut said = turn.begin();
             if keeps_all && held.live <= 0 {
                 held.instance.withdraw(&rule, now, &mut said);
             } else {
                 held.instance.sample(&rule, now, judged, &mut said);
             }
-            turn.note(&key, held, said, rows, gone);
+            turn.note(&key, &held, said, rows, gone);
+            held.forget_behind(&rule);
+            self.held.insert(key, held);
         }
         Ok(())
     }
 
     /// Looks at the samples whose time has come, the earliest first.
-    fn ripe(&mut self, until: i64, turn: &mut Turn) {
+    fn ripe(&mut self, until: i64, turn: &mut Turn) -> Result<()> {
         let (rule, keeps_all) = (self.spec.rule.clone(), self.keeps_all());
         while let Some((t, samples)) = self.pending.take(until) {
             for (key, mut sample) in samples {
@@ -245,24 +289,33 @@ impl Alert {
                 if judged.raised == 0 && !keeps_all && !self.held.contains_key(&key) {
                     continue;
                 }
+                let is_blank = |held: &Held| held.instance.is_blank(&rule);
+                let behind = match judged.raised == 0 && self.held.get(&key).is_none_or(is_blank) {
+                    true => None,
+                    false => self.behind(t, &key, &row, &sample)?,
+                };
                 let held = self.held.entry(key.clone()).or_insert_with(|| Held::new(&rule, t));
                 let mut said = turn.begin();
                 // What was due before speaks of the row before.
                 held.instance.advance(&rule, t.saturating_sub(1), &mut said);
                 turn.note(&key, held, said, 0, false);
-                (held.row, held.sampled_at) = (Some(row), t);
+                (held.row, held.behind, held.sampled_at) = (Some(row), behind, t);
                 let mut said = turn.begin();
                 held.instance.sample(&rule, t, judged, &mut said);
-                turn.note(&key, held, said, sample.values().map(|counted| counted.times).sum(), false);
+                turn.note(&key, held, said, count(&sample), false);
+                held.forget_behind(&rule);
             }
         }
+        Ok(())
     }
 
     /// Takes in that samples of the past were others. The last one of a key is judged again.
     fn correct(&mut self, corrections: BTreeMap<(i64, Key), Sample>, horizon: Horizon, turn: &mut Turn) -> Result<()> {
         let rule = self.spec.rule.clone();
         for ((t, key), changes) in corrections {
-            let Some(held) = self.held.get_mut(&key) else { continue };
+            if !self.held.contains_key(&key) {
+                continue;
+            }
             let (gone, new): (Sample, Sample) = changes
                 .into_iter()
                 .filter(|(_, counted)| counted.times != 0)
@@ -271,17 +324,23 @@ impl Alert {
             if before.as_ref().zip(after.as_ref()).is_some_and(|(a, b)| self.voice.same_values(a, b).unwrap_or(false)) {
                 continue;
             }
+            let behind = match &after {
+                Some(row) => self.behind(t, &key, row, &new)?,
+                None => None,
+            };
+            let Some(held) = self.held.get_mut(&key) else { continue };
             let mut said = turn.begin();
             held.instance.revise(t, t, self.spec.notify_revisions, &mut said);
             let last = t == held.sampled_at;
             if last && after.is_some() {
                 held.row.clone_from(&after);
+                held.behind.clone_from(&behind);
             }
             turn.touched.insert(key.clone());
             for transition in said.transitions {
                 let (row, gone) = (after.clone().or(before.clone()), after.is_none());
-                let rows = new.len() as i64;
-                turn.told.push(Told { key: key.clone(), transition, row, before: before.clone(), rows, gone });
+                let (rows, behind) = (new.len() as i64, behind.clone());
+                turn.told.push(Told { key: key.clone(), transition, row, before: before.clone(), rows, behind, gone });
             }
             if last && !new.is_empty() {
                 let judged = new.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
@@ -289,6 +348,7 @@ impl Alert {
                 held.instance.sample(&rule, t.max(horizon.before), judged, &mut said);
                 turn.note(&key, held, said, new.len() as i64, false);
             }
+            held.forget_behind(&rule);
         }
         Ok(())
     }
@@ -364,7 +424,9 @@ impl Alert {
         }
         if self.emit_state {
             let gone = self.voice.key_texts(gone.iter())?.into_iter().map(|key| removal(&self.spec.name, key));
-            let all: Vec<AlertEvent> = events.iter().cloned().chain(gone).collect();
+            // What rows are behind it is for the events: the state is kept for every key, in several places.
+            let last = events.iter().map(|event| AlertEvent { sample: None, ..event.clone() });
+            let all: Vec<AlertEvent> = last.chain(gone).collect();
             let diffs = (0..all.len()).map(|at| if at < events.len() { 1 } else { -1 });
             let rows = alert_event::to_rows(&all)?;
             output.send(STATE, Rows::unbounded(Batch::changes(rows, Int64Array::from_iter_values(diffs))));
@@ -379,8 +441,8 @@ impl Alert {
     }
 }
 
-fn fresh_ids() -> [u64; 4] {
-    [fresh_id(), fresh_id(), fresh_id(), fresh_id()]
+fn fresh_ids() -> [u64; 6] {
+    std::array::from_fn(|_| fresh_id())
 }
 
 /// What is said in one epoch.
@@ -401,8 +463,8 @@ impl Turn {
             // Silence has no row.
             let gone = gone || silent(&transition);
             let rows = if gone { 0 } else { rows };
-            let row = held.row.clone();
-            self.told.push(Told { key: key.clone(), transition, row, before: None, rows, gone });
+            let (row, behind) = (held.row.clone(), held.behind.clone().filter(|_| !gone));
+            self.told.push(Told { key: key.clone(), transition, row, before: None, rows, behind, gone });
         }
     }
 }
@@ -412,11 +474,25 @@ fn silent(transition: &Transition) -> bool {
     matches!(transition.reason, Reason::NoData | Reason::Evicted)
 }
 
+fn count(sample: &Sample) -> i64 {
+    sample.values().map(|counted| counted.times).sum()
+}
+
+/// What is worse comes later: by the level, then by what is not clear.
+fn weight(counted: &Counted) -> (usize, u32) {
+    (counted.judged.raised_level(), counted.judged.cleared.count_zeros())
+}
+
+/// The rows, the one that decides first.
+fn weightiest(sample: &Sample) -> Vec<&Row> {
+    let mut rows: Vec<_> = sample.iter().map(|(row, counted)| (weight(counted), row)).collect();
+    rows.sort_unstable_by(|a, b| b.cmp(a));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
 /// The row that decides: the one that raises the highest level; of several the last in the order of their bytes.
 fn worst(sample: &Sample) -> Option<Row> {
-    let worst = sample.iter().max_by_key(|(row, counted)| {
-        (counted.judged.raised_level(), counted.judged.cleared.count_zeros(), (*row).clone())
-    });
+    let worst = sample.iter().max_by_key(|(row, counted)| (weight(counted), *row));
     worst.map(|(row, _)| row.clone())
 }
 
@@ -443,6 +519,8 @@ fn removal(alert: &str, key: String) -> AlertEvent {
         threshold: None,
         row: None,
         rows: 0,
+        input_rows: None,
+        sample: None,
         revision: 0,
         muted: None,
     }
@@ -454,12 +532,23 @@ impl Operator for Alert {
         Ok(())
     }
 
-    fn process_second(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+    fn process_second(&mut self, epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()> {
+        if self.spec.expected.is_none() && self.spec.exemplars.is_some() {
+            return self.process_third(epoch, rows, output);
+        }
         let Some(batch) = rows.into_batch() else { return Ok(()) };
         let keys = self.voice.encode_keys(batch.rows.columns(), batch.num_rows())?;
         for (at, key) in keys.into_iter().enumerate() {
             self.expected.change(key, batch.diff(at));
         }
+        Ok(())
+    }
+
+    fn process_third(&mut self, epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
+        let (Some(batch), Some(exemplars)) = (rows.into_batch(), &self.spec.exemplars) else { return Ok(()) };
+        let now = self.clock_ns(epoch);
+        self.groups.take_in(exemplars, &self.spec.time, &self.voice, now, &batch)?;
+        self.ids = fresh_ids();
         Ok(())
     }
 
@@ -480,12 +569,12 @@ impl Operator for Alert {
                         self.pending.add(horizon.samples, arrival.key, arrival.row, arrival.counted);
                     }
                 }
-                self.ripe(horizon.samples, &mut turn);
+                self.ripe(horizon.samples, &mut turn)?;
             }
             (AlertTime::Event { .. }, _) => {
                 let corrections = self.sort(arrived, horizon, output)?;
                 self.correct(corrections, horizon, &mut turn)?;
-                self.ripe(horizon.samples, &mut turn);
+                self.ripe(horizon.samples, &mut turn)?;
             }
         }
         // What is expected before event time has begun waits for it.
@@ -496,7 +585,8 @@ impl Operator for Alert {
             self.settle(&key);
         }
         self.pass(horizon.timers, &mut turn);
-        if !idle || !turn.touched.is_empty() {
+        let shown = self.groups.pass(horizon.samples);
+        if !idle || shown || !turn.touched.is_empty() {
             self.ids = fresh_ids();
         }
         self.speak(turn, output)
@@ -521,6 +611,8 @@ impl Operator for Alert {
         let (waiting, bytes) = self.pending.size();
         let held = self.held.len();
         let expected = self.expected.len();
-        StateSize { rows: (held + waiting) as u64, bytes: (held * 512 + expected * 64 + bytes) as u64 }
+        let (groups, exemplars) = self.groups.size();
+        let rows = held + waiting + groups;
+        StateSize { rows: rows as u64, bytes: (held * 512 + expected * 64 + bytes + exemplars) as u64 }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! `keys`: the key, the state machine as JSON, whether a row is known, that row. `standing` and `pending`: the key, the
 //! time, how often the row is there, the row. What the conditions say of a row is in the row. `expected`: the key, how many rows
-//! say it, whether it waits for the alert's time to begin.
+//! say it, whether it waits for the alert's time to begin. `behind`: the key, how many rows are behind its row, some of them
+//! as JSON. `groups`: the key, the time, the same of a group that waits, the columns that tell it apart.
 
+use super::behind::{Behind, Shown};
 use super::machine::Instance;
 use super::pending::{Counted, Key, Row};
 use super::process::{Alert, Held};
@@ -34,6 +36,8 @@ impl Alert {
             ("standing", self.rows(&standing)?),
             ("pending", self.rows(&pending)?),
             ("expected", self.expected_keys()?),
+            ("behind", self.rows_behind()?),
+            ("groups", self.waiting_groups()?),
         ];
         let keys = self.spec.keys.len();
         let section = |((label, rows), id): ((&str, RecordBatch), u64)| Section {
@@ -75,6 +79,27 @@ impl Alert {
         unnamed(columns, self.expected.len())
     }
 
+    fn rows_behind(&self) -> Result<RecordBatch> {
+        let known: Vec<_> =
+            self.held.iter().filter_map(|(key, held)| Some((key, held.row.as_ref(), held.behind.as_ref()?))).collect();
+        let samples = self.voice.samples(known.iter().map(|(_, row, behind)| (*row, Some(*behind))))?;
+        let mut columns = self.voice.decode_keys(known.iter().map(|(key, ..)| *key))?.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from_iter_values(known.iter().map(|(.., behind)| behind.of))));
+        columns.push(Arc::new(StringArray::from(samples)));
+        unnamed(columns, known.len())
+    }
+
+    fn waiting_groups(&self) -> Result<RecordBatch> {
+        let waiting: Vec<_> = self.groups.iter().collect();
+        let samples = self.voice.samples(waiting.iter().map(|(_, behind)| (None, Some(*behind))))?;
+        let mut columns = self.voice.decode_keys(waiting.iter().map(|((_, key, _), _)| key))?.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from_iter_values(waiting.iter().map(|((t, ..), _)| *t))));
+        columns.push(Arc::new(Int64Array::from_iter_values(waiting.iter().map(|(_, behind)| behind.of))));
+        columns.push(Arc::new(StringArray::from(samples)));
+        columns.extend(self.voice.decode_groups(waiting.iter().map(|((.., group), _)| group))?);
+        unnamed(columns, waiting.len())
+    }
+
     fn rows(&self, rows: &[(i64, &Key, &Row, Counted)]) -> Result<RecordBatch> {
         let mut columns = self.voice.decode_keys(rows.iter().map(|(_, key, _, _)| *key))?.columns().to_vec();
         let numbers = |of: &dyn Fn(&(i64, &Key, &Row, Counted)) -> i64| -> ArrayRef {
@@ -104,6 +129,8 @@ impl Alert {
                 Ok(())
             }
             "expected" => self.take_on_expected(&section.rows),
+            "behind" => self.take_on_behind(&section.rows),
+            "groups" => self.take_on_groups(&section.rows),
             _ => Err(section.unknown()),
         }
     }
@@ -114,6 +141,34 @@ impl Alert {
         let (counts, waits) = (counts.as_primitive::<Int64Type>(), waits.as_boolean());
         for (at, key) in self.voice.encode_keys(keys, rows.num_rows())?.into_iter().enumerate() {
             self.expected.take_on(key, counts.value(at), waits.value(at));
+        }
+        Ok(())
+    }
+
+    fn take_on_behind(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (keys, rest) = rows.columns().split_at(self.spec.keys.len());
+        let [of, texts] = rest else { return Err(Error::bug("rows behind an alert's without a count")) };
+        let (of, texts) = (of.as_primitive::<Int64Type>(), texts.as_string::<i32>());
+        for (at, key) in self.voice.encode_keys(keys, rows.num_rows())?.into_iter().enumerate() {
+            if let Some(held) = self.held.get_mut(&key) {
+                held.behind = Some(Behind { of: of.value(at), shown: Shown::Json(texts.value(at).into()) });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_on_groups(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (keys, rest) = rows.columns().split_at(self.spec.keys.len());
+        let [times, of, texts, columns @ ..] = rest else {
+            return Err(Error::bug("groups behind an alert without a time"));
+        };
+        let (times, of) = (times.as_primitive::<Int64Type>(), of.as_primitive::<Int64Type>());
+        let texts = texts.as_string::<i32>();
+        let keys = self.voice.encode_keys(keys, rows.num_rows())?;
+        let groups = self.voice.encode_groups(columns, rows.num_rows())?;
+        for (at, (key, group)) in keys.into_iter().zip(groups).enumerate() {
+            let behind = Behind { of: of.value(at), shown: Shown::Json(texts.value(at).into()) };
+            self.groups.put(times.value(at), key, group, behind);
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! From transitions to events: names instead of levels, labels and annotations, the values and the row behind it.
 
+use super::behind::{Behind, Group, Shown};
 use super::machine::Transition;
 use super::pending::{Key, Row};
 use super::{AlertSpec, Part, Template};
+use crate::aggregate::exemplars::short_json;
 use crate::evaluate::row_to_json;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -21,6 +23,9 @@ pub(super) struct Voice {
     keys: RowConverter,
     rows: RowConverter,
     key_schema: SchemaRef,
+    /// The columns that tell apart the groups of rows behind.
+    groups: RowConverter,
+    group: Vec<usize>,
 }
 
 /// What happened to one key, and the row by which it did.
@@ -33,6 +38,8 @@ pub(super) struct Told {
     pub before: Option<Row>,
     /// How many rows were looked at.
     pub rows: i64,
+    /// The rows behind the row.
+    pub behind: Option<Behind>,
     /// Whether the row was taken back, and speaks only for labels and annotations.
     pub gone: bool,
 }
@@ -44,7 +51,10 @@ impl Voice {
         let keys = RowConverter::new(spec.keys.iter().map(field).collect())?;
         let rows = RowConverter::new((0..schema.fields().len()).map(|at| field(&at)).collect())?;
         let key_schema = Arc::new(schema.project(&spec.keys)?);
-        Ok(Voice { spec: spec.clone(), keys, rows, key_schema })
+        let group: Vec<usize> =
+            spec.exemplars.iter().flat_map(|exemplars| exemplars.group.iter().map(|(_, at)| *at)).collect();
+        let groups = RowConverter::new(group.iter().map(field).collect())?;
+        Ok(Voice { spec: spec.clone(), keys, rows, key_schema, groups, group })
     }
 
     /// The keys of the rows of `batch`, and the rows.
@@ -93,10 +103,58 @@ impl Voice {
         Ok(self.keys.convert_columns(columns)?.iter().map(|key| key.data().into()).collect())
     }
 
+    /// Groups by the columns that tell them apart, as bytes.
+    pub fn encode_groups(&self, columns: &[ArrayRef], count: usize) -> Result<Vec<Group>> {
+        if columns.is_empty() {
+            return Ok(vec![Group::default(); count]);
+        }
+        Ok(self.groups.convert_columns(columns)?.iter().map(|group| group.data().into()).collect())
+    }
+
+    /// The columns of groups.
+    pub fn decode_groups<'a>(&self, groups: impl Iterator<Item = &'a Group>) -> Result<Vec<ArrayRef>> {
+        let parser = self.groups.parser();
+        if self.group.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.groups.convert_rows(groups.map(|group| parser.parse(group)))?)
+    }
+
+    /// The group behind a row.
+    pub fn group_of(&self, row: &Row) -> Result<Group> {
+        let columns = self.decode(std::iter::once(row))?.project(&self.group)?;
+        Ok(self.encode_groups(columns.columns(), 1)?.swap_remove(0))
+    }
+
+    /// What is shown of the rows behind each of `rows`, as JSON; `None` where none is known.
+    pub fn samples<'a>(
+        &self,
+        rows: impl Iterator<Item = (Option<&'a Row>, Option<&'a Behind>)>,
+    ) -> Result<Vec<Option<String>>> {
+        let rows: Vec<_> = rows.collect();
+        let own = |(row, behind): &(Option<&'a Row>, Option<&'a Behind>)| -> Vec<&'a Row> {
+            match behind.map(|behind| &behind.shown) {
+                Some(Shown::Rows(others)) => row.iter().copied().chain(others).collect(),
+                _ => Vec::new(),
+            }
+        };
+        let width: Vec<usize> = (0..self.spec.width).collect();
+        let mut own_rows = short_json(&self.decode(rows.iter().flat_map(own))?.project(&width)?).into_iter();
+        let sample = |one: &(Option<&'a Row>, Option<&'a Behind>)| match &one.1?.shown {
+            Shown::Json(text) => Some(text.to_string()),
+            Shown::Rows(_) => {
+                let shown: Vec<String> = own_rows.by_ref().take(own(one).len()).collect();
+                Some(format!("[{}]", shown.join(",")))
+            }
+        };
+        Ok(rows.iter().map(sample).collect())
+    }
+
     /// The events, in order.
     pub fn events(&self, told: &[Told]) -> Result<Vec<AlertEvent>> {
         let keys = self.decode_keys(told.iter().map(|told| &told.key))?;
         let rows = self.decode(told.iter().filter_map(|told| told.row.as_ref()))?;
+        let samples = self.samples(told.iter().map(|told| (told.row.as_ref(), told.behind.as_ref())))?;
         let before = self.decode(told.iter().filter_map(|told| told.before.as_ref()))?;
         let (key_texts, row_texts) = (texts(&keys)?, texts(&rows)?);
         let width: Vec<usize> = (0..self.spec.width).collect();
@@ -104,7 +162,7 @@ impl Voice {
         let values_before = before.project(&self.spec.values)?;
         let (mut row, mut earlier) = (0, 0);
         let mut events = Vec::with_capacity(told.len());
-        for (at, one) in told.iter().enumerate() {
+        for ((at, one), sample) in told.iter().enumerate().zip(samples) {
             let own = one.row.as_ref().map(|_| {
                 row += 1;
                 row - 1
@@ -146,6 +204,8 @@ impl Voice {
                 threshold: level.checked_sub(1).map(|at| self.spec.severities[at].condition.clone()),
                 row: shown.map(|row| row_to_json(&whole, row)),
                 rows: one.rows,
+                input_rows: one.behind.as_ref().map(|behind| behind.of),
+                sample,
                 revision: incident.revision,
                 muted,
                 key,

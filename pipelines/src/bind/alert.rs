@@ -1,14 +1,13 @@
 //! `CREATE ALERT`: its conditions as columns beside those of the relation, its key, its clock, its texts.
 
-use super::query;
-use super::{Mode, Relation, RelationKind, Scope, messages};
+use super::{Mode, Relation, RelationKind, Scope, exemplars, messages, query};
 use crate::lower::{self, LateRows, Lowered};
 use crate::parse::Words;
 use crate::parse::ddl::{CreateAlert, DeclaredText, Length, Name};
 use crate::parse::syntax::fold;
 use crate::program::Escalation;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, Visit, Visitor};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use thalweg_operators::alert::machine::{Absent, AbsentPolicy, Flap, LEVELS_MAX, Rule};
@@ -65,7 +64,17 @@ const OPTIONS: &[OptionSpec] = &[
         required: false,
         doc: "Whether receivers are told when an incident was judged by rows that are corrected later.",
     },
+    OptionSpec {
+        name: "sample_rows",
+        kind: OptionKind::Count,
+        default: Some("5"),
+        required: false,
+        doc: "How many of the rows behind it an event shows, at most 20. With 0 nothing is kept of them.",
+    },
 ];
+
+/// How many of the rows behind a row an event can show at most.
+const SAMPLE_ROWS_MAX: usize = 20;
 
 /// The severities whose order everybody knows, mildest first. Where all are of these, they need not stand in order.
 const KNOWN: [&str; 8] = ["info", "notice", "minor", "warning", "major", "error", "critical", "emergency"];
@@ -90,7 +99,10 @@ pub(crate) fn bind(
     let spec = binding.spec(dataflow).map_err(|error| vec![error.at(words.start())]);
     let escalations = binding.escalations().map_err(|error| vec![error]);
     let (options, (mut spec, escalations)) = super::both(options, super::both(spec, escalations))?;
-    set_options(&mut spec, &options);
+    set_options(&mut spec, &options).map_err(|error| vec![error.at(alert.name.position.clone())])?;
+    if spec.sample_rows > 0 {
+        spec.exemplars = exemplars::of(&spec, &binding.falling(), dataflow).map_err(|error| vec![error])?;
+    }
     let name = alert.name.value.clone();
     let key = Some(vec![alert_event::KEY]);
     let schema = alert_event::schema();
@@ -109,7 +121,7 @@ pub(crate) fn bind(
     Ok(BoundAlert { relation, plan, escalations })
 }
 
-fn set_options(spec: &mut AlertSpec, options: &Options) {
+fn set_options(spec: &mut AlertSpec, options: &Options) -> Result<()> {
     let ns = |name: &str| options.duration(name).map(|length| i64::try_from(length.as_nanos()).unwrap_or(i64::MAX));
     spec.rule.ttl_ns = ns("ttl");
     spec.rule.keep_resolved_ns = ns("keep_resolved").unwrap_or_default();
@@ -120,6 +132,13 @@ fn set_options(spec: &mut AlertSpec, options: &Options) {
     });
     spec.mute_older_than_ns = ns("mute_older_than");
     spec.notify_revisions = options.get("notify_revisions") == Some("true");
+    spec.sample_rows = usize::try_from(options.count("sample_rows").unwrap_or_default()).unwrap_or(usize::MAX);
+    if spec.sample_rows > SAMPLE_ROWS_MAX {
+        return Err(Error::user(format!("an event shows at most {SAMPLE_ROWS_MAX} rows"))
+            .with_detail(format!("sample_rows is {}.", spec.sample_rows))
+            .with_hint("All of them are in the relation that the alert is over."));
+    }
+    Ok(())
 }
 
 struct Binding<'a> {
@@ -183,6 +202,8 @@ impl Binding<'_> {
             mute_older_than_ns: None,
             notify_revisions: false,
             expected,
+            sample_rows: 0,
+            exemplars: None,
             input: Box::new(lowered.plan),
         })
         .inspect(|_| debug_assert!(over.schema.fields().len() == width))
@@ -392,6 +413,15 @@ impl Binding<'_> {
         (0..width).filter(looked_at).collect()
     }
 
+    /// The columns that a condition asks whether they are too small.
+    fn falling(&self) -> BTreeSet<String> {
+        let mut falling = Falling(BTreeSet::new());
+        for severity in &self.alert.severities {
+            let _ = severity.when.visit(&mut falling);
+        }
+        falling.0
+    }
+
     fn texts(&self, texts: &[DeclaredText], schema: &SchemaRef, width: usize) -> Result<Vec<(String, Template)>> {
         let one = |text: &DeclaredText| -> Result<(String, Template)> {
             let template = self.template(&text.text, schema, width).map_err(|error| error.at(text.position.clone()))?;
@@ -440,6 +470,27 @@ impl Visitor for Named {
             Expr::Identifier(ident) => drop(self.0.insert(fold(ident))),
             Expr::CompoundIdentifier(parts) => self.0.extend(parts.last().map(fold)),
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The names on the smaller side of comparisons.
+struct Falling(BTreeSet<String>);
+
+impl Visitor for Falling {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::BinaryOp { left, op, right } = expr {
+            let smaller = match op {
+                BinaryOperator::Lt | BinaryOperator::LtEq => Some(left),
+                BinaryOperator::Gt | BinaryOperator::GtEq => Some(right),
+                _ => None,
+            };
+            let mut named = Named(BTreeSet::new());
+            let _ = smaller.map(|smaller| smaller.visit(&mut named));
+            self.0.extend(named.0);
         }
         ControlFlow::Continue(())
     }

@@ -4,6 +4,7 @@ pub(crate) mod alert;
 pub(crate) mod asof;
 mod connector;
 pub(crate) mod cut;
+mod exemplars;
 mod key;
 pub(crate) mod messages;
 pub(crate) mod notification;

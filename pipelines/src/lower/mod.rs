@@ -17,6 +17,7 @@ mod top_n;
 mod union;
 mod unnest;
 
+pub(crate) use project::position;
 pub(crate) use set_operation::is_one as is_set_operation;
 
 use crate::bind::asof::AsofNode;

@@ -130,7 +130,7 @@ fn over(input: Plan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: arrow::datatypes
 }
 
 /// The position of the column that `expr` is, if it is just one.
-pub(super) fn position(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+pub(crate) fn position(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     (expr.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(Column::index)
 }
 

@@ -26,3 +26,4 @@ CREATE ALERT no_inventory FROM requests BY service WARNING WHEN ms > 1 ABSENT FO
 CREATE ALERT other_type FROM requests BY service WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
 CREATE ALERT other_columns FROM requests BY ms WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
 CREATE ALERT one_key FROM requests WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
+CREATE ALERT many_rows FROM requests WARNING WHEN ms > 1 WITH (sample_rows = 50);

@@ -19,3 +19,13 @@ CREATE ALERT slow_request FROM requests BY service WARNING WHEN ms > 1000 ABSENT
 CREATE MATERIALIZED VIEW totals AS SELECT service, count(*) AS n FROM requests GROUP BY service;
 CREATE ALERT many FROM totals WARNING WHEN n > 1000000;
 CREATE SINK pages FROM slow WITH (connector = 'store', path = 'out');
+-- The rows behind a view over a view, and behind one side of a join; where the group cannot be told its own rows are shown.
+CREATE MATERIALIZED VIEW doubled AS SELECT service, region, window_end, p99 * 2 AS twice FROM latency;
+CREATE ALERT over_a_view FROM doubled BY service, region WARNING WHEN twice < 3 WITH (sample_rows = 2);
+CREATE SOURCE teams (service TEXT PRIMARY KEY, team TEXT) WITH (connector = 'feed', path = 'teams', format = 'upsert');
+CREATE MATERIALIZED VIEW owned AS
+SELECT l.*, t.team FROM latency l JOIN teams t ON l.service = t.service;
+CREATE ALERT over_a_join FROM owned BY service WARNING WHEN p99 > 1;
+CREATE MATERIALIZED VIEW no_region AS SELECT service, window_end, p99 FROM latency;
+CREATE ALERT of_no_group FROM no_region BY service WARNING WHEN p99 > 1;
+CREATE ALERT without_rows FROM latency WARNING WHEN p99 > 1 WITH (sample_rows = 0);

@@ -12,6 +12,56 @@ fn the_documents_example_goes_as_it_says() {
 }
 
 #[test]
+fn why_is_as_the_document_shows() {
+    let document = include_str!("../../../docs/alerting.md");
+    holds(block(document, "sql"), block(document.split_once("## Why").unwrap().1, "test"));
+}
+
+/// Rows of a source, of an aggregate's input, of that of the aggregate nearest below; of what is too small the least, of a
+/// filtered count those that are counted.
+#[test]
+fn events_show_the_rows_that_weigh_most() {
+    let pipeline = "
+CREATE SOURCE requests (ts TIMESTAMP NOT NULL, service TEXT, path TEXT, status BIGINT, ms DOUBLE, WATERMARK FOR ts AS ts)
+  WITH (connector = 'file', path = 'requests.ndjson');
+CREATE MATERIALIZED VIEW latency AS
+  SELECT window_start, window_end, service, max(ms) AS worst, count(*) FILTER (WHERE status >= 500) AS errors
+  FROM TUMBLE(requests, ts, INTERVAL '1 minute') GROUP BY window_start, window_end, service;
+CREATE MATERIALIZED VIEW doubled AS SELECT service, window_end, worst * 2 AS twice FROM latency WHERE service <> 'web';
+CREATE MATERIALIZED VIEW hours AS SELECT window_end, max(worst) AS worst
+  FROM TUMBLE(latency, window_end, INTERVAL '1 hour') GROUP BY window_start, window_end;
+CREATE MATERIALIZED VIEW totals AS SELECT service, sum(ms) AS spent FROM requests GROUP BY service;
+CREATE ALERT a_source FROM requests BY service CRITICAL WHEN ms > 800;
+CREATE ALERT b_window FROM latency BY service CRITICAL WHEN worst > 800 WITH (sample_rows = 3);
+CREATE ALERT c_view_of_a_view FROM doubled BY service CRITICAL WHEN twice > 1600 WITH (sample_rows = 2);
+CREATE ALERT d_rollup FROM hours CRITICAL WHEN worst > 800;
+CREATE ALERT e_too_fast FROM latency BY service CRITICAL WHEN 6 >= worst;
+CREATE ALERT f_errors FROM latency BY service CRITICAL WHEN errors > 0 WITH (sample_rows = 1);
+CREATE ALERT g_totals FROM totals BY service CRITICAL WHEN spent > 1000 WITH (sample_rows = 1);
+CREATE ALERT h_without FROM latency BY service CRITICAL WHEN worst > 800 WITH (sample_rows = 0);";
+    let test = "
+INSERT INTO requests (ts, service, path, status, ms) VALUES
+  ('2026-01-01 00:00:05', 'api', '/a', 200, 100), ('2026-01-01 00:00:06', 'api', '/b', 200, 900),
+  ('2026-01-01 00:00:07', 'api', '/c', 503, 20), ('2026-01-01 00:00:08', 'api', '/d', 200, 300),
+  ('2026-01-01 00:00:09', 'web', '/e', 200, 5), ('2026-01-01 00:00:10', 'web', '/f', 200, 4),
+  ('2026-01-01 00:01:30', 'api', '/g', 200, 7), ('2026-01-01 01:00:00', 'api', '/h', 200, 8);
+ADVANCE INTERVAL '1 second';
+
+EXPECT SELECT alert, key, input_rows, sample FROM thalweg.alert_events WHERE kind = 'firing' ORDER BY alert, event_time;
+----
+a_source | {\"service\":\"api\"} | 1 | [{\"ts\":\"2026-01-01T00:00:06\",\"service\":\"api\",\"path\":\"/b\",\"status\":200,\"ms\":900.0}]
+b_window | {\"service\":\"api\"} | 4 | [{\"ts\":\"2026-01-01T00:00:06\",\"service\":\"api\",\"path\":\"/b\",\"status\":200,\"ms\":900.0},{\"ts\":\"2026-01-01T00:00:08\",\"service\":\"api\",\"path\":\"/d\",\"status\":200,\"ms\":300.0},{\"ts\":\"2026-01-01T00:00:05\",\"service\":\"api\",\"path\":\"/a\",\"status\":200,\"ms\":100.0}]
+c_view_of_a_view | {\"service\":\"api\"} | 4 | [{\"ts\":\"2026-01-01T00:00:06\",\"service\":\"api\",\"path\":\"/b\",\"status\":200,\"ms\":900.0},{\"ts\":\"2026-01-01T00:00:08\",\"service\":\"api\",\"path\":\"/d\",\"status\":200,\"ms\":300.0}]
+d_rollup | {} | 3 | [{\"window_start\":\"2026-01-01T00:00:00\",\"window_end\":\"2026-01-01T00:01:00\",\"service\":\"api\",\"worst\":900.0,\"errors\":1},{\"window_start\":\"2026-01-01T00:01:00\",\"window_end\":\"2026-01-01T00:02:00\",\"service\":\"api\",\"worst\":7.0,\"errors\":0},{\"window_start\":\"2026-01-01T00:00:00\",\"window_end\":\"2026-01-01T00:01:00\",\"service\":\"web\",\"worst\":5.0,\"errors\":0}]
+e_too_fast | {\"service\":\"web\"} | 2 | [{\"ts\":\"2026-01-01T00:00:10\",\"service\":\"web\",\"path\":\"/f\",\"status\":200,\"ms\":4.0},{\"ts\":\"2026-01-01T00:00:09\",\"service\":\"web\",\"path\":\"/e\",\"status\":200,\"ms\":5.0}]
+f_errors | {\"service\":\"api\"} | 4 | [{\"ts\":\"2026-01-01T00:00:07\",\"service\":\"api\",\"path\":\"/c\",\"status\":503,\"ms\":20.0}]
+g_totals | {\"service\":\"api\"} | 6 | [{\"ts\":\"2026-01-01T00:00:06\",\"service\":\"api\",\"path\":\"/b\",\"status\":200,\"ms\":900.0}]
+h_without | {\"service\":\"api\"} | NULL | NULL
+";
+    holds(pipeline, test);
+}
+
+#[test]
 fn without_event_time_the_clock_fires_and_resolves() {
     let pipeline = "CREATE SOURCE jobs (job TEXT PRIMARY KEY, state TEXT)
         WITH (connector = 'file', path = 'jobs.ndjson', format = 'upsert');

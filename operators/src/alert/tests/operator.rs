@@ -1,7 +1,7 @@
 //! The operator as a value: cuts into epochs, batches and restarts change nothing of what it says.
 
 use crate::alert::machine::{Absent, AbsentPolicy, Rule};
-use crate::alert::{Alert, AlertSpec, AlertTime, Part, Severity, Template};
+use crate::alert::{Alert, AlertSpec, AlertTime, Exemplars, Part, Severity, Template};
 use crate::operator::{Operator, Output, Times};
 use crate::plan::{Plan, Read, TimeOrigin};
 use crate::rows::Rows;
@@ -77,11 +77,26 @@ fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
         mute_older_than_ns: None,
         notify_revisions: false,
         expected: None,
+        sample_rows: 5,
+        exemplars: None,
     }
 }
 
 fn by_event_time() -> AlertTime {
     AlertTime::Event { column: 1, origin: TimeOrigin::default(), closed: true }
+}
+
+/// Exemplars by the end of a window and the service.
+fn exemplars() -> Exemplars {
+    let time = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    let schema = Schema::new(vec![
+        Field::new("window_end", time, false),
+        Field::new("service", DataType::Utf8, true),
+        Field::new("sample", DataType::Utf8, true),
+        Field::new("input_rows", DataType::Int64, false),
+    ]);
+    let plan = Plan::View { name: "beside".into(), schema: Arc::new(schema) };
+    Exemplars { plan, weight: None, group: vec![(1, 0), (0, 1)], keys: vec![1], time: Some(0) }
 }
 
 /// Service, time, value, difference.
@@ -150,6 +165,25 @@ impl Driven {
         let diffs = Int64Array::from_iter_values(services.iter().map(|(_, diff)| *diff));
         let rows = Rows::unbounded(Batch::changes(rows, diffs));
         self.alert.process_second(Epoch(1), rows, &mut Output::default()).unwrap();
+    }
+
+    /// What came of groups: service, time, exemplars, how many rows, difference.
+    fn exemplars(&mut self, epoch: u64, groups: &[(u8, i64, &str, i64, i64)]) {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampNanosecondArray::from_iter_values(groups.iter().map(|(_, t, ..)| *t))),
+            Arc::new(StringArray::from_iter_values(groups.iter().map(|(service, ..)| format!("s{service}")))),
+            Arc::new(StringArray::from_iter_values(groups.iter().map(|(_, _, text, ..)| *text))),
+            Arc::new(Int64Array::from_iter_values(groups.iter().map(|(.., of, _)| *of))),
+        ];
+        let rows = RecordBatch::try_new(exemplars().plan.schema(), columns).unwrap();
+        let diffs = Int64Array::from_iter_values(groups.iter().map(|(.., diff)| *diff));
+        let rows = Rows::unbounded(Batch::changes(rows, diffs));
+        self.alert.process_second(Epoch(epoch), rows, &mut Output::default()).unwrap();
+    }
+
+    /// How often each kind of event came, with what it shows of the rows behind it.
+    fn samples(&self) -> Vec<(Kind, Option<i64>, Option<&str>)> {
+        self.events.iter().map(|event| (event.kind, event.input_rows, event.sample.as_deref())).collect()
     }
 
     /// The same with the state of a checkpoint, shared out among so many workers and put together again.
@@ -311,9 +345,11 @@ proptest! {
         };
         prop_assert_eq!(by_key(&whole), by_key(&cut));
         prop_assert_eq!(&whole.state, &cut.state);
-        // The state is what the last event of each key says.
+        // The state is what the last event of each key says, but for the rows behind it.
         for (key, event) in &whole.state {
-            prop_assert_eq!(whole.events.iter().rev().find(|e| e.key == *key), Some(event));
+            let last = whole.events.iter().rev().find(|e| e.key == *key);
+            let last = last.map(|last| AlertEvent { sample: None, ..last.clone() });
+            prop_assert_eq!(last.as_ref(), Some(event));
         }
     }
 }
@@ -353,4 +389,53 @@ fn keys_that_are_expected_are_missed_from_the_beginning_of_time_and_forgotten_wh
     driven.epoch(7, &[], Watermark(140));
     assert_eq!(driven.alert.state().rows, 0, "{:?}", driven.state);
     assert!(driven.state.is_empty());
+}
+
+#[test]
+fn an_event_shows_the_rows_that_were_looked_at_the_worst_first() {
+    let mut driven = Driven::new(&spec(by_event_time(), Read::Finals, rule(2)));
+    let values = [1.0, 30.0, 12.0, 2.0, 25.0, 3.0, 11.0];
+    let rows: Vec<Row> = values.into_iter().map(|value| (1, 10, Some(value), 1)).collect();
+    driven.epoch(1, &rows, Watermark(10));
+    let event = &driven.events[0];
+    let sample: Vec<serde_json::Value> = serde_json::from_str(event.sample.as_ref().unwrap()).unwrap();
+    let shown: Vec<f64> = sample.iter().map(|row| row["p99"].as_f64().unwrap()).collect();
+    assert_eq!((event.rows, event.input_rows), (7, Some(7)));
+    // Critical ones, warnings, and one that is none.
+    assert_eq!(shown, [30.0, 25.0, 12.0, 11.0, 3.0]);
+    assert_eq!(sample[0].as_object().unwrap().len(), 3, "{sample:?}");
+    assert_eq!(driven.state[&event.key].sample, None, "the state is kept for every key");
+    let mut none = Driven::new(&AlertSpec { sample_rows: 0, ..spec(by_event_time(), Read::Finals, rule(2)) });
+    none.epoch(1, &rows, Watermark(10));
+    assert_eq!(none.samples(), [(Kind::Firing, None, None)]);
+}
+
+#[test]
+fn exemplars_stay_with_the_row_that_was_judged() {
+    let exemplars = Some(Box::new(exemplars()));
+    let rule = Rule { keep_ns: 15, ..rule(2) };
+    let spec = AlertSpec { exemplars, ..spec(by_event_time(), Read::Finals, rule) };
+    let mut driven = Driven::new(&spec);
+    driven.exemplars(1, &[(1, 10, "[1]", 3, 1), (2, 10, "[2]", 4, 1)]);
+    driven.epoch(1, &[(1, 10, Some(12.0), 1), (2, 10, Some(1.0), 1)], Watermark(10));
+    // Those of a group that comes later wait, are corrected, and survive a restart.
+    driven.exemplars(2, &[(1, 20, "[3]", 5, 1), (3, 20, "[4]", 6, 1)]);
+    driven.epoch(2, &[], Watermark(15));
+    driven.exemplars(3, &[(1, 20, "[3]", 5, -1), (1, 20, "[5]", 7, 1)]);
+    driven.epoch(3, &[], Watermark(16));
+    let mut driven = driven.restored(&spec, 3);
+    driven.epoch(4, &[(1, 20, Some(1.0), 1)], Watermark(20));
+    // It is over because time has passed: what is shown is what it was judged by last.
+    let mut driven = driven.restored(&spec, 2);
+    driven.epoch(5, &[], Watermark(35));
+    // Of a row without exemplars nothing is known.
+    driven.epoch(6, &[(1, 40, Some(12.0), 1)], Watermark(40));
+    let expected = [
+        (Kind::Firing, Some(3), Some("[1]")),
+        (Kind::Recovering, Some(7), Some("[5]")),
+        (Kind::Resolved, Some(7), Some("[5]")),
+        (Kind::Firing, None, None),
+    ];
+    assert_eq!(driven.samples(), expected);
+    assert!(driven.alert.groups.iter().next().is_none(), "what has been judged is gone");
 }

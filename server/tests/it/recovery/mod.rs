@@ -234,6 +234,8 @@ fn simulate(seed: u64) -> usize {
             FROM HOP(events, ts, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY window_start, window_end, k;
         CREATE MATERIALIZED VIEW totals AS SELECT g, count(*) AS n, sum(v) AS s FROM events GROUP BY g;
         CREATE MATERIALIZED VIEW of_totals AS SELECT count(*) AS groups, max(n) AS n FROM totals;
+        CREATE ALERT wrong FROM windows BY k WARNING WHEN n > 3 CRITICAL WHEN m > 0 FOR INTERVAL '5 seconds';
+        CREATE SINK said FROM wrong WITH ({world});
         CREATE MATERIALIZED VIEW divided AS SELECT k, 100 / g AS share FROM events;
         CREATE SINK raw FROM events WITH ({world});
         CREATE SINK finals FROM windows WITH ({world});
@@ -254,11 +256,14 @@ fn simulate(seed: u64) -> usize {
     same("the rows of the source", consolidated(&lives.world, "raw"), &lines(&[rows]));
     // The same without any crash.
     let world = World::new(lives.world.partitions.clone(), 50, 0);
-    let straight = Lives::new(&format!("straight-{seed}"), &sql, world);
-    let straight = straight.live(2, i64::MAX).unwrap();
+    let unharmed = Lives::new(&format!("straight-{seed}"), &sql, world);
+    let straight = unharmed.live(2, i64::MAX).unwrap();
     let view = |engine: &Engine, name: &str| lines(&engine.snapshots(&[name]).unwrap().remove(0).batches);
     same("the dead letters", dead_letters(&engine), &dead_letters(&straight));
     same("the late rows", late_rows(&engine), &late_rows(&straight));
+    let events = consolidated(&unharmed.world, "said");
+    assert!(events.iter().any(|event| event.contains("[{")), "some events show rows: {events:?}");
+    same("the events of the alert", consolidated(&lives.world, "said"), &events);
     // A process that died after the end of the run leaves nothing for the next one to compute.
     let computed = engine.status().sources[0].rows_in > 0;
     for (name, sink) in [("windows", "finals"), ("totals", "changes"), ("of_totals", "ends")] {
