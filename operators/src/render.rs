@@ -20,7 +20,7 @@ use crate::reduce::{KeyRows, LocalReduce, MergeReduce, ReduceRows, ReduceSpec};
 use crate::repeat::Repeat;
 use crate::rows::Rows;
 use crate::series::{Series, SeriesSpec, Task};
-use crate::session_aggregate::{LocalSessions, MergeSessions, SessionAggregateSpec};
+use crate::session_aggregate::{CutSessions, LocalSessions, MergeSessions, SessionAggregateSpec};
 use crate::state_ttl::Lifetimes;
 use crate::top_n::{TopN, TopNSpec};
 use crate::unnest::Unnest;
@@ -360,9 +360,14 @@ impl<'scope> Renderer<'scope> {
     ) -> Result<Rendered<'scope>> {
         let local = LocalSessions::new(spec)?;
         let partials = self.host(view, "LocalSessions", local, rows, Pipeline, 1, &origin).swap_remove(0);
-        let merge = MergeSessions::new(spec, demand.changes, demand.finals)?;
         let pact = by_key((0..spec.partition).collect());
-        let outputs = self.host(view, "MergeSessions", merge, partials, pact, 2, &origin);
+        let outputs = if spec.is_cut() {
+            let cut = CutSessions::new(spec, demand.changes, demand.finals)?;
+            self.host(view, "CutSessions", cut, partials, pact, 2, &origin)
+        } else {
+            let merge = MergeSessions::new(spec, demand.changes, demand.finals)?;
+            self.host(view, "MergeSessions", merge, partials, pact, 2, &origin)
+        };
         Ok(both_ports(outputs, demand))
     }
 

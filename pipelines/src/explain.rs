@@ -237,9 +237,16 @@ fn explain_session_aggregate(out: &mut String, spec: &SessionAggregateSpec, dept
         keys => format!(" of ({})", keys.iter().map(sql).collect::<Vec<_>>().join(", ")),
     };
     line(out, depth, &format!("SessionAggregate: SESSION(gap {}){of} over {}", Nanos(spec.gap_ns), sql(&spec.time)));
+    let input = spec.input.schema();
+    for (column, does) in [(spec.start, "begun"), (spec.end, "ended")] {
+        column
+            .into_iter()
+            .for_each(|at| line(out, depth + 1, &format!("{does} by rows of {}", input.field(at).name())));
+    }
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
     let kept = kept_until(&spec.time_origin, spec.on_late, flow);
-    line(out, depth + 1, &format!("state: sessions that are open, each {kept}"));
+    let rows = if spec.is_cut() { "the rows of " } else { "" };
+    line(out, depth + 1, &format!("state: {rows}sessions that are open, each {kept}"));
 }
 
 /// What a group's state is made of.

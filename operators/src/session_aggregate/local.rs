@@ -1,15 +1,19 @@
 //! The first phase: pieces of sessions, each with one partial state, on the worker that read the rows.
 //!
 //! A row that may be late travels as it is beside its state: only the owner of the partition knows whether it reaches a
-//! session that is still open, and if not, it is the row that is kept.
+//! session that is still open, and if not, it is the row that is kept. Where rows say that a session begins or ends all of
+//! them travel so, each with its mark.
 
-use super::SessionAggregateSpec;
+use super::{ENDS, STARTS, SessionAggregateSpec};
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::evaluate::fault;
 use crate::event_time::{EventTimes, timed};
 use crate::operator::{DeadRow, Operator, Output, StateSize, Times};
 use crate::rows::Rows;
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StructArray, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StructArray, UInt8Array, UInt64Array,
+    new_null_array,
+};
 use arrow::compute::{not, take};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion_expr::EmitTo;
@@ -71,6 +75,7 @@ impl LocalSessions {
             fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
         }
         fields.push(Arc::new(Field::new("row", row_type(&input), true)));
+        fields.extend(spec.is_cut().then(|| Arc::new(Field::new("mark", DataType::UInt8, false))));
         for (i, data_type) in grouping.states.types()?.into_iter().enumerate() {
             fields.push(Arc::new(Field::new(format!("state{i}"), data_type, true)));
         }
@@ -113,7 +118,19 @@ impl LocalSessions {
         };
         let whole = StructArray::try_new_with_length(fields, batch.rows.columns().to_vec(), None, rows)?;
         let times: ArrayRef = Arc::new(Int64Array::from_iter_values(times.iter()));
-        self.send(keys.to_vec(), times.clone(), times, Arc::new(whole), states.finish()?, output)
+        let marks = self.spec.is_cut().then(|| self.marks(&batch.rows));
+        let states = marks.into_iter().chain(states.finish()?).collect();
+        self.send(keys.to_vec(), times.clone(), times, Arc::new(whole), states, output)
+    }
+
+    /// What each row says of where its session begins and ends.
+    fn marks(&self, rows: &RecordBatch) -> ArrayRef {
+        let says = |column: Option<usize>, row: usize| {
+            let column = column.map(|at| rows.column(at).as_boolean());
+            column.is_some_and(|column| column.is_valid(row) && column.value(row))
+        };
+        let mark = |row| u8::from(says(self.spec.start, row)) * STARTS + u8::from(says(self.spec.end, row)) * ENDS;
+        Arc::new(UInt8Array::from_iter_values((0..rows.num_rows()).map(mark)))
     }
 
     fn send(
@@ -219,6 +236,9 @@ impl Operator for LocalSessions {
         }
         let (batch, times) = timed(&self.spec.time, batch, &mut output.dead)?;
         let Some((min, _)) = times.bounds() else { return Ok(()) };
+        if self.spec.is_cut() {
+            return self.send_rows(batch, output);
+        }
         if !bound.closes(self.spec.kept_until(min)) {
             return self.combine(epoch, batch, &mut output.dead);
         }

@@ -282,20 +282,10 @@ impl MergeSessions {
 
     fn send(&self, change: Change, output: &mut Output) -> Result<()> {
         if let Some(batch) = change.into_batch(&self.inner, |numbers| self.keys.values(numbers))? {
-            let rows = self.shown(batch.rows.columns())?;
+            let rows = self.spec.shown(batch.rows.columns())?;
             output.send(CHANGES, Rows::unbounded(Batch { rows, diffs: batch.diffs }));
         }
         Ok(())
-    }
-
-    /// Rows as the plan has them, of the keys, the start, the end, the results.
-    fn shown(&self, columns: &[ArrayRef]) -> Result<RecordBatch> {
-        let (keys, rest) = columns.split_at(self.key_columns());
-        let starts = rest[0].as_primitive::<Int64Type>().values().to_vec();
-        let mut shown = vec![timestamps(starts, self.spec.schema.field(0).data_type())?, rest[1].clone()];
-        shown.extend_from_slice(keys);
-        shown.extend_from_slice(&rest[2..]);
-        Ok(RecordBatch::try_new(self.spec.schema.clone(), shown)?)
     }
 
     /// Says the final results of the sessions that are over, and forgets them.
@@ -312,7 +302,7 @@ impl MergeSessions {
             let Part { numbers, states } =
                 if self.emit_changes { self.emitted.rows().part_of(&groups)? } else { self.results(&names)? };
             let columns = [self.keys.values(&numbers)?, states].concat();
-            output.send(FINALS, Rows::unbounded(Batch::append(self.shown(&columns)?)));
+            output.send(FINALS, Rows::unbounded(Batch::append(self.spec.shown(&columns)?)));
         }
         over.into_iter().for_each(|(last, name)| drop(self.remove(last, name)));
         self.held.remove(&groups);

@@ -1,5 +1,7 @@
 //! Both phases together against a model that keeps every row and cuts each partition anew.
 
+mod cut;
+
 use super::*;
 use crate::exchange::hash_rows;
 use crate::operator::{Operator, Output, Times};
@@ -68,6 +70,8 @@ fn spec(case: &Case) -> SessionAggregateSpec {
         input: Box::new(Plan::Source { name: "s".to_string(), schema: schema.clone() }),
         time: col("ts", &schema).unwrap(),
         gap_ns: case.gap * MS,
+        start: None,
+        end: None,
         time_origin: TimeOrigin::default(),
         partition: case.partition,
         keys: (0..case.keys).map(|i| col(&format!("k{i}"), &schema).unwrap()).collect(),

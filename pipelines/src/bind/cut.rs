@@ -2,14 +2,14 @@
 
 use super::{Scope, query};
 use crate::parse::Words;
-use crate::parse::partition::PARTITION_BY;
+use crate::parse::partition::{END_WHEN, PARTITION_BY, START_WHEN};
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart};
 use thalweg_operators::window::Window;
 use thalweg_schemas::error::{Error, Result};
 
 /// The window functions, as a hint.
 pub(super) const KNOWN: &str = "There are TUMBLE(t, time, size), HOP(t, time, slide, size), CUMULATE(t, time, step, size) and \
-                                SESSION(t, time, gap [, PARTITION BY k ..]).";
+                                SESSION(t, time, gap [, PARTITION BY k ..] [START WHEN ..] [END WHEN ..]).";
 
 /// How a relation is cut.
 #[derive(Clone, Debug)]
@@ -22,6 +22,10 @@ pub(crate) enum Cut<Column> {
         gap_ns: i64,
         /// The columns whose values each have sessions of their own.
         by: Vec<Column>,
+        /// What says whether a row begins a session, where only such rows do.
+        start: Option<Column>,
+        /// What says whether a row is the last of its session.
+        end: Option<Column>,
     },
 }
 
@@ -62,8 +66,8 @@ impl Kind {
             ),
             Kind::Session => (
                 "SESSION",
-                "3 arguments and PARTITION BY",
-                "Write SESSION(t, time, INTERVAL '5 minutes' [, PARTITION BY k ..]).",
+                "3 arguments, PARTITION BY, START WHEN and END WHEN",
+                "Write SESSION(t, time, INTERVAL '5 minutes' [, PARTITION BY k ..] [START WHEN ..] [END WHEN ..]).",
             ),
         };
         Error::user(format!("{name} takes {numbers}, not {given}")).with_hint(hint)
@@ -84,16 +88,22 @@ pub(super) struct Arguments<'a> {
     offset: Option<&'a Expr>,
     /// The columns behind PARTITION BY.
     by: Vec<&'a Expr>,
+    /// What is behind START WHEN, and behind END WHEN.
+    start: Option<&'a Expr>,
+    end: Option<&'a Expr>,
 }
 
 impl<'a> Arguments<'a> {
     pub(super) fn of(kind: Kind, given: &[&'a Expr]) -> Result<Arguments<'a>> {
-        let by: Vec<_> = given.iter().filter_map(|expr| partition_of(expr)).flatten().collect();
+        let by: Vec<_> = given.iter().filter_map(|expr| clause(expr, PARTITION_BY)).flatten().collect();
+        let (start, end) = (condition(given, START_WHEN)?, condition(given, END_WHEN)?);
         if !by.is_empty() && kind != Kind::Session {
             return Err(Error::user("PARTITION BY belongs to SESSION")
                 .with_hint("Windows of a fixed length are the same for all rows: group by the column as well."));
         }
-        let arguments: Vec<&Expr> = given.iter().copied().filter(|expr| partition_of(expr).is_none()).collect();
+        let is_clause =
+            |expr: &Expr| [PARTITION_BY, START_WHEN, END_WHEN].iter().any(|name| clause(expr, name).is_some());
+        let arguments: Vec<&Expr> = given.iter().copied().filter(|expr| !is_clause(expr)).collect();
         let (fixed, offset) = match (kind, arguments.as_slice()) {
             (Kind::Tumble, [fixed @ .., offset]) if fixed.len() == 3 => (fixed, Some(*offset)),
             (Kind::Hop | Kind::Cumulate, [fixed @ .., offset]) if fixed.len() == 4 => (fixed, Some(*offset)),
@@ -101,10 +111,10 @@ impl<'a> Arguments<'a> {
         };
         match (kind, fixed) {
             (Kind::Tumble | Kind::Session, [input, time, size]) => {
-                Ok(Arguments { kind, input, time, step: None, size, offset, by })
+                Ok(Arguments { kind, input, time, step: None, size, offset, by, start, end })
             }
             (Kind::Hop | Kind::Cumulate, [input, time, step, size]) => {
-                Ok(Arguments { kind, input, time, step: Some(step), size, offset, by })
+                Ok(Arguments { kind, input, time, step: Some(step), size, offset, by, start, end })
             }
             _ => Err(kind.wrong_number(arguments.len())),
         }
@@ -122,7 +132,8 @@ impl<'a> Arguments<'a> {
         Ok(Cut::Windows(match self.kind {
             Kind::Session => {
                 let by = self.by.iter().map(|expr| (*expr).clone()).collect();
-                return Ok(Cut::Sessions { gap_ns: size_ns, by });
+                let (start, end) = (self.start.cloned(), self.end.cloned());
+                return Ok(Cut::Sessions { gap_ns: size_ns, by, start, end });
             }
             Kind::Tumble => Window::Tumble { size_ns, offset_ns },
             Kind::Hop if step_ns > size_ns => {
@@ -141,8 +152,17 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// The columns of an argument that stands for PARTITION BY.
-fn partition_of(expr: &Expr) -> Option<Vec<&Expr>> {
+/// The condition that stands behind `name`, if one does.
+fn condition<'a>(given: &[&'a Expr], name: &str) -> Result<Option<&'a Expr>> {
+    let mut all = given.iter().filter_map(|expr| clause(expr, name)).flatten();
+    match (all.next(), all.next()) {
+        (one, None) => Ok(one),
+        _ => Err(Error::user(format!("{name} stands twice")).with_hint("Join the conditions with OR.")),
+    }
+}
+
+/// What an argument has in it that stands for the clause `name`.
+fn clause<'a>(expr: &'a Expr, clause: &str) -> Option<Vec<&'a Expr>> {
     let Expr::Function(function) = expr else { return None };
     let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
     let FunctionArguments::List(list) = &function.args else { return None };
@@ -150,5 +170,5 @@ fn partition_of(expr: &Expr) -> Option<Vec<&Expr>> {
         &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
         _ => None,
     };
-    (name.value == PARTITION_BY).then(|| list.args.iter().filter_map(column).collect())
+    (name.value == clause && name.quote_style.is_some()).then(|| list.args.iter().filter_map(column).collect())
 }

@@ -4,14 +4,15 @@
 use super::cut::{Arguments, Cut, KNOWN, Kind};
 use super::{SeriesSource, WindowSource, query, series};
 use crate::parse::Words;
+use crate::parse::partition::{END_WHEN, START_WHEN};
 use crate::parse::syntax::fold;
 use crate::types::sql_names;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Spanned,
-    TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, With,
+    Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SelectItem,
+    SetExpr, Spanned, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, With,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -20,6 +21,9 @@ use thalweg_schemas::error::{Error, Position, Result};
 
 pub(crate) const WINDOW_START: &str = "window_start";
 pub(crate) const WINDOW_END: &str = "window_end";
+/// The columns that say which rows begin and end sessions: conditions, put into what is cut.
+pub(crate) const SESSION_START: &str = "__start";
+pub(crate) const SESSION_END: &str = "__end";
 /// The catalog and the schema under which the tables stand that are put into queries; nobody else names it.
 pub(crate) const WINDOWS: &str = "__windows";
 
@@ -38,7 +42,7 @@ pub(crate) struct TableCall {
 }
 
 enum Function {
-    Window { time: Box<Expr>, cut: Cut<Expr> },
+    Window { time: Box<Expr>, cut: Box<Cut<Expr>> },
     Series(Box<series::Call>),
 }
 
@@ -138,11 +142,15 @@ impl Extractor<'_> {
         let position = self.words.at(function.span);
         let located = |error: Error| position.clone().into_iter().fold(error, Error::at);
         let word = function.value.to_uppercase();
+        let mut marks = Vec::new();
         let (input, function) = if let Some(kind) = Kind::of(&word) {
             let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
             let shape = Arguments::of(kind, &arguments).map_err(located)?;
-            let cut = shape.cut(self.words).map_err(located)?;
-            (shape.input.clone(), Function::Window { time: Box::new(shape.time.clone()), cut })
+            let mut cut = shape.cut(self.words).map_err(located)?;
+            if let Cut::Sessions { start, end, .. } = &mut cut {
+                marks.extend(mark(start, SESSION_START).into_iter().chain(mark(end, SESSION_END)));
+            }
+            (shape.input.clone(), Function::Window { time: Box::new(shape.time.clone()), cut: Box::new(cut) })
         } else if let Some(kind) = series::Kind::of(&word) {
             let call = series::Call::of(kind, arguments, self.words);
             let call = call.map_err(|error| if error.position.is_some() { error } else { located(error) })?;
@@ -153,7 +161,10 @@ impl Extractor<'_> {
             return Err(located(no_such_function(&function.value)));
         };
         let recursive = self.around.iter().any(|around| around.recursive);
-        let input = Input::of(&input, &self.visible(), recursive).map_err(located)?;
+        let mut input = Input::of(&input, &self.visible(), recursive).map_err(located)?;
+        if !marks.is_empty() {
+            input = input.with_columns(marks)?;
+        }
         let (table, shown) = (input.name.clone(), input.name.clone().unwrap_or_else(|| "the subquery".to_string()));
         let synthetic = format!("window_{}", self.calls.len());
         if alias.is_none() {
@@ -260,6 +271,40 @@ impl Input {
     }
 }
 
+impl Input {
+    /// The same with more columns.
+    fn with_columns(self, columns: Vec<SelectItem>) -> Result<Input> {
+        let mut query = match self.name {
+            Some(_) => self.query,
+            None => {
+                let mut around = query::select_all("session", None)?;
+                let SetExpr::Select(select) = around.body.as_mut() else { return Err(no_select()) };
+                let Some(table) = select.from.first_mut() else { return Err(no_select()) };
+                let name = Ident::with_quote('"', "session");
+                let alias = Some(TableAlias { explicit: true, name, columns: vec![], at: None });
+                let subquery = Box::new(self.query);
+                table.relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+                around
+            }
+        };
+        let SetExpr::Select(select) = query.body.as_mut() else { return Err(no_select()) };
+        select.projection.extend(columns);
+        Ok(Input { query, name: self.name })
+    }
+}
+
+fn no_select() -> Error {
+    Error::bug("a query without a SELECT")
+}
+
+/// Puts a column called `name` in the place of a condition; gives what computes it.
+fn mark(condition: &mut Option<Expr>, name: &str) -> Option<SelectItem> {
+    let alias = Ident::with_quote('"', name);
+    let expr = condition.take()?;
+    *condition = Some(Expr::Identifier(alias.clone()));
+    Some(SelectItem::ExprWithAlias { expr, alias })
+}
+
 /// A WITH clause of `tables`.
 fn with(tables: Vec<Cte>, recursive: bool) -> Option<With> {
     let clause = || With { with_token: AttachedToken::empty(), recursive, cte_tables: tables.clone() };
@@ -287,17 +332,32 @@ fn window_source(
     }
     let cut = match cut {
         Cut::Windows(window) => Cut::Windows(*window),
-        Cut::Sessions { gap_ns, by } => {
+        Cut::Sessions { gap_ns, by, start, end } => {
             let by = by.iter().map(|expr| column(&input, &input_name, expr, "a partition of sessions", words));
-            Cut::Sessions { gap_ns: *gap_ns, by: by.collect::<Result<_>>()? }
+            let marks = [(start, START_WHEN), (end, END_WHEN)].map(|(mark, clause)| match mark {
+                Some(mark) => column(&input, &input_name, mark, clause, words)
+                    .and_then(|at| is_condition(fields[at].data_type(), clause).map(|()| Some(at))),
+                None => Ok(None),
+            });
+            let [start, end] = marks;
+            Cut::Sessions { gap_ns: *gap_ns, by: by.collect::<Result<_>>()?, start: start?, end: end? }
         }
     };
-    let kept: Vec<usize> =
-        (0..fields.len()).filter(|i| !matches!(fields[*i].name().as_str(), WINDOW_START | WINDOW_END)).collect();
+    const OURS: [&str; 4] = [WINDOW_START, WINDOW_END, SESSION_START, SESSION_END];
+    let kept: Vec<usize> = (0..fields.len()).filter(|i| !OURS.contains(&fields[*i].name().as_str())).collect();
     let bound = |name: &str| Arc::new(Field::new(name, data_type.clone(), false));
     let own = kept.iter().map(|i| fields[*i].clone());
     let schema = Arc::new(Schema::new(own.chain([bound(WINDOW_START), bound(WINDOW_END)]).collect::<Vec<_>>()));
     Ok(WindowSource { input, input_name, kept, time: time_at, cut, schema })
+}
+
+fn is_condition(data_type: &DataType, clause: &str) -> Result<()> {
+    match data_type {
+        DataType::Boolean => Ok(()),
+        other => Err(Error::user(format!("what stands behind {clause} is no condition"))
+            .with_detail(format!("It is of type {}.", crate::types::sql_type(other)))
+            .with_hint(format!("Compare it with something: {clause} event = 'login'."))),
+    }
 }
 
 /// The position of the column of `input` that `expr` names: `role` says what for.

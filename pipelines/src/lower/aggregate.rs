@@ -213,10 +213,12 @@ impl Lowering<'_> {
                 on_late,
                 schema,
             })),
-            Cut::Sessions { gap_ns, by } => Plan::SessionAggregate(Box::new(SessionAggregateSpec {
+            Cut::Sessions { gap_ns, by, start, end } => Plan::SessionAggregate(Box::new(SessionAggregateSpec {
                 input,
                 time,
                 gap_ns: *gap_ns,
+                start: *start,
+                end: *end,
                 time_origin,
                 partition: by.len(),
                 keys,

@@ -347,8 +347,8 @@ impl OpenWindow {
     /// The plan's columns that cutting needs.
     fn needed(&self) -> Vec<usize> {
         let mut needed = vec![self.time];
-        if let Cut::Sessions { by, .. } = &self.cut {
-            needed.extend(by);
+        if let Cut::Sessions { by, start, end, .. } = &self.cut {
+            needed.extend(by.iter().chain(start).chain(end));
         }
         needed.extend(self.row_filters.iter().flat_map(project::columns_of));
         needed
@@ -357,8 +357,8 @@ impl OpenWindow {
     /// The same over other columns: `moved` says where each of those that it needs is, and under what name.
     fn moved(&mut self, moved: impl Fn(usize) -> (String, usize)) -> Result<()> {
         self.time = moved(self.time).1;
-        if let Cut::Sessions { by, .. } = &mut self.cut {
-            by.iter_mut().for_each(|column| *column = moved(*column).1);
+        if let Cut::Sessions { by, start, end, .. } = &mut self.cut {
+            by.iter_mut().chain(start).chain(end).for_each(|column| *column = moved(*column).1);
         }
         for predicate in &mut self.row_filters {
             *predicate = project::relocated(predicate, &moved)?;

@@ -61,9 +61,11 @@ impl Lowering<'_> {
         debug_assert_eq!(bounds[0].name(), WINDOW_START);
         let cut = match &source.cut {
             Cut::Windows(window) => Cut::Windows(*window),
-            Cut::Sessions { gap_ns, by } => {
-                let by = by.iter().map(|at| input.columns[*at].base()).collect::<Result<_>>()?;
-                Cut::Sessions { gap_ns: *gap_ns, by }
+            Cut::Sessions { gap_ns, by, start, end } => {
+                let base = |at: &usize| input.columns[*at].base();
+                let by = by.iter().map(base).collect::<Result<_>>()?;
+                let (start, end) = (start.as_ref().map(base).transpose()?, end.as_ref().map(base).transpose()?);
+                Cut::Sessions { gap_ns: *gap_ns, by, start, end }
             }
         };
         let window = Some(OpenWindow {

@@ -20,7 +20,8 @@ use thalweg_schemas::error::{Error, Result};
 
 impl Lowered {
     pub(super) fn with_sessions_assigned(mut self, open: OpenWindow) -> Result<Lowered> {
-        let (Cut::Sessions { gap_ns, by }, Some(origin)) = (&open.cut, self.times[open.time].clone()) else {
+        let (Cut::Sessions { gap_ns, by, start, end }, Some(origin)) = (&open.cut, self.times[open.time].clone())
+        else {
             return Err(Error::bug("sessions over no event time"));
         };
         let input = self.plan.schema();
@@ -35,6 +36,8 @@ impl Lowered {
         let spec = SessionAggregateSpec {
             time: column(open.time),
             gap_ns: *gap_ns,
+            start: *start,
+            end: *end,
             time_origin: origin.delayed(open.late.lateness_ns),
             partition: by.len(),
             keys: order.iter().map(|at| column(*at)).collect(),

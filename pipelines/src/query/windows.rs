@@ -61,7 +61,10 @@ pub async fn plan_statement(state: &SessionState, mut statement: Statement, text
         };
         let planned = match source.cut.clone() {
             Cut::Windows(window) => unnested(source, window)?,
-            Cut::Sessions { gap_ns, by } => in_sessions(state, source, gap_ns, &by).await?,
+            Cut::Sessions { gap_ns, by, start, end } => {
+                let marks = Marks { start, end };
+                in_sessions(state, source, gap_ns, &by, marks).await?
+            }
         };
         tables.register_table(call.name.clone(), Arc::new(ViewTable::new(planned, None)))?;
     }
@@ -108,17 +111,31 @@ fn unnested(source: WindowSource, window: Window) -> Result<LogicalPlan> {
 }
 
 /// The rows of the input, each with the bounds of its session. Without a time a row is in none.
-async fn in_sessions(state: &SessionState, source: WindowSource, gap_ns: i64, by: &[usize]) -> Result<LogicalPlan> {
+async fn in_sessions(
+    state: &SessionState,
+    source: WindowSource,
+    gap_ns: i64,
+    by: &[usize],
+    marks: Marks,
+) -> Result<LogicalPlan> {
     let tables = MemorySchemaProvider::new();
-    let query = query_of_sessions(&source, gap_ns, by);
+    let query = query_of_sessions(&source, gap_ns, by, marks);
     tables.register_table(INPUT.to_string(), Arc::new(ViewTable::new(source.input, None)))?;
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(&query, &dialect)?;
     with_schema(state, tables)?.statement_to_plan(statement).await
 }
 
-/// A row begins a session where the row before it is further away than the gap.
-fn query_of_sessions(source: &WindowSource, gap_ns: i64, by: &[usize]) -> String {
+/// The columns that say which rows begin and which end a session.
+#[derive(Clone, Copy)]
+struct Marks {
+    start: Option<usize>,
+    end: Option<usize>,
+}
+
+/// A row begins a session where the row before it is further away than the gap or has ended one, or where it says so. What
+/// one row of a moment says holds for all of them.
+fn query_of_sessions(source: &WindowSource, gap_ns: i64, by: &[usize], marks: Marks) -> String {
     let fields = source.input.schema().fields();
     let name = |at: &usize| ast::Ident::with_quote('"', fields[*at].name().as_str()).to_string();
     let shown: Vec<String> = source.kept.iter().map(name).collect();
@@ -128,14 +145,25 @@ fn query_of_sessions(source: &WindowSource, gap_ns: i64, by: &[usize]) -> String
         let columns: Vec<String> = by.iter().map(name).chain(more.iter().map(ToString::to_string)).collect();
         if columns.is_empty() { String::new() } else { format!("PARTITION BY {}", columns.join(", ")) }
     };
-    let (of_partition, of_session) = (partition(&[]), partition(&["__session"]));
+    let (of_partition, of_session, of_moment) =
+        (partition(&[]), partition(&["__session"]), partition(&[time.as_str()]));
+    let says = |mark: Option<usize>| match mark {
+        Some(mark) => format!("coalesce(bool_or({}) OVER ({of_moment}), false)", name(&mark)),
+        None => "false".to_string(),
+    };
+    let whole = if marks.start.is_some() { "WHERE __counts" } else { "" };
     format!(
-        "SELECT {shown}, min({time}) OVER ({of_session}) AS {WINDOW_START}, \
-         max({time}) OVER ({of_session}) + {gap} AS {WINDOW_END} FROM (\
-         SELECT *, sum(CASE WHEN __before >= {time} - {gap} THEN 0 ELSE 1 END) \
-         OVER ({of_partition} ORDER BY {time} ROWS UNBOUNDED PRECEDING) AS __session FROM (\
-         SELECT *, lag({time}) OVER ({of_partition} ORDER BY {time}) AS __before \
-         FROM {WINDOWS}.{WINDOWS}.{INPUT} WHERE {time} IS NOT NULL))"
+        "SELECT {shown}, {WINDOW_START}, {WINDOW_END} FROM (\
+         SELECT *, min({time}) OVER ({of_session}) AS {WINDOW_START}, bool_or(__starts) OVER ({of_session}) AS __counts, \
+         max({time}) OVER ({of_session}) \
+         + CASE WHEN bool_or(__ends) OVER ({of_session}) THEN INTERVAL '0 seconds' ELSE {gap} END AS {WINDOW_END} FROM (\
+         SELECT *, sum(CASE WHEN __before = {time} THEN 0 WHEN __before >= {time} - {gap} AND NOT __starts AND NOT __ended \
+         THEN 0 ELSE 1 END) OVER ({of_partition} ORDER BY {time} ROWS UNBOUNDED PRECEDING) AS __session FROM (\
+         SELECT *, lag({time}) OVER ({of_partition} ORDER BY {time}) AS __before, \
+         lag(__ends) OVER ({of_partition} ORDER BY {time}) AS __ended FROM (\
+         SELECT *, {} AS __starts, {} AS __ends FROM {WINDOWS}.{WINDOWS}.{INPUT} WHERE {time} IS NOT NULL)))) {whole}",
+        says(marks.start),
+        says(marks.end),
     )
 }
 

@@ -13,3 +13,6 @@ CREATE MATERIALIZED VIEW h AS SELECT count(*) FROM SESSIONS(telemetry, ts, INTER
 CREATE MATERIALIZED VIEW i AS SELECT host, count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s', PARTITION BY host, service) GROUP BY window_end, host EMIT ON WINDOW CLOSE;
 CREATE MATERIALIZED VIEW visits AS SELECT host, window_start FROM SESSION(telemetry, ts, INTERVAL '5 s', PARTITION BY host) GROUP BY host, window_start;
 CREATE MATERIALIZED VIEW j AS SELECT count(*) FROM TUMBLE(visits, window_start, INTERVAL '1 hour') GROUP BY window_end;
+CREATE MATERIALIZED VIEW k AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s', PARTITION BY host START WHEN service) GROUP BY window_end, host;
+CREATE MATERIALIZED VIEW l AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s' END WHEN status = 1 END WHEN status = 2) GROUP BY window_end;
+CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s' START WHEN stats = 1) GROUP BY window_end;

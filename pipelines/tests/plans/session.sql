@@ -19,3 +19,9 @@ SELECT window_start, window_end, count(DISTINCT host) AS hosts
 FROM SESSION(telemetry, ts, INTERVAL '5 minutes', PARTITION BY host) GROUP BY window_start, window_end;
 CREATE MATERIALIZED VIEW visits_per_hour AS
 SELECT window_start, count(*) AS visits FROM TUMBLE(visits, window_end, INTERVAL '1 hour') GROUP BY window_start;
+
+-- Sessions that rows begin and end.
+CREATE MATERIALIZED VIEW marked AS
+SELECT host, window_start, window_end, count(*) AS n
+FROM SESSION(telemetry, ts, INTERVAL '5 minutes', PARTITION BY host START WHEN status = 101 END WHEN status >= 500)
+WHERE latency_ms > 1 GROUP BY window_start, window_end, host;

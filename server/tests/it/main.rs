@@ -34,6 +34,7 @@ mod recovery;
 mod recursion;
 mod redeploy;
 mod s3;
+mod sessions;
 mod slo;
 mod slt;
 mod state_ttl;

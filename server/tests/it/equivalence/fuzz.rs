@@ -100,10 +100,11 @@ fn windowed(random: &mut Random) -> Relation {
     let by = ["k", "g"][random.below(2)];
     let kind = if by == "k" { Kind::Text } else { Kind::Whole };
     let size = [10, 20, 30][random.below(3)];
-    let window = match random.below(4) {
+    let window = match random.below(5) {
         0 => format!("{{tumble {size}}}"),
         1 => format!("{{hop {} {size}}}", size / 2),
         2 => format!("{{cumulate {} {size}}}", size / 5),
+        3 => format!("{{marked {} {} {by}}}", ["both", "start", "end"][random.below(3)], 2 + random.below(8)),
         _ => format!("{{session {} {by}}}", 1 + random.below(5)),
     };
     let (aggregate, _) = aggregate(&events(), random);

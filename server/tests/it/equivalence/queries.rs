@@ -1,6 +1,7 @@
 //! The queries, each in one text: `{tumble 10}`, `{hop 5 20}` and `{cumulate 5 20}` (slide or step, and size in seconds)
 //! stand for the window's table function in the pipeline and for a subquery that assigns windows by `date_bin` in batch;
-//! `{session 2 k}` (gap, partition) for one that looks back to the row before. Sizes are multiples.
+//! `{session 2 k}` (gap, partition) for one that looks back to the row before; in `{marked both 2 k}` rows say where sessions
+//! begin and end (`both`, `start`, `end`). Sizes are multiples.
 
 pub const QUERIES: &[&str] = &[
     // Rows as they are.
@@ -104,6 +105,10 @@ pub const QUERIES: &[&str] = &[
     "SELECT window_start, window_end, ts, k, v FROM {session 4 k} WHERE window_end - window_start > INTERVAL '6 seconds'",
     "SELECT window_end, count(*) AS n FROM {session 4 k} GROUP BY window_end",
     "SELECT k, window_end FROM {session 4 k} GROUP BY k, window_end HAVING count(*) > 2",
+    "SELECT k, window_start, window_end, count(*) AS n, sum(v) AS s, max(f) AS m FROM {marked both 6 k} GROUP BY window_start, window_end, k",
+    "SELECT k, g, window_start, window_end, count(DISTINCT v) AS n FROM {marked start 8 k} GROUP BY window_start, window_end, k, g",
+    "SELECT k, b, window_end, count(*) AS n, min(d) AS lo FROM {marked end 8 k,b} WHERE v > -500 GROUP BY k, b, window_end",
+    "SELECT window_start, window_end, ts, k, v FROM {marked both 4 k} WHERE window_end - window_start < INTERVAL '6 seconds'",
     // The first rows, over rows that come and over rows that are taken back.
     "SELECT ts, k, v, f FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY v DESC NULLS LAST, ts, f) AS r FROM events) WHERE r <= 3",
     "SELECT k, g, v, f, r FROM (SELECT *, row_number() OVER (PARTITION BY k, g ORDER BY ts DESC, v, f) AS r FROM events) WHERE r = 1",
@@ -188,7 +193,18 @@ enum Cut<'a> {
     Hop(u64, u64),
     Cumulate(u64, u64),
     Session(u64, &'a str),
+    Marked(u64, &'a str, Marks),
 }
+
+/// Which of a session's ends rows say.
+#[derive(Clone, Copy)]
+struct Marks {
+    start: bool,
+    end: bool,
+}
+
+const STARTS: &str = "v % 3 = 0";
+const ENDS: &str = "v % 7 = 0";
 
 /// The query as a pipeline has it.
 pub fn streaming(query: &str) -> String {
@@ -199,6 +215,11 @@ pub fn streaming(query: &str) -> String {
         Cut::Cumulate(step, size) => format!("CUMULATE(events, ts, {}, {})", seconds(step), seconds(size)),
         Cut::Session(gap, "") => format!("SESSION(events, ts, {})", seconds(gap)),
         Cut::Session(gap, by) => format!("SESSION(events, ts, {}, PARTITION BY {by})", seconds(gap)),
+        Cut::Marked(gap, by, marks) => {
+            let start = if marks.start { format!(" START WHEN {STARTS}") } else { String::new() };
+            let end = if marks.end { format!(" END WHEN {ENDS}") } else { String::new() };
+            format!("SESSION(events, ts, {}, PARTITION BY {by}{start}{end})", seconds(gap))
+        }
     })
 }
 
@@ -238,6 +259,28 @@ pub fn batch(query: &str) -> String {
                  (SELECT *, lag(ts) OVER ({partition} ORDER BY ts) AS before FROM events)))"
             )
         }
+        // What one row says holds for all of its moment.
+        Cut::Marked(gap, by, marks) => {
+            let gap = format!("INTERVAL '{gap} seconds'");
+            let (moment, session) = (format!("PARTITION BY {by}, ts"), format!("PARTITION BY {by}, session"));
+            let says = |wanted: bool, condition: &str| match wanted {
+                true => format!("coalesce(bool_or({condition}) OVER ({moment}), false)"),
+                false => "false".to_string(),
+            };
+            let (starts, ends) = (says(marks.start, STARTS), says(marks.end, ENDS));
+            let which = if marks.start { "WHERE begun" } else { "" };
+            format!(
+                "(SELECT * FROM (SELECT *, min(ts) OVER ({session}) AS window_start, bool_or(starts) OVER ({session}) AS begun, \
+                 max(ts) OVER ({session}) + CASE WHEN bool_or(ends) OVER ({session}) THEN INTERVAL '0 seconds' ELSE {gap} END \
+                 AS window_end FROM \
+                 (SELECT *, count(*) FILTER (WHERE before IS NULL OR ts - before > {gap} \
+                 OR before < ts AND (starts OR ended)) \
+                 OVER (PARTITION BY {by} ORDER BY ts ROWS UNBOUNDED PRECEDING) AS session FROM \
+                 (SELECT *, lag(ts) OVER (PARTITION BY {by} ORDER BY ts) AS before, \
+                 lag(ends) OVER (PARTITION BY {by} ORDER BY ts) AS ended FROM \
+                 (SELECT *, {starts} AS starts, {ends} AS ends FROM events)))) {which})"
+            )
+        }
     })
 }
 
@@ -252,6 +295,10 @@ fn replace(query: &str, window: impl Fn(Cut) -> String) -> String {
         ["cumulate", step, size] => window(Cut::Cumulate(number(step), number(size))),
         ["session", gap] => window(Cut::Session(number(gap), "")),
         ["session", gap, by] => window(Cut::Session(number(gap), by)),
+        ["marked", which, gap, by] => {
+            let marks = Marks { start: which != "end", end: which != "start" };
+            window(Cut::Marked(number(gap), by, marks))
+        }
         _ => panic!("{inside} is no window"),
     };
     format!("{before}{text}{}", replace(after, window))

@@ -54,3 +54,18 @@ CREATE MATERIALIZED VIEW shifted AS
 SELECT window_start, window_end, count(*) AS n
 FROM CUMULATE(clicks, ts, INTERVAL '10 seconds', INTERVAL '30 seconds', INTERVAL '5 seconds')
 GROUP BY window_start, window_end;
+
+-- Sessions that rows begin and end. What is in none is kept with the late rows.
+CREATE SOURCE doors (ts TIMESTAMP, who TEXT, event TEXT)
+WITH (connector = 'file', path = '${DATA}/doors.ndjson', format = 'json');
+CREATE MATERIALIZED VIEW door_rows AS SELECT ts, who, event FROM doors;
+CREATE MATERIALIZED VIEW stays AS
+SELECT who, window_start, window_end, count(*) AS events, max(event) FILTER (WHERE event NOT IN ('in', 'out')) AS last
+FROM SESSION(doors, ts, INTERVAL '1 minute', PARTITION BY who START WHEN event = 'in' END WHEN event = 'out')
+GROUP BY window_start, window_end, who;
+CREATE MATERIALIZED VIEW entrances AS
+SELECT who, window_start, window_end, count(*) AS events
+FROM SESSION(doors, ts, INTERVAL '1 minute', PARTITION BY who START WHEN event = 'in')
+GROUP BY window_start, window_end, who EMIT ON WINDOW CLOSE;
+CREATE MATERIALIZED VIEW exits AS
+SELECT * FROM SESSION((SELECT ts, who, event FROM doors WHERE who = 'ann'), ts, '1 minute', END WHEN event = 'out');
