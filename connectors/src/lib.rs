@@ -5,12 +5,15 @@ mod blackhole;
 mod file;
 mod generator;
 mod grid_intensity;
+mod header;
 mod host;
 mod http;
 mod kafka;
 pub mod objects;
 mod parquet;
+mod postgres;
 mod schema_registry;
+mod snapshots;
 mod stdout;
 mod stretches;
 mod table;
@@ -29,6 +32,7 @@ pub const ALL: &[ConnectorSpec] = &[
     http::SPEC,
     kafka::SPEC,
     parquet::SPEC,
+    postgres::SPEC,
     stdout::SPEC,
     table::SPEC,
     webhook::SPEC,

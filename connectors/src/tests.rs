@@ -34,8 +34,9 @@ fn folders_and_list_agree() {
 #[test]
 fn defaults_are_values_that_the_option_takes() {
     for connector in ALL {
-        let sides = [connector.source.map(|s| s.options), connector.sink.map(|s| s.options)];
-        for spec in sides.into_iter().flatten().flatten() {
+        let sides = [connector.source, connector.table].map(|side| side.map(|s| s.options));
+        let sides = sides.into_iter().chain([connector.sink.map(|s| s.options)]);
+        for spec in sides.flatten().flatten() {
             let Some(default) = spec.default else { continue };
             let given = GivenOption { name: spec.name.into(), value: default.into(), position: None };
             let relaxed = OptionSpec { required: false, ..*spec };
@@ -78,7 +79,8 @@ fn the_manual_describes_every_option_as_it_is() {
     for connector in ALL {
         let path = crate_folder().join("../docs/connectors").join(format!("{}.md", connector.name));
         let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        for options in [connector.source.map(|s| s.options), connector.sink.map(|s| s.options)].into_iter().flatten() {
+        let sides = [connector.source, connector.table].map(|side| side.map(|s| s.options));
+        for options in sides.into_iter().chain([connector.sink.map(|s| s.options)]).flatten() {
             let table = options_table(options);
             assert!(page.contains(&table), "{} must contain:\n{table}", path.display());
         }

@@ -202,15 +202,26 @@ impl Driver {
         }
     }
 
-    /// Asks each source once; closes the inputs when all have ended.
+    /// Asks each source once; closes the inputs when all have ended. Tables are asked even when nothing more is to come in:
+    /// it may be for them that rows wait, and what they hold is bounded by their own option.
     fn ask_sources(&mut self) -> Result<bool> {
-        if self.watermarks.is_none() || self.is_full() || self.is_out_of_memory() {
+        if self.watermarks.is_none() {
             return Ok(false);
         }
+        let held_back = self.is_full() || self.is_out_of_memory();
+        let nobody_asks = self.only_tables_are_left();
         let (mut taken, mut ended) = (false, 0);
         let epoch_start_ns = self.epoch.0 as i64 * self.tick_ns();
         let logged = self.job.durability.is_some();
         for position in 0..self.ingests.len() {
+            if self.ingests[position].is_table() {
+                if nobody_asks && self.ingests[position].end_table() {
+                    ended += 1;
+                    continue;
+                }
+            } else if held_back {
+                continue;
+            }
             let entry = logged.then_some(&mut self.entry);
             match self.ingests[position].poll(epoch_start_ns, POLL_BYTES, entry)? {
                 Intake::Rows(mut rows) => {
@@ -232,6 +243,14 @@ impl Driver {
             taken = true;
         }
         Ok(taken)
+    }
+
+    /// Whether all sources but tables have ended, on all workers; a run of nothing but tables goes on.
+    fn only_tables_are_left(&self) -> bool {
+        let sources = self.job.dataflow.sources.iter().zip(&self.job.ledger.sources);
+        let mut others = sources.filter(|(plan, _)| !plan.is_table).map(|(_, book)| book).peekable();
+        let peers = self.id.peers as u64;
+        others.peek().is_some() && others.all(|book| book.shares_ended.load(Ordering::Acquire) == peers)
     }
 
     fn close(&mut self) {

@@ -335,6 +335,7 @@ impl Engine {
         let sources = ledger.sources.iter().enumerate().map(|(position, book)| {
             let mut status = book.status(workers);
             status.progress = open.get(position).and_then(|source| source.progress());
+            status.refreshes = open.get(position).and_then(|source| source.refreshes());
             status
         });
         let views = job.views.values().map(|view| {

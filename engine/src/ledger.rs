@@ -225,6 +225,7 @@ impl SourceBook {
             replayed: self.replayed.load(Ordering::Acquire),
             ended: self.shares_ended.load(Ordering::Acquire) as usize == workers,
             progress: None,
+            refreshes: None,
             watermark: watermarks.values().filter(|(_, idle)| !idle).map(|(w, _)| *w).min(),
             last_error: lock(&self.last_error).clone(),
         }

@@ -66,10 +66,12 @@ fn connector<'a>(connectors: &'a [ConnectorSpec], name: &str) -> Result<&'a Conn
 }
 
 pub(crate) fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Result<Arc<dyn Source>> {
-    let spec: SourceSpec = connector(connectors, &plan.connector)?
-        .source
-        .ok_or_else(|| Error::bug(format!("connector '{}' is no source", plan.connector)))?;
+    let spec = connector(connectors, &plan.connector)?;
+    // What the program hands over by itself stands for tables as well.
+    let side: Option<SourceSpec> = if plan.is_table { spec.table.or(spec.source) } else { spec.source };
+    let spec = side.ok_or_else(|| Error::bug(format!("connector '{}' is no source", plan.connector)))?;
     let (fields, wanted) = fields_of(plan);
+    let key = plan.key.iter().filter_map(|at| fields.index_of(&plan.columns[*at].name).ok()).collect();
     (spec.open)(SourceRequest {
         name: plan.name.clone(),
         options: plan.options.clone(),
@@ -77,6 +79,7 @@ pub(crate) fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Re
         format_options: plan.format_options.clone(),
         fields,
         wanted,
+        key,
         metadata: metadata_of(plan).collect(),
     })
 }

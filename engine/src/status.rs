@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 use thalweg_schemas::epoch::{Epoch, Watermark};
-use thalweg_schemas::source::Progress;
+use thalweg_schemas::source::{Progress, Refreshes};
 
 /// A look at a running engine.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,8 @@ pub struct SourceStatus {
     pub progress: Option<Progress>,
     /// The watermark over all partitions.
     pub watermark: Option<Watermark>,
+    /// How reading it again and again has gone, where it is a table outside.
+    pub refreshes: Option<Refreshes>,
     /// The last thing that went wrong with it.
     pub last_error: Option<String>,
 }

@@ -278,7 +278,7 @@ fn build_views<'scope>(
     let mut stores = Vec::new();
     let keyed = job.dataflow.sources.iter().filter(|source| !source.key.is_empty());
     let mut placements: BTreeMap<String, Placement> =
-        keyed.map(|source| (source.name.clone(), Placement::By(source.key.clone()))).collect();
+        keyed.map(|source| (source.name.clone(), Placement::By(source.placed_by()))).collect();
     let demanded = demanded(&job.dataflow);
     for view in &job.dataflow.views {
         let mut rendered = seeds.render(renderer, &view.name, &view.plan, demanded[&view.name])?;

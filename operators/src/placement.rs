@@ -55,6 +55,7 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
         Plan::Reduce(spec) => Placement::By((0..spec.keys.len()).collect()),
         Plan::Join(spec) => of_join(spec),
         Plan::AsofJoin(spec) => Placement::By((0..spec.keys).collect()),
+        Plan::LookupJoin(spec) => Placement::By((0..spec.keys).collect()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::alert::{AlertSpec, AlertTime};
 use crate::assign_windows::AssignWindowsSpec;
 use crate::expand::ExpandSpec;
 use crate::filter::FilterSpec;
-use crate::join::{AsofJoinSpec, JoinSpec};
+use crate::join::{AsofJoinSpec, JoinSpec, LookupJoinSpec};
 use crate::over::OverSpec;
 use crate::project::ProjectSpec;
 use crate::recursion::RecursionSpec;
@@ -59,10 +59,25 @@ pub struct SourcePlan {
     /// The columns of the primary key, where the source is a changelog: its records say what becomes of the row with
     /// their key. Empty where every record is a row of its own.
     pub key: Vec<usize>,
+    /// Whether it is a table outside, read whole again and again, with a [`key`](Self::key): its rows have no event time,
+    /// and a run does not go on for its sake.
+    pub is_table: bool,
     /// What is promised of event time; `None`: nothing, and no window over it ever closes before the end.
     pub watermark: Option<WatermarkPlan>,
     /// What happens to a record that is not a row.
     pub on_bad: OnBad,
+}
+
+impl SourcePlan {
+    /// Whether nothing is promised of the event times of its rows.
+    pub fn is_silent(&self) -> bool {
+        self.watermark.is_none() && !self.is_table
+    }
+
+    /// The columns by whose values the rows of a changelog are placed on workers; none: all are on the first.
+    pub fn placed_by(&self) -> Vec<usize> {
+        if self.is_table { Vec::new() } else { self.key.clone() }
+    }
 }
 
 /// `WATERMARK FOR column AS column - lateness`.
@@ -173,6 +188,8 @@ pub enum Plan {
     Join(Box<JoinSpec>),
     /// Each row with the row of another relation that is nearest to it in an order.
     AsofJoin(Box<AsofJoinSpec>),
+    /// Each row with the rows of another relation that have its key when it comes.
+    LookupJoin(Box<LookupJoinSpec>),
     /// The first rows of each partition.
     TopN(Box<TopNSpec>),
     /// Each row with what functions say of its partition.
@@ -238,6 +255,7 @@ impl Plan {
             Plan::Reduce(spec) => spec.schema.clone(),
             Plan::Join(spec) => spec.schema.clone(),
             Plan::AsofJoin(spec) => spec.schema.clone(),
+            Plan::LookupJoin(spec) => spec.schema.clone(),
             Plan::TopN(spec) => spec.schema.clone(),
             Plan::Over(spec) => spec.schema.clone(),
             Plan::Series(spec) => spec.schema.clone(),
@@ -262,6 +280,7 @@ impl Plan {
             Plan::Reduce(spec) => vec![&spec.input],
             Plan::Join(spec) => vec![&spec.left, &spec.right],
             Plan::AsofJoin(spec) => vec![&spec.left, &spec.right],
+            Plan::LookupJoin(spec) => vec![&spec.left, &spec.right],
             Plan::TopN(spec) => vec![&spec.input],
             Plan::Over(spec) => vec![&spec.input],
             Plan::Series(spec) => vec![&spec.input],
@@ -286,6 +305,7 @@ impl Plan {
             Plan::Reduce(spec) => vec![&mut spec.input],
             Plan::Join(spec) => vec![&mut spec.left, &mut spec.right],
             Plan::AsofJoin(spec) => vec![&mut spec.left, &mut spec.right],
+            Plan::LookupJoin(spec) => vec![&mut spec.left, &mut spec.right],
             Plan::TopN(spec) => vec![&mut spec.input],
             Plan::Over(spec) => vec![&mut spec.input],
             Plan::Series(spec) => vec![&mut spec.input],
@@ -313,6 +333,7 @@ impl Plan {
             | Plan::Over(_)
             | Plan::Join(_)
             | Plan::AsofJoin(_)
+            | Plan::LookupJoin(_)
             | Plan::Source { .. }
             | Plan::View { .. }
             | Plan::Filter(_)
@@ -340,6 +361,7 @@ impl Plan {
             Plan::Over(spec) => spec.origin_mut(),
             Plan::Series(spec) => Some(&mut spec.origin),
             Plan::Join(spec) => spec.within.as_mut().map(|within| &mut within.origin),
+            Plan::LookupJoin(spec) => Some(&mut spec.waits_for),
             Plan::Alert(spec) => match &mut spec.time {
                 AlertTime::Event { origin, .. } => Some(origin),
                 AlertTime::Clock => None,

@@ -10,7 +10,7 @@ use crate::exchange::{Routed, by_key};
 use crate::expand::Expand;
 use crate::filter::Filter;
 use crate::host::{Inputs, host};
-use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec};
+use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec, LookupJoin, LookupJoinSpec};
 use crate::observer::{Observer, Unheard};
 use crate::operator::Operator;
 use crate::over::{Over, OverInOrder, OverSpec};
@@ -162,6 +162,10 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
             let demand = Demand::of(Read::Changes);
             [&spec.left, &spec.right].into_iter().for_each(|input| demands(input, demand, views));
         }
+        Plan::LookupJoin(spec) => {
+            demands(&spec.left, Demand::of(Read::Finals), views);
+            demands(&spec.right, Demand::of(Read::Changes), views);
+        }
         Plan::TopN(spec) => {
             demands(&spec.input, Demand::of(read_of_parts(spec.retracts, spec.closes.is_some(), demand)), views);
         }
@@ -224,7 +228,8 @@ impl<'scope> Renderer<'scope> {
             Rendered::append(rows)
         } else {
             let operator = Upsert::new(&schema_of(&plan.columns), &plan.key)?;
-            let (pact, none) = (by_key(plan.key.clone()), TimeOrigin::default());
+            let operator = if plan.is_table { operator.on_one_worker() } else { operator };
+            let (pact, none) = (by_key(plan.placed_by()), TimeOrigin::default());
             let changes = self.host(&plan.name, "Upsert", operator, rows, pact, 1, &none).swap_remove(0);
             Rendered::changes(changes)
         };
@@ -266,6 +271,7 @@ impl<'scope> Renderer<'scope> {
             }
             Plan::Join(spec) => self.join(view, spec, demand)?,
             Plan::AsofJoin(spec) => self.asof_join(view, spec)?,
+            Plan::LookupJoin(spec) => self.lookup_join(view, spec)?,
             Plan::TopN(spec) => self.top_n(view, spec, demand)?,
             Plan::Over(spec) => self.over(view, spec, demand)?,
             Plan::Series(spec) => self.series(view, spec)?,
@@ -529,6 +535,15 @@ impl<'scope> Renderer<'scope> {
             views: BTreeMap::new(),
             observer: Rc::new(Unheard(self.observer.clone())),
         }
+    }
+
+    /// What is final is looked up: a result cannot be taken back when its row is.
+    fn lookup_join(&self, view: &str, spec: &LookupJoinSpec) -> Result<Rendered<'scope>> {
+        let key = || by_key((0..spec.keys).collect());
+        let left = (self.input(view, &spec.left, Read::Finals)?, key());
+        let right = (self.input(view, &spec.right, Read::Changes)?, key());
+        let rows = self.host_all(view, "LookupJoin", LookupJoin::new(spec)?, vec![left, right], 1, &spec.waits_for);
+        Ok(Rendered::append(rows.into_iter().next().ok_or_else(lost)?))
     }
 
     fn lifetimes(&self, state_ttl_ns: Option<i64>) -> Option<Lifetimes> {

@@ -3,6 +3,8 @@
 //!
 //! Within an epoch the last record of a key counts. A record that says what is so already (a duplicate, the removal of a
 //! row that is not there) changes nothing. State goes when the row does; a source whose keys keep coming is not bounded.
+//! Of a table outside, which is read whole after each start, a record can also say that all rows before it are gone; such
+//! rows are all on the first worker, so that one record reaches them.
 
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::Keys;
@@ -15,14 +17,15 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
 
 /// Keeps the last row of each key. Its input is a batch whose differences say what each record does: `1` puts the row in
-/// the place of the one with its key, `-1` removes the one with its key. Port 0: every change, as a changelog.
+/// the place of the one with its key, `-1` removes the one with its key, `0` removes all rows (its columns mean nothing).
+/// Port 0: every change, as a changelog.
 pub struct Upsert {
     /// The columns of the key, then the others; each may be NULL, since nobody may want the values of a column.
     schema: SchemaRef,
@@ -34,6 +37,8 @@ pub struct Upsert {
     keys: Keys,
     rows: Emitted,
     arrived: Vec<Batch>,
+    /// By how many columns rows are placed on workers.
+    placed_by: usize,
 }
 
 impl Upsert {
@@ -56,23 +61,37 @@ impl Upsert {
             keys: Keys::new(grouping)?,
             rows: Emitted::new(types),
             arrived: Vec::new(),
+            placed_by: key.len(),
         })
     }
 
-    /// What arrived, as one batch with the key in front.
-    fn together(&mut self) -> Result<Option<Batch>> {
+    /// The same for rows that are all on the first worker.
+    pub fn on_one_worker(self) -> Upsert {
+        Upsert { placed_by: 0, ..self }
+    }
+
+    /// What arrived, as one batch with the key in front, from behind the last record that removes all rows; and whether
+    /// there was one.
+    fn together(&mut self) -> Result<Option<(Batch, bool)>> {
         let arrived = std::mem::take(&mut self.arrived);
         if arrived.is_empty() {
             return Ok(None);
         }
-        let (mut rows, mut diffs) = (Vec::new(), Vec::new());
+        let (mut rows, mut diffs, mut all_removed) = (Vec::new(), Vec::new(), false);
         for batch in &arrived {
-            let columns = self.positions.iter().map(|at| batch.rows.column(*at).clone()).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let mut from = 0;
+            if let Some(at) = (0..batch.num_rows()).rfind(|row| batch.diff(*row) == 0) {
+                rows.clear();
+                diffs.clear();
+                (from, all_removed) = (at + 1, true);
+            }
+            let length = batch.num_rows() - from;
+            let columns = self.positions.iter().map(|at| batch.rows.column(*at).slice(from, length)).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(length));
             rows.push(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
-            diffs.extend((0..batch.num_rows()).map(|row| batch.diff(row)));
+            diffs.extend((from..batch.num_rows()).map(|row| batch.diff(row)));
         }
-        Ok(Some(Batch::changes(concat_batches(&self.schema, &rows)?, diffs.into())))
+        Ok(Some((Batch::changes(concat_batches(&self.schema, &rows)?, diffs.into()), all_removed)))
     }
 
     fn send(&self, change: crate::aggregate::emitted::Change, output: &mut Output) -> Result<()> {
@@ -90,7 +109,7 @@ impl Operator for Upsert {
     }
 
     fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
-        let Some(batch) = self.together()? else { return Ok(()) };
+        let Some((batch, all_removed)) = self.together()? else { return Ok(()) };
         let (keys, values) = batch.rows.columns().split_at(self.key_columns);
         let numbers = self.keys.number(keys, batch.num_rows())?;
         // The last record of each key, in the order in which the keys came.
@@ -107,6 +126,10 @@ impl Operator for Upsert {
         let known = |numbers: &[u32], rows: &Emitted| -> Vec<u32> {
             numbers.iter().copied().filter(|number| rows.rows().contains(*number)).collect()
         };
+        if all_removed {
+            let again: BTreeSet<u32> = there.iter().copied().collect();
+            gone = (0..self.keys.len() as u32).filter(|number| !again.contains(number)).collect();
+        }
         let new: Vec<u32> = there.iter().copied().filter(|number| !self.rows.rows().contains(*number)).collect();
         let leaving = known(&gone, &self.rows);
         self.keys.hold(&new);
@@ -126,7 +149,9 @@ impl Operator for Upsert {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        self.keys.sections("rows", self.rows.rows_mut())
+        let mut sections = self.keys.sections("rows", self.rows.rows_mut())?;
+        sections.iter_mut().for_each(|section| section.keys = self.placed_by);
+        Ok(sections)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
@@ -211,6 +236,41 @@ mod tests {
         assert_eq!(epoch(&mut operator, &[&[(1, 1, false)], &[(1, 1, false)]]), [said(1, 1, 1)]);
         assert_eq!(epoch(&mut operator, &[&[(1, 1, false)]]), []);
         assert_eq!(epoch(&mut operator, &[&[(2, 1, false), (0, 1, true), (1, 1, false)]]), []);
+    }
+
+    #[test]
+    fn a_table_read_anew_replaces_all_rows_and_says_only_what_changed() {
+        let read = |records: &[Record]| {
+            let records: Vec<Record> = [(0, 0, false)].iter().chain(records).copied().collect();
+            let Batch { rows, .. } = batch(&records);
+            let diffs: Vec<i64> = (0..records.len()).map(|row| i64::from(row > 0)).collect();
+            Batch::changes(rows, diffs.into())
+        };
+        let mut operator = Upsert::new(&schema(), &[1]).unwrap().on_one_worker();
+        let mut heard = |batches: Vec<Batch>| {
+            let mut output = Output::default();
+            for batch in batches {
+                operator.process(Epoch(1), Rows::unbounded(batch), &mut output).unwrap();
+            }
+            let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
+            operator.finish_epoch(Epoch(1), times, &mut output).unwrap();
+            let mut said = Vec::new();
+            for (_, rows) in output.sent {
+                let batch = rows.into_batch().unwrap();
+                let (values, keys) = (batch.rows.column(0).as_primitive::<Int64Type>(), batch.rows.column(1));
+                let keys = keys.as_string::<i32>();
+                said.extend((0..batch.num_rows()).map(|r| (keys.value(r).to_string(), values.value(r), batch.diff(r))));
+            }
+            said
+        };
+        assert_eq!(heard(vec![read(&[(1, 1, false), (2, 2, false)])]), [said(1, 1, 1), said(2, 2, 1)]);
+        assert_eq!(heard(vec![read(&[(1, 1, false), (3, 3, false)])]), [said(2, 2, -1), said(3, 3, 1)]);
+        // What came before in the same epoch is gone as well; what comes behind counts.
+        let (before, behind) = (batch(&[(9, 9, false)]), batch(&[(5, 1, false)]));
+        assert_eq!(heard(vec![before, read(&[(3, 3, false)]), behind]), [said(1, 1, -1), said(1, 5, 1)]);
+        assert_eq!(heard(vec![read(&[])]), [said(1, 5, -1), said(3, 3, -1)]);
+        assert_eq!(heard(vec![read(&[(4, 4, false)])]), [said(4, 4, 1)]);
+        assert_eq!(operator.snapshot().unwrap().first().map(|section| section.keys), Some(0));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) fn warnings(program: &Program, statements: &[Parsed]) -> Vec<Error> {
 /// A warning where the windows of a view never close.
 fn never_closed(program: &Program, view: &ViewPlan) -> Option<Error> {
     let endless = |name: &str| {
-        let silent = program.dataflow.sources.iter().any(|source| source.name == name && source.watermark.is_none());
+        let silent = program.dataflow.sources.iter().any(|source| source.name == name && source.is_silent());
         let kind = program.declaration(name).map(|declaration| &declaration.kind);
         silent && (table::feeds_table(name) || matches!(kind, Some(DeclarationKind::Source { bounded: false, .. })))
     };
@@ -148,6 +148,7 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         | Plan::TopN(_)
         | Plan::Over(_)
         | Plan::Join(_)
+        | Plan::LookupJoin(_)
         | Plan::Source { .. }
         | Plan::View { .. }
         | Plan::Filter(_)
@@ -162,12 +163,16 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         | Plan::Repeat(_)
         | Plan::Unnest(_) => None,
     };
-    let below = match plan {
+    let below = |input: usize| match plan {
+        // Only what is looked up changes.
+        Plan::LookupJoin(_) if input == 0 => Read::Finals,
+        Plan::LookupJoin(_) => Read::Changes,
         Plan::WindowAggregate(_) | Plan::SessionAggregate(_) | Plan::Series(_) => Read::Finals,
         Plan::Reduce(_) | Plan::Join(_) | Plan::AsofJoin(_) => Read::Changes,
         _ => read,
     };
-    own.or_else(|| plan.inputs().into_iter().find_map(|input| unbounded(input, below)))
+    let mut inputs = plan.inputs().into_iter().enumerate();
+    own.or_else(|| inputs.find_map(|(at, input)| unbounded(input, below(at))))
 }
 
 /// Whether the plan closes windows.

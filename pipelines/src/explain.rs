@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::alert::{AlertSpec, AlertTime};
 use thalweg_operators::expand::GroupingSet;
-use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, NullKeys};
+use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, LookupJoinSpec, NullKeys};
 use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
 use thalweg_operators::recursion::{RecursionSpec, is_recursive};
@@ -116,7 +116,12 @@ fn explain_source(out: &mut String, source: &SourcePlan) {
     if !source.key.is_empty() {
         let key = names(source.key.iter().map(|at| source.columns[*at].name.as_str()));
         line(out, 1, &format!("upserts by: {key}"));
-        line(out, 1, "state: the last row of each key: nothing bounds it");
+        let state = if source.is_table {
+            "the table as it was read last"
+        } else {
+            "the last row of each key: nothing bounds it"
+        };
+        line(out, 1, &format!("state: {state}"));
     }
     let wanted = source.columns.iter().zip(&source.wanted).filter_map(|(c, wanted)| wanted.then_some(c.name.as_str()));
     line(out, 1, &format!("reads: {}", wanted.collect::<Vec<_>>().join(", ")));
@@ -128,6 +133,7 @@ fn explain_source(out: &mut String, source: &SourcePlan) {
             let name = &source.columns[w.column].name;
             line(out, 1, &format!("watermark: {name} - {}", Nanos(w.lateness_ns)));
         }
+        None if source.is_table => {}
         None => line(out, 1, "watermark: none"),
     }
 }
@@ -194,6 +200,7 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         Plan::Reduce(spec) => explain_reduce(out, spec, depth),
         Plan::Join(spec) => explain_join(out, spec, depth, flow),
         Plan::AsofJoin(spec) => explain_asof_join(out, spec, depth),
+        Plan::LookupJoin(spec) => explain_lookup_join(out, spec, depth),
         Plan::TopN(spec) => explain_top_n(out, spec, depth, flow),
         Plan::Over(spec) => explain_over(out, spec, depth, flow),
         Plan::Series(spec) => explain_series(out, spec, depth, flow),
@@ -257,7 +264,7 @@ fn kept(spec: &ReduceSpec) -> Kept {
 
 /// When the state of windows goes.
 fn kept_until(origin: &TimeOrigin, on_late: OnLate, flow: &Dataflow) -> String {
-    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
+    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.is_silent());
     match (origin.sources.iter().find(silent), on_late) {
         (Some((source, _)), _) => format!("dropped when {source} ends, which has no watermark"),
         (None, OnLate::Drop) => format!("dropped at watermark {}", closes_at(origin, flow)),
@@ -278,9 +285,12 @@ fn closes_at(origin: &TimeOrigin, flow: &Dataflow) -> String {
         let (column, lateness) = watermark.unwrap_or(("time", 0));
         format!("{name}.{column} - {}", Nanos(lateness.saturating_add(*delay)))
     };
-    match origin.sources.as_slice() {
+    // A table is waited for once, and then says nothing more.
+    let is_table = |name: &str| flow.sources.iter().any(|source| source.name == name && source.is_table);
+    let timed: Vec<_> = origin.sources.iter().filter(|(name, _)| !is_table(name)).collect();
+    match timed.as_slice() {
         [one] => of(one),
-        several => format!("least of ({})", several.iter().map(of).collect::<Vec<_>>().join(", ")),
+        several => format!("least of ({})", several.iter().map(|one| of(one)).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -356,7 +366,7 @@ fn explain_series(out: &mut String, spec: &SeriesSpec, depth: usize, flow: &Data
         depth + 1,
         &format!("state: what is known of each series, forgotten after {} without a row", Nanos(spec.ttl_ns())),
     );
-    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.watermark.is_none());
+    let silent = |(name, _): &&(String, i64)| flow.sources.iter().any(|s| s.name == *name && s.is_silent());
     match spec.origin.sources.iter().find(silent) {
         Some((source, _)) => line(out, depth + 1, &format!("rows wait until {source} ends, which has no watermark")),
         None => line(out, depth + 1, &format!("rows wait for the watermark {}", closes_at(&spec.origin, flow))),
@@ -475,6 +485,21 @@ fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {
     line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
 }
 
+fn explain_lookup_join(out: &mut String, spec: &LookupJoinSpec, depth: usize) {
+    let (left, right) = (spec.left.schema(), spec.right.schema());
+    line(out, depth, &format!("LookupJoin {}", if spec.outer { "left" } else { "inner" }));
+    let keys = (0..spec.keys).map(|key| format!("{} = {}", left.field(key).name(), right.field(key).name()));
+    line(out, depth + 1, &format!("keys: {}", keys.collect::<Vec<_>>().join(", ")));
+    if let Some(filter) = &spec.filter {
+        line(out, depth + 1, &format!("where: {}", sql(filter)));
+    }
+    if !spec.waits_for.sources.is_empty() {
+        let tables = names(spec.waits_for.sources.iter().map(|(table, _)| table.as_str()));
+        line(out, depth + 1, &format!("waits for: {tables}"));
+    }
+    line(out, depth + 1, "state: the rows of the right side");
+}
+
 fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], depth: usize) {
     if !keys.is_empty() {
         line(out, depth, &format!("keys: {}", keys.iter().map(sql).collect::<Vec<_>>().join(", ")));
@@ -508,9 +533,9 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         Plan::Join(spec) if spec.ends() => {
             plan.inputs().into_iter().map(|i| mode(i, flow)).fold(Mode::Windows, Mode::or)
         }
-        Plan::Series(_) => Mode::Append,
         Plan::Recursion(spec) if !spec.retracts => Mode::Append,
         Plan::Recursion(_) | Plan::Recursive { .. } => Mode::Changelog,
+        Plan::Series(_) | Plan::LookupJoin(_) => Mode::Append,
         Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_)
         | Plan::Project(_)

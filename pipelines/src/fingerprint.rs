@@ -135,6 +135,7 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::Reduce(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
         Plan::Join(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
         Plan::AsofJoin(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
+        Plan::LookupJoin(spec) => writeln!(out, "  {spec} {:?}", spec.waits_for)?,
         Plan::Alert(spec) => {
             writeln!(out, "  {} {spec} {:?} {:?} {:?}", spec.name, spec.rule, spec.time, spec.read)?;
             writeln!(out, "  {:?} {:?} {:?}", spec.labels, spec.annotations, spec.mute_older_than_ns)?;

@@ -16,6 +16,9 @@ pub struct ConnectorSpec {
     pub doc: &'static str,
     /// How it is a source, if it is one.
     pub source: Option<SourceSpec>,
+    /// How it is a table outside that is read whole again and again, if it is one: what a statement with a primary key means
+    /// unless its format says what becomes of rows.
+    pub table: Option<SourceSpec>,
     /// How it is a sink, if it is one.
     pub sink: Option<SinkSpec>,
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::SchemaRegistry;
 use crate::messages::Messages;
 use crate::table::Metadata;
+use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
@@ -34,6 +35,11 @@ pub trait Source: Send + Sync {
     /// An error (a file that is shorter than what was read of it) ends the start with its message.
     fn resume(&self, _done: &[Span]) -> Result<()> {
         Ok(())
+    }
+
+    /// How reading it again and again has gone; `None` where it is no table outside.
+    fn refreshes(&self) -> Option<Refreshes> {
+        None
     }
 
     /// Where the schemas of its messages are looked up, if they carry numbers instead.
@@ -73,6 +79,19 @@ pub struct Progress {
     pub done: u64,
     /// Bytes there are.
     pub total: u64,
+}
+
+/// How reading a table outside again and again has gone, in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refreshes {
+    /// How often it was read.
+    pub done: u64,
+    /// How often that failed: then the rows are those of the time before.
+    pub failed: u64,
+    /// When it was read last, in nanoseconds since 1970; 0: never.
+    pub last_ns: i64,
+    /// How many rows it had then.
+    pub rows: u64,
 }
 
 /// One worker's share of a source.
@@ -133,7 +152,7 @@ pub enum Outlook {
     /// of all partitions that are not idle.
     Open,
     /// Partitions are read one after the other, and others are to come whose times may be any: no watermark can be
-    /// promised yet.
+    /// promised yet. Of a table outside: it has not been read yet, and who looks rows up in it must wait.
     MoreToCome,
     /// Partitions are read one after the other, and what is to come is not before the one being read: the watermark is
     /// that one's, and those before it are done.
@@ -194,6 +213,14 @@ pub enum Payload {
     /// Rows: the outside system is columnar or typed by itself (Parquet, Arrow, the generator).
     /// Columns are matched by name and cast to what was declared.
     Rows(RecordBatch),
+    /// Rows of a table outside, likewise, each with what becomes of the row with its key: `1` puts it in its place, `-1`
+    /// removes it (the other columns mean nothing), `0` removes all rows that came before (no column means anything).
+    Changes {
+        /// The rows.
+        rows: RecordBatch,
+        /// One for each.
+        diffs: Int64Array,
+    },
 }
 
 /// Something wrong with a partition that is worth a dead letter.
@@ -223,6 +250,8 @@ pub struct SourceRequest {
     pub fields: SchemaRef,
     /// For each of `fields`, whether any view, sink or check looks at its values.
     pub wanted: Vec<bool>,
+    /// Which of `fields` are the primary key; empty where none is declared.
+    pub key: Vec<usize>,
     /// The metadata columns that the statement names: what nobody names need not be kept (headers, for one).
     pub metadata: Vec<Metadata>,
 }

@@ -259,6 +259,7 @@ fn source(history: &History<'_>, schema: &Schema) -> Result<SourcePlan> {
         columns,
         generated: Vec::new(),
         key: Vec::new(),
+        is_table: false,
         watermark: Some(WatermarkPlan {
             column: at,
             lateness_ns: 0,

@@ -25,6 +25,7 @@ pub const CONNECTOR: ConnectorSpec = ConnectorSpec {
     name: "hand",
     doc: "Takes the rows that the program hands over.",
     source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| false, open }),
+    table: None,
     sink: None,
 };
 

@@ -207,6 +207,9 @@ fn sources(facts: &Facts) -> Table {
         .count("bytes_total", rows, |s| s.progress.map(|p| p.total))
         .time("watermark", rows, |s| s.watermark.and_then(event_time))
         .text("last_error", rows, |s| facts.status.memory.held.clone().or(s.last_error.clone()))
+        .count("refreshes", rows, |s| s.refreshes.map(|r| r.done))
+        .count("refreshes_failed", rows, |s| s.refreshes.map(|r| r.failed))
+        .time("refreshed_at", rows, |s| s.refreshes.map(|r| r.last_ns).filter(|at| *at > 0))
 }
 
 fn views(facts: &Facts) -> Table {

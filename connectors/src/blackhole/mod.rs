@@ -13,6 +13,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "blackhole",
     doc: "Takes rows and drops them, counted: for measuring what comes before the sink.",
     source: None,
+    table: None,
     sink: Some(SinkSpec { options: &[], formats: &[], takes_changelog: true, history: None, open }),
 };
 

@@ -14,8 +14,11 @@ mod parquet;
 mod piece;
 mod sink;
 mod stream;
+mod table;
 mod tail;
 mod unread;
+
+pub(crate) use table::{OPTIONS as TABLE, open as open_table};
 
 use bounded::Bounded;
 use options::{FileOptions, Mode, SOURCE};
@@ -36,6 +39,13 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         columns: None,
         bounded: |options| options.get("mode") != Some("tail"),
         open,
+    }),
+    table: Some(SourceSpec {
+        options: table::OPTIONS,
+        formats: &["json", "csv", "parquet", "arrow"],
+        columns: None,
+        bounded: |_| false,
+        open: table::open,
     }),
     sink: Some(SinkSpec {
         options: SINK,

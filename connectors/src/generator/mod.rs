@@ -25,6 +25,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         bounded: |options| options.count("rows").is_some(),
         open,
     }),
+    table: None,
     sink: None,
 };
 

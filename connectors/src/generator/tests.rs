@@ -23,6 +23,7 @@ fn open_with(given: &[(&str, &str)], columns: &[&str]) -> Arc<dyn Source> {
         format_options: Options::default(),
         fields,
         wanted,
+        key: Vec::new(),
         metadata: Vec::new(),
     })
     .unwrap()

@@ -6,6 +6,7 @@
 mod shapes;
 mod source;
 
+use crate::header::header;
 use arrow::datatypes::{DataType, TimeUnit};
 use source::Service;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "grid_intensity",
     doc: "Asks a service for the carbon intensity of electricity grids: Electricity Maps, WattTime, or that of Great Britain.",
     source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: Some(builtin), bounded: |_| false, open }),
+    table: None,
     sink: None,
 };
 
@@ -107,13 +109,7 @@ fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
         return Err(Error::user(format!("option \"interval\" takes at least 1s, not '{given}'"))
             .with_detail("Services publish every five minutes at most, and count requests."));
     }
-    let auth = match options.get("auth") {
-        None => None,
-        Some(header) => Some(header_of(header).ok_or_else(|| {
-            Error::user(format!("option \"auth\" of source \"{}\" is not a header", request.name))
-                .with_hint("Write it as 'auth-token: ${EM_TOKEN}'.")
-        })?),
-    };
+    let auth = header(&request, "auth", "auth-token: ${EM_TOKEN}")?;
     Ok(Arc::new(Service {
         name: request.name.clone(),
         shape: shapes::Shape::named(options.get("service").unwrap_or_default())
@@ -123,15 +119,6 @@ fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
         interval,
         timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
     }))
-}
-
-/// A header's name and value, such as can be sent.
-fn header_of(text: &str) -> Option<(String, String)> {
-    let (name, value) = text.split_once(':')?;
-    let (name, value) = (name.trim(), value.trim());
-    let token = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let sendable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    (token && sendable).then(|| (name.to_string(), value.to_string()))
 }
 
 #[cfg(test)]

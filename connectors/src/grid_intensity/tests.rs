@@ -117,6 +117,7 @@ fn opened(service: &str, given: &[(&str, &str)]) -> Result<Arc<dyn Source>> {
         format_options: Options::default(),
         wanted: vec![true; fields.len()],
         fields: Arc::new(Schema::new(fields)),
+        key: Vec::new(),
         metadata: Vec::new(),
     })
 }

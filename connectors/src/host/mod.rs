@@ -21,6 +21,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "host",
     doc: "Reads this machine's processors, memory, disks, network, processes, temperatures and energy counters.",
     source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: Some(builtin), bounded: |_| false, open }),
+    table: None,
     sink: None,
 };
 

@@ -99,6 +99,7 @@ fn an_interval_that_is_too_short_is_refused() {
             format_options: Options::default(),
             fields: Arc::new(Schema::new(fields)),
             wanted,
+            key: Vec::new(),
             metadata: Vec::new(),
         })
     };

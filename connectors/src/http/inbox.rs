@@ -102,7 +102,7 @@ impl Inbox {
         let length = match &post.payload {
             Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => bytes.len(),
             Payload::Messages(messages) => messages.byte_len(),
-            Payload::Rows(rows) => rows.num_rows(),
+            Payload::Rows(rows) | Payload::Changes { rows, .. } => rows.num_rows(),
         };
         let start = state.next;
         let end = start + length as u64;
@@ -158,14 +158,14 @@ impl Part {
     fn bytes(&self) -> Option<&Vec<u8>> {
         match &self.payload {
             Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => Some(bytes),
-            Payload::Messages(_) | Payload::Rows(_) => None,
+            Payload::Messages(_) | Payload::Rows(_) | Payload::Changes { .. } => None,
         }
     }
 
     fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.payload {
             Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => Some(bytes),
-            Payload::Messages(_) | Payload::Rows(_) => None,
+            Payload::Messages(_) | Payload::Rows(_) | Payload::Changes { .. } => None,
         }
     }
 

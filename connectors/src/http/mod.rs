@@ -9,6 +9,7 @@ mod receive;
 mod records;
 mod repeats;
 mod source;
+mod table;
 
 use options::{HttpOptions, SOURCE};
 use source::Http;
@@ -20,13 +21,20 @@ use thalweg_schemas::source::{Source, SourceRequest};
 /// The connector's description.
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "http",
-    doc: "Takes records that are posted to it: JSON, NDJSON, CSV and Arrow IPC.",
+    doc: "Takes records that are posted to it: JSON, NDJSON, CSV and Arrow IPC. Asks a service for a table to look rows up in.",
     source: Some(SourceSpec {
         options: SOURCE,
         formats: &["json", "csv", "upsert", "debezium"],
         columns: None,
         bounded: |_| false,
         open,
+    }),
+    table: Some(SourceSpec {
+        options: table::OPTIONS,
+        formats: &[],
+        columns: None,
+        bounded: |_| false,
+        open: table::open,
     }),
     sink: None,
 };

@@ -23,6 +23,7 @@ pub(super) fn try_options(given: &[(&str, &str)]) -> Result<HttpOptions> {
         format: Some(format.into()),
         format_options: Options::default(),
         wanted: vec![true],
+        key: Vec::new(),
         metadata: Vec::new(),
         fields: Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)])),
     })

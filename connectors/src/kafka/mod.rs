@@ -27,6 +27,7 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
         bounded: |options| options.get("mode") == Some("bounded"),
         open: source::open,
     }),
+    table: None,
     sink: Some(SinkSpec {
         options: sink::SINK,
         formats: thalweg_schemas::format::ENCODINGS,

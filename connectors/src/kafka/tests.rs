@@ -44,6 +44,7 @@ fn request(brokers: &str, given: &[(&str, &str)]) -> SourceRequest {
         format_options: Default::default(),
         fields: Arc::new(arrow::datatypes::Schema::empty()),
         wanted: Vec::new(),
+        key: Vec::new(),
         metadata: vec![Metadata::Headers],
     }
 }

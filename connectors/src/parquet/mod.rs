@@ -10,15 +10,24 @@ mod store;
 use options::{OPTIONS, ParquetOptions};
 use sink::ParquetSink;
 use std::sync::Arc;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::error::Result;
 use thalweg_schemas::sink::{Sink, SinkRequest};
+use thalweg_schemas::source::SourceRequest;
 
 /// The connector's description.
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "parquet",
-    doc: "Writes rows to a folder of Parquet files, partitioned as Hive does it; the sink can be queried by its name.",
+    doc: "Writes rows to a folder of Parquet files, partitioned as Hive does it; the sink can be queried by its name. Reads \
+          tables to look rows up in.",
     source: None,
+    table: Some(SourceSpec {
+        options: crate::file::TABLE,
+        formats: &[],
+        columns: None,
+        bounded: |_| false,
+        open: |request| crate::file::open_table(SourceRequest { format: Some("parquet".to_string()), ..request }),
+    }),
     sink: Some(SinkSpec {
         options: OPTIONS,
         formats: &[],

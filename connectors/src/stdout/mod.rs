@@ -15,6 +15,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "stdout",
     doc: "Writes rows as lines to standard output; a changelog begins each row with `_diff`.",
     source: None,
+    table: None,
     sink: Some(SinkSpec { options: &[], formats: FORMATS, takes_changelog: true, history: None, open }),
 };
 

@@ -17,6 +17,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "table",
     doc: "Takes the rows of INSERT statements: what CREATE TABLE reads.",
     source: Some(SourceSpec { options: &[], formats: &["json", "upsert"], columns: None, bounded: |_| false, open }),
+    table: None,
     sink: None,
 };
 

@@ -15,6 +15,7 @@ fn table() -> Arc<dyn Source> {
         format_options: options(),
         fields,
         wanted: Vec::new(),
+        key: Vec::new(),
         metadata: Vec::new(),
     };
     (SPEC.source.unwrap().open)(request).unwrap()

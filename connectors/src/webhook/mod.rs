@@ -18,6 +18,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "webhook",
     doc: "Posts rows to a URL as JSON, each request with a key by which repetitions are known.",
     source: None,
+    table: None,
     sink: Some(SinkSpec { options: OPTIONS, formats: &[], takes_changelog: true, history: None, open }),
 };
 

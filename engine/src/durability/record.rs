@@ -4,7 +4,10 @@
 
 use super::frame;
 use crate::archive::letter::Returned;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::{Chunk, Partition, Payload};
@@ -77,6 +80,8 @@ enum Form {
     Bytes,
     Formatted(String),
     Rows,
+    /// Rows, the last column being what becomes of each.
+    Changes,
     /// Dead letters that are taken in again.
     Returned,
 }
@@ -142,14 +147,35 @@ impl Entry {
                 return Err(Error::bug("messages that cannot be read again are for a log of their system's"));
             }
             Payload::Rows(rows) => {
-                let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut self.kept, &rows.schema())?;
-                writer.write(rows)?;
-                writer.finish()?;
+                write_rows(rows, &mut self.kept)?;
                 Form::Rows
+            }
+            Payload::Changes { rows, diffs } => {
+                write_rows(&with_diffs(rows, diffs)?, &mut self.kept)?;
+                Form::Changes
             }
         };
         Ok(Kept { at, length: self.kept.len() - at, header: header.len(), form })
     }
+}
+
+fn write_rows(rows: &RecordBatch, to: &mut Vec<u8>) -> Result<()> {
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(to, &rows.schema())?;
+    writer.write(rows)?;
+    Ok(writer.finish()?)
+}
+
+fn read_rows(bytes: &[u8]) -> Result<RecordBatch> {
+    let mut reader = arrow::ipc::reader::StreamReader::try_new(bytes, None)?;
+    Ok(reader.next().ok_or_else(unreadable)??)
+}
+
+/// The rows with what becomes of each as their last column.
+fn with_diffs(rows: &RecordBatch, diffs: &Int64Array) -> Result<RecordBatch> {
+    let diff = Arc::new(Field::new("\u{0}diff", DataType::Int64, false));
+    let fields: Vec<_> = rows.schema().fields().iter().cloned().chain([diff]).collect();
+    let columns = rows.columns().iter().cloned().chain([Arc::new(diffs.clone()) as ArrayRef]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 fn unreadable() -> Error {
@@ -184,9 +210,13 @@ impl EpochRecord {
                 let format = thalweg_schemas::format::by_name(format).ok_or_else(unreadable)?.name;
                 Payload::Formatted { format, bytes: body.to_vec() }
             }
-            Form::Rows => {
-                let mut reader = arrow::ipc::reader::StreamReader::try_new(body, None)?;
-                Payload::Rows(reader.next().ok_or_else(unreadable)??)
+            Form::Rows => Payload::Rows(read_rows(body)?),
+            Form::Changes => {
+                let mut rows = read_rows(body)?;
+                let last = rows.num_columns().checked_sub(1).ok_or_else(unreadable)?;
+                let diffs = rows.remove_column(last);
+                let diffs = diffs.as_primitive_opt::<Int64Type>().ok_or_else(unreadable)?.clone();
+                Payload::Changes { rows, diffs }
             }
             Form::Returned => return Err(Error::bug("dead letters are no chunk of their source")),
         };

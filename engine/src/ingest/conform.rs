@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampNanosecondArray, new_null_array,
 };
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::compute::{CastOptions, cast_with_options, filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_operators::evaluate::evaluate_rows;
@@ -84,9 +84,18 @@ impl Conform {
         self.complete(rows, PerRow { offsets: &offsets, keys, headers, diffs }, facts, bad)
     }
 
-    /// Rows that were typed outside: columns by name, cast to the declared types.
-    pub fn typed(&self, rows: &RecordBatch, facts: Facts<'_>, bad: &mut Vec<BadRecord>) -> Result<RecordBatch> {
+    /// Rows that were typed outside: columns by name, cast to the declared types. `diffs` say what becomes of each, where
+    /// that is known.
+    pub fn typed(
+        &self,
+        rows: &RecordBatch,
+        diffs: Option<&Int64Array>,
+        facts: Facts<'_>,
+        bad: &mut Vec<BadRecord>,
+    ) -> Result<RecordBatch> {
         let mut good = vec![true; rows.num_rows()];
+        // Of a row that is removed only the key counts, and that was judged when it came.
+        let removed = |row: usize| diffs.is_some_and(|diffs| diffs.value(row) <= 0);
         let mut columns = Vec::new();
         let mut fields = Vec::new();
         let lenient = CastOptions { safe: true, ..CastOptions::default() };
@@ -117,7 +126,7 @@ impl Conform {
                 columns.push(array);
                 continue;
             }
-            for (row, good) in good.iter_mut().enumerate() {
+            for (row, good) in good.iter_mut().enumerate().filter(|(row, _)| !removed(*row)) {
                 let reason = match given {
                     Some(given) if array.is_null(row) && !given.is_null(row) => {
                         let value = arrow::util::display::array_value_to_string(given, row).unwrap_or_default();
@@ -138,8 +147,14 @@ impl Conform {
         let typed = RecordBatch::try_new_with_options(schema, columns, &options)?;
         let offsets: Vec<u64> =
             (0..typed.num_rows() as u64).filter(|&r| good[r as usize]).map(|r| facts.start + r).collect();
-        let typed = if good.contains(&false) { filter_record_batch(&typed, &BooleanArray::from(good))? } else { typed };
-        self.complete(typed, PerRow { offsets: &offsets, ..PerRow::default() }, facts, bad)
+        let (mut typed, mut diffs) = (typed, diffs.cloned());
+        if good.contains(&false) {
+            let good = BooleanArray::from(good);
+            typed = filter_record_batch(&typed, &good)?;
+            let filtered = diffs.map(|diffs| filter(&diffs, &good)).transpose()?;
+            diffs = filtered.map(|diffs| diffs.as_primitive::<Int64Type>().clone());
+        }
+        self.complete(typed, PerRow { offsets: &offsets, diffs, ..PerRow::default() }, facts, bad)
     }
 
     /// Puts metadata and generated columns beside the fields, which come in declared order.
@@ -198,7 +213,7 @@ impl Conform {
             let mut reasons: Vec<Option<String>> = vec![None; computed.num_rows()];
             // Of a row that is removed only the key counts.
             let removed = |row: usize| match computed.columns().get(self.plan.columns.len()) {
-                Some(diffs) => diffs.as_primitive::<Int64Type>().value(row) < 0,
+                Some(diffs) => diffs.as_primitive::<Int64Type>().value(row) <= 0,
                 None => false,
             };
             for (row, reason) in failed.into_iter().filter(|(row, _)| !removed(*row)) {

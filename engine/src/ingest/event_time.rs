@@ -18,6 +18,8 @@ use thalweg_schemas::source::{Outlook, Standing};
 /// The event time of one worker's share of a source.
 pub(super) struct EventTime {
     plan: Option<WatermarkPlan>,
+    /// Whether the rows have no event time: then the watermark says whether there are any to be looked up yet.
+    is_table: bool,
     partitions: BTreeMap<Arc<str>, Partition>,
     /// What an earlier run knew of partitions that have not been met in this one.
     known: BTreeMap<String, PartitionTime>,
@@ -42,6 +44,7 @@ impl EventTime {
     pub fn new(plan: Option<WatermarkPlan>) -> EventTime {
         EventTime {
             plan,
+            is_table: false,
             partitions: BTreeMap::new(),
             known: BTreeMap::new(),
             said: (Watermark::MIN, false),
@@ -50,6 +53,11 @@ impl EventTime {
             rested_ns: i64::MIN,
             ended: false,
         }
+    }
+
+    /// That of a table outside, whose rows have none.
+    pub fn of_table() -> EventTime {
+        EventTime { is_table: true, ..EventTime::new(None) }
     }
 
     /// The reader has nothing to hand over at present.
@@ -169,6 +177,8 @@ impl EventTime {
         } else if outlook == Outlook::MoreToCome {
             // Whatever has been read, the next partition may begin where this one began.
             self.said
+        } else if self.is_table {
+            (Watermark::MAX, false)
         } else if outlook == Outlook::LastOne {
             let last = self.partitions.values().max_by_key(|partition| partition.index);
             let current = last.map_or(Watermark::MIN, |current| current.watermark);
@@ -307,6 +317,15 @@ mod tests {
         assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
         event_time.note_rest(6_000);
         assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark(100), true)));
+    }
+
+    #[test]
+    fn a_table_says_once_that_it_has_been_read() {
+        let mut event_time = EventTime::of_table();
+        assert_eq!(event_time.end_of_epoch(Outlook::MoreToCome, false), None);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, false), Some((Watermark::MAX, false)));
+        // Read anew after a start, it is still the one that was read before.
+        assert_eq!(event_time.end_of_epoch(Outlook::MoreToCome, false), None);
     }
 
     #[test]

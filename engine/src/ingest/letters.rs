@@ -11,7 +11,7 @@ pub(super) fn of_chunk(bad: Vec<BadRecord>, undecoded: usize, chunk: &Chunk) -> 
     let surroundings = Surroundings {
         format: match &chunk.payload {
             Payload::Formatted { format, .. } => Some(format.to_string()),
-            Payload::Bytes(_) | Payload::Messages(_) | Payload::Rows(_) => None,
+            Payload::Bytes(_) | Payload::Messages(_) | Payload::Rows(_) | Payload::Changes { .. } => None,
         },
         header: chunk.header.as_ref().map(|header| String::from_utf8_lossy(header).into_owned()),
         ..Surroundings::default()
@@ -19,7 +19,7 @@ pub(super) fn of_chunk(bad: Vec<BadRecord>, undecoded: usize, chunk: &Chunk) -> 
     let letters = bad.into_iter().enumerate().map(|(position, BadRecord { offset, raw, reason })| {
         let form = match &chunk.payload {
             _ if raw.len() >= RAW_BYTES_MAX => Form::Cut,
-            Payload::Rows(_) => Form::Row,
+            Payload::Rows(_) | Payload::Changes { .. } => Form::Row,
             _ if position >= undecoded => Form::Row,
             Payload::Messages(messages) => Form::Record(of_message(&surroundings, messages, offset)),
             Payload::Bytes(_) | Payload::Formatted { .. } => Form::Record(surroundings.clone()),

@@ -73,7 +73,10 @@ impl Ingest {
         ledger: Arc<Ledger>,
     ) -> Result<Ingest> {
         let conform = Conform::new(&plan);
-        let event_time = EventTime::new(plan.watermark.clone());
+        let event_time = match plan.is_table {
+            true => EventTime::of_table(),
+            false => EventTime::new(plan.watermark.clone()),
+        };
         Ok(Ingest {
             source,
             worker,
@@ -114,6 +117,25 @@ impl Ingest {
         }
     }
 
+    /// Whether it is of a table outside.
+    pub fn is_table(&self) -> bool {
+        self.plan.is_table
+    }
+
+    /// Ends a share of a table that has been read, since nobody is left who looks anything up in it; whether it has ended.
+    pub fn end_table(&mut self) -> bool {
+        if !self.ended && self.event_time.said().0 == Watermark::MAX {
+            self.end();
+        }
+        self.ended
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.event_time.end();
+        self.ledger.sources[self.source].shares_ended.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// After an error that may pass nothing is asked for a while.
     fn pause(&mut self, error: Error, now_ns: i64) -> Result<Intake> {
         if error.kind != ErrorKind::Retry {
@@ -148,9 +170,7 @@ impl Ingest {
                 Ok(Intake::Pending)
             }
             Polled::Ended => {
-                self.ended = true;
-                self.event_time.end();
-                self.ledger.sources[self.source].shares_ended.fetch_add(1, Ordering::AcqRel);
+                self.end();
                 Ok(Intake::Ended)
             }
             Polled::Fault(fault) => {
@@ -256,7 +276,7 @@ impl Ingest {
     /// What the records of a chunk come to; nothing for rows, which are typed already.
     fn decode(&mut self, chunk: &Chunk) -> Result<Option<Decoded>> {
         let (decoder, bytes) = match &chunk.payload {
-            Payload::Rows(_) => return Ok(None),
+            Payload::Rows(_) | Payload::Changes { .. } => return Ok(None),
             Payload::Messages(messages) => {
                 let decoder = self.decoders.own()?;
                 messages.iter().for_each(|message| decoder.message(message));
@@ -276,6 +296,8 @@ impl Ingest {
         let mut bytes = chunk.end.saturating_sub(chunk.start);
         let mut bad = Vec::new();
         let mut undecoded = 0;
+        // What says that all rows are removed is no record.
+        let mut marks = 0;
         let (rows_in, rows) = match (decoded, &chunk.payload) {
             (Some(mut decoded), payload) => {
                 let rows_in = decoded.rows.num_rows() + decoded.bad.len();
@@ -290,16 +312,21 @@ impl Ingest {
                 };
                 (rows_in, self.conform.decoded(decoded, messages, facts, &mut bad)?)
             }
-            (None, Payload::Rows(rows)) => (rows.num_rows(), self.conform.typed(rows, facts, &mut bad)?),
+            (None, Payload::Rows(rows)) => (rows.num_rows(), self.conform.typed(rows, None, facts, &mut bad)?),
+            (None, Payload::Changes { rows, diffs }) => {
+                marks = diffs.values().iter().filter(|diff| **diff == 0).count();
+                (rows.num_rows() - marks, self.conform.typed(rows, Some(diffs), facts, &mut bad)?)
+            }
             (None, _) => return Err(Error::bug("records were not decoded")),
         };
         let partition = (chunk.partition.index, &chunk.partition.name);
         let rows = self.event_time.judge(rows, Some(partition), now_ns, facts, &mut bad)?;
         let book = self.book();
         book.rows_in.fetch_add(rows_in as u64, Ordering::AcqRel);
-        book.rows_out.fetch_add(rows.num_rows() as u64, Ordering::AcqRel);
+        let rows_out = rows.num_rows() - marks;
+        book.rows_out.fetch_add(rows_out as u64, Ordering::AcqRel);
         book.bytes.fetch_add(bytes, Ordering::AcqRel);
-        assert_eq!(rows_in, rows.num_rows() + bad.len(), "every record is a row or a dead letter");
+        assert_eq!(rows_in, rows_out + bad.len(), "every record is a row or a dead letter");
         if !bad.is_empty() {
             let letters = letters::of_chunk(bad, undecoded, &chunk);
             self.bury(letters, now_ns)?;

@@ -43,6 +43,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "scripted",
     doc: "What a test says.",
     source: Some(SourceSpec { options: SCRIPT, formats: &[], columns: None, bounded: |_| true, open: open_source }),
+    table: None,
     sink: Some(SinkSpec { options: SCRIPT, formats: &[], takes_changelog: true, history: None, open: open_sink }),
 }];
 
@@ -147,6 +148,7 @@ pub fn events(script: &str) -> SourcePlan {
         wanted: vec![true; 3],
         generated: vec![],
         key: Vec::new(),
+        is_table: false,
         watermark: Some(WatermarkPlan {
             column: 0,
             lateness_ns: 0,

@@ -11,7 +11,7 @@ mod tests;
 use super::arrived::Arrived;
 use super::forget::Forgetting;
 use super::held::{Alike, Held, Incoming, Notes, Shown, picked};
-use super::output::{gathered, record_batch};
+use super::output::{gathered, record_batch, spread, without_null};
 use super::process::{LEFT, RIGHT};
 use super::snapshot;
 use crate::aggregate::keyed::Keys;
@@ -22,8 +22,8 @@ use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::Plan;
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
-use arrow::compute::{and, cast, is_not_null, not, take};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
@@ -199,16 +199,8 @@ impl AsofJoin {
 
     /// The rows that have a key and a place. Of the others a left one is shown alone, if such are.
     fn without_null(&self, side: usize, batch: Batch, output: &mut Output) -> Result<Batch> {
-        let mut there: Option<BooleanArray> = None;
-        for column in (0..self.width).chain([self.at[side]]) {
-            let column = batch.rows.column(column);
-            if column.null_count() > 0 {
-                let known = is_not_null(column)?;
-                there = Some(there.map_or(Ok(known.clone()), |there| and(&there, &known))?);
-            }
-        }
-        let Some(there) = there else { return Ok(batch) };
-        let alone = batch.filter(&not(&there)?)?;
+        let (keyed, alone) = without_null(&batch, (0..self.width).chain([self.at[side]]))?;
+        let Some(alone) = alone else { return Ok(keyed) };
         if side == LEFT && self.outer && !alone.is_empty() {
             let fields = self.schemas[RIGHT].fields().iter();
             let nulls = fields.map(|field| arrow::array::new_null_array(field.data_type(), alone.num_rows()));
@@ -217,7 +209,7 @@ impl AsofJoin {
             let diffs = Int64Array::from_iter_values((0..alone.num_rows()).map(|row| alone.diff(row)));
             output.send(0, Rows::unbounded(Batch::changes(rows, diffs)));
         }
-        Ok(batch.filter(&there)?)
+        Ok(keyed)
     }
 
     /// The rows may have another match for which a version at `time` is the nearest.
@@ -285,13 +277,7 @@ impl AsofJoin {
 
     fn versions_of(&self, rows: &[Option<u32>]) -> Result<Vec<ArrayRef>> {
         let there: Vec<u32> = rows.iter().flatten().copied().collect();
-        let columns = self.columns_of(RIGHT, &there)?;
-        if there.len() == rows.len() {
-            return Ok(columns);
-        }
-        let mut next = 0..;
-        let at: UInt32Array = rows.iter().map(|row| row.and_then(|_| next.next())).collect();
-        Ok(columns.iter().map(|column| take(column, &at, None)).collect::<Result<_, _>>()?)
+        spread(self.columns_of(RIGHT, &there)?, rows)
     }
 
     /// Gives memory back.

@@ -11,6 +11,7 @@ mod chunks;
 mod expiry;
 mod forget;
 mod held;
+mod lookup;
 mod output;
 mod process;
 mod snapshot;
@@ -18,6 +19,7 @@ mod snapshot;
 mod tests;
 
 pub use asof::{AsofJoin, AsofJoinSpec, Nearest};
+pub use lookup::{LookupJoin, LookupJoinSpec};
 pub use process::Join;
 
 use crate::plan::{Plan, TimeOrigin};

@@ -9,7 +9,7 @@ use crate::operator::Output;
 use crate::rows::Rows;
 use arrow::array::{Array, new_null_array};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::{and, is_not_null, not, take};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::cast::as_boolean_array;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -50,10 +50,10 @@ impl Pairs {
 
 /// The condition of a pair beside its key, over no more columns than it reads.
 pub(super) struct Filter {
-    expr: Arc<dyn PhysicalExpr>,
+    pub expr: Arc<dyn PhysicalExpr>,
     /// The columns of the left side that it reads, then those of the right side.
-    columns: [Vec<usize>; 2],
-    schema: SchemaRef,
+    pub columns: [Vec<usize>; 2],
+    pub schema: SchemaRef,
 }
 
 impl Filter {
@@ -287,6 +287,32 @@ pub(super) fn gathered(
         Some(own) => held.columns.gather(own, rows),
     };
     columns.iter().map(column).collect()
+}
+
+/// `columns` at the places that `rows` say one after the other, NULL where a row has none: the next row where it has one.
+pub(super) fn spread(columns: Vec<ArrayRef>, rows: &[Option<u32>]) -> Result<Vec<ArrayRef>> {
+    if rows.iter().all(Option::is_some) {
+        return Ok(columns);
+    }
+    let mut next = 0..;
+    let at: UInt32Array = rows.iter().map(|row| row.and_then(|_| next.next())).collect();
+    Ok(columns.iter().map(|column| take(column, &at, None)).collect::<Result<_, _>>()?)
+}
+
+/// The rows of which none of `columns` is NULL, and the others if there are any.
+pub(super) fn without_null(batch: &Batch, columns: impl Iterator<Item = usize>) -> Result<(Batch, Option<Batch>)> {
+    let mut there: Option<BooleanArray> = None;
+    for column in columns {
+        let column = batch.rows.column(column);
+        if column.null_count() > 0 {
+            let known = is_not_null(column)?;
+            there = Some(there.map_or(Ok(known.clone()), |there| and(&there, &known))?);
+        }
+    }
+    match there {
+        None => Ok((batch.clone(), None)),
+        Some(there) => Ok((batch.filter(&there)?, Some(batch.filter(&not(&there)?)?))),
+    }
 }
 
 pub(super) fn record_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

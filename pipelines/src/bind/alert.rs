@@ -117,6 +117,7 @@ pub(crate) fn bind(
         mode: Mode::Windows,
         bounds: Vec::new(),
         key,
+        tables: BTreeSet::new(),
     };
     Ok(BoundAlert { relation, plan, escalations })
 }

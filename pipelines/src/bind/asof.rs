@@ -2,14 +2,16 @@
 //! made a node of its own, past which no condition on the looked up side is pushed: it chooses among the matches, not
 //! among what is looked up.
 
+use super::lookup;
 use crate::parse::asof::{INNER, LEFT};
+use crate::parse::lookup as written;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
-use datafusion::common::{DFSchemaRef, JoinType, Result as DfResult, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, JoinType, Result as DfResult, plan_err};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, Extension, Join, LogicalPlan, Operator, ScalarUDF, UserDefinedLogicalNodeCore,
-    Volatility, build_join_schema, create_udf,
+    BinaryExpr, ColumnarValue, Expr, Extension, Join, LogicalPlan, Operator, ScalarUDF, UserDefinedLogicalNode,
+    UserDefinedLogicalNodeCore, Volatility, build_join_schema, create_udf,
 };
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr as AstExpr, JoinConstraint, JoinOperator, Query, SetExpr, TableFactor, TableWithJoins,
@@ -60,7 +62,9 @@ fn selects(body: &mut SetExpr) -> ControlFlow<Error> {
 fn joins(tables: &mut TableWithJoins) -> ControlFlow<Error> {
     for join in &mut tables.joins {
         let JoinOperator::AsOf { match_condition, constraint } = &join.join_operator else { continue };
-        let left = matches!(match_condition, AstExpr::Function(call) if call.name.to_string().contains(LEFT));
+        let named =
+            |name: &str| matches!(match_condition, AstExpr::Function(call) if call.name.to_string().contains(name));
+        let left = named(LEFT) || named(written::LEFT);
         let on = match constraint {
             JoinConstraint::On(on) => AstExpr::BinaryOp {
                 left: Box::new(AstExpr::Nested(Box::new(on.clone()))),
@@ -152,24 +156,36 @@ impl UserDefinedLogicalNodeCore for AsofNode {
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let width = self.left.schema().fields().len();
-        let mut read: Vec<usize> = output_columns.to_vec();
-        let columns = self.keys.iter().chain([&self.comparison]).flat_map(Expr::column_refs);
-        read.extend(columns.filter_map(|column| self.schema.maybe_index_of_column(column)));
-        read.sort_unstable();
-        read.dedup();
-        let (left, right): (Vec<usize>, Vec<usize>) = read.into_iter().partition(|at| *at < width);
-        Some(vec![left, right.into_iter().map(|at| at - width).collect()])
+        Some(read_by_sides(&self.schema, width, &UserDefinedLogicalNodeCore::expressions(self), output_columns))
     }
 }
 
-/// The joins of `plan` that are marked as ASOF, as nodes of their own.
+/// The columns of each side of a join that are read for `output_columns` and by `exprs`; the left side has `width`.
+pub(super) fn read_by_sides(
+    schema: &DFSchema,
+    width: usize,
+    exprs: &[Expr],
+    output_columns: &[usize],
+) -> Vec<Vec<usize>> {
+    let mut read: Vec<usize> = output_columns.to_vec();
+    let columns = exprs.iter().flat_map(Expr::column_refs);
+    read.extend(columns.filter_map(|column| schema.maybe_index_of_column(column)));
+    read.sort_unstable();
+    read.dedup();
+    let (left, right): (Vec<usize>, Vec<usize>) = read.into_iter().partition(|at| *at < width);
+    vec![left, right.into_iter().map(|at| at - width).collect()]
+}
+
+/// The joins of `plan` that are marked as ASOF, or as lookups, as nodes of their own.
 pub(super) fn nodes(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Join(join) => match marked(&join)? {
-            Some(asof) => Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(asof) }))),
-            None => Ok(Transformed::no(LogicalPlan::Join(join))),
-        },
-        other => Ok(Transformed::no(other)),
+    plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Join(join) = node else { return Ok(Transformed::no(node)) };
+        let node: Arc<dyn UserDefinedLogicalNode> = match (lookup::marked(&join)?, marked(&join)?) {
+            (Some(lookup), _) => Arc::new(lookup),
+            (None, Some(asof)) => Arc::new(asof),
+            (None, None) => return Ok(Transformed::no(LogicalPlan::Join(join))),
+        };
+        Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })))
     })
     .data()
 }

@@ -114,8 +114,18 @@ pub(super) struct Configured {
     pub format: Option<&'static FormatSpec>,
     pub format_options: Options,
     pub bounded: bool,
+    /// Whether it is a table of another system, read whole again and again.
+    pub is_table: bool,
     side: SourceSpec,
     engine: Options,
+}
+
+/// What a statement means by a connector: with a primary key a table, unless the format's records say what becomes of rows.
+fn side(connector: &ConnectorSpec, source: &CreateSource) -> Option<(SourceSpec, bool)> {
+    let format = source.options.iter().find(|option| option.name == "format").and_then(|o| format::by_name(&o.value));
+    let has_rows = source.key.is_some() && format.is_none_or(|format| !format.changelog);
+    let table = connector.table.filter(|_| has_rows || connector.source.is_none()).map(|side| (side, true));
+    table.or(connector.source.map(|side| (side, false)))
 }
 
 /// Checks the options of a source.
@@ -124,8 +134,8 @@ pub(super) fn configure(
     connectors: &[ConnectorSpec],
     owner: &str,
 ) -> Result<Configured, Vec<Error>> {
-    let found = connector(&source.options, connectors, |c| c.source, owner, &source.name);
-    let (connector, side) = found.map_err(|error| vec![error])?;
+    let found = connector(&source.options, connectors, |c| side(c, source), owner, &source.name);
+    let (connector, (side, is_table)) = found.map_err(|error| vec![error])?;
     let format = format_of(&source.options, side.formats, connector.name).map_err(|error| vec![error])?;
     let of_format = format.map_or(&[][..], |f| f.options);
     let given: Vec<GivenOption> =
@@ -147,7 +157,7 @@ pub(super) fn configure(
     let options = part(side.options)?;
     let bounded = (side.bounded)(&options);
     let (format_options, engine) = (part(of_format)?, part(ENGINE)?);
-    Ok(Configured { connector: connector.name, options, format, format_options, bounded, side, engine })
+    Ok(Configured { connector: connector.name, options, format, format_options, bounded, is_table, side, engine })
 }
 
 /// Columns, and the event time among them with how late rows may be, in nanoseconds.

@@ -11,17 +11,24 @@ pub(super) fn bind(
     source: &CreateSource,
     format: Option<&FormatSpec>,
     columns: &[Column],
+    is_table: bool,
     owner: &str,
 ) -> Result<Vec<usize>> {
     let changelog = format.filter(|format| format.changelog);
     let Some(declared) = &source.key else {
+        if is_table {
+            return Err(Error::user(format!("{owner} has no primary key"))
+                .with_detail("A table is read again and again, and what changed of its rows is found by their key.")
+                .with_hint("Write PRIMARY KEY (...) after its columns.")
+                .at(source.name.position.clone()));
+        }
         let Some(format) = changelog else { return Ok(Vec::new()) };
         return Err(Error::user(format!("{owner} has format '{}' and no primary key", format.name))
             .with_detail("Its records say what becomes of a row, which is found by its key.")
             .with_hint("Write PRIMARY KEY (...) after its columns.")
             .at(source.name.position.clone()));
     };
-    if changelog.is_none() {
+    if changelog.is_none() && !is_table {
         let formats = format::ALL.iter().filter(|format| format.changelog).map(|format| format!("'{}'", format.name));
         return Err(Error::user(format!("{owner} has a primary key, and each of its records is a row of its own"))
             .with_hint(format!(

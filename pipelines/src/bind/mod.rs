@@ -6,6 +6,7 @@ mod connector;
 pub(crate) mod cut;
 mod exemplars;
 mod key;
+pub(crate) mod lookup;
 pub(crate) mod messages;
 pub(crate) mod notification;
 pub(crate) mod order;
@@ -40,6 +41,8 @@ pub(crate) struct Relation {
     pub bounds: Vec<usize>,
     /// Columns that are unique together.
     pub key: Option<Vec<usize>>,
+    /// The tables of other systems whose rows it has, by the names of their sources.
+    pub tables: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use super::recursion::{self, RecursiveSource};
 use super::windows::TableCalls;
-use super::{RelationSource, Scope, asof, messages, windows};
+use super::{RelationSource, Scope, asof, lookup, messages, windows};
 use crate::lower::is_set_operation;
 use crate::parse::Words;
 use crate::registry;
@@ -207,7 +207,9 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        asof::marker(name).or_else(|| registry::base().scalar_functions().get(name).cloned())
+        asof::marker(name)
+            .or_else(|| lookup::marker(name))
+            .or_else(|| registry::base().scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

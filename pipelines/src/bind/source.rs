@@ -12,6 +12,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use thalweg_operators::plan::{SourcePlan, TimeOrigin};
 use thalweg_schemas::connector::ConnectorSpec;
@@ -40,7 +41,12 @@ pub(crate) fn bind(
         true => configured.builtin(&owner).map_err(located)?,
         false => (declared, None),
     };
-    let key = key::bind(source, configured.format, &columns, &owner).map_err(|error| vec![error])?;
+    let is_table = configured.is_table;
+    let key = key::bind(source, configured.format, &columns, is_table, &owner).map_err(|error| vec![error])?;
+    if let Some(watermark) = source.watermark.as_ref().filter(|_| is_table) {
+        let error = Error::user(format!("{owner} has a watermark, and is a table: its rows have no order in time"));
+        return Err(vec![error.with_hint("Leave the clause out.").at(watermark.column.position.clone())]);
+    }
     // What is found by its key has one.
     key.iter().for_each(|at| columns[*at].nullable = false);
     let watermark = match &source.watermark {
@@ -51,9 +57,13 @@ pub(crate) fn bind(
     let (generated, watermark) = both(generated, watermark.map_err(|error| vec![error]))?;
     let watermark = watermark.map(|(column, lateness_ns)| configured.watermark(column, lateness_ns));
 
-    let closes = if configured.bounded { Closes::AtEnd } else { Closes::Never };
+    let closes = if configured.bounded || is_table { Closes::AtEnd } else { Closes::Never };
     let promised = watermark.as_ref().map(|w| w.column);
-    let relation = relation(source, &columns, promised, closes, &key);
+    let mut relation = relation(source, &columns, promised, closes, &key);
+    if is_table {
+        relation.times.fill(None);
+        relation.tables.insert(name.value.clone());
+    }
     let plan = SourcePlan {
         name: name.value.clone(),
         connector: configured.connector.to_string(),
@@ -63,6 +73,7 @@ pub(crate) fn bind(
         format_options: configured.format_options,
         wanted: vec![false; columns.len()],
         key,
+        is_table,
         columns,
         generated,
         watermark,
@@ -75,7 +86,9 @@ pub(crate) fn stand_in(source: &CreateSource) -> Option<Relation> {
     let columns = columns(source).ok().filter(|columns| !columns.is_empty())?;
     let promised = source.watermark.as_ref().and_then(|w| columns.iter().position(|c| c.name == w.column.value));
     let key = key::stand_in(source, &columns);
-    Some(relation(source, &columns, promised, Closes::AtEnd, &key))
+    let mut relation = relation(source, &columns, promised, Closes::AtEnd, &key);
+    relation.tables.extend((!key.is_empty()).then(|| source.name.value.clone()));
+    Some(relation)
 }
 
 /// The source as queries see it. Without a watermark each of its timestamps is an event time, of which nothing is said
@@ -101,6 +114,7 @@ fn relation(
         times: (0..columns.len()).map(|at| is_time(at).then(origin)).collect(),
         bounds: Vec::new(),
         key: (!key.is_empty()).then(|| key.to_vec()),
+        tables: BTreeSet::new(),
     }
 }
 
@@ -184,6 +198,7 @@ fn generate(
         times: vec![None; columns.len()],
         bounds: Vec::new(),
         key: None,
+        tables: BTreeSet::new(),
     };
     let translate = |error| super::messages::translate(error, scope, words);
     let table = Arc::new(RelationSource(Arc::new(relation)));

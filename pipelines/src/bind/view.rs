@@ -5,6 +5,7 @@ use crate::bound::{has_windows, sources_of_windows};
 use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::CreateView;
+use std::collections::BTreeSet;
 use thalweg_operators::plan::{Emit, Plan, ViewPlan};
 use thalweg_operators::recursion::{ITERATIONS_MAX, is_recursive};
 use thalweg_operators::window_aggregate::OnLate;
@@ -95,7 +96,16 @@ fn plain(view: &CreateView, scope: &Scope, words: &Words) -> Result<BoundView> {
     let times = vec![None; schema.fields().len()];
     let kind = RelationKind::View(Box::new(planned));
     let name = view.name.value.clone();
-    let relation = Relation { name, kind, schema, mode: Mode::Append, times, bounds: Vec::new(), key: None };
+    let relation = Relation {
+        name,
+        kind,
+        schema,
+        mode: Mode::Append,
+        times,
+        bounds: Vec::new(),
+        key: None,
+        tables: BTreeSet::new(),
+    };
     Ok(BoundView { relation, plan: None })
 }
 
@@ -132,10 +142,11 @@ fn materialized(
     };
     let schema = lowered.plan.schema();
     let key = lowered.simple_key();
+    let tables = lower::tables_of(&lowered.plan, scope);
     let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: key.clone() };
     let kind = RelationKind::MaterializedView;
     let (times, bounds) = (lowered.times, lowered.bounds);
-    let relation = Relation { name, kind, schema, mode, times, bounds, key };
+    let relation = Relation { name, kind, schema, mode, times, bounds, key, tables };
     Ok(BoundView { relation, plan: Some(plan) })
 }
 

@@ -4,14 +4,17 @@
 //! bounds how far apart the event times of a pair are, the operator is told, and the result has event times too.
 
 mod asof;
+mod lookup;
 mod within;
+
+pub(crate) use lookup::tables_of;
 
 use super::{Key, Lowered, Lowering, Place, project};
 use crate::bind::Mode;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{Expr, Join as LogicalJoin, LogicalPlan, Operator, binary_expr};
+use datafusion::logical_expr::{BinaryExpr, Expr, Join as LogicalJoin, LogicalPlan, Operator, binary_expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use std::collections::BTreeSet;
@@ -31,6 +34,16 @@ impl Side<'_> {
         let Expr::Column(column) = project::bare(expr) else { return None };
         let Place::Base(at) = self.lowered.place_of(column, self.logical)? else { return None };
         self.lowered.times[at].clone()
+    }
+
+    /// A comparison of this side with `right`, as `left op right`.
+    fn comparison<'e>(&self, expr: &'e Expr, right: &Side) -> Option<(&'e Expr, Operator, &'e Expr)> {
+        let Expr::BinaryExpr(BinaryExpr { left: l, op, right: r }) = project::bare(expr) else { return None };
+        if self.has(l) && right.has(r) {
+            return Some((l, *op, r));
+        }
+        let op = op.swap().filter(|_| self.has(r) && right.has(l))?;
+        Some((r, op, l))
     }
 
     fn has(&self, expr: &Expr) -> bool {
@@ -232,6 +245,17 @@ impl Lowering<'_> {
         let lowered = Lowered::straight(Plan::Join(Box::new(spec)), mode, times, unique);
         Ok(Lowered { columns, ..lowered })
     }
+}
+
+/// The fields of both sides, of which the right one may miss, and where the columns of the logical plan are among them.
+fn side_by_side(left: &Lowered, right: &Lowered, may_miss: bool) -> Result<(Vec<FieldRef>, Vec<Place>)> {
+    let (mut fields, mut columns) = (nullable(&left.plan.schema(), false), left.columns.clone());
+    let width = fields.len();
+    fields.extend(nullable(&right.plan.schema(), may_miss));
+    for place in &right.columns {
+        columns.push(Place::Base(width + place.base()?));
+    }
+    Ok((fields, columns))
 }
 
 /// The fields of one side, all of which may be NULL where the side may be missing.

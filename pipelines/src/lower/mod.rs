@@ -17,11 +17,13 @@ mod top_n;
 mod union;
 mod unnest;
 
+pub(crate) use join::tables_of;
 pub(crate) use project::position;
 pub(crate) use set_operation::is_one as is_set_operation;
 
 use crate::bind::asof::AsofNode;
 use crate::bind::cut::Cut;
+use crate::bind::lookup::LookupNode;
 use crate::bind::{Mode, Scope};
 use crate::parse::Words;
 use arrow::datatypes::{Field, FieldRef};
@@ -130,10 +132,14 @@ impl Lowering<'_> {
             LogicalPlan::RecursiveQuery(query) => self.recursion(query),
             LogicalPlan::Join(join) if set_operation::is_one(join) => self.set_operation(join),
             LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::Extension(node) => match node.node.as_any().downcast_ref::<AsofNode>() {
-                Some(asof) => self.asof_join(asof),
-                None => Err(self.unsupported(plan)),
-            },
+            LogicalPlan::Extension(node) => {
+                let node = node.node.as_any();
+                match (node.downcast_ref::<AsofNode>(), node.downcast_ref::<LookupNode>()) {
+                    (Some(asof), _) => self.asof_join(asof),
+                    (_, Some(lookup)) => self.lookup_join(lookup),
+                    (None, None) => Err(self.unsupported(plan)),
+                }
+            }
             other => Err(self.unsupported(other)),
         }
     }

@@ -128,6 +128,7 @@ fn of_part(name: &str, part: &Plan) -> Refused {
         Plan::TopN(_) => refused("a choice of the first rows", "LIMIT", AFTER),
         Plan::Over(_) => refused("a window function", "OVER", AFTER),
         Plan::AsofJoin(_) => refused("an ASOF join", "ASOF", AFTER),
+        Plan::LookupJoin(_) => refused("a lookup join", "SYSTEM_TIME", AFTER),
         Plan::Unnest(_) => refused("unnest()", "UNNEST", AFTER),
         Plan::Union { .. } => Refused {
             what: format!("a part that does not read \"{name}\""),

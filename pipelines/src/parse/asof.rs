@@ -71,11 +71,11 @@ fn condition(name: &str, rest: &mut impl Iterator<Item = TokenWithSpan>, out: &m
     }
 }
 
-fn bare(token: Token, span: Span) -> TokenWithSpan {
+pub(super) fn bare(token: Token, span: Span) -> TokenWithSpan {
     TokenWithSpan { token, span }
 }
 
-fn word(value: &str, quote_style: Option<char>, span: Span) -> TokenWithSpan {
+pub(super) fn word(value: &str, quote_style: Option<char>, span: Span) -> TokenWithSpan {
     let token = match quote_style {
         Some(_) => Token::Word(Word {
             value: value.to_string(),

@@ -15,7 +15,6 @@ struct Phrase(&'static [&'static str], &'static str, &'static str);
 
 /// What is not supported in the query of a view or a sink.
 const IN_QUERIES: &[Phrase] = &[
-    Phrase(&["FOR", "SYSTEM_TIME"], "a join FOR SYSTEM_TIME AS OF is not supported yet", IN_A_QUERY),
     Phrase(
         &["FOR", "ALL", "TIME"],
         "FOR ALL TIME belongs to queries that read a view",

@@ -5,6 +5,7 @@ pub(crate) mod asof;
 pub(crate) mod ddl;
 mod foreign;
 mod function;
+pub(crate) mod lookup;
 pub(crate) mod partition;
 mod slo;
 pub(crate) mod syntax;
@@ -91,7 +92,7 @@ fn parse_slo(
 fn parse_one(text: &SqlText, tokens: Vec<TokenWithSpan>, environment: &Environment) -> Result<Parsed, Vec<Error>> {
     let words = Words { file: text.file.clone(), tokens: tokens.clone().into() };
     let tokens = variables::substitute(tokens, &words, environment.variables)?;
-    let tokens = asof::with_match_condition(tokens);
+    let tokens = lookup::as_asof(asof::with_match_condition(tokens), &words).map_err(|error| vec![error])?;
     let ddl = syntax::statement(tokens, &words).map_err(|error| vec![error.at(words.start())])?;
     Ok(Parsed { ddl, text: words.text_in(&text.text), words })
 }

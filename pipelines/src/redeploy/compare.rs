@@ -281,6 +281,7 @@ fn is_stateless(plan: &Plan) -> bool {
         | Plan::Reduce(_)
         | Plan::Join(_)
         | Plan::AsofJoin(_)
+        | Plan::LookupJoin(_)
         | Plan::TopN(_)
         | Plan::Over(_)
         | Plan::Recursion(_)

@@ -202,14 +202,18 @@ fn consistent(plan: &Plan, query: &str) {
             let at = [inputs[0].schema(), inputs[1].schema()];
             assert_eq!(at[0].field(spec.left_at).data_type(), at[1].field(spec.right_at).data_type(), "{query}");
         }
-        Plan::Join(spec) => {
-            let types = |side: usize| -> Vec<DataType> {
-                inputs[side].schema().fields().iter().take(spec.keys).map(|f| f.data_type().clone()).collect()
-            };
-            assert_eq!(types(0), types(1), "{query}");
-        }
+        Plan::Join(spec) => keys_agree(&inputs, spec.keys, query),
+        Plan::LookupJoin(spec) => keys_agree(&inputs, spec.keys, query),
     }
     inputs.into_iter().for_each(|input| consistent(input, query));
+}
+
+/// The first columns of both sides of a join have the same types.
+fn keys_agree(inputs: &[&Plan], keys: usize, query: &str) {
+    let types = |side: usize| -> Vec<DataType> {
+        inputs[side].schema().fields().iter().take(keys).map(|f| f.data_type().clone()).collect()
+    };
+    assert_eq!(types(0), types(1), "{query}");
 }
 
 #[test]

@@ -12,7 +12,9 @@ fn connectors() -> Vec<ConnectorSpec> {
     };
     let file = ConnectorSpec { sink: like("file", "page").sink, ..like("file", "feed") };
     let real = |name: &str| *thalweg_connectors::by_name(name).unwrap();
-    vec![file, real("http"), real("table"), real("generator"), like("parquet", "store"), like("stdout", "screen")]
+    let parquet = ConnectorSpec { table: real("parquet").table, ..like("parquet", "store") };
+    let known = ["http", "table", "generator", "postgres"].map(real);
+    known.into_iter().chain([file, parquet, like("stdout", "screen")]).collect()
 }
 
 /// The blocks of a document in the language `language`.

@@ -24,7 +24,7 @@ const PARTITION_BY: OptionSpec =
 const RATE: OptionSpec =
     OptionSpec { name: "rate", kind: OptionKind::Count, default: None, required: false, doc: "Rows a second." };
 
-/// `feed` reads, `gauge` reads and brings its columns, `store` appends and can be queried, `page` appends with a
+/// `feed` reads, `gauge` reads and brings its columns, `shelf` is a table, `store` appends and can be queried, `page` appends with a
 /// format, `screen` takes changelogs.
 pub const CONNECTORS: &[ConnectorSpec] = &[
     ConnectorSpec {
@@ -37,6 +37,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             bounded: |options| options.get("mode") == Some("bounded"),
             open: no_source,
         }),
+        table: None,
         sink: None,
     },
     ConnectorSpec {
@@ -49,12 +50,21 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             bounded: |_| false,
             open: no_source,
         }),
+        table: None,
+        sink: None,
+    },
+    ConnectorSpec {
+        name: "shelf",
+        doc: "Is read again and again.",
+        source: None,
+        table: Some(SourceSpec { options: &[PATH], formats: &[], columns: None, bounded: |_| false, open: no_source }),
         sink: None,
     },
     ConnectorSpec {
         name: "store",
         doc: "Stores.",
         source: None,
+        table: None,
         sink: Some(SinkSpec {
             options: &[PATH, PARTITION_BY],
             formats: &[],
@@ -67,6 +77,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         name: "page",
         doc: "Appends to a file.",
         source: None,
+        table: None,
         sink: Some(SinkSpec {
             options: &[PATH],
             formats: &["json", "csv"],
@@ -79,6 +90,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         name: "screen",
         doc: "Shows.",
         source: None,
+        table: None,
         sink: Some(SinkSpec {
             options: &[],
             formats: &["json", "csv"],

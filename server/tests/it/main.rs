@@ -22,6 +22,7 @@ mod http_source;
 mod in_process;
 mod kafka;
 mod killed;
+mod lookups;
 mod nexmark;
 mod notifications;
 mod outside_world;

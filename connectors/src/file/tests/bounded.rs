@@ -26,6 +26,7 @@ pub(super) fn request(path: &str, format: &str, more: &[(&str, &str)], fields: &
         format: Some(format.into()),
         format_options: Options::default(),
         wanted: vec![true; fields.len()],
+        key: Vec::new(),
         metadata: Vec::new(),
         fields: Arc::new(Schema::new(fields)),
     }
@@ -70,7 +71,9 @@ impl Read {
                         let rows = (chunk.start..chunk.end).zip(texts.lines());
                         self.rows.extend(rows.map(|(row, text)| (chunk.partition.index, row, text.to_string())));
                     }
-                    Payload::Messages(_) | Payload::Formatted { .. } => panic!("files have no messages"),
+                    Payload::Messages(_) | Payload::Formatted { .. } | Payload::Changes { .. } => {
+                        panic!("files have no messages")
+                    }
                 }
             }
             Polled::Fault(fault) => self.faults.push(fault),

@@ -1,11 +1,11 @@
 //! ASOF JOIN: each row with the nearest of another relation.
 
-use super::{Side, nullable};
+use super::{Side, side_by_side};
 use crate::bind::Mode;
 use crate::bind::asof::AsofNode;
-use crate::lower::{Lowered, Lowering, Place, project};
+use crate::lower::{Lowered, Lowering};
 use arrow::datatypes::{DataType, Schema};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use std::sync::Arc;
 use thalweg_operators::join::{AsofJoinSpec, Nearest};
 use thalweg_operators::plan::Plan;
@@ -31,13 +31,7 @@ impl Lowering<'_> {
         let (left, right, keys) = (left.lowered, right.lowered, node.keys.len());
         let (left_schema, right_schema) = (left.plan.schema(), right.plan.schema());
         comparable(left_schema.field(keys).data_type(), right_schema.field(keys).data_type())?;
-        let width = left_schema.fields().len();
-        let mut fields = nullable(&left_schema, false);
-        fields.extend(nullable(&right_schema, node.outer));
-        let mut columns = left.columns;
-        for place in &right.columns {
-            columns.push(Place::Base(width + place.base()?));
-        }
+        let (fields, columns) = side_by_side(&left, &right, node.outer)?;
         let times = vec![None; fields.len()];
         let spec = AsofJoinSpec {
             state_ttl_ns: None,
@@ -58,13 +52,8 @@ impl Lowering<'_> {
 
     /// The two sides of a comparison, as `left op right`.
     fn sides<'a>(&self, expr: &'a Expr, left: &Side, right: &Side) -> Result<(&'a Expr, Operator, &'a Expr)> {
-        if let Expr::BinaryExpr(BinaryExpr { left: l, op, right: r }) = project::bare(expr) {
-            if left.has(l) && right.has(r) {
-                return Ok((l, *op, r));
-            }
-            if let Some(op) = op.swap().filter(|_| left.has(r) && right.has(l)) {
-                return Ok((r, op, l));
-            }
+        if let Some(sides) = left.comparison(expr, right) {
+            return Ok(sides);
         }
         let error = Error::user(format!("an ASOF JOIN compares a column of each side, and \"{expr}\" does not"))
             .with_hint(

@@ -44,6 +44,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "scripted",
     doc: "What a test says.",
     source: Some(SourceSpec { options: &[OPTION], formats: &[], columns: None, bounded: |_| true, open }),
+    table: None,
     sink: None,
 }];
 

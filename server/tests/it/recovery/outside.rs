@@ -73,6 +73,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "world",
     doc: "What outlives a crash.",
     source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| true, open: open_source }),
+    table: None,
     sink: Some(SinkSpec { options: OPTIONS, formats: &[], takes_changelog: true, history: None, open: open_sink }),
 }];
 
