@@ -304,8 +304,8 @@ impl Table {
         }
         bad.truncate(FAULTS_MAX);
         let differs =
-            |(key, print): &(&Box<[u8]>, &(u128, u64))| known.rows.get(*key).is_none_or(|(of, _)| *of != print.0);
-        let mut changed: Vec<u64> = now.iter().filter(differs).map(|(_, (_, row))| *row).collect();
+            now.iter().filter(|(key, (print, _))| known.rows.get(*key).is_none_or(|(before, _)| before != print));
+        let mut changed: Vec<u64> = differs.map(|(_, (_, row))| *row).collect();
         changed.sort_unstable();
         let gone: Vec<&[u8]> = known.rows.keys().filter(|key| !now.contains_key(*key)).map(|key| &**key).collect();
         let changes = match anew || !changed.is_empty() || !gone.is_empty() {
