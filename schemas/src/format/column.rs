@@ -7,14 +7,19 @@ use super::convert::{finite_or, to_date, to_float, to_integer, to_timestamp};
 use super::value::{Fault, Number, TimestampParser, Value, truth};
 use crate::error::{Error, Result};
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, LargeBinaryArray, LargeStringArray, ListArray, MapArray,
-    NullArray, PrimitiveArray, StringArray, StringViewArray, StructArray,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, BooleanBufferBuilder, LargeBinaryArray, LargeStringArray,
+    ListArray, MapArray, NullArray, PrimitiveArray, StringArray, StringViewArray, StructArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::kernels::cast_utils::{parse_decimal, string_to_time_nanoseconds};
 use arrow::datatypes::*;
-use sonic_rs::{JsonValueTrait, LazyValue};
+use std::ops::Range;
 use std::sync::Arc;
+
+mod object;
+
+pub(crate) use object::{Object, with_json};
+use object::{nested, push_json};
 
 type Pushed = Result<(), Box<Fault>>;
 
@@ -128,6 +133,9 @@ impl Column {
                 }
                 offsets.push(to_offset(bytes.len())?);
             }
+            Values::Struct { columns, fields } => {
+                return Object { columns, fields, nulls: &mut self.nulls }.take(value);
+            }
             other => other.push_rare(value)?,
         }
         self.nulls.push_valid();
@@ -144,26 +152,53 @@ impl Column {
 
     /// Appends a place that holds nothing, whatever the column allows: only a NULL above may cover it.
     pub(crate) fn push_blank(&mut self) {
-        match &mut self.values {
-            Values::Null => {}
-            Values::Bool(values) => values.push(false),
-            Values::Int8(values) => values.push(0),
-            Values::Int16(values) => values.push(0),
-            Values::Int32(values) | Values::Date32 { values, .. } => values.push(0),
-            Values::Int64(values) | Values::Time64 { values, .. } | Values::Timestamp { values, .. } => values.push(0),
-            Values::UInt8(values) => values.push(0),
-            Values::UInt16(values) => values.push(0),
-            Values::UInt32(values) => values.push(0),
-            Values::UInt64(values) => values.push(0),
-            Values::Float32(values) => values.push(0.0),
-            Values::Float64(values) => values.push(0.0),
-            Values::Decimal128 { values, .. } => values.push(0),
-            Values::Bytes { offsets, .. } | Values::List { offsets, .. } | Values::Map { offsets, .. } => {
-                offsets.push(offsets.last().copied().unwrap_or(0));
-            }
-            Values::Struct { columns, .. } => columns.iter_mut().for_each(Column::push_blank),
+        self.push_blanks(1);
+    }
+
+    fn push_blanks(&mut self, count: usize) {
+        fn extend<T: Copy>(values: &mut Vec<T>, count: usize, blank: T) {
+            values.resize(values.len() + count, blank);
         }
-        self.nulls.push_null();
+        match &mut self.values {
+            // The columns of an object follow when it has a value again.
+            Values::Null | Values::Struct { .. } => {}
+            Values::Bool(values) => extend(values, count, false),
+            Values::Int8(values) => extend(values, count, 0),
+            Values::Int16(values) => extend(values, count, 0),
+            Values::Int32(values) | Values::Date32 { values, .. } => extend(values, count, 0),
+            Values::Int64(values) | Values::Time64 { values, .. } | Values::Timestamp { values, .. } => {
+                extend(values, count, 0);
+            }
+            Values::UInt8(values) => extend(values, count, 0),
+            Values::UInt16(values) => extend(values, count, 0),
+            Values::UInt32(values) => extend(values, count, 0),
+            Values::UInt64(values) => extend(values, count, 0),
+            Values::Float32(values) => extend(values, count, 0.0),
+            Values::Float64(values) => extend(values, count, 0.0),
+            Values::Decimal128 { values, .. } => extend(values, count, 0),
+            Values::Bytes { offsets, .. } | Values::List { offsets, .. } | Values::Map { offsets, .. } => {
+                let end = offsets.last().copied().unwrap_or(0);
+                extend(offsets, count, end);
+            }
+        }
+        self.nulls.push_nulls(count);
+    }
+
+    /// Makes up for the places where the object that holds it was NULL.
+    #[inline]
+    fn catch_up(&mut self, len: usize) {
+        if self.nulls.len < len {
+            self.push_blanks(len - self.nulls.len);
+        }
+    }
+
+    /// The object whose next value is to be filled field by field, if that is what the column holds.
+    #[inline]
+    pub(crate) fn object(&mut self) -> Option<Object<'_>> {
+        match &mut self.values {
+            Values::Struct { columns, fields } => Some(Object { columns, fields, nulls: &mut self.nulls }),
+            _ => None,
+        }
     }
 
     /// Forgets all but the first `len` values, and whatever a failed push left over.
@@ -275,7 +310,11 @@ impl Column {
                 Arc::new(ListArray::try_new(field.clone(), finish_offsets(offsets), items, nulls)?)
             }
             Values::Struct { columns, fields } => {
-                let arrays = columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
+                let finish = |column: &mut Column| {
+                    column.catch_up(len);
+                    column.finish()
+                };
+                let arrays = columns.iter_mut().map(finish).collect::<Result<Vec<_>>>()?;
                 Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, nulls, len)?)
             }
             Values::Map { keys, values, offsets, field, sorted } => {
@@ -366,7 +405,6 @@ impl Values {
                 }
                 offsets.push(to_offset(len)?);
             }
-            Values::Struct { columns, fields } => push_struct(columns, fields, value)?,
             Values::Map { keys, values, offsets, .. } => {
                 let mut len = offsets.last().map_or(0, |end| *end as usize);
                 if let Value::Tree(tree) = value {
@@ -392,74 +430,12 @@ impl Values {
             | Values::Int64(_)
             | Values::Float64(_)
             | Values::Timestamp { .. }
+            | Values::Struct { .. }
             | Values::Bytes { .. } => {
                 unreachable!("`Column::push` takes these itself")
             }
         }
         Ok(())
-    }
-}
-
-fn push_struct(columns: &mut [Column], fields: &Fields, value: Value) -> Pushed {
-    if let Value::Tree(tree) = value {
-        for (column, field) in columns.iter_mut().zip(fields) {
-            let pushed = tree.field(field.name(), &mut |item| column.push(item));
-            let pushed = pushed.ok_or_else(|| Fault::expected("an object", &value))?;
-            pushed.map_err(|fault| fault.within(field.name()))?;
-        }
-        return Ok(());
-    }
-    let json = nested(value).ok_or_else(|| Fault::expected("an object", &value))?;
-    // The last of several values of one name counts, as at the top level.
-    let mut found: Vec<Option<LazyValue>> = vec![None; columns.len()];
-    for entry in sonic_rs::to_object_iter(json) {
-        let (key, item) = entry.map_err(|_| Fault::expected("an object", &value))?;
-        if let Some(index) = fields.iter().position(|field| **field.name() == *key) {
-            found[index] = Some(item);
-        }
-    }
-    for ((column, field), item) in columns.iter_mut().zip(fields).zip(found) {
-        match item {
-            Some(item) => push_json(column, &item),
-            None => column.push_null(),
-        }
-        .map_err(|fault| fault.within(field.name()))?;
-    }
-    Ok(())
-}
-
-/// Appends a JSON value that stands inside another.
-fn push_json(column: &mut Column, value: &LazyValue) -> Pushed {
-    with_json(value, |value| column.push(value))
-}
-
-/// Has a JSON value taken.
-pub(crate) fn with_json(value: &LazyValue, take: impl FnOnce(Value) -> Pushed) -> Pushed {
-    let raw = value.as_raw_str();
-    match raw.as_bytes().first() {
-        Some(b'"') => match value.as_str() {
-            Some(text) => take(Value::Text(text)),
-            None => Err(Fault::because(format!("expected text, got {raw}"))),
-        },
-        Some(b'{' | b'[') => take(Value::Nested(raw)),
-        Some(b'n') => take(Value::Null),
-        Some(b't') => take(Value::Bool(true)),
-        Some(b'f') => take(Value::Bool(false)),
-        _ => match Number::whole(raw) {
-            Some(number) => take(Value::Number(number)),
-            None => Err(Fault::because(format!("expected a value, got {raw}"))),
-        },
-    }
-}
-
-/// The JSON in a value that is a list or an object, also where it comes as text.
-fn nested<'a>(value: Value<'a>) -> Option<&'a str> {
-    match value {
-        Value::Nested(json) => Some(json),
-        Value::Text(text) if text.trim_ascii_start().starts_with(['{', '[']) => {
-            sonic_rs::from_str::<LazyValue>(text).is_ok().then_some(text)
-        }
-        _ => None,
     }
 }
 
@@ -517,11 +493,11 @@ fn timestamps<T: ArrowTimestampType>(
     Arc::new(array.with_timezone_opt(zone.clone()))
 }
 
-/// Which values are NULL: their places, since most columns have few.
+/// Which values are NULL, in runs.
 #[derive(Debug, Default)]
 struct Nulls {
     len: usize,
-    places: Vec<usize>,
+    runs: Vec<Range<usize>>,
 }
 
 impl Nulls {
@@ -531,27 +507,38 @@ impl Nulls {
     }
 
     #[inline]
-    fn push_null(&mut self) {
-        self.places.push(self.len);
-        self.len += 1;
+    fn push_nulls(&mut self, count: usize) {
+        let begin = self.len;
+        self.len += count;
+        match self.runs.last_mut() {
+            Some(run) if run.end == begin => run.end = self.len,
+            _ => self.runs.push(begin..self.len),
+        }
     }
 
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        while self.places.last().is_some_and(|place| *place >= len) {
-            self.places.pop();
+        while let Some(run) = self.runs.last_mut()
+            && run.end > len
+        {
+            run.end = len;
+            if run.start >= len {
+                self.runs.pop();
+            }
         }
     }
 
     fn finish(&mut self) -> (usize, Option<NullBuffer>) {
         let len = std::mem::take(&mut self.len);
-        if self.places.is_empty() {
+        if self.runs.is_empty() {
             return (len, None);
         }
-        let mut valid = vec![true; len];
-        for place in self.places.drain(..) {
-            valid[place] = false;
+        let mut valid = BooleanBufferBuilder::new(len);
+        for run in self.runs.drain(..) {
+            valid.append_n(run.start - valid.len(), true);
+            valid.append_n(run.len(), false);
         }
-        (len, Some(NullBuffer::from(valid)))
+        valid.append_n(len - valid.len(), true);
+        (len, Some(NullBuffer::new(valid.finish())))
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! One pass over the bytes, straight into columns. Records of one stream are alike, so the text between two values
 //! (comma, key, colon, blanks) is expected to be what stood in that place in the record before: then finding a field
-//! is one comparison. Where the guess is wrong the key is parsed and looked up. No string may hold a control
-//! character, so a line's end needs no search of its own: the parser meets it. What lies deeper than a plain value
-//! (escapes, objects, lists) is given to `sonic-rs`, and so is a line that is no JSON, to say what is wrong with it.
+//! is one comparison. Where the guess is wrong the key is parsed and looked up. An object that a struct is declared for is
+//! read in the same way. No string may hold a control character, so a line's end needs no search of its own: the parser
+//! meets it. What lies deeper than a plain value (escapes, lists, other objects) is given to `sonic-rs`, and so is a line
+//! that is no JSON, to say what is wrong with it.
 
 mod changelog;
 mod document;
+mod scanner;
 
 pub use changelog::{DEBEZIUM, UPSERT};
 pub use document::{Lines, to_lines};
 
+use super::column::Object;
 use super::rows::Rows;
-use super::value::{Fault, Number, Value, clipped};
+use super::value::{Fault, Value, clipped};
 use super::{DecodeRequest, Decoded, Decoder, EMPTY, FormatSpec, Framing, TOMBSTONE};
 use crate::error::Result;
 use crate::messages::Message;
+use scanner::{DEPTH_MAX, Scanned, Scanner};
 use sonic_rs::LazyValue;
 use std::borrow::Cow;
 
@@ -31,20 +35,73 @@ pub const SPEC: FormatSpec = FormatSpec {
 };
 
 fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
-    Ok(Box::new(JsonDecoder { rows: Rows::new(&request)?, layout: Vec::new() }))
+    Ok(Box::new(JsonDecoder { rows: Rows::new(&request)?, layout: Layout::default() }))
 }
 
 struct JsonDecoder {
     rows: Rows,
-    layout: Vec<Place>,
+    layout: Layout,
 }
 
-/// What stood before a value of the last record: the n-th of these before its n-th value.
+/// What stood before the values of the last object: the n-th of these before its n-th value.
+#[derive(Default)]
+struct Layout(Vec<Place>);
+
 struct Place {
     /// From the end of the value before (or the opening brace) to the beginning of the value.
     text: Vec<u8>,
     /// The field that its key names.
     field: Option<usize>,
+    /// How the value is laid out, where it is an object.
+    inside: Layout,
+}
+
+/// What an object is read into.
+trait Target {
+    /// The field that the key `name` stands for.
+    fn named(&self, name: &str) -> Option<usize>;
+    fn put(&mut self, field: usize, value: Value) -> Result<(), Box<Fault>>;
+    /// What the object in `field` is read into, if it is declared as one; then `close` hears of what came of it.
+    fn object(&mut self, field: usize) -> Option<Object<'_>>;
+    fn close(&mut self, field: usize, outcome: Result<(), Box<Fault>>) -> Result<(), Box<Fault>>;
+}
+
+impl Target for Rows {
+    fn named(&self, name: &str) -> Option<usize> {
+        self.schema().fields().iter().position(|field| field.name() == name)
+    }
+
+    #[inline]
+    fn put(&mut self, field: usize, value: Value) -> Result<(), Box<Fault>> {
+        Rows::put(self, field, value)
+    }
+
+    fn object(&mut self, field: usize) -> Option<Object<'_>> {
+        Rows::object(self, field)
+    }
+
+    fn close(&mut self, field: usize, outcome: Result<(), Box<Fault>>) -> Result<(), Box<Fault>> {
+        self.end(field, outcome)
+    }
+}
+
+impl Target for Object<'_> {
+    fn named(&self, name: &str) -> Option<usize> {
+        self.field(name)
+    }
+
+    #[inline]
+    fn put(&mut self, field: usize, value: Value) -> Result<(), Box<Fault>> {
+        Object::put(self, field, value)
+    }
+
+    fn object(&mut self, field: usize) -> Option<Object<'_>> {
+        self.column(field).object()
+    }
+
+    fn close(&mut self, field: usize, outcome: Result<(), Box<Fault>>) -> Result<(), Box<Fault>> {
+        outcome.map_err(|fault| fault.within(self.name(field)))
+    }
 }
 
 /// Why a record is no row.
@@ -162,18 +219,31 @@ impl JsonDecoder {
     /// Reads one object and the blanks after it; the scanner then stands at the end of the line.
     #[inline]
     fn record(&mut self, scanner: &mut Scanner) -> Result<(), Stop> {
-        scanner.expect(b'{')?;
-        if scanner.blanks() == Some(b'}') {
-            scanner.at += 1;
-            return scanner.end_of_line();
-        }
-        let mut nth = 0;
-        loop {
-            let field = match self.layout.get(nth) {
-                Some(place) if scanner.skip(&place.text) => place.field,
-                _ => self.learn(scanner, nth)?,
-            };
-            nth += 1;
+        read(&mut self.rows, &mut self.layout, scanner)?;
+        scanner.end_of_line()
+    }
+}
+
+/// Reads an object; the scanner then stands behind it.
+#[inline]
+fn read<T: Target>(target: &mut T, layout: &mut Layout, scanner: &mut Scanner) -> Result<(), Stop> {
+    scanner.expect(b'{')?;
+    if scanner.blanks() == Some(b'}') {
+        scanner.at += 1;
+        return Ok(());
+    }
+    let mut nth = 0;
+    loop {
+        let field = match layout.0.get(nth) {
+            Some(place) if scanner.skip(&place.text) => place.field,
+            _ => layout.learn(scanner, nth, |name| target.named(name))?,
+        };
+        if let (Some(field), Some(b'{')) = (field, scanner.peek())
+            && let Some(object) = target.object(field)
+        {
+            let outcome = fill(object, layout.0.get_mut(nth).map(|place| &mut place.inside), scanner)?;
+            target.close(field, outcome)?;
+        } else {
             let quoted;
             let value = match scanner.value()? {
                 Scanned::Plain(value) => value,
@@ -183,25 +253,46 @@ impl JsonDecoder {
                 }
             };
             if let Some(field) = field {
-                self.rows.put(field, value)?;
-            }
-            match scanner.peek() {
-                Some(b',') => {}
-                Some(b'}') => break,
-                _ => match scanner.blanks() {
-                    Some(b',') => {}
-                    Some(b'}') => break,
-                    _ => return Err(Stop::Syntax),
-                },
+                target.put(field, value)?;
             }
         }
-        scanner.at += 1;
-        scanner.end_of_line()
+        nth += 1;
+        match scanner.peek() {
+            Some(b',') => {}
+            Some(b'}') => break,
+            _ => match scanner.blanks() {
+                Some(b',') => {}
+                Some(b'}') => break,
+                _ => return Err(Stop::Syntax),
+            },
+        }
     }
+    scanner.at += 1;
+    Ok(())
+}
 
-    /// Parses the key that stands `nth` in the record, and expects it there from now on.
+/// Reads an object into a struct; what is wrong with its values is told apart from what is no JSON.
+fn fill(
+    mut object: Object<'_>,
+    layout: Option<&mut Layout>,
+    scanner: &mut Scanner,
+) -> Result<Result<(), Box<Fault>>, Stop> {
+    match read(&mut object, layout.unwrap_or(&mut Layout::default()), scanner) {
+        Ok(()) => Ok(object.end()),
+        Err(Stop::Fault(fault)) => Ok(Err(fault)),
+        Err(Stop::Syntax) => Err(Stop::Syntax),
+    }
+}
+
+impl Layout {
+    /// Parses the key that stands `nth` in the object, and expects it there from now on.
     #[cold]
-    fn learn(&mut self, scanner: &mut Scanner, nth: usize) -> Result<Option<usize>, Stop> {
+    fn learn(
+        &mut self,
+        scanner: &mut Scanner,
+        nth: usize,
+        named: impl Fn(&str) -> Option<usize>,
+    ) -> Result<Option<usize>, Stop> {
         let start = scanner.at;
         if nth > 0 {
             scanner.expect(b',')?;
@@ -219,12 +310,13 @@ impl JsonDecoder {
         scanner.blanks();
         scanner.expect(b':')?;
         scanner.blanks();
-        let field = self.rows.schema().fields().iter().position(|field| *field.name() == *key);
-        let place = Place { text: scanner.text.as_bytes()[start..scanner.at].to_vec(), field };
-        match self.layout.get_mut(nth) {
-            Some(old) => *old = place,
+        let field = named(&key);
+        let text = scanner.text.as_bytes()[start..scanner.at].to_vec();
+        match self.0.get_mut(nth) {
+            Some(old) if old.field == field => old.text = text,
+            Some(old) => *old = Place { text, field, inside: Layout::default() },
             // A record of very many keys is not worth remembering whole.
-            None if nth < PLACES_MAX => self.layout.push(place),
+            None if nth < PLACES_MAX => self.0.push(Place { text, field, inside: Layout::default() }),
             None => {}
         }
         Ok(field)
@@ -232,160 +324,6 @@ impl JsonDecoder {
 }
 
 const PLACES_MAX: usize = 1_024;
-
-/// How deep objects and lists may lie in each other.
-const DEPTH_MAX: usize = 100;
-
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-enum Scanned<'a> {
-    Plain(Value<'a>),
-    /// A string with escapes, quotes included.
-    Escaped(&'a str),
-}
-
-impl<'a> Scanner<'a> {
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    /// The next byte that is no blank; a line's end is not a blank.
-    #[inline]
-    fn blanks(&mut self) -> Option<u8> {
-        while let Some(b' ' | b'\t' | b'\r') = self.peek() {
-            self.at += 1;
-        }
-        self.peek()
-    }
-
-    #[inline]
-    fn expect(&mut self, byte: u8) -> Result<(), Stop> {
-        if self.peek() != Some(byte) {
-            return Err(Stop::Syntax);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    #[inline]
-    fn skip(&mut self, expected: &[u8]) -> bool {
-        let found = self.text.as_bytes()[self.at..].starts_with(expected);
-        self.at += if found { expected.len() } else { 0 };
-        found
-    }
-
-    #[inline]
-    fn end_of_line(&mut self) -> Result<(), Stop> {
-        match self.blanks() {
-            None | Some(b'\n') => Ok(()),
-            Some(_) => Err(Stop::Syntax),
-        }
-    }
-
-    #[inline]
-    fn value(&mut self) -> Result<Scanned<'a>, Stop> {
-        let start = self.at;
-        Ok(Scanned::Plain(match self.peek() {
-            Some(b'"') => {
-                self.at += 1;
-                if self.string_end()? {
-                    return Ok(Scanned::Escaped(&self.text[start..self.at]));
-                }
-                Value::Text(&self.text[start + 1..self.at - 1])
-            }
-            Some(b'-' | b'0'..=b'9') => {
-                let (number, end) = Number::scan(self.text, start).ok_or(Stop::Syntax)?;
-                self.at = end;
-                Value::Number(number)
-            }
-            Some(b'{' | b'[') => self.nested()?,
-            Some(b't') if self.skip(b"true") => Value::Bool(true),
-            Some(b'f') if self.skip(b"false") => Value::Bool(false),
-            Some(b'n') if self.skip(b"null") => Value::Null,
-            // More blanks than stood here in the record before.
-            Some(b' ' | b'\t' | b'\r') => {
-                self.blanks();
-                return self.value();
-            }
-            _ => return Err(Stop::Syntax),
-        }))
-    }
-
-    /// Goes behind the quote that ends the string; whether it has escapes.
-    #[inline]
-    fn string_end(&mut self) -> Result<bool, Stop> {
-        let bytes = self.text.as_bytes();
-        let mut escaped = false;
-        loop {
-            while let Some(chunk) = bytes[self.at..].first_chunk::<8>() {
-                let stops = string_stops(u64::from_le_bytes(*chunk));
-                if stops != 0 {
-                    self.at += (stops.trailing_zeros() / 8) as usize;
-                    break;
-                }
-                self.at += 8;
-            }
-            match bytes.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') if bytes.get(self.at + 1).is_some_and(|next| *next >= b' ') => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                Some(0x20..) if bytes[self.at] != b'\\' => self.at += 1,
-                _ => return Err(Stop::Syntax),
-            }
-        }
-    }
-
-    /// Goes behind an object or a list, and has it checked.
-    fn nested(&mut self) -> Result<Value<'a>, Stop> {
-        let start = self.at;
-        let mut depth = 0;
-        loop {
-            match self.peek() {
-                Some(b'{' | b'[') => {
-                    depth += 1;
-                    if depth > DEPTH_MAX {
-                        return Err(Stop::Syntax);
-                    }
-                }
-                Some(b'}' | b']') => depth -= 1,
-                Some(b'"') => {
-                    self.at += 1;
-                    self.string_end()?;
-                    continue;
-                }
-                None | Some(b'\n') => return Err(Stop::Syntax),
-                _ => {}
-            }
-            self.at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-        let json = &self.text[start..self.at];
-        sonic_rs::from_str::<LazyValue>(json).map_err(|_| Stop::Syntax)?;
-        Ok(Value::Nested(json))
-    }
-}
-
-/// The bytes of `word` at which a string's plain text stops (quote, backslash, control character): the high bit of
-/// the first of them is set and none below.
-#[inline]
-fn string_stops(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let zeros = |x: u64| x.wrapping_sub(ONES) & !x;
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64)) | controls) & HIGHS
-}
 
 /// The line that begins at `start`, without its end.
 fn line_at(bytes: &[u8], start: usize) -> &[u8] {

@@ -284,3 +284,82 @@ fn records_of_one_stream_may_be_spaced_differently() {
     let decoded = decode(vec![field("n", DataType::Int64)], "{\"n\":1}\n{\"n\": 2}\n{ \"n\" :\t3 }\n{\"n\":  4}\n");
     assert_eq!((decoded.rows.num_rows(), decoded.bad), (4, vec![]));
 }
+
+/// A record about something: some of its fields, in some order, where fields may be objects themselves.
+fn about() -> impl Strategy<Value = String> {
+    let inner = (any::<Option<i32>>(), "[a-z\"\\\\]{0,6}", any::<u8>()).prop_map(|(n, text, kind)| match kind % 4 {
+        0 => "null".to_string(),
+        1 => serde_json::json!({"n": n, "text": text}).to_string(),
+        2 => serde_json::json!({"text": text, "other": [{"n": 1}], "n": n}).to_string(),
+        _ => "{ }".to_string(),
+    });
+    let outer = (inner, any::<i32>(), any::<u8>()).prop_map(|(inner, id, kind)| match kind % 4 {
+        0 => "null".to_string(),
+        1 => format!("{{\"id\":{id},\"inner\":{inner}}}"),
+        2 => format!("{{\"inner\": {inner}, \"id\": {id}}}"),
+        _ => format!("{{\"inner\":{inner}}}"),
+    });
+    (outer.clone(), outer, any::<i32>(), any::<u8>()).prop_map(|(a, b, n, kind)| match kind % 4 {
+        0 => format!("{{\"n\":{n},\"a\":{a},\"b\":{b}}}"),
+        1 => format!("{{\"a\":{a}}}"),
+        2 => format!("{{\"b\":{b},\"unknown\":{a},\"n\":{n}}}"),
+        _ => format!("{{\"n\":{n},\"a\":null,\"b\":{b}}}"),
+    })
+}
+
+fn about_fields() -> Vec<Field> {
+    let inner = DataType::Struct(vec![field("n", DataType::Int32), field("text", DataType::Utf8)].into());
+    let outer = DataType::Struct(vec![field("id", DataType::Int64), field("inner", inner)].into());
+    vec![field("n", DataType::Int32), field("a", outer.clone()), field("b", outer)]
+}
+
+proptest! {
+    #[test]
+    fn objects_in_objects_read_as_arrow_reads_them(
+        lines in prop::collection::vec((about(), 0u8..8), 1..30), wanted in any::<[bool; 2]>(),
+    ) {
+        // Some records are wrong deep inside: nothing of them may be left in the columns.
+        let wrong = r#"{"n":1,"a":{"id":1,"inner":{"text":"left over","n":"x"}},"b":{"id":2}}"#;
+        let text: String =
+            lines.iter().map(|(line, kind)| format!("{}\n", if *kind == 0 { wrong } else { line })).collect();
+        let good: String = lines.iter().filter(|(_, kind)| *kind > 0).map(|(line, _)| format!("{line}\n")).collect();
+        let reader = arrow::json::ReaderBuilder::new(Arc::new(Schema::new(about_fields()))).build(good.as_bytes());
+        let expected: Vec<RecordBatch> = reader.unwrap().collect::<std::result::Result<_, _>>().unwrap();
+        let decoded = decode_wanted(about_fields(), vec![true, wanted[0], wanted[1]], text.as_bytes());
+        prop_assert_eq!(decoded.bad.len(), lines.iter().filter(|(_, kind)| *kind == 0).count());
+        for bad in &decoded.bad {
+            prop_assert_eq!(&bad.reason, "column \"a.inner.n\": expected a number, got \"x\"");
+        }
+        let Some(expected) = expected.first() else { return Ok(()) };
+        for (column, wanted) in [true, wanted[0], wanted[1]].into_iter().enumerate() {
+            if wanted {
+                prop_assert_eq!(decoded.rows.column(column), expected.column(column));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_last_of_two_values_counts_in_an_object_too() {
+    let text = r#"{"a":{"id":1,"inner":{"n":7,"n":8},"id":2,"inner":{"text":"b"}}}"#;
+    let decoded = decode(about_fields(), text);
+    let printed = arrow::util::display::array_value_to_string(decoded.rows.column(1), 0).unwrap();
+    assert_eq!(printed, "{id: 2, inner: {n: , text: b}}");
+}
+
+#[test]
+fn what_may_not_be_null_may_not_be_missing_in_an_object() {
+    let point = DataType::Struct(vec![Field::new("x", DataType::Int32, false), field("y", DataType::Int32)].into());
+    assert_eq!(reason(point.clone(), "{\"y\":1}"), "column \"x.x\" is NULL but declared NOT NULL");
+    assert_eq!(printed(point.clone(), "{\"x\":1}"), "{x: 1, y: }");
+    let decoded = decode(vec![field("x", point)], "{\"x\":null}\n{\"x\":{\"x\":1}}\n{}\n");
+    assert_eq!((decoded.rows.num_rows(), decoded.rows.column(0).null_count()), (3, 2));
+}
+
+#[test]
+fn what_is_no_json_in_an_object_is_told_as_such() {
+    let decoded =
+        decode(about_fields(), "{\"a\":{\"id\":1,\"inner\":{\"n\":1}}\n{\"a\":{\"id\":tru}}\n{\"a\":{\"id\":1}}\n");
+    assert_eq!((decoded.rows.num_rows(), decoded.bad.len()), (1, 2));
+    assert!(decoded.bad.iter().all(|bad| bad.reason.starts_with("not valid JSON at byte")), "{:?}", decoded.bad);
+}
