@@ -5,7 +5,7 @@ use super::source::{BLOCK_ROWS, Blocks};
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Events of a session, on average.
 const SESSION_EVENTS: u64 = 40;
@@ -18,40 +18,17 @@ const TOOLS: [&str; 7] = ["browser", "calculator", "code_search", "database", "e
 pub(super) struct Agents {
     seed: u64,
     sessions: u64,
-    /// The columns of the block made last: they are asked for one after the other.
-    last: Mutex<Option<(u64, Columns)>>,
 }
-
-#[derive(Clone)]
-struct Columns(Vec<(&'static str, ArrayRef)>);
 
 impl Agents {
     pub(super) fn new(seed: u64, keys: u64) -> Agents {
-        Agents { seed, sessions: keys, last: Mutex::new(None) }
+        Agents { seed, sessions: keys }
     }
 
-    fn make(&self, block: u64) -> Columns {
+    fn events(&self, block: u64) -> Vec<Event> {
         let mut rng = StdRng::seed_from_u64(self.seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let first = block * BLOCK_ROWS;
-        let events: Vec<Event> = (first..first + BLOCK_ROWS).map(|row| self.event(row, &mut rng)).collect();
-        let text =
-            |of: fn(&Event) -> Option<&str>| -> ArrayRef { Arc::new(StringArray::from_iter(events.iter().map(of))) };
-        let count =
-            |of: fn(&Event) -> Option<i64>| -> ArrayRef { Arc::new(Int64Array::from_iter(events.iter().map(of))) };
-        let number =
-            |of: fn(&Event) -> Option<f64>| -> ArrayRef { Arc::new(Float64Array::from_iter(events.iter().map(of))) };
-        Columns(vec![
-            ("session_id", text(|e| Some(&e.session_id))),
-            ("agent", text(|e| Some(e.agent))),
-            ("model", text(|e| Some(e.model))),
-            ("event_type", text(|e| Some(e.event_type))),
-            ("tool", text(|e| e.tool)),
-            ("input_tokens", count(|e| e.tokens.map(|t| t.0))),
-            ("output_tokens", count(|e| e.tokens.map(|t| t.1))),
-            ("duration_ms", number(|e| e.duration_ms)),
-            ("cost_usd", number(|e| e.cost_usd)),
-            ("ok", Arc::new(BooleanArray::from_iter(events.iter().map(|e| Some(e.ok))))),
-        ])
+        (first..first + BLOCK_ROWS).map(|row| self.event(row, &mut rng)).collect()
     }
 
     fn event(&self, row: u64, rng: &mut StdRng) -> Event {
@@ -104,12 +81,26 @@ struct Event {
 }
 
 impl Blocks for Agents {
-    fn column(&self, block: u64, column: &str) -> Option<ArrayRef> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref().is_none_or(|(number, _)| *number != block) {
-            *last = Some((block, self.make(block)));
-        }
-        let (_, Columns(columns)) = last.as_ref().expect("it was just filled");
-        columns.iter().find(|(name, _)| *name == column).map(|(_, array)| array.clone())
+    fn columns(&self, block: u64, wanted: &[&str]) -> Vec<ArrayRef> {
+        let events = self.events(block);
+        let text =
+            |of: fn(&Event) -> Option<&str>| -> ArrayRef { Arc::new(StringArray::from_iter(events.iter().map(of))) };
+        let count =
+            |of: fn(&Event) -> Option<i64>| -> ArrayRef { Arc::new(Int64Array::from_iter(events.iter().map(of))) };
+        let number =
+            |of: fn(&Event) -> Option<f64>| -> ArrayRef { Arc::new(Float64Array::from_iter(events.iter().map(of))) };
+        let column = |name: &&str| match *name {
+            "session_id" => text(|e| Some(&e.session_id)),
+            "agent" => text(|e| Some(e.agent)),
+            "model" => text(|e| Some(e.model)),
+            "event_type" => text(|e| Some(e.event_type)),
+            "tool" => text(|e| e.tool),
+            "input_tokens" => count(|e| e.tokens.map(|t| t.0)),
+            "output_tokens" => count(|e| e.tokens.map(|t| t.1)),
+            "duration_ms" => number(|e| e.duration_ms),
+            "cost_usd" => number(|e| e.cost_usd),
+            _ => Arc::new(BooleanArray::from_iter(events.iter().map(|e| Some(e.ok)))),
+        };
+        wanted.iter().map(column).collect()
     }
 }

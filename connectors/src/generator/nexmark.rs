@@ -6,12 +6,13 @@
 //! Each block is made from a random generator of its own, so that a row depends on the seed and its number alone.
 
 use super::source::{BLOCK_ROWS, Blocks};
-use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, StructArray, TimestampNanosecondArray};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::array::{ArrayRef, BooleanBufferBuilder, Int32Array, Int64Array, StringArray, StructArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit, TimestampNanosecondType};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Write;
+use std::sync::Arc;
 
 /// Events that make a round: a person, then auctions, then bids.
 const ROUND: u64 = 50;
@@ -88,72 +89,165 @@ pub(super) struct Nexmark {
     seed: u64,
     start_ns: i64,
     interval_ns: i64,
-    /// The events of the block made last: its columns are asked for one after the other.
-    last: Mutex<Option<(u64, Arc<Vec<Event>>)>>,
+    /// Random letters, that texts are pieces of.
+    letters: String,
 }
+
+/// How many letters there are to take texts from.
+const LETTERS: usize = 1 << 16;
 
 impl Nexmark {
     /// Events of which the first is at `start_ns`, and each `interval_ns` after the one before.
     pub(super) fn new(seed: u64, start_ns: i64, interval_ns: i64) -> Nexmark {
-        Nexmark { seed, start_ns, interval_ns, last: Mutex::new(None) }
+        let mut rng = StdRng::seed_from_u64(seed);
+        let letters = (0..LETTERS).map(|_| rng.random_range(b'a'..=b'z') as char).collect();
+        Nexmark { seed, start_ns, interval_ns, letters }
     }
 
-    fn events(&self, block: u64) -> Arc<Vec<Event>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((number, events)) = &*last
-            && *number == block
-        {
-            return events.clone();
-        }
+    fn events(&self, block: u64) -> Events<'_> {
         let mut rng = StdRng::seed_from_u64(self.seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let first = block * BLOCK_ROWS;
-        let time = |row: u64| self.start_ns.wrapping_add((row as i64).wrapping_mul(self.interval_ns));
-        let made = (first..first + BLOCK_ROWS).map(|row| event(row, time(row), self.interval_ns, &mut rng));
-        let events = Arc::new(made.collect::<Vec<_>>());
-        *last = Some((block, events.clone()));
+        let mut events = Events::default();
+        for (at, row) in (block * BLOCK_ROWS..(block + 1) * BLOCK_ROWS).enumerate() {
+            let time = self.start_ns.wrapping_add((row as i64).wrapping_mul(self.interval_ns));
+            match row % ROUND {
+                0 => events.persons.push((at, self.person(row, time, &mut rng))),
+                1..=AUCTIONS => events.auctions.push((at, self.auction(row, time, &mut rng))),
+                _ => events.bids.push((at, self.bid(row, time, &mut rng))),
+            }
+        }
         events
     }
+
+    /// Lower-case letters, `shortest` to twice as many.
+    fn text(&self, shortest: usize, rng: &mut StdRng) -> &str {
+        let length = rng.random_range(shortest..=2 * shortest);
+        let begin = rng.random_range(0..LETTERS - length);
+        &self.letters[begin..begin + length]
+    }
+
+    fn person(&self, row: u64, time: i64, rng: &mut StdRng) -> Person<'_> {
+        Person {
+            id: (FIRST_ID + last_person(row)) as i64,
+            name: (NAMES[rng.random_range(0..NAMES.len())], SURNAMES[rng.random_range(0..SURNAMES.len())]),
+            email: (self.text(5, rng), self.text(4, rng)),
+            card: rng.random_range(0..10_000_000_000_000_000),
+            city: CITIES[rng.random_range(0..CITIES.len())],
+            state: STATES[rng.random_range(0..STATES.len())],
+            time,
+            extra: self.text(30, rng),
+        }
+    }
+
+    fn auction(&self, row: u64, time: i64, rng: &mut StdRng) -> Auction<'_> {
+        let initial_bid = price(rng);
+        let reserve = initial_bid + price(rng);
+        // As long as it takes until about IN_FLIGHT other auctions have begun, give or take.
+        let rounds = IN_FLIGHT / AUCTIONS * ROUND;
+        let length = self.interval_ns.saturating_mul(rng.random_range(1..=2 * rounds) as i64).max(1);
+        let seller = match rng.random_range(0..4) {
+            0 => some_person(row, rng),
+            _ => last_person(row) / HOT_OF * HOT_OF,
+        };
+        Auction {
+            id: (FIRST_ID + last_auction(row)) as i64,
+            item: self.text(10, rng),
+            description: self.text(40, rng),
+            initial_bid,
+            reserve,
+            time,
+            expires: time.saturating_add(length),
+            seller: (FIRST_ID + seller) as i64,
+            category: (FIRST_CATEGORY + rng.random_range(0..CATEGORIES)) as i64,
+            extra: self.text(40, rng),
+        }
+    }
+
+    fn bid(&self, row: u64, time: i64, rng: &mut StdRng) -> Bid<'_> {
+        let auction = match rng.random_range(0..2) {
+            0 => some_auction(row, rng),
+            _ => last_auction(row) / HOT_OF * HOT_OF,
+        };
+        let bidder = match rng.random_range(0..4) {
+            0 => some_person(row, rng),
+            _ => (last_person(row) / HOT_OF * HOT_OF + 1).min(last_person(row)),
+        };
+        Bid {
+            auction: (FIRST_ID + auction) as i64,
+            bidder: (FIRST_ID + bidder) as i64,
+            price: price(rng),
+            channel: rng.random_range(0..10_000),
+            hot: rng.random_range(0..2) == 1,
+            path: [self.text(4, rng), self.text(4, rng), self.text(4, rng)],
+            time,
+            extra: self.text(25, rng),
+        }
+    }
 }
 
-enum Event {
-    Person {
-        id: u64,
-        name: String,
-        email: String,
-        card: String,
-        city: usize,
-        state: usize,
-        time: i64,
-        extra: String,
-    },
-    Auction {
-        id: u64,
-        item: String,
-        description: String,
-        initial_bid: u64,
-        reserve: u64,
-        time: i64,
-        expires: i64,
-        seller: u64,
-        category: u64,
-        extra: String,
-    },
-    Bid {
-        auction: u64,
-        bidder: u64,
-        price: u64,
-        channel: String,
-        url: String,
-        time: i64,
-        extra: String,
-    },
+/// The events of a block by kind, each with its place in the block.
+#[derive(Default)]
+struct Events<'a> {
+    persons: Vec<(usize, Person<'a>)>,
+    auctions: Vec<(usize, Auction<'a>)>,
+    bids: Vec<(usize, Bid<'a>)>,
 }
 
-fn event(row: u64, time: i64, interval_ns: i64, rng: &mut StdRng) -> Event {
-    match row % ROUND {
-        0 => person(row, time, rng),
-        1..=AUCTIONS => auction(row, time, interval_ns, rng),
-        _ => bid(row, time, rng),
+struct Person<'a> {
+    id: i64,
+    name: (&'static str, &'static str),
+    email: (&'a str, &'a str),
+    card: u64,
+    city: &'static str,
+    state: &'static str,
+    time: i64,
+    extra: &'a str,
+}
+
+struct Auction<'a> {
+    id: i64,
+    item: &'a str,
+    description: &'a str,
+    initial_bid: i64,
+    reserve: i64,
+    time: i64,
+    expires: i64,
+    seller: i64,
+    category: i64,
+    extra: &'a str,
+}
+
+struct Bid<'a> {
+    auction: i64,
+    bidder: i64,
+    price: i64,
+    /// Its number; hot ones have names that everybody knows.
+    channel: usize,
+    hot: bool,
+    path: [&'a str; 3],
+    time: i64,
+    extra: &'a str,
+}
+
+impl Bid<'_> {
+    fn url(&self, out: &mut String) {
+        out.push_str("https://www.nexmark.com/");
+        for part in self.path {
+            out.push_str(part);
+            out.push('/');
+        }
+        out.push_str("item.htm?query=1");
+        if !self.channel.is_multiple_of(10) {
+            // Writing into a string cannot fail.
+            let _ = write!(out, "&channel_id={}", self.channel);
+        }
+    }
+
+    fn channel(&self, out: &mut String) {
+        if self.hot {
+            out.push_str(HOT_CHANNELS[self.channel % HOT_CHANNELS.len()]);
+        } else {
+            let _ = write!(out, "channel-{}", self.channel);
+        }
     }
 }
 
@@ -179,183 +273,126 @@ fn some_auction(row: u64, rng: &mut StdRng) -> u64 {
 }
 
 /// Cents, evenly spread over orders of magnitude up to a million dollars.
-fn price(rng: &mut StdRng) -> u64 {
-    (10f64.powf(rng.random::<f64>() * 6.0) * 100.0).round() as u64
+fn price(rng: &mut StdRng) -> i64 {
+    (10f64.powf(rng.random::<f64>() * 6.0) * 100.0).round() as i64
 }
 
-/// Lower-case letters, `shortest` to twice as many.
-fn text(shortest: usize, rng: &mut StdRng) -> String {
-    let length = rng.random_range(shortest..=2 * shortest);
-    (0..length).map(|_| rng.random_range(b'a'..=b'z') as char).collect()
+/// The column of a record that some rows of a block have.
+struct Record<'a, E> {
+    events: &'a [(usize, E)],
+    there: NullBuffer,
+    parts: Parts,
+    columns: Vec<ArrayRef>,
 }
 
-fn person(row: u64, time: i64, rng: &mut StdRng) -> Event {
-    let part = |rng: &mut StdRng| rng.random_range(0..10_000);
-    Event::Person {
-        id: FIRST_ID + last_person(row),
-        name: format!("{} {}", NAMES[rng.random_range(0..NAMES.len())], SURNAMES[rng.random_range(0..SURNAMES.len())]),
-        email: format!("{}@{}.com", text(5, rng), text(4, rng)),
-        card: format!("{:04} {:04} {:04} {:04}", part(rng), part(rng), part(rng), part(rng)),
-        city: rng.random_range(0..CITIES.len()),
-        state: rng.random_range(0..STATES.len()),
-        time,
-        extra: text(30, rng),
+impl<'a, E> Record<'a, E> {
+    fn of(parts: Parts, events: &'a [(usize, E)]) -> Record<'a, E> {
+        let mut there = BooleanBufferBuilder::new(BLOCK_ROWS as usize);
+        there.append_n(BLOCK_ROWS as usize, false);
+        events.iter().for_each(|(at, _)| there.set_bit(*at, true));
+        Record { events, there: NullBuffer::new(there.finish()), parts, columns: Vec::new() }
     }
-}
 
-fn auction(row: u64, time: i64, interval_ns: i64, rng: &mut StdRng) -> Event {
-    let initial_bid = price(rng);
-    let reserve = initial_bid + price(rng);
-    // As long as it takes until about IN_FLIGHT other auctions have begun, give or take.
-    let rounds = IN_FLIGHT / AUCTIONS * ROUND;
-    let length = interval_ns.saturating_mul(rng.random_range(1..=2 * rounds) as i64).max(1);
-    let seller = match rng.random_range(0..4) {
-        0 => some_person(row, rng),
-        _ => last_person(row) / HOT_OF * HOT_OF,
-    };
-    Event::Auction {
-        id: FIRST_ID + last_auction(row),
-        item: text(10, rng),
-        description: text(40, rng),
-        initial_bid,
-        reserve,
-        time,
-        expires: time.saturating_add(length),
-        seller: FIRST_ID + seller,
-        category: FIRST_CATEGORY + rng.random_range(0..CATEGORIES),
-        extra: text(40, rng),
+    /// The next part is this number.
+    fn number(mut self, of: impl Fn(&E) -> i64) -> Self {
+        let mut values = vec![0; BLOCK_ROWS as usize];
+        self.events.iter().for_each(|(at, event)| values[*at] = of(event));
+        let array = Int64Array::new(values.into(), Some(self.there.clone()));
+        self.columns.push(match self.parts[self.columns.len()].1 {
+            DataType::Int64 => Arc::new(array),
+            _ => Arc::new(array.reinterpret_cast::<TimestampNanosecondType>()),
+        });
+        self
     }
-}
 
-fn bid(row: u64, time: i64, rng: &mut StdRng) -> Event {
-    let auction = match rng.random_range(0..2) {
-        0 => some_auction(row, rng),
-        _ => last_auction(row) / HOT_OF * HOT_OF,
-    };
-    let bidder = match rng.random_range(0..4) {
-        0 => some_person(row, rng),
-        _ => (last_person(row) / HOT_OF * HOT_OF + 1).min(last_person(row)),
-    };
-    let number = rng.random_range(0..10_000);
-    let channel = match rng.random_range(0..2) {
-        0 => format!("channel-{number}"),
-        _ => HOT_CHANNELS[number % HOT_CHANNELS.len()].to_string(),
-    };
-    let query = if number % 10 == 0 { String::new() } else { format!("&channel_id={number}") };
-    let path = format!("{}/{}/{}", text(4, rng), text(4, rng), text(4, rng));
-    Event::Bid {
-        auction: FIRST_ID + auction,
-        bidder: FIRST_ID + bidder,
-        price: price(rng),
-        channel,
-        url: format!("https://www.nexmark.com/{path}/item.htm?query=1{query}"),
-        time,
-        extra: text(25, rng),
+    /// The next part is this text.
+    fn text(self, of: impl Fn(&E) -> &str) -> Self {
+        self.written(|event, out| out.push_str(of(event)))
     }
-}
 
-/// One column of a record: what `of` takes out of the events that are of its kind.
-fn part<'a>(
-    name: &str,
-    data_type: &DataType,
-    events: &'a [Event],
-    of: fn(&'a Event, &str) -> Option<Value<'a>>,
-) -> ArrayRef {
-    let values = events.iter().map(|event| of(event, name));
-    match data_type {
-        DataType::Utf8 => Arc::new(StringArray::from_iter(values.map(|value| match value {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }))),
-        data_type => {
-            let numbers = values.map(|value| match value {
-                Some(Value::Number(number)) => Some(number),
-                _ => None,
-            });
-            match data_type {
-                DataType::Int64 => Arc::new(Int64Array::from_iter(numbers)),
-                _ => Arc::new(TimestampNanosecondArray::from_iter(numbers)),
-            }
+    /// The next part is the text that `write` appends.
+    fn written(mut self, write: impl Fn(&E, &mut String)) -> Self {
+        let mut text = String::new();
+        let mut offsets = Vec::with_capacity(BLOCK_ROWS as usize + 1);
+        for (at, event) in self.events {
+            offsets.resize(at + 1, text.len() as i32);
+            write(event, &mut text);
         }
+        offsets.resize(BLOCK_ROWS as usize + 1, text.len() as i32);
+        let offsets = OffsetBuffer::new(offsets.into());
+        let array = StringArray::new(offsets, Buffer::from(text.into_bytes()), Some(self.there.clone()));
+        self.columns.push(Arc::new(array));
+        self
+    }
+
+    fn finish(self) -> ArrayRef {
+        Arc::new(StructArray::new(fields(self.parts), self.columns, Some(self.there)))
     }
 }
 
-enum Value<'a> {
-    Text(&'a str),
-    Number(i64),
-}
+impl Events<'_> {
+    fn persons(&self) -> ArrayRef {
+        Record::of(PERSON, &self.persons)
+            .number(|p| p.id)
+            .written(|p, out| *out += &[p.name.0, " ", p.name.1].concat())
+            .written(|p, out| *out += &[p.email.0, "@", p.email.1, ".com"].concat())
+            .written(|p, out| {
+                let part = |at: u32| p.card / 10_000u64.pow(at) % 10_000;
+                let _ = write!(out, "{:04} {:04} {:04} {:04}", part(3), part(2), part(1), part(0));
+            })
+            .text(|p| p.city)
+            .text(|p| p.state)
+            .number(|p| p.time)
+            .text(|p| p.extra)
+            .finish()
+    }
 
-fn of_person<'a>(event: &'a Event, part: &str) -> Option<Value<'a>> {
-    let Event::Person { id, name, email, card, city, state, time, extra } = event else { return None };
-    Some(match part {
-        "id" => Value::Number(*id as i64),
-        "name" => Value::Text(name),
-        "email_address" => Value::Text(email),
-        "credit_card" => Value::Text(card),
-        "city" => Value::Text(CITIES[*city]),
-        "state" => Value::Text(STATES[*state]),
-        "date_time" => Value::Number(*time),
-        _ => Value::Text(extra),
-    })
-}
+    fn auctions(&self) -> ArrayRef {
+        Record::of(AUCTION, &self.auctions)
+            .number(|a| a.id)
+            .text(|a| a.item)
+            .text(|a| a.description)
+            .number(|a| a.initial_bid)
+            .number(|a| a.reserve)
+            .number(|a| a.time)
+            .number(|a| a.expires)
+            .number(|a| a.seller)
+            .number(|a| a.category)
+            .text(|a| a.extra)
+            .finish()
+    }
 
-fn of_auction<'a>(event: &'a Event, part: &str) -> Option<Value<'a>> {
-    let Event::Auction { id, item, description, initial_bid, reserve, time, expires, seller, category, extra } = event
-    else {
-        return None;
-    };
-    Some(match part {
-        "id" => Value::Number(*id as i64),
-        "item_name" => Value::Text(item),
-        "description" => Value::Text(description),
-        "initial_bid" => Value::Number(*initial_bid as i64),
-        "reserve" => Value::Number(*reserve as i64),
-        "date_time" => Value::Number(*time),
-        "expires" => Value::Number(*expires),
-        "seller" => Value::Number(*seller as i64),
-        "category" => Value::Number(*category as i64),
-        _ => Value::Text(extra),
-    })
-}
+    fn bids(&self) -> ArrayRef {
+        Record::of(BID, &self.bids)
+            .number(|b| b.auction)
+            .number(|b| b.bidder)
+            .number(|b| b.price)
+            .written(Bid::channel)
+            .written(Bid::url)
+            .number(|b| b.time)
+            .text(|b| b.extra)
+            .finish()
+    }
 
-fn of_bid<'a>(event: &'a Event, part: &str) -> Option<Value<'a>> {
-    let Event::Bid { auction, bidder, price, channel, url, time, extra } = event else { return None };
-    Some(match part {
-        "auction" => Value::Number(*auction as i64),
-        "bidder" => Value::Number(*bidder as i64),
-        "price" => Value::Number(*price as i64),
-        "channel" => Value::Text(channel),
-        "url" => Value::Text(url),
-        "date_time" => Value::Number(*time),
-        _ => Value::Text(extra),
-    })
-}
-
-impl Event {
-    fn kind(&self) -> i32 {
-        match self {
-            Event::Person { .. } => 0,
-            Event::Auction { .. } => 1,
-            Event::Bid { .. } => 2,
-        }
+    /// Which kind each row is of.
+    fn types(&self) -> ArrayRef {
+        let mut types = vec![2; BLOCK_ROWS as usize];
+        self.persons.iter().for_each(|(at, _)| types[*at] = 0);
+        self.auctions.iter().for_each(|(at, _)| types[*at] = 1);
+        Arc::new(Int32Array::from(types))
     }
 }
 
 impl Blocks for Nexmark {
-    fn column(&self, block: u64, column: &str) -> Option<ArrayRef> {
+    fn columns(&self, block: u64, wanted: &[&str]) -> Vec<ArrayRef> {
         let events = self.events(block);
-        let record = |kind: i32, parts: Parts, of: for<'a> fn(&'a Event, &str) -> Option<Value<'a>>| -> ArrayRef {
-            let columns = parts.iter().map(|(name, data_type)| part(name, data_type, &events, of)).collect();
-            let there: NullBuffer = events.iter().map(|event| event.kind() == kind).collect();
-            Arc::new(StructArray::new(fields(parts), columns, Some(there)))
+        let column = |name: &&str| match *name {
+            "person" => events.persons(),
+            "auction" => events.auctions(),
+            "bid" => events.bids(),
+            _ => events.types(),
         };
-        Some(match column {
-            "event_type" => Arc::new(Int32Array::from_iter_values(events.iter().map(Event::kind))),
-            "person" => record(0, PERSON, of_person),
-            "auction" => record(1, AUCTION, of_auction),
-            "bid" => record(2, BID, of_bid),
-            _ => return None,
-        })
+        wanted.iter().map(column).collect()
     }
 }
 
@@ -370,8 +407,8 @@ mod tests {
         let nexmark = Nexmark::new(7, 0, 100_000);
         let (mut persons, mut auctions) = (0, 0);
         for block in 0..3 {
-            let kinds = nexmark.column(block, "event_type").unwrap();
-            let bid = nexmark.column(block, "bid").unwrap();
+            let columns = nexmark.columns(block, &["event_type", "bid"]);
+            let (kinds, bid) = (&columns[0], &columns[1]);
             let bid = bid.as_struct();
             let number =
                 |name: &str, row: usize| bid.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row);

@@ -24,8 +24,8 @@ const ONE_WORKER_RATE_MAX: u64 = 10_000;
 
 /// Makes the columns of a block besides the event time.
 pub(super) trait Blocks: Send + Sync {
-    /// The values of `column` in block `block`, `BLOCK_ROWS` of them.
-    fn column(&self, block: u64, column: &str) -> Option<ArrayRef>;
+    /// Those of its columns that are `wanted` in block `block`, each of `BLOCK_ROWS` values.
+    fn columns(&self, block: u64, wanted: &[&str]) -> Vec<ArrayRef>;
 }
 
 /// The source.
@@ -232,12 +232,15 @@ impl Shared {
     }
 
     fn make(&self, block: u64) -> Result<RecordBatch> {
-        let columns = self.schema.fields().iter().map(|field| match field.name().as_str() {
-            name if name == self.wishes.kind.time() => self.event_times(block),
-            name => self.blocks().column(block, name).expect("the schema names only columns of this kind"),
-        });
+        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let time = names.iter().position(|name| *name == self.wishes.kind.time());
+        let others: Vec<&str> = names.iter().copied().filter(|name| *name != self.wishes.kind.time()).collect();
+        let mut columns = self.blocks().columns(block, &others);
+        if let Some(position) = time {
+            columns.insert(position, self.event_times(block));
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(BLOCK_ROWS as usize));
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns.collect(), &options)?)
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 
     fn event_times(&self, block: u64) -> ArrayRef {

@@ -75,17 +75,17 @@ fn status(chance: f64) -> i32 {
 }
 
 impl Blocks for Telemetry {
-    fn column(&self, block: u64, column: &str) -> Option<ArrayRef> {
+    fn columns(&self, block: u64, wanted: &[&str]) -> Vec<ArrayRef> {
         let number =
             StdRng::seed_from_u64(self.seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15)).random_range(0..TEMPLATES);
         let template = self.templates[number as usize].get_or_init(|| self.template(number));
-        Some(match column {
+        let column = |name: &&str| match *name {
             "host" => template.host.clone(),
             "service" => template.service.clone(),
             "region" => template.region.clone(),
             "latency_ms" => template.latency_ms.clone(),
-            "status" => template.status.clone(),
-            _ => return None,
-        })
+            _ => template.status.clone(),
+        };
+        wanted.iter().map(column).collect()
     }
 }
