@@ -27,6 +27,10 @@ use timely::worker::Worker;
 
 /// How many bytes a source is asked for at a time: enough for long vectors, little enough to stay in a core's cache.
 const POLL_BYTES: usize = 512 << 10;
+/// How often sources are asked in a row at most, where the dataflow is what takes the time.
+const POLLS_IN_A_ROW_MAX: u32 = 32;
+/// How many ticks a step of the dataflow may take at most before less is asked for.
+const LONG_STEP_TICKS: i64 = 20;
 /// How many epochs with rows may be on their way through the dataflow before the sources are held back.
 const EPOCHS_IN_FLIGHT_MAX: usize = 8;
 /// How long an idle worker rests when no tick is due: the longest that a row may wait unseen at a source.
@@ -64,6 +68,30 @@ pub(crate) struct Driver {
     pub held: Option<(u64, bool)>,
     /// Whether all have met after the run was asked to stop.
     pub parted: bool,
+    pub appetite: Appetite,
+}
+
+/// How often the sources are asked before the dataflow gets a turn.
+///
+/// What an epoch costs grows with the groups that it touches, and those grow more slowly than its rows. So where a step of
+/// the dataflow takes longer than a tick, and rows are waiting, more of them are taken into one epoch. Sources that keep up
+/// have nothing more to give, and nothing changes for them.
+pub(crate) struct Appetite(u32);
+
+impl Default for Appetite {
+    fn default() -> Appetite {
+        Appetite(1)
+    }
+}
+
+impl Appetite {
+    /// Takes note of how long a step took.
+    fn stepped(&mut self, took_ns: i64, tick_ns: i64) {
+        self.0 = match took_ns / tick_ns {
+            0 | LONG_STEP_TICKS.. => (self.0 / 2).max(1),
+            _ => (self.0 * 2).min(POLLS_IN_A_ROW_MAX),
+        };
+    }
 }
 
 impl Driver {
@@ -76,7 +104,9 @@ impl Driver {
         let now_ns = self.job.clock.now_ns();
         match self.advance(now_ns) {
             Ok(taken) => {
+                let begun_ns = self.job.clock.now_ns();
                 worker.step();
+                self.appetite.stepped(self.job.clock.now_ns() - begun_ns, self.tick_ns());
                 let moved = self.note_progress(now_ns);
                 // What is not durable yet has not been shown: nobody would show it after the last turn.
                 let shown = self.job.durability.as_ref().is_none_or(|d| {
@@ -202,9 +232,21 @@ impl Driver {
         }
     }
 
+    /// Asks the sources as often as the dataflow's pace suggests, while they have something.
+    fn ask_sources(&mut self) -> Result<bool> {
+        let mut taken = false;
+        for _ in 0..self.appetite.0 {
+            if !self.ask_each_source()? {
+                break;
+            }
+            taken = true;
+        }
+        Ok(taken)
+    }
+
     /// Asks each source once; closes the inputs when all have ended. Tables are asked even when nothing more is to come in:
     /// it may be for them that rows wait, and what they hold is bounded by their own option.
-    fn ask_sources(&mut self) -> Result<bool> {
+    fn ask_each_source(&mut self) -> Result<bool> {
         if self.watermarks.is_none() {
             return Ok(false);
         }
@@ -415,5 +457,25 @@ impl Driver {
             view.progress(false);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_asked_for_while_steps_are_slow_and_less_when_they_are_quick_or_far_too_long() {
+        const TICK_NS: i64 = 50_000_000;
+        let mut appetite = Appetite::default();
+        let mut after = |steps: &[i64]| {
+            steps.iter().for_each(|ticks| appetite.stepped(ticks * TICK_NS, TICK_NS));
+            appetite.0
+        };
+        assert_eq!(after(&[0, 0]), 1);
+        assert_eq!(after(&[1, 2, 5]), 8);
+        assert_eq!(after(&[3, 3, 3, 3]), POLLS_IN_A_ROW_MAX);
+        assert_eq!(after(&[LONG_STEP_TICKS]), POLLS_IN_A_ROW_MAX / 2);
+        assert_eq!(after(&[0, 0, 0, 0, 0]), 1);
     }
 }

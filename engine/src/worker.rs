@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::delivery::{Delivery, Gate, QueuedBytes, Reunion};
-use crate::driver::{Driver, RowsInput, Turn, WatermarkInput};
+use crate::driver::{Appetite, Driver, RowsInput, Turn, WatermarkInput};
 use crate::durability::Durability;
 use crate::durability::manifest::Manifest;
 use crate::durability::record::{Entry, EpochRecord};
@@ -226,6 +226,7 @@ fn build(
         replay: None,
         held: None,
         parted: false,
+        appetite: Appetite::default(),
     };
     if let Some(past) = share.past {
         take_on(&mut driver, &past, seed_inputs)?;
