@@ -6,10 +6,11 @@
 //! taken back later is no row of it any more.
 
 use super::ReduceSpec;
+use super::blocks::{BLOCK_GROUPS, Blocks};
 use super::known::{KNOWN, KnownRows, net_changes};
-use super::tally::{Tally, count_value, counted_rows, renumber};
+use super::tally::{Counted, CountedBlock, Tally, TallyBlock, count_value, size_of_counted};
 use crate::aggregate::emitted::Emitted;
-use crate::aggregate::keyed::Keys;
+use crate::aggregate::keyed::{KeyReader, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::aggregate::{Aggregate, number_groups};
 use crate::operator::{Operator, Output, StateSize, Times};
@@ -21,7 +22,6 @@ use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::PhysicalExpr;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
@@ -72,7 +72,7 @@ pub struct ReduceRows {
     grouping: Grouping,
     keys: Keys,
     /// How many rows each group has, by its number.
-    rows: Vec<i64>,
+    rows: Blocks<i64>,
     aggregates: Vec<Slot>,
     held: Option<HeldRows>,
     emitted: Emitted,
@@ -82,8 +82,8 @@ pub struct ReduceRows {
     lifetimes: Option<Lifetimes>,
     /// The rows of each group, where groups go.
     known: Option<KnownRows>,
-    /// An id for each section of the state; others after every change.
-    ids: Vec<u64>,
+    /// An id for each section of each block of groups; none where it has changed.
+    ids: Vec<Option<Vec<u64>>>,
 }
 
 /// One aggregate, and which of the argument columns are its.
@@ -98,8 +98,8 @@ struct HeldRows {
     grouping: Grouping,
     /// Their columns among the arguments.
     columns: Vec<usize>,
-    converter: RowConverter,
-    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+    converter: Arc<RowConverter>,
+    groups: Blocks<Counted>,
 }
 
 /// What a group's state is made of, where its rows can be taken back.
@@ -159,13 +159,13 @@ impl ReduceRows {
         };
         Ok(ReduceRows {
             schema: spec.schema.clone(),
-            ids: (0..aggregates.len() + 2).map(|_| fresh_id()).collect(),
+            ids: Vec::new(),
             emitted: Emitted::new(results),
             keys: Keys::new(grouping.clone())?,
             owes_first: key_columns == 0 && owns,
             lifetimes: None,
             known: None,
-            rows: Vec::new(),
+            rows: Blocks::new(),
             aggregates,
             held,
             grouping,
@@ -190,10 +190,16 @@ impl ReduceRows {
     }
 
     fn make_room(&mut self, len: usize) {
-        self.rows.resize(len, 0);
+        self.rows.resize(len);
+        self.ids.resize(self.rows.blocks(), None);
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.resize(len));
-        self.held.iter_mut().for_each(|held| held.groups.resize(len, BTreeMap::new()));
+        self.held.iter_mut().for_each(|held| held.groups.resize(len));
         self.known.iter_mut().for_each(|known| known.resize(len));
+    }
+
+    /// Notes that groups have changed since the last checkpoint.
+    fn changed(&mut self, numbers: &[u32]) {
+        numbers.iter().for_each(|number| self.ids[*number as usize / BLOCK_GROUPS] = None);
     }
 
     /// Takes in the changes of one batch; gives the groups that they concern.
@@ -213,8 +219,9 @@ impl ReduceRows {
 
     fn take_in_rows(&mut self, numbers: Vec<u32>, arguments: &[ArrayRef], diffs: &Int64Array) -> Result<Vec<u32>> {
         for (row, number) in numbers.iter().enumerate() {
-            self.rows[*number as usize] += diffs.value(row);
+            *self.rows.get_mut(*number) += diffs.value(row);
         }
+        self.changed(&numbers);
         for slot in &mut self.aggregates {
             if let Some(tally) = &mut slot.tally {
                 tally.change(&numbers, &arguments[slot.columns.clone()], diffs)?;
@@ -244,14 +251,15 @@ impl ReduceRows {
     fn expired(&mut self, epoch: Epoch, touched: &[u32]) -> Result<Vec<u32>> {
         let Some(lifetimes) = &mut self.lifetimes else { return Ok(Vec::new()) };
         let (there, gone): (Vec<u32>, Vec<u32>) =
-            touched.iter().copied().partition(|number| self.rows[*number as usize] > 0);
+            touched.iter().copied().partition(|number| *self.rows.get(*number) > 0);
         lifetimes.forget(&gone);
         lifetimes.touch(epoch, &there)?;
         let expired = lifetimes.expired(epoch)?;
-        for number in expired.iter().map(|number| *number as usize) {
-            self.rows[number] = 0;
-            self.held.iter_mut().for_each(|held| held.groups[number].clear());
+        for &number in &expired {
+            *self.rows.get_mut(number) = 0;
+            self.held.iter_mut().for_each(|held| held.groups.get_mut(number).clear());
         }
+        self.changed(&expired);
         self.known.iter_mut().for_each(|known| known.clear(&expired));
         Ok(expired)
     }
@@ -270,22 +278,50 @@ impl ReduceRows {
     fn forget(&mut self) -> Result<()> {
         let Some(renamed) = self.keys.compact()? else { return Ok(()) };
         self.emitted.rename(&renamed);
-        renumber(&mut self.rows, &renamed);
+        self.rows.rename(&renamed);
+        self.ids = vec![None; self.rows.blocks()];
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.rename(&renamed));
         self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         self.known.iter_mut().for_each(|known| known.rename(&renamed));
-        self.held.iter_mut().for_each(|held| renumber(&mut held.groups, &renamed));
+        self.held.iter_mut().for_each(|held| held.groups.rename(&renamed));
         Ok(())
     }
 
-    /// The groups that have rows: their keys, how many rows, and what is kept of them where that is small.
-    fn groups(&self) -> Result<RecordBatch> {
-        let numbers: Vec<u32> = (0..self.rows.len() as u32).filter(|number| self.rows[*number as usize] != 0).collect();
-        let mut columns = self.keys.values(&numbers)?;
-        columns.push(Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| self.rows[*n as usize]))));
-        let tallies = self.aggregates.iter().filter_map(|slot| slot.tally.as_ref());
-        columns.extend(tallies.filter_map(|tally| tally.to_bytes(&numbers)));
-        unnamed(columns, numbers.len())
+    /// The sections of a block of groups, whose ids are `ids`.
+    fn block(&self, at: usize, ids: &[u64], keys: &Arc<KeyReader>) -> Vec<Section> {
+        let mut ids = ids.iter().copied();
+        let mut section = |label: String, rows: Box<dyn FnOnce() -> Result<RecordBatch> + Send>| {
+            let (id, keys) = (ids.next().unwrap_or_else(fresh_id), self.grouping.keys());
+            Section { label, id, keys, rows }
+        };
+        let (rows, reader) = (self.rows.block(at), keys.clone());
+        let tallies: Vec<TallyBlock> =
+            self.aggregates.iter().filter_map(|slot| Some(slot.tally.as_ref()?.block(at))).collect();
+        let groups = move || {
+            let there = rows.groups().filter(|(_, rows)| **rows != 0);
+            let (numbers, rows): (Vec<u32>, Vec<i64>) = there.map(|(number, rows)| (number, *rows)).unzip();
+            let mut columns = reader.get(&numbers)?;
+            columns.push(Arc::new(Int64Array::from(rows)));
+            columns.extend(tallies.iter().filter_map(|tally| tally.to_bytes(&numbers)));
+            unnamed(columns, numbers.len())
+        };
+        let mut sections = vec![section("groups".into(), Box::new(groups))];
+        if let Some(known) = &self.known {
+            let (block, reader) = (known.block(at), keys.clone());
+            sections.push(section(KNOWN.into(), Box::new(move || block.rows(&reader))));
+        }
+        if let Some(held) = &self.held {
+            let block = CountedBlock { converter: held.converter.clone(), groups: held.groups.block(at) };
+            let reader = keys.clone();
+            sections.push(section("held".into(), Box::new(move || block.rows(&reader))));
+        }
+        for (position, slot) in self.aggregates.iter().enumerate() {
+            if let Some(TallyBlock::Values(block)) = slot.tally.as_ref().map(|tally| tally.block(at)) {
+                let reader = keys.clone();
+                sections.push(section(format!("values:{position}"), Box::new(move || block.rows(&reader))));
+            }
+        }
+        sections
     }
 
     fn restore_groups(&mut self, rows: &RecordBatch) -> Result<()> {
@@ -293,7 +329,7 @@ impl ReduceRows {
         let numbers = self.number(keys, rows.num_rows())?;
         let (counts, tallies) = others.split_first().ok_or_else(|| Error::bug("groups without a count"))?;
         for (number, rows) in numbers.iter().zip(counts.as_primitive::<Int64Type>().values()) {
-            self.rows[*number as usize] = *rows;
+            *self.rows.get_mut(*number) = *rows;
         }
         let small = self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).filter(|tally| tally.is_total());
         for (tally, bytes) in small.zip(tallies) {
@@ -307,13 +343,13 @@ impl HeldRows {
     fn new(aggregates: &[Aggregate], columns: Vec<usize>, input: &SchemaRef) -> Result<HeldRows> {
         let grouping = Grouping::new(&[], aggregates, input)?;
         let fields = types(&grouping.exprs, input)?.into_iter().map(SortField::new).collect();
-        Ok(HeldRows { grouping, columns, converter: RowConverter::new(fields)?, groups: Vec::new() })
+        Ok(HeldRows { grouping, columns, converter: Arc::new(RowConverter::new(fields)?), groups: Blocks::new() })
     }
 
     fn change(&mut self, numbers: &[u32], columns: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
         let encoded = self.converter.convert_columns(columns)?;
         for (row, number) in numbers.iter().enumerate() {
-            count_value(&mut self.groups[*number as usize], encoded.row(row).data(), diffs.value(row));
+            count_value(self.groups.get_mut(*number), encoded.row(row).data(), diffs.value(row));
         }
         Ok(())
     }
@@ -324,7 +360,7 @@ impl HeldRows {
         let (mut rows, mut owners) = (Vec::new(), Vec::new());
         let parser = self.converter.parser();
         for (position, number) in numbers.iter().enumerate() {
-            for (row, times) in &self.groups[*number as usize] {
+            for (row, times) in self.groups.get(*number) {
                 let times = usize::try_from(*times).map_err(|_| not_in_it())?;
                 rows.extend(std::iter::repeat_n(parser.parse(row), times));
                 owners.extend(std::iter::repeat_n(position, times));
@@ -366,14 +402,13 @@ impl Operator for ReduceRows {
         if touched.is_empty() && expired.is_empty() {
             return Ok(());
         }
-        self.ids.iter_mut().for_each(|id| *id = fresh_id());
         let touched = number_groups(&touched).0;
-        if touched.iter().any(|number| self.rows[*number as usize] < 0) {
+        if touched.iter().any(|number| *self.rows.get(*number) < 0) {
             return Err(not_in_it());
         }
         let keyless = self.is_keyless();
         let (there, mut gone): (Vec<u32>, Vec<u32>) =
-            touched.into_iter().partition(|number| keyless || self.rows[*number as usize] > 0);
+            touched.into_iter().partition(|number| keyless || *self.rows.get(*number) > 0);
         gone.extend(expired);
         self.vacate(&gone)?;
         let mut changes = vec![self.emitted.withdraw(&gone)?];
@@ -396,26 +431,16 @@ impl Operator for ReduceRows {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let keys = self.grouping.keys();
         let mut sections = self.keys.sections("result", self.emitted.rows_mut())?;
         if let Some(lifetimes) = &mut self.lifetimes {
             sections.extend(lifetimes.sections(&self.keys)?);
         }
-        if let Some(known) = &self.known {
-            sections.push(known.section(keys, |numbers| self.keys.values(numbers))?);
-        }
-        let groups = self.groups()?;
-        sections.push(Section { label: "groups".into(), id: self.ids[0], keys, rows: Box::new(move || Ok(groups)) });
-        for (at, slot) in self.aggregates.iter().enumerate() {
-            if let Some(tally) = &slot.tally {
-                let values = |numbers: &[u32]| self.keys.values(numbers);
-                sections.extend(tally.section(format!("values:{at}"), self.ids[at + 2], keys, values)?);
-            }
-        }
-        if let Some(held) = &self.held {
-            let values = |numbers: &[u32]| self.keys.values(numbers);
-            let rows = counted_rows(&held.converter, &held.groups, values)?;
-            sections.push(Section { label: "held".into(), id: self.ids[1], keys, rows: Box::new(move || Ok(rows)) });
+        let reader = Arc::new(self.keys.reader());
+        let sections_a_block = 3 + self.aggregates.len();
+        for at in 0..self.rows.blocks() {
+            let ids = self.ids[at].take().unwrap_or_else(|| (0..sections_a_block).map(|_| fresh_id()).collect());
+            sections.extend(self.block(at, &ids, &reader));
+            self.ids[at] = Some(ids);
         }
         Ok(sections)
     }
@@ -460,9 +485,8 @@ impl Operator for ReduceRows {
 
     fn state(&self) -> StateSize {
         let tallies = self.aggregates.iter().filter_map(|slot| slot.tally.as_ref()).map(Tally::size).sum::<usize>();
-        let rows = self.held.iter().flat_map(|held| &held.groups).flatten();
-        let held = rows.map(|(row, _)| row.len() + 48).sum::<usize>();
-        let bytes = tallies + held + self.rows.capacity() * size_of::<i64>();
+        let held = self.held.as_ref().map_or(0, |held| held.groups.size(size_of_counted));
+        let bytes = tallies + held + self.rows.size(|_| 0);
         let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
         let lifetimes = lifetimes + self.known.as_ref().map_or(0, KnownRows::size);
         let bytes = bytes + self.emitted.rows().size() + self.keys.size() + lifetimes;

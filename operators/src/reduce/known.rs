@@ -3,10 +3,11 @@
 //! Of each row a hash is kept with how often it is there. What came and went within one epoch is not looked at: only what
 //! the epoch comes to is.
 
-use super::tally::renumber;
+use super::blocks::{Block, Blocks};
+use crate::aggregate::keyed::KeyReader;
 use crate::evaluate::fault;
 use crate::exchange::hash_rows;
-use crate::state::{Section, fresh_id, unnamed};
+use crate::state::unnamed;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, UInt64Type};
@@ -21,27 +22,24 @@ pub(super) const KNOWN: &str = "known";
 
 /// The rows of each group, by its number: the hash of each, and how often it is there.
 pub(super) struct KnownRows {
-    groups: Vec<BTreeMap<u64, i64>>,
-    /// Another one after every change.
-    id: u64,
+    groups: Blocks<BTreeMap<u64, i64>>,
 }
 
 impl KnownRows {
     pub fn new() -> KnownRows {
-        KnownRows { groups: Vec::new(), id: fresh_id() }
+        KnownRows { groups: Blocks::new() }
     }
 
     /// Makes room for groups with numbers below `len`.
     pub fn resize(&mut self, len: usize) {
-        self.groups.resize(len, BTreeMap::new());
+        self.groups.resize(len);
     }
 
     /// Takes in the rows of `batch`, which are of the groups `numbers`; gives how often each of them really comes or goes.
     pub fn admit(&mut self, numbers: &[u32], batch: &Batch) -> Result<Vec<i64>> {
-        self.id = fresh_id();
         let hashes = hash_rows(batch.rows.columns(), batch.num_rows()).map_err(fault)?;
         let admitted = |(row, (number, hash)): (usize, (&u32, u64))| {
-            let group = &mut self.groups[*number as usize];
+            let group = self.groups.get_mut(*number);
             let known = group.entry(hash).or_insert(0);
             let diff = batch.diff(row).max(-*known);
             *known += diff;
@@ -55,23 +53,17 @@ impl KnownRows {
 
     /// Forgets the rows of groups.
     pub fn clear(&mut self, numbers: &[u32]) {
-        numbers.iter().for_each(|number| self.groups[*number as usize].clear());
+        numbers.iter().for_each(|number| self.groups.get_mut(*number).clear());
     }
 
     /// Moves all groups to other numbers; those without one are gone.
     pub fn rename(&mut self, renamed: &[Option<u32>]) {
-        renumber(&mut self.groups, renamed);
+        self.groups.rename(renamed);
     }
 
-    /// The rows of all groups as a section called [`KNOWN`]: the groups' keys, the hash, how often it is there.
-    pub fn section(&self, key_columns: usize, keys: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>) -> Result<Section> {
-        let all = || (0u32..).zip(&self.groups).flat_map(|(number, group)| group.iter().map(move |row| (number, row)));
-        let numbers: Vec<u32> = all().map(|(number, _)| number).collect();
-        let mut columns = keys(&numbers)?;
-        columns.push(Arc::new(UInt64Array::from_iter_values(all().map(|(_, (hash, _))| *hash))));
-        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
-        let rows = unnamed(columns, numbers.len())?;
-        Ok(Section { label: KNOWN.into(), id: self.id, keys: key_columns, rows: Box::new(move || Ok(rows)) })
+    /// A block of its groups as it is now.
+    pub fn block(&self, at: usize) -> KnownBlock {
+        KnownBlock(self.groups.block(at))
     }
 
     /// Takes in such rows of the groups `numbers`, without the keys.
@@ -81,13 +73,28 @@ impl KnownRows {
         let hashes = hashes.as_primitive_opt::<UInt64Type>().ok_or_else(damaged)?;
         let times = times.as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
         for ((number, hash), times) in numbers.iter().zip(hashes.values()).zip(times.values()) {
-            self.groups[*number as usize].insert(*hash, *times);
+            self.groups.get_mut(*number).insert(*hash, *times);
         }
         Ok(())
     }
 
     pub fn size(&self) -> usize {
-        self.groups.iter().map(|group| 24 * group.len() + size_of::<BTreeMap<u64, i64>>()).sum()
+        self.groups.size(|group| 24 * group.len())
+    }
+}
+
+/// A block of groups as it was at one moment.
+pub(super) struct KnownBlock(Block<BTreeMap<u64, i64>>);
+
+impl KnownBlock {
+    /// The rows of its groups, for a section called [`KNOWN`]: the groups' keys, the hash, how often it is there.
+    pub fn rows(&self, keys: &KeyReader) -> Result<RecordBatch> {
+        let all = || self.0.groups().flat_map(|(number, group)| group.iter().map(move |row| (number, row)));
+        let numbers: Vec<u32> = all().map(|(number, _)| number).collect();
+        let mut columns = keys.get(&numbers)?;
+        columns.push(Arc::new(UInt64Array::from_iter_values(all().map(|(_, (hash, _))| *hash))));
+        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
+        unnamed(columns, numbers.len())
     }
 }
 

@@ -5,6 +5,7 @@
 //! rows can be taken, and the rows of each group only for aggregates that have none.
 
 mod append;
+mod blocks;
 mod changelog;
 mod exact;
 mod known;

@@ -1,12 +1,14 @@
 //! What is kept of a group for an aggregate whose rows can be taken back one by one: a count, a sum, or the values in order
 //! with how often each is there. A change costs the same however many rows the group has, or the logarithm of that.
 
+use super::blocks::{Block, Blocks};
 use super::exact::ExactSum;
 use crate::aggregate::Aggregate;
-use crate::state::{Section, unnamed};
+use crate::aggregate::keyed::KeyReader;
+use crate::state::unnamed;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, Float64Array, Int64Array,
-    RecordBatch, UInt64Array, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Decimal128Array, Decimal256Array, Float64Array,
+    Int64Array, RecordBatch, UInt64Array, new_null_array,
 };
 use arrow::compute::{SortOptions, concat};
 use arrow::datatypes::{
@@ -42,11 +44,28 @@ enum Kind {
 }
 
 enum Groups {
-    Counts(Vec<i64>),
+    Counts(Blocks<i64>),
     /// Totals, and how many values they are of.
-    Totals(Vec<(i256, i64)>),
-    Floats(Vec<(ExactSum, i64)>),
-    Values(RowConverter, Vec<BTreeMap<Box<[u8]>, i64>>),
+    Totals(Blocks<(i256, i64)>),
+    Floats(Blocks<(ExactSum, i64)>),
+    Values(Arc<RowConverter>, Blocks<Counted>),
+}
+
+/// Values or rows in order, each with how often it is there.
+pub(super) type Counted = BTreeMap<Box<[u8]>, i64>;
+
+/// A block of groups of one aggregate as it was at one moment.
+pub(super) enum TallyBlock {
+    Counts(Block<i64>),
+    Totals(Block<(i256, i64)>),
+    Floats(Block<(ExactSum, i64)>),
+    Values(CountedBlock),
+}
+
+/// A block of groups with the values or rows of each, and what makes columns of them.
+pub(super) struct CountedBlock {
+    pub converter: Arc<RowConverter>,
+    pub groups: Block<Counted>,
 }
 
 impl Tally {
@@ -59,22 +78,23 @@ impl Tally {
         let flat = |data_type: &DataType| !data_type.is_nested() && !matches!(data_type, DataType::Dictionary(..));
         let ordered = !function.order_bys().is_empty();
         let options = |descending| SortOptions { descending, nulls_first: false };
-        let by = |descending| Ok::<_, Error>(RowConverter::new(vec![field(&values[0], options(descending))])?);
+        let by =
+            |descending| Ok::<_, Error>(Arc::new(RowConverter::new(vec![field(&values[0], options(descending))])?));
         let (kind, groups) = match (function.fun().name(), function.is_distinct(), values) {
-            ("count", false, _) => (Kind::Count, Groups::Counts(Vec::new())),
-            ("count", true, [one]) if flat(one) => (Kind::CountDistinct, Groups::Values(by(false)?, Vec::new())),
-            ("sum", false, [one]) if is_exact(one) => (Kind::Sum, Groups::Totals(Vec::new())),
-            ("sum", false, [DataType::Float64]) => (Kind::FloatSum, Groups::Floats(Vec::new())),
-            ("avg", false, [DataType::Float64]) => (Kind::FloatAverage, Groups::Floats(Vec::new())),
-            ("min" | "bool_and", _, [one]) if flat(one) => (Kind::First, Groups::Values(by(false)?, Vec::new())),
-            ("max" | "bool_or", _, [one]) if flat(one) => (Kind::First, Groups::Values(by(true)?, Vec::new())),
+            ("count", false, _) => (Kind::Count, Groups::Counts(Blocks::new())),
+            ("count", true, [one]) if flat(one) => (Kind::CountDistinct, Groups::Values(by(false)?, Blocks::new())),
+            ("sum", false, [one]) if is_exact(one) => (Kind::Sum, Groups::Totals(Blocks::new())),
+            ("sum", false, [DataType::Float64]) => (Kind::FloatSum, Groups::Floats(Blocks::new())),
+            ("avg", false, [DataType::Float64]) => (Kind::FloatAverage, Groups::Floats(Blocks::new())),
+            ("min" | "bool_and", _, [one]) if flat(one) => (Kind::First, Groups::Values(by(false)?, Blocks::new())),
+            ("max" | "bool_or", _, [one]) if flat(one) => (Kind::First, Groups::Values(by(true)?, Blocks::new())),
             (name @ ("first_value" | "last_value"), false, [value, order @ ..])
                 if ordered && !function.ignore_nulls() && values.iter().all(flat) =>
             {
                 let reverse = |options: SortOptions| if name == "last_value" { !options } else { options };
                 let sort = order.iter().zip(function.order_bys()).map(|(t, by)| field(t, reverse(by.options)));
                 let converter = RowConverter::new(sort.chain([field(value, options(false))]).collect())?;
-                (Kind::FirstOrdered, Groups::Values(converter, Vec::new()))
+                (Kind::FirstOrdered, Groups::Values(Arc::new(converter), Blocks::new()))
             }
             _ => return Ok(None),
         };
@@ -84,10 +104,10 @@ impl Tally {
     /// Makes room for groups with numbers below `len`.
     pub fn resize(&mut self, len: usize) {
         match &mut self.groups {
-            Groups::Counts(groups) => groups.resize(len, 0),
-            Groups::Totals(groups) => groups.resize(len, (i256::ZERO, 0)),
-            Groups::Floats(groups) => groups.resize(len, (ExactSum::default(), 0)),
-            Groups::Values(_, groups) => groups.resize(len, BTreeMap::new()),
+            Groups::Counts(groups) => groups.resize(len),
+            Groups::Totals(groups) => groups.resize(len),
+            Groups::Floats(groups) => groups.resize(len),
+            Groups::Values(_, groups) => groups.resize(len),
         }
     }
 
@@ -103,12 +123,12 @@ impl Tally {
         let rows = 0..numbers.len();
         match &mut self.groups {
             Groups::Counts(groups) => {
-                rows.filter(there).for_each(|row| groups[numbers[row] as usize] += diffs.value(row));
+                rows.filter(there).for_each(|row| *groups.get_mut(numbers[row]) += diffs.value(row));
             }
             Groups::Totals(groups) => {
                 let values = exact_values(&columns[0])?;
                 for row in rows.filter(there) {
-                    let (total, count) = &mut groups[numbers[row] as usize];
+                    let (total, count) = groups.get_mut(numbers[row]);
                     *total = total.wrapping_add(values[row].wrapping_mul(i256::from_i128(diffs.value(row).into())));
                     *count += diffs.value(row);
                 }
@@ -116,7 +136,7 @@ impl Tally {
             Groups::Floats(groups) => {
                 let values = columns[0].as_primitive::<Float64Type>();
                 for row in rows.filter(there) {
-                    let (total, count) = &mut groups[numbers[row] as usize];
+                    let (total, count) = groups.get_mut(numbers[row]);
                     total.add(values.value(row), diffs.value(row));
                     *count += diffs.value(row);
                 }
@@ -127,7 +147,7 @@ impl Tally {
                 let ordered = [&columns[1..], &columns[..1]].concat();
                 let encoded = converter.convert_columns(&ordered)?;
                 for row in rows.filter(|row| if keeps_null { counts(row) } else { there(row) }) {
-                    count_value(&mut groups[numbers[row] as usize], encoded.row(row).data(), diffs.value(row));
+                    count_value(groups.get_mut(numbers[row]), encoded.row(row).data(), diffs.value(row));
                 }
             }
         }
@@ -136,11 +156,11 @@ impl Tally {
 
     /// The answers of the groups `numbers`.
     pub fn results(&self, numbers: &[u32]) -> Result<ArrayRef> {
-        let at = |number: &u32| *number as usize;
         Ok(match &self.groups {
-            Groups::Counts(groups) => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| groups[at(n)]))),
+            Groups::Counts(groups) => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| *groups.get(*n)))),
             Groups::Totals(groups) => {
-                let total = |number| groups.get(at(number)).filter(|(_, count)| *count > 0).map(|(total, _)| *total);
+                let total =
+                    |number: &u32| Some(groups.get(*number)).filter(|(_, count)| *count > 0).map(|(total, _)| *total);
                 exact_array(numbers.iter().map(total).collect(), &self.result)?
             }
             Groups::Floats(groups) => {
@@ -149,22 +169,18 @@ impl Tally {
                     let divisor = if average { *count as f64 } else { 1.0 };
                     (*count > 0).then(|| total.value() / divisor)
                 };
-                Arc::new(Float64Array::from_iter(numbers.iter().map(|number| value(&groups[at(number)]))))
+                Arc::new(Float64Array::from_iter(numbers.iter().map(|number| value(groups.get(*number)))))
             }
             Groups::Values(_, groups) if self.kind == Kind::CountDistinct => {
-                let counts = numbers.iter().map(|number| groups[at(number)].len() as i64);
+                let counts = numbers.iter().map(|number| groups.get(*number).len() as i64);
                 Arc::new(Int64Array::from_iter_values(counts))
             }
-            Groups::Values(converter, groups) => self.firsts(converter, numbers.iter().map(|n| &groups[at(n)]))?,
+            Groups::Values(converter, groups) => self.firsts(converter, numbers.iter().map(|n| groups.get(*n)))?,
         })
     }
 
     /// The first value of each group; NULL where there is none.
-    fn firsts<'a>(
-        &self,
-        converter: &RowConverter,
-        groups: impl Iterator<Item = &'a BTreeMap<Box<[u8]>, i64>>,
-    ) -> Result<ArrayRef> {
+    fn firsts<'a>(&self, converter: &RowConverter, groups: impl Iterator<Item = &'a Counted>) -> Result<ArrayRef> {
         let firsts: Vec<Option<&[u8]>> = groups.map(|group| Some(group.first_key_value()?.0.as_ref())).collect();
         let parser = converter.parser();
         let columns = converter.convert_rows(firsts.iter().flatten().map(|row| parser.parse(row)))?;
@@ -186,21 +202,21 @@ impl Tally {
     /// Moves all groups to other numbers; those without one are gone.
     pub fn rename(&mut self, renamed: &[Option<u32>]) {
         match &mut self.groups {
-            Groups::Counts(groups) => renumber(groups, renamed),
-            Groups::Totals(groups) => renumber(groups, renamed),
-            Groups::Floats(groups) => renumber(groups, renamed),
-            Groups::Values(_, groups) => renumber(groups, renamed),
+            Groups::Counts(groups) => groups.rename(renamed),
+            Groups::Totals(groups) => groups.rename(renamed),
+            Groups::Floats(groups) => groups.rename(renamed),
+            Groups::Values(_, groups) => groups.rename(renamed),
         }
     }
 
     /// Forgets what is kept of groups without rows.
     pub fn clear(&mut self, numbers: &[u32]) {
-        for number in numbers.iter().map(|number| *number as usize) {
+        for &number in numbers {
             match &mut self.groups {
-                Groups::Counts(groups) => groups[number] = 0,
-                Groups::Totals(groups) => groups[number] = (i256::ZERO, 0),
-                Groups::Floats(groups) => groups[number] = (ExactSum::default(), 0),
-                Groups::Values(_, groups) => groups[number].clear(),
+                Groups::Counts(groups) => *groups.get_mut(number) = 0,
+                Groups::Totals(groups) => *groups.get_mut(number) = (i256::ZERO, 0),
+                Groups::Floats(groups) => *groups.get_mut(number) = (ExactSum::default(), 0),
+                Groups::Values(_, groups) => groups.get_mut(number).clear(),
             }
         }
     }
@@ -210,58 +226,40 @@ impl Tally {
         !matches!(self.groups, Groups::Values(..))
     }
 
-    /// What is kept of the groups `numbers` as bytes, where it is small; the values have a section of their own.
-    pub fn to_bytes(&self, numbers: &[u32]) -> Option<ArrayRef> {
-        let bytes: Vec<Vec<u8>> = match &self.groups {
-            Groups::Counts(groups) => numbers.iter().map(|n| groups[*n as usize].to_le_bytes().to_vec()).collect(),
-            Groups::Totals(groups) => {
-                let one = |(total, count): &(i256, i64)| [&total.to_le_bytes()[..], &count.to_le_bytes()].concat();
-                numbers.iter().map(|n| one(&groups[*n as usize])).collect()
+    /// A block of its groups as it is now.
+    pub fn block(&self, at: usize) -> TallyBlock {
+        match &self.groups {
+            Groups::Counts(groups) => TallyBlock::Counts(groups.block(at)),
+            Groups::Totals(groups) => TallyBlock::Totals(groups.block(at)),
+            Groups::Floats(groups) => TallyBlock::Floats(groups.block(at)),
+            Groups::Values(converter, groups) => {
+                TallyBlock::Values(CountedBlock { converter: converter.clone(), groups: groups.block(at) })
             }
-            Groups::Floats(groups) => {
-                let one = |(total, count): &(ExactSum, i64)| [&count.to_le_bytes()[..], &total.to_bytes()].concat();
-                numbers.iter().map(|n| one(&groups[*n as usize])).collect()
-            }
-            Groups::Values(..) => return None,
-        };
-        Some(Arc::new(BinaryArray::from_iter_values(bytes)))
+        }
     }
 
     /// Takes on what was kept of the groups `numbers`.
     pub fn restore_bytes(&mut self, numbers: &[u32], bytes: &BinaryArray) -> Result<()> {
         let damaged = || Error::bug("a group's tally in the checkpoint is not as it was written");
         let number = |bytes: &[u8]| Some(i64::from_le_bytes(bytes.try_into().ok()?));
-        for (group, bytes) in numbers.iter().map(|number| *number as usize).zip(bytes.iter()) {
+        for (group, bytes) in numbers.iter().zip(bytes.iter()) {
             let bytes = bytes.ok_or_else(damaged)?;
             match &mut self.groups {
-                Groups::Counts(groups) => groups[group] = number(bytes).ok_or_else(damaged)?,
+                Groups::Counts(groups) => *groups.get_mut(*group) = number(bytes).ok_or_else(damaged)?,
                 Groups::Totals(groups) => {
                     let (total, count) = bytes.split_at_checked(32).ok_or_else(damaged)?;
                     let total = total.try_into().map(i256::from_le_bytes).map_err(|_| damaged())?;
-                    groups[group] = (total, number(count).ok_or_else(damaged)?);
+                    *groups.get_mut(*group) = (total, number(count).ok_or_else(damaged)?);
                 }
                 Groups::Floats(groups) => {
                     let (count, total) = bytes.split_at_checked(8).ok_or_else(damaged)?;
                     let total = ExactSum::from_bytes(total).ok_or_else(damaged)?;
-                    groups[group] = (total, number(count).ok_or_else(damaged)?);
+                    *groups.get_mut(*group) = (total, number(count).ok_or_else(damaged)?);
                 }
                 Groups::Values(..) => return Err(damaged()),
             }
         }
         Ok(())
-    }
-
-    /// The values of all groups as a section: the groups' keys, the columns, how often each is there.
-    pub fn section(
-        &self,
-        label: String,
-        id: u64,
-        key_columns: usize,
-        keys: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>,
-    ) -> Result<Option<Section>> {
-        let Groups::Values(converter, groups) = &self.groups else { return Ok(None) };
-        let rows = counted_rows(converter, groups, keys)?;
-        Ok(Some(Section { label, id, keys: key_columns, rows: Box::new(move || Ok(rows)) }))
     }
 
     /// Takes on the values of the groups `numbers`: the columns as they are in a section, without the keys.
@@ -273,67 +271,67 @@ impl Tally {
         let encoded = converter.convert_columns(columns)?;
         let times = times.as_primitive::<Int64Type>();
         for (row, number) in numbers.iter().enumerate() {
-            count_value(&mut groups[*number as usize], encoded.row(row).data(), times.value(row));
+            count_value(groups.get_mut(*number), encoded.row(row).data(), times.value(row));
         }
         Ok(())
     }
 
-    /// Bytes: asked for each epoch, so that many groups, and the values of one, are estimated from some of them.
+    /// Bytes, estimated.
     pub fn size(&self) -> usize {
         match &self.groups {
-            Groups::Counts(groups) => groups.capacity() * size_of::<i64>(),
-            Groups::Totals(groups) => groups.capacity() * size_of::<(i256, i64)>(),
-            Groups::Floats(groups) => estimated(groups, |(total, _)| total.size() + 8),
-            Groups::Values(_, groups) => {
-                let one = |group: &BTreeMap<Box<[u8]>, i64>| {
-                    group.len() * group.first_key_value().map_or(0, |(value, _)| value.len() + 48)
-                };
-                estimated(groups, one) + groups.capacity() * size_of::<BTreeMap<Box<[u8]>, i64>>()
-            }
+            Groups::Counts(groups) => groups.size(|_| 0),
+            Groups::Totals(groups) => groups.size(|_| 0),
+            Groups::Floats(groups) => groups.size(|(total, _)| total.size()),
+            Groups::Values(_, groups) => groups.size(size_of_counted),
         }
     }
 }
 
-/// Groups whose size is looked at.
-const LOOKED_AT: usize = 256;
+/// Bytes of values with how often they are there, estimated from the first.
+pub(super) fn size_of_counted(values: &Counted) -> usize {
+    values.len() * values.first_key_value().map_or(0, |(value, _)| value.len() + 48)
+}
 
-/// The size of all groups, from that of some that lie evenly among them.
-fn estimated<T>(groups: &[T], size: impl Fn(&T) -> usize) -> usize {
-    let step = groups.len().div_ceil(LOOKED_AT).max(1);
-    groups.iter().step_by(step).map(size).sum::<usize>() * step
+impl TallyBlock {
+    /// What is kept of the groups `numbers` as bytes, where it is small; values have a section of their own.
+    pub fn to_bytes(&self, numbers: &[u32]) -> Option<ArrayRef> {
+        let mut bytes = BinaryBuilder::with_capacity(numbers.len(), numbers.len() * 8);
+        for number in numbers {
+            match self {
+                TallyBlock::Counts(groups) => bytes.append_value(groups.get(*number).to_le_bytes()),
+                TallyBlock::Totals(groups) => {
+                    let (total, count) = groups.get(*number);
+                    bytes.append_value([&total.to_le_bytes()[..], &count.to_le_bytes()].concat());
+                }
+                TallyBlock::Floats(groups) => {
+                    let (total, count) = groups.get(*number);
+                    bytes.append_value([&count.to_le_bytes()[..], &total.to_bytes()].concat());
+                }
+                TallyBlock::Values(_) => return None,
+            }
+        }
+        Some(Arc::new(bytes.finish()))
+    }
+}
+
+impl CountedBlock {
+    /// The values or rows of its groups: the groups' keys, the columns, how often each is there.
+    pub fn rows(&self, keys: &KeyReader) -> Result<RecordBatch> {
+        let all = || self.groups.groups().flat_map(|(number, group)| group.iter().map(move |value| (number, value)));
+        let numbers: Vec<u32> = all().map(|(number, _)| number).collect();
+        let parser = self.converter.parser();
+        let mut columns = keys.get(&numbers)?;
+        columns.extend(self.converter.convert_rows(all().map(|(_, (value, _))| parser.parse(value)))?);
+        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
+        unnamed(columns, numbers.len())
+    }
 }
 
 fn field(data_type: &DataType, options: SortOptions) -> SortField {
     SortField::new_with_options(data_type.clone(), options)
 }
 
-/// Values or rows of groups: the keys, the columns, how often each is there.
-pub(super) fn counted_rows(
-    converter: &RowConverter,
-    groups: &[BTreeMap<Box<[u8]>, i64>],
-    keys: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>,
-) -> Result<RecordBatch> {
-    let all = || (0u32..).zip(groups).flat_map(|(number, group)| group.iter().map(move |value| (number, value)));
-    let numbers: Vec<u32> = all().map(|(number, _)| number).collect();
-    let parser = converter.parser();
-    let mut columns = keys(&numbers)?;
-    columns.extend(converter.convert_rows(all().map(|(_, (value, _))| parser.parse(value)))?);
-    columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
-    unnamed(columns, numbers.len())
-}
-
-/// Moves what is kept by number to other numbers; what has none is gone.
-pub(super) fn renumber<T: Default + Clone>(groups: &mut Vec<T>, renamed: &[Option<u32>]) {
-    let mut moved = vec![T::default(); renamed.iter().flatten().count()];
-    for (group, number) in std::mem::take(groups).into_iter().zip(renamed) {
-        if let Some(number) = number {
-            moved[*number as usize] = group;
-        }
-    }
-    *groups = moved;
-}
-
-pub(super) fn count_value(values: &mut BTreeMap<Box<[u8]>, i64>, value: &[u8], diff: i64) {
+pub(super) fn count_value(values: &mut Counted, value: &[u8], diff: i64) {
     match values.get_mut(value) {
         Some(times) => {
             *times += diff;

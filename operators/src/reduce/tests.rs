@@ -5,7 +5,7 @@ use crate::exchange::hash_rows;
 use crate::operator::{Operator as _, Output, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, owned};
-use arrow::array::{Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_expr::Operator;
@@ -351,4 +351,35 @@ fn groups_that_come_and_go_give_their_memory_back() {
     }
     assert_eq!(operator.state().rows, 0);
     assert!(largest < 3_000_000, "{largest} bytes are kept");
+}
+
+#[test]
+fn a_checkpoint_writes_the_groups_that_lie_by_those_that_changed() {
+    let spec = spec(true, true);
+    let mut operator = ReduceRows::new(&spec, true).unwrap();
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
+    let change = |operator: &mut ReduceRows, keys: std::ops::Range<usize>| {
+        let rows = keys.len();
+        let keyed = StringArray::from_iter_values(keys.map(|key| key.to_string()));
+        let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(keyed), Arc::new(Int64Array::from(vec![7; rows]))];
+        let rows = RecordBatch::try_new(spec.input.schema(), columns).unwrap();
+        let batch = Batch::changes(rows.clone(), vec![1; rows.num_rows()].into());
+        let mut keyed = Output::default();
+        KeyRows::new(&spec).unwrap().process(Epoch(1), Rows::unbounded(batch), &mut keyed).unwrap();
+        operator.process(Epoch(1), keyed.sent.remove(0).1, &mut Output::default()).unwrap();
+        operator.finish_epoch(Epoch(1), times, &mut Output::default()).unwrap();
+    };
+    change(&mut operator, 0..50_000);
+    let first = operator.snapshot().unwrap();
+    let written: BTreeMap<u64, String> = first.iter().map(|section| (section.id, section.label.clone())).collect();
+    change(&mut operator, 3..4);
+    let second = operator.snapshot().unwrap();
+    let new: Vec<_> = second.into_iter().filter(|section| !written.contains_key(&section.id)).collect();
+    let rows: usize = new.into_iter().map(|section| (section.rows)().unwrap().num_rows()).sum();
+    // A block of each kind of section; the result of one group.
+    assert!(rows <= 8 * 1_024, "{rows} rows are written for one that changed");
+    // What the first one holds is of its own moment, though it is made later.
+    let values = first.into_iter().find(|section| section.label == "groups").unwrap();
+    let rows = (values.rows)().unwrap();
+    assert!(rows.column(1).as_primitive::<arrow::datatypes::Int64Type>().values().iter().all(|rows| *rows == 1));
 }
