@@ -21,10 +21,6 @@ impl<T: Clone + Default> Blocks<T> {
         Blocks { blocks: Vec::new(), len: 0 }
     }
 
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// Makes room for groups with numbers below `len`.
     pub fn resize(&mut self, len: usize) {
         while self.len < len {
@@ -135,7 +131,7 @@ mod tests {
                     2 => {
                         // Every other one goes, and the others turn round.
                         let kept = model.len().div_ceil(2);
-                        let to = |old: usize| (old % 2 == 0).then(|| (kept - 1 - old / 2) as u32);
+                        let to = |old: usize| old.is_multiple_of(2).then(|| (kept - 1 - old / 2) as u32);
                         let renamed: Vec<Option<u32>> = (0..model.len()).map(to).collect();
                         blocks.rename(&renamed);
                         model = (0..kept).rev().map(|new| model[2 * new]).collect();
@@ -147,8 +143,8 @@ mod tests {
                     }
                     _ => {}
                 }
-                prop_assert_eq!(blocks.len(), model.len());
-                prop_assert!((0..blocks.len()).map(|number| blocks.get(number as u32)).eq(&model));
+                prop_assert_eq!(blocks.len, model.len());
+                prop_assert!((0..blocks.len).map(|number| blocks.get(number as u32)).eq(&model));
             }
             for (block, seen) in shared {
                 prop_assert!(block.groups().map(|(number, group)| (number, *group)).eq(seen));

@@ -7,8 +7,9 @@
 
 use super::ReduceSpec;
 use super::blocks::{BLOCK_GROUPS, Blocks};
+use super::counted::Counted;
 use super::known::{KNOWN, KnownRows, net_changes};
-use super::tally::{Counted, CountedBlock, Tally, TallyBlock, count_value, size_of_counted};
+use super::tally::{CountedBlock, Tally, TallyBlock};
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyReader, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
@@ -257,7 +258,7 @@ impl ReduceRows {
         let expired = lifetimes.expired(epoch)?;
         for &number in &expired {
             *self.rows.get_mut(number) = 0;
-            self.held.iter_mut().for_each(|held| held.groups.get_mut(number).clear());
+            self.held.iter_mut().for_each(|held| *held.groups.get_mut(number) = Counted::Nothing);
         }
         self.changed(&expired);
         self.known.iter_mut().for_each(|known| known.clear(&expired));
@@ -349,7 +350,7 @@ impl HeldRows {
     fn change(&mut self, numbers: &[u32], columns: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
         let encoded = self.converter.convert_columns(columns)?;
         for (row, number) in numbers.iter().enumerate() {
-            count_value(self.groups.get_mut(*number), encoded.row(row).data(), diffs.value(row));
+            self.groups.get_mut(*number).change(encoded.row(row).data(), diffs.value(row));
         }
         Ok(())
     }
@@ -360,8 +361,8 @@ impl HeldRows {
         let (mut rows, mut owners) = (Vec::new(), Vec::new());
         let parser = self.converter.parser();
         for (position, number) in numbers.iter().enumerate() {
-            for (row, times) in self.groups.get(*number) {
-                let times = usize::try_from(*times).map_err(|_| not_in_it())?;
+            for (row, times) in self.groups.get(*number).iter() {
+                let times = usize::try_from(times).map_err(|_| not_in_it())?;
                 rows.extend(std::iter::repeat_n(parser.parse(row), times));
                 owners.extend(std::iter::repeat_n(position, times));
             }
@@ -485,7 +486,7 @@ impl Operator for ReduceRows {
 
     fn state(&self) -> StateSize {
         let tallies = self.aggregates.iter().filter_map(|slot| slot.tally.as_ref()).map(Tally::size).sum::<usize>();
-        let held = self.held.as_ref().map_or(0, |held| held.groups.size(size_of_counted));
+        let held = self.held.as_ref().map_or(0, |held| held.groups.size(Counted::size));
         let bytes = tallies + held + self.rows.size(|_| 0);
         let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
         let lifetimes = lifetimes + self.known.as_ref().map_or(0, KnownRows::size);

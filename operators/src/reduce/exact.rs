@@ -12,9 +12,74 @@ const DIGIT: i64 = 1 << DIGIT_BITS;
 /// So many numbers can be added before the digits must be carried: each adds less than 2^32 to a digit of 63 bits.
 const ADDITIONS_MAX: u32 = 1 << 30;
 
-/// A sum of numbers, each of which can be taken back.
+/// A sum of numbers, each of which can be taken back. Many sums are of one number, and need no digits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum ExactSum {
+    #[default]
+    Nothing,
+    One(f64),
+    Many(Box<Digits>),
+}
+
+impl ExactSum {
+    /// Adds `number`, `times` times; below zero takes it back.
+    #[inline]
+    pub fn add(&mut self, number: f64, times: i64) {
+        match self {
+            _ if number == 0.0 => {}
+            ExactSum::Nothing if times == 1 && number.is_finite() => *self = ExactSum::One(number),
+            ExactSum::One(own) if times == -1 && *own == number => *self = ExactSum::Nothing,
+            ExactSum::Many(digits) => digits.add(number, times),
+            _ => {
+                let mut digits = self.digits();
+                digits.add(number, times);
+                *self = ExactSum::Many(Box::new(digits));
+            }
+        }
+    }
+
+    fn digits(&self) -> Digits {
+        let mut digits = Digits::default();
+        match self {
+            ExactSum::Nothing => {}
+            ExactSum::One(number) => digits.add(*number, 1),
+            ExactSum::Many(digits) => return digits.as_ref().clone(),
+        }
+        digits
+    }
+
+    /// The sum, rounded once.
+    pub fn value(&self) -> f64 {
+        match self {
+            ExactSum::Nothing => 0.0,
+            ExactSum::One(number) => *number,
+            ExactSum::Many(digits) => digits.value(),
+        }
+    }
+
+    /// As bytes, for a checkpoint.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.digits().to_bytes()
+    }
+
+    /// From such bytes; `None` if they are none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<ExactSum> {
+        let digits = Digits::from_bytes(bytes)?;
+        Some(if digits == Digits::default() { ExactSum::Nothing } else { ExactSum::Many(Box::new(digits)) })
+    }
+
+    /// Bytes beside its own.
+    pub fn size(&self) -> usize {
+        match self {
+            ExactSum::Many(digits) => size_of::<Digits>() + digits.digits.capacity() * size_of::<i64>(),
+            _ => 0,
+        }
+    }
+}
+
+/// The integer, in digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ExactSum {
+pub(super) struct Digits {
     /// The place of the first of `digits`.
     first: i32,
     digits: Vec<i64>,
@@ -25,9 +90,8 @@ pub(super) struct ExactSum {
     negative_infinite: i64,
 }
 
-impl ExactSum {
-    /// Adds `number`, `times` times; below zero takes it back.
-    pub fn add(&mut self, number: f64, times: i64) {
+impl Digits {
+    fn add(&mut self, number: f64, times: i64) {
         if number.is_nan() {
             self.nan += times;
         } else if number == f64::INFINITY {
@@ -107,8 +171,7 @@ impl ExactSum {
         }
     }
 
-    /// The sum, rounded once.
-    pub fn value(&self) -> f64 {
+    fn value(&self) -> f64 {
         match (self.nan > 0, self.infinite > 0, self.negative_infinite > 0) {
             (true, ..) | (_, true, true) => return f64::NAN,
             (_, true, _) => return f64::INFINITY,
@@ -136,26 +199,20 @@ impl ExactSum {
         scaled(mantissa, exponent)
     }
 
-    /// As bytes, for a checkpoint.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    fn to_bytes(&self) -> Vec<u8> {
         let mut sum = self.clone();
         sum.carry();
         let numbers = [sum.nan, sum.infinite, sum.negative_infinite, i64::from(sum.first)];
         numbers.into_iter().chain(sum.digits).flat_map(i64::to_le_bytes).collect()
     }
 
-    /// From such bytes; `None` if they are none.
-    pub fn from_bytes(bytes: &[u8]) -> Option<ExactSum> {
+    fn from_bytes(bytes: &[u8]) -> Option<Digits> {
         let numbers = bytes.chunks(8).map(|chunk| Some(i64::from_le_bytes(chunk.try_into().ok()?)));
         let numbers: Vec<i64> = numbers.collect::<Option<_>>()?;
         let [nan, infinite, negative_infinite, first, digits @ ..] = numbers.as_slice() else { return None };
         let (first, digits) = (i32::try_from(*first).ok()?, digits.to_vec());
         let (nan, infinite, negative_infinite) = (*nan, *infinite, *negative_infinite);
-        Some(ExactSum { first, digits, additions: 0, nan, infinite, negative_infinite })
-    }
-
-    pub fn size(&self) -> usize {
-        size_of::<ExactSum>() + self.digits.capacity() * size_of::<i64>()
+        Some(Digits { first, digits, additions: 0, nan, infinite, negative_infinite })
     }
 }
 
@@ -198,8 +255,9 @@ mod tests {
         sum.add(1.0, -1);
         sum.add(-3.5, -1);
         assert_eq!(sum.value(), 0.0);
-        sum.carry();
-        assert!(sum.digits.is_empty());
+        let mut digits = sum.digits();
+        digits.carry();
+        assert_eq!(digits, Digits::default());
     }
 
     #[test]
@@ -237,8 +295,13 @@ mod tests {
             numbers.iter().for_each(|number| sum.add(*number as f64 * scale, 1));
             let total: i128 = numbers.iter().map(|number| i128::from(*number)).sum();
             prop_assert_eq!(sum.value(), total as f64 * scale);
-            numbers.iter().for_each(|number| sum.add(*number as f64 * scale, -1));
-            prop_assert_eq!(sum.value(), 0.0);
+            let mut left = numbers.clone();
+            while let Some(number) = left.pop() {
+                sum.add(number as f64 * scale, -1);
+                let total: i128 = left.iter().map(|number| i128::from(*number)).sum();
+                prop_assert_eq!(sum.value(), total as f64 * scale);
+                prop_assert_eq!(ExactSum::from_bytes(&sum.to_bytes()).unwrap().value(), sum.value());
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 mod append;
 mod blocks;
 mod changelog;
+mod counted;
 mod exact;
 mod known;
 mod tally;

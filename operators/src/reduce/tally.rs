@@ -2,6 +2,7 @@
 //! with how often each is there. A change costs the same however many rows the group has, or the logarithm of that.
 
 use super::blocks::{Block, Blocks};
+use super::counted::Counted;
 use super::exact::ExactSum;
 use crate::aggregate::Aggregate;
 use crate::aggregate::keyed::KeyReader;
@@ -15,7 +16,6 @@ use arrow::datatypes::{
     DataType, Decimal128Type, Decimal256Type, DecimalType, Float64Type, Int64Type, UInt64Type, i256,
 };
 use arrow::row::{RowConverter, SortField};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
 
@@ -50,9 +50,6 @@ enum Groups {
     Floats(Blocks<(ExactSum, i64)>),
     Values(Arc<RowConverter>, Blocks<Counted>),
 }
-
-/// Values or rows in order, each with how often it is there.
-pub(super) type Counted = BTreeMap<Box<[u8]>, i64>;
 
 /// A block of groups of one aggregate as it was at one moment.
 pub(super) enum TallyBlock {
@@ -147,7 +144,7 @@ impl Tally {
                 let ordered = [&columns[1..], &columns[..1]].concat();
                 let encoded = converter.convert_columns(&ordered)?;
                 for row in rows.filter(|row| if keeps_null { counts(row) } else { there(row) }) {
-                    count_value(groups.get_mut(numbers[row]), encoded.row(row).data(), diffs.value(row));
+                    groups.get_mut(numbers[row]).change(encoded.row(row).data(), diffs.value(row));
                 }
             }
         }
@@ -181,7 +178,7 @@ impl Tally {
 
     /// The first value of each group; NULL where there is none.
     fn firsts<'a>(&self, converter: &RowConverter, groups: impl Iterator<Item = &'a Counted>) -> Result<ArrayRef> {
-        let firsts: Vec<Option<&[u8]>> = groups.map(|group| Some(group.first_key_value()?.0.as_ref())).collect();
+        let firsts: Vec<Option<&[u8]>> = groups.map(Counted::first).collect();
         let parser = converter.parser();
         let columns = converter.convert_rows(firsts.iter().flatten().map(|row| parser.parse(row)))?;
         let values = columns.last().ok_or_else(|| Error::bug("values without a column"))?;
@@ -216,7 +213,7 @@ impl Tally {
                 Groups::Counts(groups) => *groups.get_mut(number) = 0,
                 Groups::Totals(groups) => *groups.get_mut(number) = (i256::ZERO, 0),
                 Groups::Floats(groups) => *groups.get_mut(number) = (ExactSum::default(), 0),
-                Groups::Values(_, groups) => groups.get_mut(number).clear(),
+                Groups::Values(_, groups) => *groups.get_mut(number) = Counted::Nothing,
             }
         }
     }
@@ -271,7 +268,7 @@ impl Tally {
         let encoded = converter.convert_columns(columns)?;
         let times = times.as_primitive::<Int64Type>();
         for (row, number) in numbers.iter().enumerate() {
-            count_value(groups.get_mut(*number), encoded.row(row).data(), times.value(row));
+            groups.get_mut(*number).change(encoded.row(row).data(), times.value(row));
         }
         Ok(())
     }
@@ -282,14 +279,9 @@ impl Tally {
             Groups::Counts(groups) => groups.size(|_| 0),
             Groups::Totals(groups) => groups.size(|_| 0),
             Groups::Floats(groups) => groups.size(|(total, _)| total.size()),
-            Groups::Values(_, groups) => groups.size(size_of_counted),
+            Groups::Values(_, groups) => groups.size(Counted::size),
         }
     }
-}
-
-/// Bytes of values with how often they are there, estimated from the first.
-pub(super) fn size_of_counted(values: &Counted) -> usize {
-    values.len() * values.first_key_value().map_or(0, |(value, _)| value.len() + 48)
 }
 
 impl TallyBlock {
@@ -322,25 +314,13 @@ impl CountedBlock {
         let parser = self.converter.parser();
         let mut columns = keys.get(&numbers)?;
         columns.extend(self.converter.convert_rows(all().map(|(_, (value, _))| parser.parse(value)))?);
-        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| *times))));
+        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| times))));
         unnamed(columns, numbers.len())
     }
 }
 
 fn field(data_type: &DataType, options: SortOptions) -> SortField {
     SortField::new_with_options(data_type.clone(), options)
-}
-
-pub(super) fn count_value(values: &mut Counted, value: &[u8], diff: i64) {
-    match values.get_mut(value) {
-        Some(times) => {
-            *times += diff;
-            if *times == 0 {
-                values.remove(value);
-            }
-        }
-        None => drop(values.insert(value.into(), diff)),
-    }
 }
 
 fn is_exact(data_type: &DataType) -> bool {
