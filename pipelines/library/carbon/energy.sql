@@ -46,9 +46,12 @@ SELECT slot_start, machine, scope,
        coalesce(min(covered_s) FILTER (WHERE kind = 'counter' AND joules IS NOT NULL),
                 min(covered_s) FILTER (WHERE kind = 'gauge' AND joules IS NOT NULL), min(covered_s)) AS covered_s,
        sum(resets) AS resets
-FROM (SELECT m.slot_start, m.machine, m.scope, m.kind, m.joules, m.covered_s, m.resets,
+FROM (SELECT slot_start, machine, scope, kind, joules, covered_s, resets, CAST(NULL AS DOUBLE) AS modelled_joules
+      FROM meter_slots WHERE kind <> 'utilisation'
+      UNION ALL
+      SELECT m.slot_start, m.machine, m.scope, m.kind, m.joules, m.covered_s, m.resets,
              utilisation_watts(m.percent_s / m.covered_s, c.least_watts, c.most_watts) * c.vcpus * m.covered_s AS modelled_joules
-      FROM meter_slots m JOIN machines c ON c.machine = m.machine)
+      FROM meter_slots m JOIN machines c ON c.machine = m.machine WHERE m.kind = 'utilisation')
 GROUP BY slot_start, machine, scope;
 
 -- Of each machine: the outermost meters that there are, each joule once.

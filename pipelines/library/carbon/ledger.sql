@@ -20,39 +20,56 @@ FROM (
         QUALIFY ROW_NUMBER() OVER (PARTITION BY kind, place, year ORDER BY taken DESC, factor_set DESC) = 1)
   WINDOW by_year AS (PARTITION BY kind, place ORDER BY year));
 
--- Where each machine stands, and what its meters leave out. 'everywhere' is where the factors of last resort are.
-CREATE MATERIALIZED VIEW placed AS
-SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, r.zone, r.country, 'world' AS everywhere,
-       CASE WHEN c.at_the_door THEN 1.0 ELSE r.pue END AS pue,
+-- Where each machine stands, and what its meters leave out.
+CREATE VIEW sites AS
+SELECT c.machine, r.zone, r.country, CASE WHEN c.at_the_door THEN 1.0 ELSE r.pue END AS pue,
        CASE WHEN c.at_the_door THEN 'metered' ELSE r.pue_kind END AS pue_kind, r.factor_set,
-       c.vcpus, c.embodied_kg, c.share, c.provisioned_at, c.written_off_at, c.retired_at,
-       'energy:' || m.quality AS energy_subject, CAST(date_part('year', m.slot_start) AS BIGINT) AS year
-FROM machine_slots m
-JOIN machines c ON c.machine = m.machine
-JOIN regions_in_force r ON r.provider = c.provider AND r.region = c.region;
+       c.vcpus, c.embodied_kg, c.share, c.provisioned_at, c.written_off_at, c.retired_at
+FROM machines c JOIN regions_in_force r ON r.provider = c.provider AND r.region = c.region;
 
--- The intensity in force when the slot begins, and what there is instead where none is: the year's mean of the zone, of
--- the country, of the world. Which one was taken is on the row.
-CREATE MATERIALIZED VIEW matched AS
+-- What there is for a zone where nobody publishes its intensity: the year's mean of the zone, of the country, of the world.
+-- 'everywhere' is where the factors of last resort are.
+CREATE MATERIALIZED VIEW fallbacks AS
+SELECT p.zone, p.country, p.year, coalesce(z.g_per_kwh, n.g_per_kwh, w.g_per_kwh) AS g_per_kwh,
+       CASE WHEN z.g_per_kwh IS NOT NULL THEN 'annual' WHEN n.g_per_kwh IS NOT NULL THEN 'country' ELSE 'world' END AS kind,
+       coalesce(z.source, n.source, w.source) AS source, coalesce(z.lifecycle, n.lifecycle, w.lifecycle) AS lifecycle
+FROM (SELECT r.zone, r.country, y.year, r.everywhere
+      FROM (SELECT DISTINCT zone, country, 'world' AS everywhere FROM regions_in_force) r
+      JOIN (SELECT DISTINCT year, 'world' AS everywhere FROM yearly_in_force) y ON y.everywhere = r.everywhere) p
+LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'annual') z ON z.place = p.zone AND z.year = p.year
+LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'country') n ON n.place = p.country AND n.year = p.year
+LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'world') w ON w.place = p.everywhere AND w.year = p.year;
+
+-- The error of a mass, by those of its energy and of its intensity, which are independent of each other.
+CREATE MATERIALIZED VIEW errors AS
+SELECT e.subject AS energy_subject, i.subject AS intensity_subject,
+       combined_error(e.relative_error, i.relative_error) AS relative_error
+FROM (SELECT *, 'each' AS with_each FROM uncertainty_in_force WHERE starts_with(subject, 'energy:')) e
+JOIN (SELECT *, 'each' AS with_each FROM uncertainty_in_force WHERE starts_with(subject, 'intensity:')) i
+  ON i.with_each = e.with_each;
+
+-- The intensity in force when the slot begins, and what there is instead where none is. Which one was taken is on the row.
+CREATE VIEW placed AS
+SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, s.zone, s.country, s.pue, s.pue_kind, s.factor_set,
+       s.vcpus, s.embodied_kg, s.share, s.provisioned_at, s.written_off_at, s.retired_at,
+       CAST(date_part('year', m.slot_start) AS BIGINT) AS year
+FROM machine_slots m JOIN sites s ON s.machine = m.machine;
+
+CREATE VIEW matched AS
 SELECT p.*, CASE WHEN p.slot_start < i.valid_to THEN i.g_per_kwh END AS live_g, i.kind AS live_kind, i.source AS live_source,
        i.lifecycle AS live_lifecycle, i.revision AS live_revision, i.published_at AS live_published_at
 FROM placed p LEFT ASOF JOIN intensity_in_force i ON i.zone = p.zone AND i.valid_from <= p.slot_start;
 
-CREATE MATERIALIZED VIEW rated AS
-SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, m.zone, m.country, m.pue, m.pue_kind, m.vcpus,
-       m.embodied_kg, m.share, m.provisioned_at, m.written_off_at, m.retired_at, m.energy_subject, m.factor_set,
-       coalesce(m.live_g, z.g_per_kwh, n.g_per_kwh, w.g_per_kwh) AS g_per_kwh,
-       CASE WHEN m.live_g IS NOT NULL THEN m.live_kind WHEN z.g_per_kwh IS NOT NULL THEN 'annual'
-            WHEN n.g_per_kwh IS NOT NULL THEN 'country' ELSE 'world' END AS intensity_kind,
-       CASE WHEN m.live_g IS NOT NULL THEN m.live_source ELSE coalesce(z.source, n.source, w.source) END AS intensity_source,
-       CASE WHEN m.live_g IS NOT NULL THEN m.live_lifecycle
-            ELSE coalesce(z.lifecycle, n.lifecycle, w.lifecycle) END AS lifecycle,
+CREATE VIEW rated AS
+SELECT m.slot_start, m.machine, m.joules, m.quality, m.coverage, m.resets, m.zone, m.pue, m.pue_kind, m.vcpus,
+       m.embodied_kg, m.share, m.provisioned_at, m.written_off_at, m.retired_at, m.factor_set,
+       coalesce(m.live_g, f.g_per_kwh) AS g_per_kwh,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_kind ELSE coalesce(f.kind, 'world') END AS intensity_kind,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_source ELSE f.source END AS intensity_source,
+       CASE WHEN m.live_g IS NOT NULL THEN m.live_lifecycle ELSE f.lifecycle END AS lifecycle,
        CASE WHEN m.live_g IS NOT NULL THEN m.live_revision ELSE 0 END AS revision,
        CASE WHEN m.live_g IS NOT NULL THEN m.live_published_at END AS published_at
-FROM matched m
-LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'annual') z ON z.place = m.zone AND z.year = m.year
-LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'country') n ON n.place = m.country AND n.year = m.year
-LEFT JOIN (SELECT * FROM yearly_in_force WHERE kind = 'world') w ON w.place = m.everywhere AND w.year = m.year;
+FROM matched m LEFT JOIN fallbacks f ON f.zone = m.zone AND f.country = m.country AND f.year = m.year;
 
 -- Location-based: `energy_kwh` is what the machine used, `operational_g` includes the building's part by PUE. The errors of
 -- energy and intensity are independent of each other; those of two slots are not, so add `operational_g_low` and `_high`.
@@ -61,16 +78,15 @@ SELECT r.slot_start, r.slot_start + INTERVAL '5 minutes' AS slot_end, r.machine,
        kwh(r.joules) AS energy_kwh, r.pue, r.pue_kind, r.g_per_kwh,
        carbon_grams(kwh(r.joules), r.g_per_kwh, r.pue) AS operational_g,
        carbon_grams(kwh(r.joules), r.g_per_kwh, r.pue)
-         * greatest(0.0, 1.0 - combined_error(e.relative_error, i.relative_error)) AS operational_g_low,
+         * greatest(0.0, 1.0 - e.relative_error) AS operational_g_low,
        carbon_grams(kwh(r.joules), r.g_per_kwh, r.pue)
-         * (1.0 + combined_error(e.relative_error, i.relative_error)) AS operational_g_high,
+         * (1.0 + e.relative_error) AS operational_g_high,
        embodied_accrued(r.embodied_kg, r.written_off_at - r.provisioned_at, r.share, r.provisioned_at, r.retired_at,
                         r.slot_start, r.slot_start + INTERVAL '5 minutes') AS embodied_g,
        'location' AS method, 'average' AS signal, r.lifecycle, r.intensity_kind, r.intensity_source, r.published_at,
        r.quality, r.coverage, r.resets, r.factor_set, r.revision, r.vcpus
 FROM rated r
-LEFT JOIN uncertainty_in_force e ON e.subject = r.energy_subject
-LEFT JOIN uncertainty_in_force i ON i.subject = 'intensity:' || r.intensity_kind;
+LEFT JOIN errors e ON e.energy_subject = 'energy:' || r.quality AND e.intensity_subject = 'intensity:' || r.intensity_kind;
 
 -- Location and market side by side, by hour and zone. They are two accounts of the same energy: never add them.
 CREATE MATERIALIZED VIEW zone_hours AS
