@@ -384,7 +384,7 @@ impl<'scope> Renderer<'scope> {
         let owns = self.scope.index() == 0;
         let key = (0..spec.keys.len()).collect();
         let none = TimeOrigin::default();
-        let changes = if spec.retracts {
+        let changes = if spec.by_rows() {
             let keyed = self.host(view, "KeyRows", KeyRows::new(spec)?, input, Pipeline, 1, &none).swap_remove(0);
             let reduce = ReduceRows::new(spec, owns)?.forgetting(self.lifetimes(spec.state_ttl_ns));
             self.host(view, "ReduceRows", reduce, keyed, by_key(key), 1, &time).swap_remove(0)

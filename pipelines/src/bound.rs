@@ -95,9 +95,12 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         Plan::Over(spec) if spec.state_ttl_ns.is_some() => None,
         Plan::Join(spec) if spec.state_ttl_ns.is_some() => None,
         Plan::AsofJoin(spec) if spec.state_ttl_ns.is_some() => None,
-        Plan::Reduce(spec) if spec.retracts => match spec.kept() {
+        Plan::Reduce(spec) if spec.by_rows() => match spec.kept() {
             Ok(Kept::Totals) if spec.keys.is_empty() => None,
             Ok(Kept::Totals) => Some(("It keeps every group that has rows.", KEYED)),
+            Ok(Kept::Values) if !spec.retracts => {
+                Some(("It keeps the values that it counts, each once.", by_key(spec.keys.len())))
+            }
             Ok(Kept::Values) => Some((
                 "It keeps the values of every group that has rows, since each may be taken back.",
                 by_key(spec.keys.len()),

@@ -259,7 +259,7 @@ fn explain_session_aggregate(out: &mut String, spec: &SessionAggregateSpec, dept
 /// What a group's state is made of.
 fn kept(spec: &ReduceSpec) -> Kept {
     // An aggregate that is not as it was planned is told when the view is built.
-    if spec.retracts { spec.kept().unwrap_or(Kept::Rows) } else { Kept::Totals }
+    if spec.by_rows() { spec.kept().unwrap_or(Kept::Rows) } else { Kept::Totals }
 }
 
 /// When the state of windows goes.

@@ -116,9 +116,8 @@ pub enum Kept {
 
 /// What the groups of `spec` keep: the most that one of its aggregates needs.
 pub(super) fn kept(spec: &ReduceSpec) -> Result<Kept> {
-    let input = spec.input.schema();
     let one = |aggregate: &Aggregate| {
-        Ok(match tally(aggregate, &input)? {
+        Ok(match tally(aggregate, spec)? {
             Some(tally) if tally.is_total() => Kept::Totals,
             Some(_) => Kept::Values,
             None => Kept::Rows,
@@ -129,8 +128,8 @@ pub(super) fn kept(spec: &ReduceSpec) -> Result<Kept> {
     Ok(most.unwrap_or(Kept::Totals))
 }
 
-fn tally(aggregate: &Aggregate, input: &SchemaRef) -> Result<Option<Tally>> {
-    Tally::new(aggregate, &types(&aggregate.exprs(), input)?)
+fn tally(aggregate: &Aggregate, spec: &ReduceSpec) -> Result<Option<Tally>> {
+    Tally::new(aggregate, &types(&aggregate.exprs(), &spec.input.schema())?, spec.retracts)
 }
 
 fn types(exprs: &[Arc<dyn PhysicalExpr>], input: &SchemaRef) -> Result<Vec<DataType>> {
@@ -148,7 +147,7 @@ impl ReduceRows {
         let (mut aggregates, mut at) = (Vec::new(), 0);
         for aggregate in &spec.aggregates {
             let width = aggregate.exprs().len();
-            aggregates.push(Slot { columns: at..at + width, tally: tally(aggregate, &input)? });
+            aggregates.push(Slot { columns: at..at + width, tally: tally(aggregate, spec)? });
             at += width;
         }
         let untallied = spec.aggregates.iter().zip(&aggregates).filter(|(_, slot)| slot.tally.is_none());

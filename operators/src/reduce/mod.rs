@@ -2,7 +2,8 @@
 //!
 //! Over an append stream it works in two phases, as windows do: [`LocalReduce`] combines an epoch's rows, [`MergeReduce`]
 //! keeps a state a group. Over a changelog such a state cannot be taken back, so [`ReduceRows`] keeps tallies from which
-//! rows can be taken, and the rows of each group only for aggregates that have none.
+//! rows can be taken, and the rows of each group only for aggregates that have none; so it does over appends for
+//! `COUNT(DISTINCT ..)`.
 
 mod append;
 mod blocks;
@@ -43,6 +44,17 @@ pub struct ReduceSpec {
 }
 
 impl ReduceSpec {
+    /// Whether the second phase gets rows and keeps tallies of them ([`ReduceRows`]). Over appends it does where values are
+    /// counted once each: a state would be all of them, and merging would go through it in every epoch.
+    pub fn by_rows(&self) -> bool {
+        let counts_values =
+            |aggregate: &Aggregate| aggregate.function.is_distinct() && aggregate.function.fun().name() == "count";
+        self.retracts
+            || self.state_ttl_ns.is_none()
+                && self.aggregates.iter().any(counts_values)
+                && self.kept().is_ok_and(|kept| kept == Kept::Values)
+    }
+
     /// What a group's state is made of where its rows can be taken back; an error where an aggregate is not as it was
     /// planned.
     pub fn kept(&self) -> Result<Kept> {
@@ -52,7 +64,7 @@ impl ReduceSpec {
 
 impl fmt::Display for ReduceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.retracts { "Reduce rows" } else { "Reduce" })?;
+        f.write_str(if self.by_rows() { "Reduce rows" } else { "Reduce" })?;
         let list = |items: Vec<String>| items.join(", ");
         if !self.keys.is_empty() {
             write!(f, " by {}", list(self.keys.iter().map(|key| key.to_string()).collect()))?;

@@ -22,6 +22,8 @@ use thalweg_schemas::error::{Error, Result};
 /// One aggregate of all groups, by the group's number.
 pub(super) struct Tally {
     kind: Kind,
+    /// Whether of several values only the first is kept.
+    first_only: bool,
     /// Whether the last of its columns says which rows count.
     filtered: bool,
     result: DataType,
@@ -67,8 +69,8 @@ pub(super) struct CountedBlock {
 
 impl Tally {
     /// A tally for `aggregate`, whose columns have the types `arguments`; `None` where rows cannot be taken back from what
-    /// would be kept of it.
-    pub fn new(aggregate: &Aggregate, arguments: &[DataType]) -> Result<Option<Tally>> {
+    /// would be kept of it. Where none `retracts`, the first value is all that is kept of several.
+    pub fn new(aggregate: &Aggregate, arguments: &[DataType], retracts: bool) -> Result<Option<Tally>> {
         let function = &aggregate.function;
         let filtered = aggregate.filter.is_some();
         let values = &arguments[..arguments.len() - usize::from(filtered)];
@@ -95,7 +97,8 @@ impl Tally {
             }
             _ => return Ok(None),
         };
-        Ok(Some(Tally { kind, filtered, result: function.field().data_type().clone(), groups }))
+        let first_only = !retracts && matches!(kind, Kind::First | Kind::FirstOrdered);
+        Ok(Some(Tally { kind, first_only, filtered, result: function.field().data_type().clone(), groups }))
     }
 
     /// Makes room for groups with numbers below `len`.
@@ -144,7 +147,12 @@ impl Tally {
                 let ordered = [&columns[1..], &columns[..1]].concat();
                 let encoded = converter.convert_columns(&ordered)?;
                 for row in rows.filter(|row| if keeps_null { counts(row) } else { there(row) }) {
-                    groups.get_mut(numbers[row]).change(encoded.row(row).data(), diffs.value(row));
+                    let (group, value) = (groups.get_mut(numbers[row]), encoded.row(row));
+                    match group.first() {
+                        Some(first) if self.first_only && first <= value.data() => {}
+                        Some(_) if self.first_only => *group = Counted::One(value.data().into(), diffs.value(row)),
+                        _ => group.change(value.data(), diffs.value(row)),
+                    }
                 }
             }
         }

@@ -239,9 +239,19 @@ proptest! {
     #[test]
     fn over_appends_every_epoch_equals_a_recomputation(epochs in epochs(false), keyed in any::<bool>()) {
         let spec = spec(false, keyed);
+        prop_assert!(!spec.by_rows());
         let local = || LocalReduce::new(&spec).unwrap();
         let owner = |owns| MergeReduce::new(&spec, owns).unwrap();
         check(&spec, &epochs, [local(), local()], owner);
+    }
+
+    /// Where values are counted, rows are tallied: of the least and the greatest no more than one is kept.
+    #[test]
+    fn over_appends_that_are_tallied_every_epoch_equals_a_recomputation(epochs in epochs(false), keyed in any::<bool>()) {
+        let spec = without(spec(false, keyed), 3);
+        prop_assert!(spec.by_rows());
+        let local = || KeyRows::new(&spec).unwrap();
+        check(&spec, &epochs, [local(), local()], |owns| ReduceRows::new(&spec, owns).unwrap());
     }
 
     /// Rows of forgotten groups are taken back too.
