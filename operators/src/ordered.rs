@@ -55,6 +55,8 @@ pub(crate) struct Ordered {
     order: Option<(Vec<usize>, RowConverter)>,
     pub keys: Keys,
     pub partitions: BTreeMap<u32, Partition>,
+    /// How many different rows there are, and the bytes that they take.
+    held: (usize, usize),
     /// Rows that were taken back more often than they were there, where partitions are forgotten.
     overdrawn: Option<Vec<(u32, Encoded)>>,
     /// Another one after every change.
@@ -115,6 +117,7 @@ impl Ordered {
             order,
             keys: Keys::new(Grouping::by(Schema::new(key_fields))?)?,
             partitions: BTreeMap::new(),
+            held: (0, 0),
             overdrawn: None,
             id: fresh_id(),
         })
@@ -131,6 +134,7 @@ impl Ordered {
             let Some(rows) = self.partitions.get_mut(&partition) else { continue };
             if rows.get(&row).is_some_and(|copies| copies.times < 0) {
                 rows.remove(&row);
+                less(&mut self.held, &row);
             }
         }
     }
@@ -176,10 +180,12 @@ impl Ordered {
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 entry.get_mut().times += change.diff;
                 if entry.get().times == 0 {
+                    less(&mut self.held, entry.key());
                     entry.remove();
                 }
             }
             std::collections::btree_map::Entry::Vacant(entry) => {
+                self.held = (self.held.0 + 1, self.held.1 + size_of_row(entry.key()));
                 entry.insert(Copies { times: change.diff, order_len: change.order_len });
             }
         }
@@ -188,11 +194,20 @@ impl Ordered {
     /// Takes a partition out.
     pub fn remove(&mut self, partition: u32) -> Option<Partition> {
         self.id = fresh_id();
-        let removed = self.partitions.remove(&partition);
-        if removed.is_some() {
-            self.keys.release(&[partition]);
+        let removed = self.partitions.remove(&partition)?;
+        self.keys.release(&[partition]);
+        removed.keys().for_each(|row| less(&mut self.held, row));
+        Some(removed)
+    }
+
+    /// Takes the last rows of a partition out, one after the other, as long as `is_behind` says so.
+    pub fn trim(&mut self, partition: u32, is_behind: impl Fn(&Partition) -> bool) {
+        let Some(rows) = self.partitions.get_mut(&partition) else { return };
+        while is_behind(rows)
+            && let Some((row, _)) = rows.pop_last()
+        {
+            less(&mut self.held, &row);
         }
-        removed
     }
 
     /// The values that a column of the partition has in some partitions.
@@ -263,12 +278,20 @@ impl Ordered {
         Ok(())
     }
 
-    /// How many rows there are, and the bytes that they take.
+    /// How many different rows there are, and the bytes that they take: asked for all the time.
     pub fn size(&self) -> (usize, usize) {
-        let rows = self.partitions.values().map(BTreeMap::len).sum();
-        let bytes = self.partitions.values().flat_map(BTreeMap::keys).map(|row| row.len() + 64).sum::<usize>();
-        (rows, bytes + self.keys.size())
+        (self.held.0, self.held.1 + self.keys.size())
     }
+}
+
+/// The bytes of a row, with its place in its partition.
+fn size_of_row(row: &Encoded) -> usize {
+    row.len() + 64
+}
+
+/// What is held without `row`.
+fn less(held: &mut (usize, usize), row: &Encoded) {
+    *held = (held.0 - 1, held.1 - size_of_row(row));
 }
 
 /// A partition's rows in order, each as often as it is there; an error where one is there less often than never.

@@ -107,6 +107,9 @@ pub struct TopN {
     arrived: Vec<Batch>,
 }
 
+/// Partitions whose size is looked at.
+const SOME: usize = 64;
+
 /// A row that is shown, and its place where that is shown too.
 type Shown = (Encoded, u64);
 
@@ -186,11 +189,8 @@ impl TopN {
     /// Drops what is behind the last place, where rows only come.
     fn trim(&mut self, partition: u32) {
         let last = self.last();
-        let Some(rows) = self.rows.partitions.get_mut(&partition) else { return };
         // Each kept row is there at least once.
-        while rows.len() as u64 > last {
-            rows.pop_last();
-        }
+        self.rows.trim(partition, |rows| rows.len() as u64 > last);
     }
 
     /// What is to be shown of a partition.
@@ -225,10 +225,8 @@ impl TopN {
         if !self.append || self.spec.rank == Rank::RowNumber || self.spec.skip > 0 {
             return;
         }
-        if let (Some(rows), Some((last, _))) = (self.rows.partitions.get_mut(&partition), shown.last()) {
-            while rows.last_key_value().is_some_and(|(row, _)| row > last) {
-                rows.pop_last();
-            }
+        if let Some((last, _)) = shown.last() {
+            self.rows.trim(partition, |rows| rows.last_key_value().is_some_and(|(row, _)| row > last));
         }
     }
 
@@ -396,7 +394,9 @@ impl Operator for TopN {
 
     fn state(&self) -> StateSize {
         let (rows, bytes) = self.rows.size();
-        let shown = self.shown.values().map(|rows| rows.len() * size_of::<Shown>()).sum::<usize>();
+        // Partitions are alike: of some the others follow.
+        let some: Vec<usize> = self.shown.values().take(SOME).map(Vec::len).collect();
+        let shown = self.shown.len() * size_of::<Shown>() * some.iter().sum::<usize>() / some.len().max(1);
         let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
         StateSize { rows: rows as u64, bytes: (bytes + shown + lifetimes) as u64 }
     }
