@@ -89,18 +89,18 @@ CREATE SOURCE telemetry (
 ) WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', format = 'json', mode = 'bounded');
 ";
 const COUNTED: &str = "
-CREATE SINK counted AS
+CREATE MATERIALIZED VIEW counts AS
 SELECT window_start, service, region, count(*) AS requests, max(latency_ms) AS max_ms
-FROM TUMBLE(telemetry, ts, INTERVAL '10 seconds') GROUP BY window_start, service, region EMIT ON WINDOW CLOSE
-WITH (connector = 'blackhole');
+FROM TUMBLE(telemetry, ts, INTERVAL '10 seconds') GROUP BY window_start, service, region EMIT ON WINDOW CLOSE;
+CREATE SINK counted FROM counts WITH (connector = 'blackhole');
 ";
 const W1: &str = "
-CREATE SINK w1 AS
+CREATE MATERIALIZED VIEW answers AS
 SELECT window_start, window_end, service, region, count(*) AS requests, avg(latency_ms) AS avg_ms,
        max(latency_ms) AS max_ms, approx_percentile_cont(latency_ms, 0.99) AS p99
 FROM TUMBLE(telemetry, ts, INTERVAL '10 seconds')
-GROUP BY window_start, window_end, service, region EMIT ON WINDOW CLOSE
-WITH (connector = 'blackhole');
+GROUP BY window_start, window_end, service, region EMIT ON WINDOW CLOSE;
+CREATE SINK w1 FROM answers WITH (connector = 'blackhole');
 ";
 
 /// The seconds of a whole run over a topic, from the start of the process to its end.
