@@ -37,8 +37,8 @@ pub(crate) struct Pending {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub labels: Labels,
-    /// The incidents in it; with the alert as it was last here if it has gone to another group.
-    pub members: BTreeMap<String, Option<Alert>>,
+    /// The incidents in it; with the alert as it was last here if it has gone to another group, which few do.
+    pub members: BTreeMap<String, Option<Box<Alert>>>,
     /// What the receiver believes to fire.
     told: BTreeMap<String, Told>,
     told_at_ns: Option<i64>,
@@ -103,7 +103,7 @@ impl Group {
         let (mut firing, mut over, mut dropped, mut held) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut told = BTreeMap::new();
         for (incident, left) in &self.members {
-            let Some(alert) = left.as_ref().or_else(|| alert(incident)) else { continue };
+            let Some(alert) = left.as_deref().or_else(|| alert(incident)) else { continue };
             let known = self.told.get(incident);
             if !alert.is_firing() {
                 if policy.send_resolved && (known.is_some() || alert.kind == "revised") {

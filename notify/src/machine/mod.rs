@@ -307,7 +307,7 @@ impl Machine {
         let Some(group) = self.state.groups.get_mut(&id.0).and_then(|groups| groups.get_mut(&id.1)) else { return };
         if let (Some(before), Some(member)) = (before, group.members.get_mut(&now.incident_id)) {
             let over = Alert { status: crate::alert::Status::Resolved, ends_at_ns: Some(now.at_ns), ..before.clone() };
-            member.get_or_insert(over);
+            member.get_or_insert(Box::new(over));
         }
         self.with_group(id, |group, policy| group.touch(policy, now_ns));
     }
