@@ -238,13 +238,12 @@ fn read<T: Target>(target: &mut T, layout: &mut Layout, scanner: &mut Scanner) -
             Some(place) if scanner.skip(&place.text) => place.field,
             _ => layout.learn(scanner, nth, |name| target.named(name))?,
         };
-        let inside = match field {
-            Some(field) if scanner.peek() == Some(b'{') => {
-                read_inside(target, field, layout.0.get_mut(nth).map(|place| &mut place.inside), scanner)?
-            }
-            _ => false,
-        };
-        if !inside {
+        if let (Some(field), Some(b'{')) = (field, scanner.peek())
+            && let Some(object) = target.object(field)
+        {
+            let outcome = fill(object, layout.0.get_mut(nth).map(|place| &mut place.inside), scanner)?;
+            target.close(field, outcome)?;
+        } else {
             let quoted;
             let value = match scanner.value()? {
                 Scanned::Plain(value) => value,
@@ -272,22 +271,17 @@ fn read<T: Target>(target: &mut T, layout: &mut Layout, scanner: &mut Scanner) -
     Ok(())
 }
 
-/// Reads an object into the struct that `field` is; whether it is one.
-#[inline(never)]
-fn read_inside<T: Target>(
-    target: &mut T,
-    field: usize,
+/// Reads an object into a struct; what is wrong with its values is told apart from what is no JSON.
+fn fill(
+    mut object: Object<'_>,
     layout: Option<&mut Layout>,
     scanner: &mut Scanner,
-) -> Result<bool, Stop> {
-    let Some(mut object) = target.object(field) else { return Ok(false) };
-    let outcome = match read(&mut object, layout.unwrap_or(&mut Layout::default()), scanner) {
-        Ok(()) => object.end(),
-        Err(Stop::Fault(fault)) => Err(fault),
-        Err(Stop::Syntax) => return Err(Stop::Syntax),
-    };
-    target.close(field, outcome)?;
-    Ok(true)
+) -> Result<Result<(), Box<Fault>>, Stop> {
+    match read(&mut object, layout.unwrap_or(&mut Layout::default()), scanner) {
+        Ok(()) => Ok(object.end()),
+        Err(Stop::Fault(fault)) => Ok(Err(fault)),
+        Err(Stop::Syntax) => Err(Stop::Syntax),
+    }
 }
 
 impl Layout {

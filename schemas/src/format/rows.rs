@@ -73,38 +73,36 @@ impl Rows {
     /// Gives field `index` of the record its value; a second one replaces the first.
     #[inline]
     pub(crate) fn put(&mut self, index: usize, value: Value) -> Result<(), Box<Fault>> {
-        let slot = &mut self.slots[index];
-        let len = if slot.wanted { self.rows } else { 0 };
-        if slot.filled_by == self.record {
-            slot.column.truncate(len);
-        } else {
-            slot.filled_by = self.record;
-            self.filled += 1;
-        }
+        let slot = self.begin(index);
         if !slot.wanted && slot.column.takes_anything() {
             return Ok(());
         }
         let pushed = slot.column.push(value);
-        if !slot.wanted {
-            slot.column.truncate(0);
-        }
-        pushed.map_err(|fault| fault.within(self.schema.field(index).name()))
+        self.end(index, pushed)
     }
 
     /// The object in field `index` of the record, to be filled and [ended](Self::end), if that is what the column holds.
+    #[inline]
     pub(crate) fn object(&mut self, index: usize) -> Option<Object<'_>> {
+        self.slots[index].column.object()?;
+        self.begin(index).column.object()
+    }
+
+    /// The slot of field `index`, ready to get its value.
+    #[inline]
+    fn begin(&mut self, index: usize) -> &mut Slot {
         let slot = &mut self.slots[index];
-        slot.column.object()?;
         if slot.filled_by == self.record {
             slot.column.truncate(if slot.wanted { self.rows } else { 0 });
         } else {
             slot.filled_by = self.record;
             self.filled += 1;
         }
-        slot.column.object()
+        slot
     }
 
-    /// Takes note of what came of filling the object in field `index`.
+    /// Takes note of what came of giving field `index` its value.
+    #[inline]
     pub(crate) fn end(&mut self, index: usize, pushed: Result<(), Box<Fault>>) -> Result<(), Box<Fault>> {
         let slot = &mut self.slots[index];
         if !slot.wanted {
