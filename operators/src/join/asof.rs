@@ -10,12 +10,11 @@ mod tests;
 
 use super::arrived::Arrived;
 use super::forget::Forgetting;
-use super::held::{Alike, Held, Incoming, Notes, Shown, picked};
-use super::output::{gathered, record_batch, spread, without_null};
+use super::held::{Alike, Held, Incoming, Notes, Shown, copies_of, keys_of, picked};
+use super::output::{beside_nulls, gathered, record_batch, spread, without_null};
 use super::process::{LEFT, RIGHT};
 use super::snapshot;
 use crate::aggregate::keyed::Keys;
-use crate::aggregate::table::Grouping;
 use crate::evaluate::fault;
 use crate::exchange::hash_rows;
 use crate::operator::{Operator, Output, StateSize, Times};
@@ -25,12 +24,9 @@ use crate::state::{Restored, Section};
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
@@ -119,14 +115,11 @@ impl AsofJoin {
     /// The operator that `spec` asks for.
     pub fn new(spec: &AsofJoinSpec) -> Result<AsofJoin> {
         let schemas = [spec.left.schema(), spec.right.schema()];
-        let exprs: Vec<Arc<dyn PhysicalExpr>> =
-            (0..spec.keys).map(|key| Arc::new(Column::new(schemas[LEFT].field(key).name(), key)) as _).collect();
         let retracts = [spec.left_retracts, spec.right_retracts];
         let held = [LEFT, RIGHT].map(|side| {
-            let types: Vec<DataType> =
-                schemas[side].fields()[spec.keys..].iter().map(|field| field.data_type().clone()).collect();
             let alike = if retracts[side] { Alike::Counted } else { Alike::Apart };
-            Held::new(types, Notes { alike, held_ns: None, judged: side == LEFT, matched: false })
+            let notes = Notes { alike, held_ns: None, judged: side == LEFT, matched: false };
+            Held::beside_key(&schemas[side], spec.keys, notes)
         });
         Ok(AsofJoin {
             schema: spec.schema.clone(),
@@ -134,7 +127,7 @@ impl AsofJoin {
             at: [spec.left_at, spec.right_at],
             nearest: spec.nearest,
             outer: spec.outer,
-            keys: Keys::new(Grouping::new(&exprs, &[], &schemas[LEFT])?)?,
+            keys: keys_of(&schemas[LEFT], spec.keys)?,
             held,
             waiting: BTreeSet::new(),
             versions: BTreeSet::new(),
@@ -161,8 +154,7 @@ impl AsofJoin {
         self.forgetting.note(&numbers);
         let hashes = hash_rows(columns, rows).map_err(fault)?;
         let times = places(&columns[self.at[side]], side, self.nearest)?;
-        let copies: Vec<u32> =
-            (0..rows).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect();
+        let copies = copies_of(&batch);
         let incoming = Incoming {
             columns: &columns[self.width..],
             numbers: &numbers,
@@ -202,10 +194,7 @@ impl AsofJoin {
         let (keyed, alone) = without_null(&batch, (0..self.width).chain([self.at[side]]))?;
         let Some(alone) = alone else { return Ok(keyed) };
         if side == LEFT && self.outer && !alone.is_empty() {
-            let fields = self.schemas[RIGHT].fields().iter();
-            let nulls = fields.map(|field| arrow::array::new_null_array(field.data_type(), alone.num_rows()));
-            let columns = alone.rows.columns().iter().cloned().chain(nulls).collect();
-            let rows = record_batch(&self.schema, columns, alone.num_rows())?;
+            let rows = beside_nulls(&self.schema, &alone.rows, &self.schemas[RIGHT])?;
             let diffs = Int64Array::from_iter_values((0..alone.num_rows()).map(|row| alone.diff(row)));
             output.send(0, Rows::unbounded(Batch::changes(rows, diffs)));
         }

@@ -4,7 +4,7 @@
 //! stays, and only its state goes. A row that is taken back after its key went is no row of the join any more.
 
 use super::asof::AsofJoin;
-use super::held::{Held, Incoming, picked};
+use super::held::{Held, Incoming, copies_of, picked};
 use super::output::{gathered, record_batch};
 use super::process::{Join, LEFT, Part, RIGHT};
 use crate::aggregate::keyed::Keys;
@@ -46,8 +46,7 @@ impl Forgetting {
         let (columns, rows) = (batch.rows.columns(), batch.num_rows());
         let numbers = keys.number(&columns[..width], rows)?;
         let hashes = hash_rows(columns, rows).map_err(fault)?;
-        let copies: Vec<u32> =
-            (0..rows).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect();
+        let copies = copies_of(&batch);
         let incoming =
             Incoming { columns: &columns[width..], numbers: &numbers, hashes: &hashes, times: &[], copies: &copies };
         let there = BooleanArray::from(held.holds(&incoming)?);

@@ -5,12 +5,15 @@
 
 use super::chunks::Chunks;
 use super::expiry::Expiry;
+use crate::aggregate::keyed::Keys;
+use crate::aggregate::table::Grouping;
 use arrow::array::{Array, ArrayRef, DynComparator, make_comparator};
 use arrow::compute::SortOptions;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
 
 /// The end of a chain.
@@ -106,7 +109,24 @@ pub(super) struct Shown {
     pub mark: bool,
 }
 
+/// Numbers for the keys that are the first `width` columns of either side.
+pub(super) fn keys_of(schema: &SchemaRef, width: usize) -> Result<Keys> {
+    // The other side may have a NULL where this one has none.
+    let fields = schema.fields()[..width].iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Keys::new(Grouping::by(Schema::new(fields.collect::<Vec<_>>()))?)
+}
+
+/// How many copies of each row of `batch` come or go.
+pub(super) fn copies_of(batch: &Batch) -> Vec<u32> {
+    (0..batch.num_rows()).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect()
+}
+
 impl Held {
+    /// The rows of a side with these columns, of which the first `width` are the key and are not held here.
+    pub fn beside_key(schema: &SchemaRef, width: usize, notes: Notes) -> Held {
+        Held::new(schema.fields()[width..].iter().map(|field| field.data_type().clone()).collect(), notes)
+    }
+
     pub fn new(types: Vec<DataType>, notes: Notes) -> Held {
         Held {
             notes,

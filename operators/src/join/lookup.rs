@@ -9,24 +9,21 @@
 mod tests;
 
 use super::arrived::{Arrived, Part};
-use super::held::{Alike, Held, Incoming, Notes};
-use super::output::{Filter, PAIRS_AT_ONCE, gathered, record_batch, spread, without_null};
+use super::held::{Alike, Held, Incoming, Notes, copies_of, keys_of};
+use super::output::{Filter, PAIRS_AT_ONCE, beside_nulls, gathered, record_batch, spread, without_null};
 use super::process::{LEFT, RIGHT};
 use super::snapshot;
 use crate::aggregate::keyed::Keys;
-use crate::aggregate::table::Grouping;
-use crate::evaluate::{dead_rows, evaluate_rows, fault};
+use crate::evaluate::fault;
 use crate::exchange::hash_rows;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, SchemaRef};
-use datafusion_common::cast::as_boolean_array;
+use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
@@ -85,8 +82,6 @@ impl LookupJoin {
     /// The operator that `spec` asks for.
     pub fn new(spec: &LookupJoinSpec) -> Result<LookupJoin> {
         let schemas = [spec.left.schema(), spec.right.schema()];
-        let exprs: Vec<Arc<dyn PhysicalExpr>> =
-            (0..spec.keys).map(|key| Arc::new(Column::new(schemas[LEFT].field(key).name(), key)) as _).collect();
         let alike = if spec.right_retracts { Alike::Counted } else { Alike::Apart };
         Ok(LookupJoin {
             schema: spec.schema.clone(),
@@ -94,7 +89,7 @@ impl LookupJoin {
             outer: spec.outer,
             waits: !spec.waits_for.sources.is_empty(),
             filter: spec.filter.as_ref().map(|filter| Filter::new(filter, &schemas)).transpose()?,
-            keys: Keys::new(Grouping::new(&exprs, &[], &schemas[LEFT])?)?,
+            keys: keys_of(&schemas[LEFT], spec.keys)?,
             held: [holder(&schemas[LEFT], spec.keys, Alike::Apart), holder(&schemas[RIGHT], spec.keys, alike)],
             changes: Arrived::default(),
             arrived: Vec::new(),
@@ -112,8 +107,7 @@ impl LookupJoin {
         let columns = batch.rows.columns();
         let numbers = self.keys.number(&columns[..self.width], rows)?;
         let hashes = hash_rows(columns, rows).map_err(fault)?;
-        let copies: Vec<u32> =
-            (0..rows).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect();
+        let copies = copies_of(&batch);
         let incoming = Incoming {
             columns: &columns[self.width..],
             numbers: &numbers,
@@ -231,11 +225,7 @@ impl LookupJoin {
         let of_left = filter.columns[LEFT].iter().map(|at| take(&left[*at], &rows, None));
         let mut columns: Vec<ArrayRef> = of_left.collect::<Result<_, _>>()?;
         columns.extend(gathered(&self.keys, &self.held[RIGHT], self.width, held, &filter.columns[RIGHT])?);
-        let pairs = record_batch(&filter.schema, columns, own.len())?;
-        let (values, failed) = evaluate_rows(&filter.expr, &pairs)?;
-        output.dead.extend(dead_rows(&pairs, &failed));
-        let values = as_boolean_array(&values).map_err(fault)?;
-        Ok(Some((0..values.len()).map(|at| Some(values.is_valid(at) && values.value(at))).collect()))
+        Ok(Some(filter.holds(columns, own.len(), Some(&mut output.dead))?))
     }
 
     /// The columns of held rows, NULL where there is none.
@@ -248,10 +238,8 @@ impl LookupJoin {
     /// Gives left rows that have no key: nothing is found for them.
     fn send_alone(&self, alone: Option<Batch>, output: &mut Output) -> Result<()> {
         let Some(alone) = alone.filter(|alone| self.outer && !alone.is_empty()) else { return Ok(()) };
-        let rows = alone.num_rows();
-        let nulls = self.schemas[RIGHT].fields().iter().map(|field| new_null_array(field.data_type(), rows));
-        let columns = alone.rows.columns().iter().cloned().chain(nulls).collect();
-        output.send(0, Rows::unbounded(Batch::append(record_batch(&self.schema, columns, rows)?)));
+        let rows = beside_nulls(&self.schema, &alone.rows, &self.schemas[RIGHT])?;
+        output.send(0, Rows::unbounded(Batch::append(rows)));
         Ok(())
     }
 
@@ -268,8 +256,7 @@ impl LookupJoin {
 }
 
 fn holder(schema: &SchemaRef, keys: usize, alike: Alike) -> Held {
-    let types: Vec<DataType> = schema.fields()[keys..].iter().map(|field| field.data_type().clone()).collect();
-    Held::new(types, Notes { alike, held_ns: None, judged: false, matched: false })
+    Held::beside_key(schema, keys, Notes { alike, held_ns: None, judged: false, matched: false })
 }
 
 impl Operator for LookupJoin {

@@ -5,7 +5,7 @@ use super::held::{Held, Shown};
 use super::process::{Join, LEFT, Part, RIGHT};
 use crate::aggregate::keyed::Keys;
 use crate::evaluate::{dead_rows, evaluate_rows, fault};
-use crate::operator::Output;
+use crate::operator::{DeadRow, Output};
 use crate::rows::Rows;
 use arrow::array::{Array, new_null_array};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -50,13 +50,25 @@ impl Pairs {
 
 /// The condition of a pair beside its key, over no more columns than it reads.
 pub(super) struct Filter {
-    pub expr: Arc<dyn PhysicalExpr>,
+    expr: Arc<dyn PhysicalExpr>,
     /// The columns of the left side that it reads, then those of the right side.
     pub columns: [Vec<usize>; 2],
-    pub schema: SchemaRef,
+    schema: SchemaRef,
 }
 
 impl Filter {
+    /// For each of `pairs` pairs, given by the [`columns`](Self::columns), whether the condition holds. Those for which it
+    /// cannot be computed go to `dead`, and do not.
+    pub fn holds(&self, columns: Vec<ArrayRef>, pairs: usize, dead: Option<&mut Vec<DeadRow>>) -> Result<BooleanArray> {
+        let rows = record_batch(&self.schema, columns, pairs)?;
+        let (values, failed) = evaluate_rows(&self.expr, &rows)?;
+        if let Some(dead) = dead {
+            dead.extend(dead_rows(&rows, &failed));
+        }
+        let values = as_boolean_array(&values).map_err(fault)?;
+        Ok((0..values.len()).map(|at| Some(values.is_valid(at) && values.value(at))).collect())
+    }
+
     pub fn new(expr: &Arc<dyn PhysicalExpr>, sides: &[SchemaRef; 2]) -> Result<Filter> {
         let width = sides[LEFT].fields().len();
         let mut read: Vec<usize> = collect_columns(expr).into_iter().map(|column| column.index()).collect();
@@ -112,14 +124,7 @@ impl Join {
         for side in [LEFT, RIGHT] {
             columns.extend(self.columns_of(part, pairs, side, &filter.columns[side])?);
         }
-        let rows = record_batch(&filter.schema, columns, pairs.len())?;
-        let (values, failed) = evaluate_rows(&filter.expr, &rows)?;
-        if self.reports {
-            output.dead.extend(dead_rows(&rows, &failed));
-        }
-        let values = as_boolean_array(&values).map_err(fault)?;
-        let keep: BooleanArray = (0..values.len()).map(|at| Some(values.is_valid(at) && values.value(at))).collect();
-        pairs.keep(&keep);
+        pairs.keep(&filter.holds(columns, pairs.len(), self.reports.then_some(&mut output.dead))?);
         Ok(())
     }
 
@@ -313,6 +318,13 @@ pub(super) fn without_null(batch: &Batch, columns: impl Iterator<Item = usize>) 
         None => Ok((batch.clone(), None)),
         Some(there) => Ok((batch.filter(&there)?, Some(batch.filter(&not(&there)?)?))),
     }
+}
+
+/// Rows of the left side with NULLs in the place of the right side's columns.
+pub(super) fn beside_nulls(schema: &SchemaRef, left: &RecordBatch, right: &SchemaRef) -> Result<RecordBatch> {
+    let rows = left.num_rows();
+    let nulls = right.fields().iter().map(|field| new_null_array(field.data_type(), rows));
+    record_batch(schema, left.columns().iter().cloned().chain(nulls).collect(), rows)
 }
 
 pub(super) fn record_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

@@ -5,11 +5,10 @@
 
 use super::arrived::Arrived;
 use super::forget::Forgetting;
-use super::held::{Alike, Held, Incoming, Notes};
-use super::output::{Filter, PAIRS_AT_ONCE, Pairs};
+use super::held::{Alike, Held, Incoming, Notes, copies_of, keys_of};
+use super::output::{Filter, PAIRS_AT_ONCE, Pairs, without_null};
 use super::{JoinKind, JoinSpec, NullKeys, Within};
 use crate::aggregate::keyed::Keys;
-use crate::aggregate::table::Grouping;
 use crate::evaluate::fault;
 use crate::event_time::EventTimes;
 use crate::exchange::hash_rows;
@@ -18,11 +17,8 @@ use crate::plan::Read;
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use arrow::array::{Array, BooleanArray};
-use arrow::compute::{and, is_not_null, not};
-use arrow::datatypes::{DataType, SchemaRef};
-use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
-use std::sync::Arc;
+use arrow::compute::not;
+use arrow::datatypes::SchemaRef;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
@@ -103,25 +99,22 @@ impl Join {
     /// both are built one of them `reports` what is late or dead.
     pub fn new(spec: &JoinSpec, read: Read, reports: bool) -> Result<Join> {
         let schemas = [spec.left.schema(), spec.right.schema()];
-        let exprs: Vec<Arc<dyn PhysicalExpr>> =
-            (0..spec.keys).map(|key| Arc::new(Column::new(schemas[LEFT].field(key).name(), key)) as _).collect();
         let implied = spec.within.as_ref().is_none_or(|within| within.follows_from_keys(spec.keys));
         let finals = read == Read::Finals;
         let retracts = [spec.left_retracts && !finals, spec.right_retracts && !finals];
         let judged = spec.judges();
         let matched = spec.filter.is_some() || !implied;
         let held = [LEFT, RIGHT].map(|side| {
-            let types: Vec<DataType> =
-                schemas[side].fields()[spec.keys..].iter().map(|field| field.data_type().clone()).collect();
             // Of a side that only decides whether others have a partner a key is held once.
-            let decides = side == RIGHT && !spec.gives_pairs() && types.is_empty();
+            let decides = side == RIGHT && !spec.gives_pairs() && schemas[side].fields().len() == spec.keys;
             let alike = match (retracts[side], decides) {
                 (true, _) => Alike::Counted,
                 (false, true) => Alike::Once,
                 (false, false) => Alike::Apart,
             };
             let held_ns = spec.within.as_ref().map(|within| within.upper_ns.saturating_sub(within.lower_ns));
-            Held::new(types, Notes { alike, held_ns, judged: judged[side], matched: matched && judged[side] })
+            let notes = Notes { alike, held_ns, judged: judged[side], matched: matched && judged[side] };
+            Held::beside_key(&schemas[side], spec.keys, notes)
         });
         Ok(Join {
             schema: spec.schema.clone(),
@@ -140,7 +133,7 @@ impl Join {
             reports,
             null_key: None,
             set_before: Set::default(),
-            keys: Keys::new(Grouping::new(&exprs, &[], &schemas[LEFT])?)?,
+            keys: keys_of(&schemas[LEFT], spec.keys)?,
             held,
             touched: [Vec::new(), Vec::new()],
             forgetting: Forgetting::default(),
@@ -172,8 +165,7 @@ impl Join {
             self.null_key = (0..rows).find(|row| batch.rows.column(0).is_null(*row)).map(|row| numbers[row]);
         }
         self.forgetting.note(&numbers);
-        let copies: Vec<u32> =
-            (0..rows).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect();
+        let copies = copies_of(&batch);
         let times = match self.time_column(side) {
             Some(time) => EventTimes::new(batch.rows.column(time))?.iter().collect(),
             None => Vec::new(),
@@ -208,20 +200,11 @@ impl Join {
         batch: Batch,
         output: &mut Output,
     ) -> Result<Batch> {
-        let mut there: Option<BooleanArray> = None;
-        for column in columns {
-            let column = batch.rows.column(column);
-            if column.null_count() > 0 {
-                let known = is_not_null(column)?;
-                there = Some(there.map_or(Ok(known.clone()), |there| and(&there, &known))?);
-            }
-        }
-        let Some(there) = there else { return Ok(batch) };
-        let alone = batch.filter(&not(&there)?)?;
-        if self.judged[side] && self.kind != JoinKind::Semi {
+        let (there, alone) = without_null(&batch, columns.into_iter())?;
+        if let Some(alone) = alone.filter(|_| self.judged[side] && self.kind != JoinKind::Semi) {
             self.send_alone(side, &alone, output)?;
         }
-        Ok(batch.filter(&there)?)
+        Ok(there)
     }
 
     pub(super) fn time_column(&self, side: usize) -> Option<usize> {

@@ -9,6 +9,7 @@ use arrow::datatypes::{Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use thalweg_schemas::epoch::WorkerId;
 
 /// Key, place, value. Versions of one key and place are alike in their values, so that it does not matter which is taken.
