@@ -4,6 +4,7 @@
 //! rows it keeps depends on the rows alone: of one rank those of the greatest hash, so that any cut into batches, workers
 //! and slices gives the same.
 
+use super::alone::{Alone, Asked};
 use crate::evaluate::{row_to_json, rows_to_json};
 use crate::exchange::hash_rows;
 use arrow::array::{
@@ -100,7 +101,7 @@ impl AggregateUDFImpl for Exemplars {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One(Groups::new(&args)?)))
+        Ok(Box::new(Alone(Groups::new(&args)?)))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -296,44 +297,19 @@ impl GroupsAccumulator for Groups {
     }
 }
 
-/// A single group, as DataFusion wants it where nothing is grouped.
-struct One(Groups);
-
-impl std::fmt::Debug for One {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exemplars({})", self.0.limit)
-    }
-}
-
-impl One {
-    fn best(&self) -> &[Kept] {
-        self.0.groups.first().map_or(&[], Vec::as_slice)
-    }
-}
-
-impl Accumulator for One {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let groups = vec![0; values[0].len()];
-        self.0.update_batch(values, &groups, None, 1)
+impl Asked for Groups {
+    fn show(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exemplars({})", self.limit)
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Utf8(Some(text_of(self.best()))))
+    fn answer_of_first(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Utf8(Some(text_of(self.groups.first().map_or(&[], Vec::as_slice)))))
     }
 
-    fn size(&self) -> usize {
-        size_of::<Self>() + GroupsAccumulator::size(&self.0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+    fn state_of_first(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Groups::bytes_of(self.best(), &mut bytes);
-        Ok(vec![ScalarValue::Binary(Some(bytes))])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let groups = vec![0; states[0].len()];
-        GroupsAccumulator::merge_batch(&mut self.0, states, &groups, 1)
+        Groups::bytes_of(self.groups.first().map_or(&[], Vec::as_slice), &mut bytes);
+        bytes
     }
 }
 

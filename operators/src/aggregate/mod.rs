@@ -4,6 +4,7 @@
 //! that changed: old states in, partial states in, new states out. The states between epochs are plain Arrow rows, which
 //! can be shared, snapshotted and written without asking an accumulator.
 
+mod alone;
 pub(crate) mod bypass;
 pub(crate) mod emitted;
 pub mod exemplars;

@@ -3,6 +3,7 @@
 //! DataFusion's own keep a t-digest for each group, sorted anew with every batch, and have no grouped form. These add a
 //! value in a few nanoseconds, merge by adding, and answer within 1 % of the true value whatever the distribution.
 
+use super::alone::{Alone, Asked};
 use super::sketch::Sketch;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
@@ -54,7 +55,7 @@ impl AggregateUDFImpl for Percentile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One(Sketches::new(self.name, &args)?)))
+        Ok(Box::new(Alone(Sketches::new(self.name, &args)?)))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -183,40 +184,21 @@ impl GroupsAccumulator for Sketches {
     }
 }
 
-/// A single group, as DataFusion wants it where nothing is grouped.
-struct One(Sketches);
-
-impl std::fmt::Debug for One {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "percentile({})", self.0.share)
-    }
-}
-
-impl Accumulator for One {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let groups = vec![0; values[0].len()];
-        self.0.update_batch(values, &groups, None, 1)
+impl Asked for Sketches {
+    fn show(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "percentile({})", self.share)
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.0.groups.resize_with(1, Sketch::default);
-        ScalarValue::try_from_array(&self.0.answer(&self.0.groups)?, 0)
+    fn answer_of_first(&mut self) -> Result<ScalarValue> {
+        self.groups.resize_with(1, Sketch::default);
+        ScalarValue::try_from_array(&self.answer(&self.groups)?, 0)
     }
 
-    fn size(&self) -> usize {
-        size_of::<Self>() + GroupsAccumulator::size(&self.0)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.groups.resize_with(1, Sketch::default);
+    fn state_of_first(&mut self) -> Vec<u8> {
+        self.groups.resize_with(1, Sketch::default);
         let mut bytes = Vec::new();
-        self.0.groups[0].write(&mut bytes);
-        Ok(vec![ScalarValue::Binary(Some(bytes))])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let groups = vec![0; states[0].len()];
-        GroupsAccumulator::merge_batch(&mut self.0, states, &groups, 1)
+        self.groups[0].write(&mut bytes);
+        bytes
     }
 }
 
