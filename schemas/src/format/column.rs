@@ -116,7 +116,7 @@ impl Column {
 
     /// Appends `value`, or says why it cannot: then the column is as long as it was, except for what nested columns
     /// hold, and must be [truncated](Self::truncate) before the next push.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, value: Value) -> Pushed {
         if let Value::Null = value {
             return self.push_null();

@@ -20,7 +20,7 @@ use super::value::{Fault, Value, clipped};
 use super::{DecodeRequest, Decoded, Decoder, EMPTY, FormatSpec, Framing, TOMBSTONE};
 use crate::error::Result;
 use crate::messages::Message;
-use scanner::{DEPTH_MAX, Scanned, Scanner};
+use scanner::{DEPTH_MAX, Scanner};
 use sonic_rs::LazyValue;
 use std::borrow::Cow;
 
@@ -71,7 +71,7 @@ impl Target for Rows {
         self.schema().fields().iter().position(|field| field.name() == name)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, field: usize, value: Value) -> Result<(), Box<Fault>> {
         Rows::put(self, field, value)
     }
@@ -90,7 +90,7 @@ impl Target for Object<'_> {
         self.field(name)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, field: usize, value: Value) -> Result<(), Box<Fault>> {
         Object::put(self, field, value)
     }
@@ -244,17 +244,7 @@ fn read<T: Target>(target: &mut T, layout: &mut Layout, scanner: &mut Scanner) -
             let outcome = fill(object, layout.0.get_mut(nth).map(|place| &mut place.inside), scanner)?;
             target.close(field, outcome)?;
         } else {
-            let quoted;
-            let value = match scanner.value()? {
-                Scanned::Plain(value) => value,
-                Scanned::Escaped(raw) => {
-                    quoted = sonic_rs::from_str::<String>(raw).map_err(|_| Stop::Syntax)?;
-                    Value::Text(&quoted)
-                }
-            };
-            if let Some(field) = field {
-                target.put(field, value)?;
-            }
+            take(target, field, scanner)?;
         }
         nth += 1;
         match scanner.peek() {
@@ -269,6 +259,51 @@ fn read<T: Target>(target: &mut T, layout: &mut Layout, scanner: &mut Scanner) -
     }
     scanner.at += 1;
     Ok(())
+}
+
+/// Reads a value that is not read field by field.
+///
+/// What a value is and which column it goes to are one choice here: a `Value` that several cases shared would be written to
+/// memory, moved and read again in words of other widths, which the processor waits for.
+#[inline(always)]
+fn take<T: Target>(target: &mut T, field: Option<usize>, scanner: &mut Scanner) -> Result<(), Stop> {
+    match scanner.peek() {
+        Some(b'"') => {
+            let (quoted, escaped) = scanner.string()?;
+            match field {
+                Some(field) if escaped => take_escaped(target, field, quoted)?,
+                Some(field) => target.put(field, Value::Text(&quoted[1..quoted.len() - 1]))?,
+                None => {}
+            }
+        }
+        Some(b'-' | b'0'..=b'9') => {
+            let number = scanner.number()?;
+            if let Some(field) = field {
+                target.put(field, Value::Number(number))?;
+            }
+        }
+        _ => return take_other(target, field, scanner),
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn take_other<T: Target>(target: &mut T, field: Option<usize>, scanner: &mut Scanner) -> Result<(), Stop> {
+    // More blanks than stood here in the record before.
+    if let Some(b'"' | b'-' | b'0'..=b'9') = scanner.blanks() {
+        return take(target, field, scanner);
+    }
+    let value = scanner.other()?;
+    if let Some(field) = field {
+        target.put(field, value)?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn take_escaped<T: Target>(target: &mut T, field: usize, quoted: &str) -> Result<(), Stop> {
+    let text = sonic_rs::from_str::<String>(quoted).map_err(|_| Stop::Syntax)?;
+    Ok(target.put(field, Value::Text(&text))?)
 }
 
 /// Reads an object into a struct; what is wrong with its values is told apart from what is no JSON.

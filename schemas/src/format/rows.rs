@@ -71,7 +71,7 @@ impl Rows {
     }
 
     /// Gives field `index` of the record its value; a second one replaces the first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&mut self, index: usize, value: Value) -> Result<(), Box<Fault>> {
         let slot = self.begin(index);
         if !slot.wanted && slot.column.takes_anything() {

@@ -140,7 +140,7 @@ const DIGITS_MAX: usize = 19;
 
 impl<'a> Number<'a> {
     /// The number that begins at `at`, by JSON's grammar, and where it ends.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn scan(text: &'a str, at: usize) -> Option<(Number<'a>, usize)> {
         let start = at;
         let (number, end) = scan_digits(text, at)?;
@@ -175,6 +175,15 @@ impl<'a> Number<'a> {
     /// Its value, if it is a whole number of at most 128 bits.
     #[inline]
     pub(crate) fn to_integer(self) -> Option<i128> {
+        if self.exact && self.exponent == 0 {
+            let magnitude = i128::from(self.mantissa);
+            return Some(if self.negative { -magnitude } else { magnitude });
+        }
+        self.scaled_integer()
+    }
+
+    /// Its value as a whole number, where it is written with a fraction, an exponent or very many digits.
+    fn scaled_integer(self) -> Option<i128> {
         if !self.exact {
             let text = match self.text.split_once('.') {
                 Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
@@ -183,9 +192,8 @@ impl<'a> Number<'a> {
             return text.parse().ok();
         }
         let magnitude = match self.exponent {
-            0 => i128::from(self.mantissa),
             _ if self.mantissa == 0 => 0,
-            1.. => i128::from(self.mantissa).checked_mul(10i128.checked_pow(self.exponent.unsigned_abs())?)?,
+            0.. => i128::from(self.mantissa).checked_mul(10i128.checked_pow(self.exponent.unsigned_abs())?)?,
             _ => {
                 let divisor = 10i128.checked_pow(self.exponent.unsigned_abs())?;
                 let mantissa = i128::from(self.mantissa);
@@ -206,7 +214,7 @@ const POWERS: [f64; 23] = [
     1e21, 1e22,
 ];
 
-#[inline]
+#[inline(always)]
 fn scan_digits(text: &str, start: usize) -> Option<(Number<'_>, usize)> {
     let bytes = text.as_bytes();
     let mut at = start;

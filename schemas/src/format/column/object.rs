@@ -35,7 +35,7 @@ impl Object<'_> {
     }
 
     /// Gives field `index` its value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&mut self, index: usize, value: Value) -> Pushed {
         self.column(index).push(value).map_err(|fault| fault.within(self.name(index)))
     }

@@ -12,12 +12,6 @@ pub(super) struct Scanner<'a> {
     pub at: usize,
 }
 
-pub(super) enum Scanned<'a> {
-    Plain(Value<'a>),
-    /// A string with escapes, quotes included.
-    Escaped(&'a str),
-}
-
 impl<'a> Scanner<'a> {
     #[inline]
     pub fn peek(&self) -> Option<u8> {
@@ -44,7 +38,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     pub fn skip(&mut self, expected: &[u8]) -> bool {
-        let found = self.text.as_bytes()[self.at..].starts_with(expected);
+        let found = begins_with(&self.text.as_bytes()[self.at..], expected);
         self.at += if found { expected.len() } else { 0 };
         found
     }
@@ -57,33 +51,32 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    #[inline]
-    pub fn value(&mut self) -> Result<Scanned<'a>, Stop> {
+    /// Goes behind the string that begins here: it with its quotes, and whether it has escapes.
+    #[inline(always)]
+    pub fn string(&mut self) -> Result<(&'a str, bool), Stop> {
         let start = self.at;
-        Ok(Scanned::Plain(match self.peek() {
-            Some(b'"') => {
-                self.at += 1;
-                if self.string_end()? {
-                    return Ok(Scanned::Escaped(&self.text[start..self.at]));
-                }
-                Value::Text(&self.text[start + 1..self.at - 1])
-            }
-            Some(b'-' | b'0'..=b'9') => {
-                let (number, end) = Number::scan(self.text, start).ok_or(Stop::Syntax)?;
-                self.at = end;
-                Value::Number(number)
-            }
-            Some(b'{' | b'[') => self.nested()?,
-            Some(b't') if self.skip(b"true") => Value::Bool(true),
-            Some(b'f') if self.skip(b"false") => Value::Bool(false),
-            Some(b'n') if self.skip(b"null") => Value::Null,
-            // More blanks than stood here in the record before.
-            Some(b' ' | b'\t' | b'\r') => {
-                self.blanks();
-                return self.value();
-            }
-            _ => return Err(Stop::Syntax),
-        }))
+        self.at += 1;
+        let escaped = self.string_end()?;
+        Ok((&self.text[start..self.at], escaped))
+    }
+
+    /// Goes behind the number that begins here.
+    #[inline(always)]
+    pub fn number(&mut self) -> Result<Number<'a>, Stop> {
+        let (number, end) = Number::scan(self.text, self.at).ok_or(Stop::Syntax)?;
+        self.at = end;
+        Ok(number)
+    }
+
+    /// Goes behind what begins here, if it is neither string nor number.
+    pub fn other(&mut self) -> Result<Value<'a>, Stop> {
+        match self.peek() {
+            Some(b'{' | b'[') => self.nested(),
+            Some(b't') if self.skip(b"true") => Ok(Value::Bool(true)),
+            Some(b'f') if self.skip(b"false") => Ok(Value::Bool(false)),
+            Some(b'n') if self.skip(b"null") => Ok(Value::Null),
+            _ => Err(Stop::Syntax),
+        }
     }
 
     /// Goes behind the quote that ends the string; whether it has escapes.
@@ -145,6 +138,17 @@ impl<'a> Scanner<'a> {
         sonic_rs::from_str::<LazyValue>(json).map_err(|_| Stop::Syntax)?;
         Ok(Value::Nested(json))
     }
+}
+
+/// `text.starts_with(expected)`, by words: what is expected is a key, too short for a call of `memcmp` to be worth it.
+#[inline]
+fn begins_with(text: &[u8], expected: &[u8]) -> bool {
+    let Some(text) = text.get(..expected.len()) else { return false };
+    let (Some(text_end), Some(expected_end)) = (text.last_chunk::<8>(), expected.last_chunk::<8>()) else {
+        return text.iter().eq(expected);
+    };
+    // The last word reaches back over bytes that were compared before.
+    text_end == expected_end && expected.chunks_exact(8).zip(text.chunks_exact(8)).all(|(a, b)| a == b)
 }
 
 /// The bytes of `word` at which a string's plain text stops (quote, backslash, control character): the high bit of
