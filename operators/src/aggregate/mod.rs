@@ -14,6 +14,7 @@ mod percentile;
 pub mod sketch;
 mod sum;
 pub(crate) mod table;
+mod texts;
 
 #[cfg(test)]
 mod tests;

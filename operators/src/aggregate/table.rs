@@ -1,11 +1,12 @@
 //! A table of groups under construction: rows in, one partial state a group out.
 
+use super::texts::TextKeys;
 use super::{Aggregate, States};
 use crate::evaluate::{dead_rows, evaluate, fault, others};
 use crate::operator::DeadRow;
 use arrow::array::ArrayRef;
 use arrow::compute::take;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_plan::aggregates::group_values::{GroupValues, new_group_values};
@@ -78,7 +79,14 @@ impl Grouping {
         if self.keys() == 0 {
             return Ok(None);
         }
-        new_group_values(self.key_schema.clone(), &GroupOrdering::None).map(Some).map_err(fault)
+        let texts = self.key_schema.fields().iter().all(|key| *key.data_type() == DataType::Utf8);
+        Ok(Some(match self.keys() {
+            1 if texts => Box::new(TextKeys::<1>::new()),
+            2 if texts => Box::new(TextKeys::<2>::new()),
+            3 if texts => Box::new(TextKeys::<3>::new()),
+            4 if texts => Box::new(TextKeys::<4>::new()),
+            _ => new_group_values(self.key_schema.clone(), &GroupOrdering::None).map_err(fault)?,
+        }))
     }
 }
 
