@@ -11,20 +11,38 @@ const STRETCHES: i64 = 64;
 pub(super) struct Expiry {
     stretch_ns: i64,
     rows: BTreeMap<i64, Vec<u32>>,
+    /// The stretch that the row added last is in, kept out of `rows`: the next row is mostly of the same one.
+    open: Option<(i64, Vec<u32>)>,
 }
 
 impl Expiry {
     /// For rows that are held for about `held_ns`.
     pub fn new(held_ns: i64) -> Expiry {
-        Expiry { stretch_ns: (held_ns / STRETCHES).max(SHORTEST_NS), rows: BTreeMap::new() }
+        let stretch_ns = (held_ns / STRETCHES).max(SHORTEST_NS);
+        Expiry { stretch_ns, rows: BTreeMap::new(), open: None }
     }
 
     pub fn add(&mut self, time_ns: i64, row: u32) {
-        self.rows.entry(time_ns.div_euclid(self.stretch_ns)).or_default().push(row);
+        let stretch = time_ns.div_euclid(self.stretch_ns);
+        match &mut self.open {
+            Some((open, rows)) if *open == stretch => rows.push(row),
+            _ => {
+                self.close();
+                let mut rows = self.rows.remove(&stretch).unwrap_or_default();
+                rows.push(row);
+                self.open = Some((stretch, rows));
+            }
+        }
+    }
+
+    /// Puts the open stretch to the others.
+    fn close(&mut self) {
+        self.rows.extend(self.open.take());
     }
 
     /// Takes out the rows earlier than `bound_ns`; `time_ns` tells the time of a row.
     pub fn before(&mut self, bound_ns: i64, time_ns: impl Fn(u32) -> i64) -> Vec<u32> {
+        self.close();
         let (mut gone, last) = (Vec::new(), bound_ns.div_euclid(self.stretch_ns));
         while let Some(mut stretch) = self.rows.first_entry() {
             if *stretch.key() > last {
@@ -43,9 +61,41 @@ impl Expiry {
 
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.open = None;
     }
 
     pub fn size(&self) -> usize {
-        self.rows.values().map(|rows| rows.capacity() * size_of::<u32>() + 64).sum()
+        let rows = self.rows.values().chain(self.open.iter().map(|(_, rows)| rows));
+        rows.map(|rows| rows.capacity() * size_of::<u32>() + 64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_earlier_than_the_bound_goes(
+            steps in prop::collection::vec((prop::collection::vec(-300i64..300, 0..20), -300i64..300), 1..12),
+        ) {
+            let (mut expiry, mut times, mut held) = (Expiry::new(64 * 10 * SHORTEST_NS), Vec::new(), Vec::new());
+            for (added, bound) in steps {
+                for time in added {
+                    let row = times.len() as u32;
+                    times.push(time * SHORTEST_NS);
+                    expiry.add(time * SHORTEST_NS, row);
+                    held.push(row);
+                }
+                let bound_ns = bound * SHORTEST_NS;
+                let mut gone = expiry.before(bound_ns, |row| times[row as usize]);
+                gone.sort_unstable();
+                let (expected, kept): (Vec<u32>, Vec<u32>) =
+                    held.iter().partition(|row| times[**row as usize] < bound_ns);
+                prop_assert_eq!(gone, expected);
+                held = kept;
+            }
+        }
     }
 }
