@@ -29,8 +29,20 @@ pub(crate) fn finite_or<T>(parsed: T, finite: bool, value: Value) -> Result<T, B
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn to_integer<T: Whole>(value: Value) -> Result<T, Box<Fault>> {
+    if let Value::Number(number) = value
+        && let Some(whole) = number.to_small_integer()
+        && let Ok(whole) = T::try_from(whole)
+    {
+        return Ok(whole);
+    }
+    to_any_integer(value)
+}
+
+/// As [`to_integer`], for whatever is not just some digits.
+#[inline(never)]
+fn to_any_integer<T: Whole>(value: Value) -> Result<T, Box<Fault>> {
     let number = match value {
         Value::Number(number) => number,
         Value::Text(text) => Number::whole(text).ok_or_else(|| Fault::expected("a number", &value))?,
@@ -57,7 +69,7 @@ fn float_to_integer<T: Whole>(float: f64) -> Option<T> {
 }
 
 /// The whole numbers that a column can hold.
-pub(crate) trait Whole: TryFrom<i128> {
+pub(crate) trait Whole: TryFrom<i64> + TryFrom<i128> {
     const MIN: i128;
     const MAX: i128;
 }

@@ -172,18 +172,15 @@ impl<'a> Number<'a> {
         self.text.parse().unwrap_or(f64::NAN)
     }
 
-    /// Its value, if it is a whole number of at most 128 bits.
-    #[inline]
-    pub(crate) fn to_integer(self) -> Option<i128> {
-        if self.exact && self.exponent == 0 {
-            let magnitude = i128::from(self.mantissa);
-            return Some(if self.negative { -magnitude } else { magnitude });
-        }
-        self.scaled_integer()
+    /// Its value, if it is written as a whole number of at most 63 bits.
+    #[inline(always)]
+    pub(crate) fn to_small_integer(self) -> Option<i64> {
+        let magnitude = i64::try_from(self.mantissa).ok().filter(|_| self.exact && self.exponent == 0)?;
+        Some(if self.negative { -magnitude } else { magnitude })
     }
 
-    /// Its value as a whole number, where it is written with a fraction, an exponent or very many digits.
-    fn scaled_integer(self) -> Option<i128> {
+    /// Its value, if it is a whole number of at most 128 bits.
+    pub(crate) fn to_integer(self) -> Option<i128> {
         if !self.exact {
             let text = match self.text.split_once('.') {
                 Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
