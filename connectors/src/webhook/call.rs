@@ -2,6 +2,7 @@
 //! never. No redirect is followed: it would carry what is meant for one server to another.
 
 use super::target::{Guard, Target};
+use chrono::DateTime;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thalweg_schemas::error::{Error, Result};
@@ -141,7 +142,8 @@ impl Caller {
             Err(error) => return without_answer(&error),
         };
         let status = response.status();
-        let pause = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+        let pause = header("retry-after").and_then(|after| pause(after, header("date")));
         let answer = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
         let answer: String = answer.chars().filter(|c| !c.is_control()).take(ANSWER_CHARS).collect();
         if status.is_success() {
@@ -150,15 +152,22 @@ impl Caller {
         let said = format!("the server answered {status}: {answer}");
         let status = status.as_u16();
         match status {
-            408 | 425 | 429 | 500.. => Answer::Failed {
-                status: Some(status),
-                said,
-                pause: pause.map(Duration::from_secs),
-                ambiguous: may_have_taken(status),
-            },
+            408 | 425 | 429 | 500.. => {
+                Answer::Failed { status: Some(status), said, pause, ambiguous: may_have_taken(status) }
+            }
             _ => Answer::Refused { status: Some(status), said },
         }
     }
+}
+
+/// How long a server asks to be left alone: so many seconds, or until a date, which counts from the server's own (RFC 9110,
+/// 10.2.3), since its clock need not be ours.
+fn pause(after: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = |text: &str| DateTime::parse_from_rfc2822(text).ok();
+    (moment(after)? - moment(date?)?).to_std().ok()
 }
 
 /// Whether a server that answered a request with `status` may have taken it all the same: it broke off on the way, or does

@@ -7,7 +7,7 @@ use crate::tests::options;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
@@ -110,6 +110,24 @@ fn a_server_that_broke_off_may_have_taken_what_it_was_sent() {
 }
 
 #[test]
+fn a_pause_is_so_many_seconds_or_until_a_date_by_the_servers_clock() {
+    let answers = &[
+        "503 A\r\nRetry-After: 7\r\n",
+        "503 B\r\nDate: Wed, 21 Oct 2015 07:28:00 GMT\r\nRetry-After: Wed, 21 Oct 2015 07:30:00 GMT\r\n",
+        "503 C\r\nDate: Wed, 21 Oct 2015 07:28:00 GMT\r\nRetry-After: Wed, 21 Oct 2015 07:00:00 GMT\r\n",
+        "503 D\r\nRetry-After: soon\r\n",
+    ];
+    let (url, _) = serve(answers);
+    let target = Target::parse("sink \"calls\"", "url", &url, false).unwrap();
+    let caller = Caller::new(target, &CallOptions::of(&options(OPTIONS, &[("url", &url)]))).unwrap();
+    let pauses = answers.map(|_| match caller.call(false, &[], b"[]") {
+        Answer::Failed { pause, .. } => pause.map(|pause| pause.as_secs()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(pauses, [Some(7), Some(120), None, None]);
+}
+
+#[test]
 fn a_pause_that_was_asked_for_is_kept() {
     let (url, requests) = serve(&["429 Slow\r\nRetry-After: 100\r\n"]);
     let mut writer = open(&[("url", &url)]).unwrap();
@@ -132,6 +150,41 @@ fn what_the_server_refuses_ends_the_run_and_what_is_not_there_is_waited_for() {
     let mut writer = open(&[("url", &format!("http://{nobody}"))]).unwrap();
     writer.write(Epoch(1), &batch(&[1])).unwrap();
     assert_eq!(writer.commit(Epoch(1)).unwrap_err().kind, ErrorKind::Retry);
+}
+
+/// A proxy for one connection, which leads to `server` whatever is asked for; the lines of what it was asked.
+fn proxy(server: String) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://ada:secret@{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(client.try_clone().unwrap());
+        let lines = reader.by_ref().lines().map(|line| line.unwrap_or_default());
+        let asked: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+        let mut server = TcpStream::connect(server).unwrap();
+        let mut up = server.try_clone().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut reader, &mut up));
+        std::io::copy(&mut server, &mut client).unwrap();
+        asked
+    });
+    (url, served)
+}
+
+#[test]
+fn a_proxy_is_asked_for_a_host_that_only_it_knows() {
+    let (url, requests) = serve(&[]);
+    let server = url.strip_prefix("http://").and_then(|url| url.split('/').next()).unwrap().to_string();
+    let (proxy, served) = proxy(server);
+    let mut writer = open(&[("url", "http://receiver.invalid:8080/hook"), ("proxy", &proxy)]).unwrap();
+    writer.write(Epoch(1), &batch(&[1])).unwrap();
+    writer.commit(Epoch(1)).unwrap();
+    drop(writer);
+    let asked = served.join().unwrap();
+    assert_eq!(asked[0], "CONNECT receiver.invalid:8080 HTTP/1.1");
+    assert!(asked.iter().any(|line| line == "Proxy-Authorization: Basic YWRhOnNlY3JldA=="), "{asked:?}");
+    let requests = requests.lock().unwrap();
+    assert_eq!((requests[0].0[0].as_str(), requests[0].1.as_str()), ("POST /hook HTTP/1.1", "[{\"n\":1}]"));
 }
 
 #[test]
