@@ -10,7 +10,7 @@ use crate::exchange::hash_rows;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, StringArray, StringBuilder, UInt64Array,
 };
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::{cast, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, SchemaRef};
 use datafusion_common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -23,6 +23,8 @@ use std::sync::Arc;
 /// What it is called.
 pub const NAME: &str = "exemplars";
 
+/// So many rows are taken in at a time: what the first of them are is known when the next come, of which most are left out.
+const BLOCK_ROWS: usize = 512;
 /// Longer texts are cut, to so many characters.
 const TEXT_CHARS_MAX: usize = 120;
 /// Of a longer row the last columns are left out, in bytes of JSON.
@@ -160,6 +162,12 @@ impl Groups {
         Ok(Groups { limit, schema: Arc::new(Schema::new(columns.collect::<Vec<_>>())), groups: Vec::new() })
     }
 
+    /// Whether a row of this rank may be among the first of its group: its hash, which says the rest, is dear.
+    fn may_keep(&self, group: usize, rank: u64) -> bool {
+        let best = &self.groups[group];
+        best.len() < self.limit || best.last().is_some_and(|last| last.rank <= rank)
+    }
+
     /// Keeps a row if it is among the first of its group; whether it is.
     fn offer(&mut self, group: usize, kept: Kept) -> bool {
         let best = &mut self.groups[group];
@@ -247,12 +255,22 @@ impl GroupsAccumulator for Groups {
         self.groups.resize_with(total_num_groups, Vec::new);
         let [_, ranks, columns @ ..] = values else { return exec_err!("exemplars without a rank") };
         let ranks = ranks.as_primitive::<Float64Type>();
-        let hashes = hash_rows(columns, group_indices.len())?;
+        let rank = |at: usize| in_order(ranks.is_valid(at).then(|| ranks.value(at)));
+        let passes = |at: usize| opt_filter.is_none_or(|filter| filter.is_valid(at) && filter.value(at));
         let mut changed = Vec::new();
-        for (at, (group, rank)) in group_indices.iter().zip(ranks).enumerate() {
-            let passes = opt_filter.is_none_or(|filter| filter.is_valid(at) && filter.value(at));
-            if passes && self.offer(*group, Kept { rank: in_order(rank), hash: hashes[at], row: Row::At(at) }) {
-                changed.push(*group);
+        for from in (0..group_indices.len()).step_by(BLOCK_ROWS) {
+            let block = from..group_indices.len().min(from + BLOCK_ROWS);
+            let hopeful: Vec<usize> =
+                block.filter(|at| passes(*at) && self.may_keep(group_indices[*at], rank(*at))).collect();
+            if hopeful.is_empty() {
+                continue;
+            }
+            let places = UInt64Array::from_iter_values(hopeful.iter().map(|at| *at as u64));
+            let rows = columns.iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>()?;
+            for (at, hash) in hopeful.iter().zip(hash_rows(&rows, hopeful.len())?) {
+                if self.offer(group_indices[*at], Kept { rank: rank(*at), hash, row: Row::At(*at) }) {
+                    changed.push(group_indices[*at]);
+                }
             }
         }
         self.write_down(columns, changed)
