@@ -3,6 +3,7 @@
 //! A recording rule is a view, an alerting rule an alert, over one relation of samples. What cannot be translated is
 //! listed with the reason and its place, and never translated in part: a rule that means something else is worse than none.
 
+mod binary;
 mod rules;
 mod sql;
 mod statements;

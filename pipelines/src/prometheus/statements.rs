@@ -1,9 +1,10 @@
 //! Rules as statements: a recording rule as a view, an alerting rule as an alert, several severities of one as one alert.
 
+use super::binary::comparison;
 use super::rules::{Rule, RuleKind};
 use super::sql::{interval, number, quoted, text};
 use super::templates::{labels_in, translate};
-use super::vector::{Recorded, Translator, Vector, bare, column, comparison};
+use super::vector::{Recorded, Translator, Vector, bare, column};
 use super::{ImportOptions, Imported};
 use promql_parser::parser::{Expr, LabelModifier, VectorSelector, token};
 use std::collections::{BTreeMap, BTreeSet};
