@@ -76,7 +76,8 @@ impl ViewStore {
         let mut inserted = Vec::new();
         let mut retracted = Vec::new();
         for batch in batches {
-            let Some(diffs) = &batch.diffs else {
+            let changes = batch.diffs.as_ref().filter(|diffs| diffs.values().iter().any(|diff| *diff != 1));
+            let Some(diffs) = changes else {
                 inserted.push(batch.rows.clone());
                 continue;
             };

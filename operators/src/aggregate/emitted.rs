@@ -2,7 +2,7 @@
 
 use super::Part;
 use super::keyed::KeyedRows;
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{concat, filter};
@@ -92,7 +92,8 @@ impl Change {
         let numbers: Vec<u32> = self.retracted.iter().chain(&self.inserted).copied().collect();
         let mut columns = columns_of(&numbers)?;
         for (old, new) in self.old.iter().zip(&self.new) {
-            columns.push(concat(&[old.as_ref(), new.as_ref()])?);
+            // What is only new is held here and seen by readers, and lies in memory once.
+            columns.push(if old.is_empty() { new.clone() } else { concat(&[old.as_ref(), new.as_ref()])? });
         }
         let diffs = Int64Array::from_iter_values((0..rows).map(|row| if row < self.retracted.len() { -1 } else { 1 }));
         Ok(Some(Batch::changes(RecordBatch::try_new(schema.clone(), columns)?, diffs)))
