@@ -34,6 +34,8 @@ CREATE ALERT high FROM readings BY key CRITICAL WHEN value > 500 NOTIFY receiver
 const EVERY: Duration = Duration::from_millis(1);
 /// Between two rows that change something, in appends.
 const CHANGE_EVERY: u64 = 5;
+/// When the notifier has heard of all alerts, and nothing is kept of what was there before (`--retention`, a minute).
+const REST: Duration = Duration::from_secs(75);
 /// For how long a webhook is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -61,12 +63,13 @@ pub fn measure(binary: &Path, plan: Plan) -> Outcome {
         delays.len(),
         delays.line()
     );
-    let (before, after) = memory(binary, firing, workers)?;
+    let Memory { without, at_rest, peak } = memory(binary, firing, workers)?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     println!(
-        "{firing} alerts that fire: {:.0} MB more than the {:.0} MB without any",
-        megabytes(after.saturating_sub(before)),
-        megabytes(before)
+        "{firing} alerts that fire: {:.0} MB more than the {:.0} MB without any, at most {:.0} MB more",
+        megabytes(at_rest.saturating_sub(without)),
+        megabytes(without),
+        megabytes(peak.saturating_sub(without))
     );
     Ok(())
 }
@@ -156,8 +159,15 @@ fn take(stream: TcpStream, say: &Sender<(u64, Instant)>) -> Option<()> {
     }
 }
 
+/// What a process takes, in bytes.
+struct Memory {
+    without: u64,
+    at_rest: u64,
+    peak: u64,
+}
+
 /// What the process takes without alerts, and with so many that fire.
-fn memory(binary: &Path, firing: u64, workers: usize) -> Outcome<(u64, u64)> {
+fn memory(binary: &Path, firing: u64, workers: usize) -> Outcome<Memory> {
     let folder = tempfile::tempdir()?;
     let mut file = File::create(folder.path().join("rows.ndjson"))?;
     let serving = Serving::start(binary, folder.path(), FIRING, workers)?;
@@ -166,7 +176,7 @@ fn memory(binary: &Path, firing: u64, workers: usize) -> Outcome<(u64, u64)> {
         let client = serving.connect().await?;
         let known = "SELECT count(*) FROM high WHERE state = 'firing'";
         client.simple_query(known).await?;
-        let before = serving.resident_memory()?;
+        let without = serving.resident_memory()?;
         let mut text = String::new();
         for key in 0..=firing {
             // The last row is of a later time: the others are judged.
@@ -180,7 +190,8 @@ fn memory(binary: &Path, firing: u64, workers: usize) -> Outcome<(u64, u64)> {
             let rows = client.query(known, &[]).await?;
             shown = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?.unsigned_abs();
         }
-        Ok((before, serving.resident_memory()?))
+        tokio::time::sleep(REST).await;
+        Ok(Memory { without, at_rest: serving.resident_memory()?, peak: serving.peak_memory()? })
     })
 }
 

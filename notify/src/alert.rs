@@ -1,12 +1,11 @@
 //! What an alert says of itself: the events that come from the dataflow, and the identity that Alertmanager gives them.
 
+use crate::shared::{Word, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use thalweg_schemas::alert_event::{AlertEvent, Muted};
-
-/// Names and values, in the order of names.
-pub type Labels = BTreeMap<String, String>;
+use thalweg_schemas::alert_event::{AlertEvent, Kind, Muted, Reason};
+pub use thalweg_schemas::labels::Labels;
 
 /// The label that holds the alert's name.
 pub const ALERTNAME: &str = "alertname";
@@ -38,26 +37,26 @@ pub const SEVERITY: &str = "severity";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The name of the alert.
-    pub alert: String,
+    pub alert: Word,
     /// The key that it is about, by column, as text.
     pub key: Labels,
     /// The same for all events of an incident, and after a restart.
-    pub incident_id: String,
+    pub incident_id: Word,
     /// The number of the last event in its incident, from 1.
     pub seq: i64,
-    /// What the last event was: `firing`, `escalated`, `resolved` ...
-    pub kind: String,
+    /// What the last event was.
+    pub kind: Kind,
     /// Whether the incident goes on.
     pub status: Status,
     /// How bad it is, or was last: `warning`, `critical`.
-    pub severity: String,
+    pub severity: Word,
     /// How bad it was before the last event, if it was.
-    pub previous_severity: Option<String>,
+    pub previous_severity: Option<Word>,
     /// How bad the receiver believes it to be, where that is something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told_severity: Option<String>,
-    /// Why the last event came to be: `condition_met`, `condition_cleared`, `no_data` ...
-    pub reason: String,
+    pub told_severity: Option<Word>,
+    /// Why the last event came to be.
+    pub reason: Reason,
     /// Event time since when the condition holds, in nanoseconds since 1970.
     pub active_since_ns: i64,
     /// Event time since when the alert fires.
@@ -70,16 +69,17 @@ pub struct Alert {
     pub labels: Labels,
     /// Texts for people.
     pub annotations: Labels,
-    /// What the conditions looked at, as JSON.
-    pub values: Value,
+    /// What the conditions looked at, the text of a JSON object.
+    #[serde(with = "json_text")]
+    pub values: Box<str>,
     /// The condition, as it was written.
-    pub threshold: Option<String>,
+    pub threshold: Option<Word>,
     /// How many rows are behind the last event, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_rows: Option<i64>,
     /// Some of them, as a JSON array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sample: Option<String>,
+    pub sample: Option<Box<str>>,
     /// How often it has been corrected.
     pub revision: i64,
     /// Whether the event is of the past, and to be told only if the incident goes on when the present is reached.
@@ -99,38 +99,79 @@ impl Alert {
             Value::Null => (name, String::new()),
             other => (name, other.to_string()),
         });
-        let severity = event.severity.clone().unwrap_or_default();
-        let mut labels = event.labels.clone();
-        labels.insert(ALERTNAME.to_string(), event.alert.clone());
-        if !severity.is_empty() {
-            labels.entry(SEVERITY.to_string()).or_insert_with(|| severity.clone());
+        let severity = event.severity.as_deref().unwrap_or_default();
+        let mut labels = event.labels.with(ALERTNAME, &event.alert);
+        if labels.get(SEVERITY).is_none() {
+            labels = labels.with(SEVERITY, severity);
         }
         // Alertmanager: an empty label is one that is not there.
-        labels.retain(|_, value| !value.is_empty());
+        let labels = labels.iter().filter(|(_, value)| !value.is_empty()).collect();
+        let word = |text: &String| Word::from(text.as_str());
         Some(Alert {
-            alert: event.alert.clone(),
+            alert: word(&event.alert),
             key: key.collect(),
-            incident_id: event.incident_id.clone(),
+            incident_id: word(&event.incident_id),
             seq: event.seq,
-            kind: event.kind.word().to_string(),
+            kind: event.kind,
             status: if event.state.is_open() { Status::Firing } else { Status::Resolved },
-            severity,
-            previous_severity: event.previous_severity.clone(),
+            severity: severity.into(),
+            previous_severity: event.previous_severity.as_ref().map(word),
             told_severity: None,
-            reason: event.reason.word().to_string(),
+            reason: event.reason,
             active_since_ns: event.starts_at_ns,
             fired_at_ns: event.fired_at_ns.unwrap_or(event.starts_at_ns),
             at_ns: event.event_time_ns,
             ends_at_ns: event.ends_at_ns,
             labels,
             annotations: event.annotations.clone(),
-            values: serde_json::from_str(&event.values).unwrap_or_default(),
-            threshold: event.threshold.clone(),
+            values: event.values.as_str().into(),
+            threshold: event.threshold.as_ref().map(word),
             input_rows: event.input_rows,
-            sample: event.sample.clone(),
+            sample: event.sample.as_deref().map(Box::from),
             revision: event.revision,
             backfill,
         })
+    }
+
+    /// An alert that the engine raises about itself at `now_ns`, known by an incident and the number of its event.
+    pub(crate) fn own(
+        (name, severity): (&str, &str),
+        (incident_id, seq): (&str, i64),
+        key: Labels,
+        annotations: Labels,
+        now_ns: i64,
+    ) -> Alert {
+        Alert {
+            alert: name.into(),
+            incident_id: incident_id.into(),
+            seq,
+            kind: Kind::Firing,
+            status: Status::Firing,
+            severity: severity.into(),
+            previous_severity: None,
+            told_severity: None,
+            reason: Reason::ConditionMet,
+            active_since_ns: now_ns,
+            fired_at_ns: now_ns,
+            at_ns: now_ns,
+            ends_at_ns: None,
+            labels: key.with(ALERTNAME, name).with(SEVERITY, severity),
+            key,
+            annotations,
+            values: "{}".into(),
+            threshold: None,
+            input_rows: None,
+            sample: None,
+            revision: 0,
+            backfill: false,
+        }
+    }
+
+    /// Shares the words that many alerts have in common.
+    pub(crate) fn share(&mut self, words: &mut Words) {
+        let maybe = [&mut self.previous_severity, &mut self.told_severity, &mut self.threshold];
+        let always = [&mut self.alert, &mut self.severity];
+        always.into_iter().chain(maybe.into_iter().flatten()).for_each(|word| words.share(word));
     }
 
     /// Whether the incident goes on.
@@ -150,6 +191,11 @@ impl Alert {
         format!("{hash:016x}")
     }
 
+    /// What the conditions looked at.
+    pub fn values(&self) -> Value {
+        serde_json::from_str(&self.values).unwrap_or_default()
+    }
+
     /// Some of the rows behind the last event.
     pub fn sampled(&self) -> Vec<Value> {
         self.sample.as_ref().and_then(|sample| serde_json::from_str(sample).ok()).unwrap_or_default()
@@ -157,23 +203,31 @@ impl Alert {
 
     /// The labels that name the alert and its key: the same for all of its incidents, whatever their severity.
     pub fn identity(&self) -> Labels {
-        let mut labels = self.key.clone();
-        labels.insert(ALERTNAME.to_string(), self.alert.clone());
-        labels
+        self.key.with(ALERTNAME, &self.alert)
     }
 }
 
-/// Labels as Alertmanager writes them: `{alertname="A", region="eu"}`.
-pub fn show(labels: &Labels) -> String {
-    let pairs = labels.iter().map(|(name, value)| format!("{name}={value:?}"));
-    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+/// A text that is JSON, as a part of the JSON around it.
+mod json_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    pub fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_str::<Value>(text).unwrap_or_default().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+        Ok(Value::deserialize(deserializer)?.to_string().into())
+    }
 }
 
 /// The labels that all events have with the same value.
 pub fn shared<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
     let mut shared = all.next().cloned().unwrap_or_default();
     for labels in all {
-        shared.retain(|name, value| labels.get(name) == Some(value));
+        if shared != *labels {
+            shared = shared.iter().filter(|(name, value)| labels.get(name) == Some(*value)).collect();
+        }
     }
     shared
 }
@@ -185,7 +239,7 @@ pub(crate) mod tests {
 
     /// Labels from pairs.
     pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+        pairs.iter().copied().collect()
     }
 
     /// The firing of alert `alert` for key `service`, at second `second`.
@@ -269,9 +323,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn labels_are_shown_and_shared() {
+    fn labels_are_shared() {
         let (a, b) = (labels(&[("a", "1"), ("b", "\"2\"")]), labels(&[("a", "1"), ("b", "3"), ("c", "4")]));
-        assert_eq!(show(&a), r#"{a="1", b="\"2\""}"#);
         assert_eq!(shared([&a, &b].into_iter()), labels(&[("a", "1")]));
         assert_eq!(shared([].into_iter()), Labels::new());
     }

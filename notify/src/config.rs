@@ -3,6 +3,7 @@
 use crate::alert::{Alert, Labels};
 use crate::calendar::Calendar;
 use crate::inhibition::Inhibition;
+use crate::machine::failure::{DELIVERY_FAILED, NOTIFIER};
 use crate::matchers::{Matcher, all_match};
 use crate::time::SECOND;
 use serde::{Deserialize, Serialize};
@@ -42,14 +43,18 @@ impl Config {
         escalated: usize,
     ) -> impl Iterator<Item = (&'a str, &'a Policy)> {
         let further = self.escalations_of(alert).iter().take(escalated).flat_map(|step| &step.notifiers);
-        let named = self.routes.get(&alert.alert).into_iter().flatten().chain(further);
+        // No statement can declare an alert of that name.
+        let deaf = Some(alert).filter(|alert| &*alert.alert == DELIVERY_FAILED);
+        let deaf = deaf.and_then(|alert| self.notifiers.get(alert.labels.get(NOTIFIER)?));
+        let instead = deaf.into_iter().flat_map(|policy| &policy.fallback);
+        let named = self.routes.get(&*alert.alert).into_iter().flatten().chain(further).chain(instead);
         let known = named.filter_map(|name| Some((name.as_str(), self.notifiers.get(name)?)));
         known.filter(|(_, policy)| all_match(&policy.only, &alert.labels))
     }
 
     /// The steps in which an alert is escalated.
     pub fn escalations_of(&self, alert: &Alert) -> &[Escalation] {
-        self.escalations.get(&alert.alert).map_or(&[], Vec::as_slice)
+        self.escalations.get(&*alert.alert).map_or(&[], Vec::as_slice)
     }
 
     /// The first of these that is no calendar.
@@ -88,6 +93,9 @@ pub struct Policy {
     pub max_alerts: usize,
     /// For how long a message is tried.
     pub give_up_after_ns: i64,
+    /// The notifiers that are told when a message to this one is dead.
+    #[serde(default)]
+    pub fallback: Vec<String>,
     /// At the times of these it is not told of what fires.
     #[serde(default)]
     pub mute_calendars: Vec<String>,
@@ -116,9 +124,7 @@ impl GroupBy {
         match self {
             GroupBy::Key => alert.identity(),
             GroupBy::All => alert.labels.clone(),
-            GroupBy::Labels(names) => {
-                names.iter().filter_map(|name| Some((name.clone(), alert.labels.get(name)?.clone()))).collect()
-            }
+            GroupBy::Labels(names) => names.iter().filter_map(|name| Some((name, alert.labels.get(name)?))).collect(),
         }
     }
 }
@@ -135,6 +141,7 @@ impl Default for Policy {
             send_resolved: true,
             max_alerts: 0,
             give_up_after_ns: 4 * 3_600 * SECOND,
+            fallback: Vec::new(),
             mute_calendars: Vec::new(),
             active_calendars: Vec::new(),
             watchdog_ns: 0,

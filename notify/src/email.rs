@@ -4,7 +4,7 @@
 //! breaks leaves that open, and the message comes again under the same `Message-ID`.
 
 use crate::notification::{Notification, Outcome};
-use crate::payload::email::{Addresses, message};
+use crate::payload::email::Letter;
 use lettre::Message;
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -33,7 +33,7 @@ pub(crate) struct Mailer {
     credentials: Option<Credentials>,
     hello: ClientId,
     timeout: Duration,
-    addresses: Addresses,
+    letter: Letter,
 }
 
 /// Why a mail was not handed over.
@@ -73,20 +73,20 @@ impl Mailer {
             "none" => Secrecy::None,
             _ => Secrecy::StartTls(tls(owner, &target, &call)?),
         };
-        let addresses = Addresses::read(owner, get("from"), get("to"))?;
+        let letter = Letter::read(owner, options)?;
         Ok(Mailer {
             target,
             secrecy,
             credentials,
             hello: ClientId::Domain(get("hello").to_string()),
             timeout: call.timeout,
-            addresses,
+            letter,
         })
     }
 
     /// Hands a message over, once.
     pub fn send(&self, notification: &Notification, external_url: &str) -> Result<Outcome> {
-        let message = message(notification, &self.addresses, external_url)?;
+        let message = self.letter.message(notification, external_url)?;
         let mut connection = match self.connect() {
             Ok(connection) => connection,
             Err(failure) => return Ok(outcome(&failure, false)),

@@ -2,6 +2,7 @@
 
 use crate::alert::{Alert, Labels};
 use crate::matchers::{Matcher, all_match};
+use crate::shared::Word;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ pub struct Inhibition {
 
 impl Inhibition {
     fn equal_of(&self, labels: &Labels) -> Vec<String> {
-        self.equal.iter().map(|name| labels.get(name).cloned().unwrap_or_default()).collect()
+        self.equal.iter().map(|name| labels.get(name).unwrap_or_default().to_string()).collect()
     }
 }
 
@@ -31,7 +32,7 @@ impl Inhibition {
 pub(crate) struct Sources {
     rules: Vec<Inhibition>,
     /// For each rule: the incidents by the values of `equal`, and whether each is a target too.
-    firing: Vec<BTreeMap<Vec<String>, BTreeMap<String, bool>>>,
+    firing: Vec<BTreeMap<Vec<String>, BTreeMap<Word, bool>>>,
 }
 
 impl Sources {
@@ -72,7 +73,7 @@ impl Sources {
             let is_source = all_match(&rule.source, &alert.labels);
             let mut incidents = firing.get(&rule.equal_of(&alert.labels))?.iter();
             let (incident, _) = incidents.find(|(id, both)| **id != alert.incident_id && !(is_source && **both))?;
-            Some((rule.name.as_str(), incident.as_str()))
+            Some((rule.name.as_str(), &**incident))
         })
     }
 }

@@ -17,6 +17,7 @@ pub mod notifier;
 pub mod outbox;
 pub mod payload;
 mod pulse;
+pub mod shared;
 pub mod silence;
 pub mod speaker;
 pub mod statements;

@@ -96,7 +96,7 @@ impl Matcher {
 
     /// Whether the labels are as it says.
     pub fn matches(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.name).map_or("", String::as_str);
+        let value = labels.get(&self.name).unwrap_or_default();
         let found = self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
         match self.op {
             Op::Equal => value == self.value,

@@ -2,6 +2,7 @@
 
 use crate::alert::{Alert, Labels, Status};
 use crate::payload::hex;
+use crate::shared::{Shared, Word};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -49,7 +50,7 @@ pub struct Notification {
     /// The number of the message in its group, from 1.
     pub number: u64,
     /// The alerts, what is over before what fires where they are of one key.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Shared<Alert>>,
     /// How many more there are than may be in a message.
     pub truncated: usize,
     /// When it was decided, in nanoseconds since 1970.
@@ -61,7 +62,7 @@ pub struct Notification {
 impl Notification {
     /// Whether anything fires.
     pub fn status(&self) -> Status {
-        if self.alerts.iter().any(Alert::is_firing) { Status::Firing } else { Status::Resolved }
+        if self.alerts.iter().any(|alert| alert.is_firing()) { Status::Firing } else { Status::Resolved }
     }
 
     /// The id that such a message has: 26 characters as `msg_` and hexadecimal digits, the same in every run.
@@ -123,7 +124,7 @@ pub struct Attempt {
     /// Why the message is sent.
     pub reason: Reason,
     /// The incidents that it tells of.
-    pub incidents: Vec<String>,
+    pub incidents: Vec<Word>,
     /// The number of the try, from 1; 0 for what was never tried.
     pub attempt: u32,
     /// `queued`, `trying`, `delivered`, `failed` (and will be tried again), `dead` (and will not), `superseded`.

@@ -3,10 +3,12 @@
 
 use crate::alert::Alert;
 use crate::desk::{Desk, Message};
+use crate::machine::acknowledgement::Acknowledgement;
 use crate::machine::{Input, Machine};
 use crate::notification::Attempt;
 use crate::outbox::Outbox;
 use crate::pulse::Pulse;
+use crate::shared::Shared;
 use crate::silence::Silence;
 use crate::speaker::Speaker;
 use crate::statements::{Routes, config, declared_silence};
@@ -36,6 +38,15 @@ pub struct Surroundings {
     pub folder: Option<PathBuf>,
     /// Where people find the engine.
     pub external_url: String,
+}
+
+/// What is done about an incident that goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attention {
+    /// What holds it back: `silence quiet`, `inhibition graver by incident 9f2c..`, `backfill`.
+    pub suppressed_by: Option<String>,
+    /// Who takes care of it; an empty text if nobody said who.
+    pub acknowledged_by: Option<String>,
 }
 
 /// The notifications of a running pipeline.
@@ -146,6 +157,27 @@ impl Notifications {
         self.leave(Message::Stop);
     }
 
+    /// Whether an incident goes on that is known by this id.
+    pub fn is_open(&self, incident_id: &str) -> bool {
+        lock(&self.machine).is_open(incident_id)
+    }
+
+    /// Somebody takes care of an incident: it is neither repeated nor escalated from now on. It is durable on return.
+    pub fn acknowledge(&self, acknowledgement: Acknowledgement) -> Result<()> {
+        self.put(Input::Acknowledge(acknowledgement))
+    }
+
+    /// For each of these incidents what holds it back and who takes care of it, if anything does.
+    pub fn attention<'a>(&self, incidents: impl Iterator<Item = &'a str>) -> Vec<Attention> {
+        let now_ns = self.now_ns();
+        let machine = lock(&self.machine);
+        let of = |incident: &'a str| Attention {
+            suppressed_by: machine.suppression(incident, now_ns).map(|muting| muting.to_string()),
+            acknowledged_by: machine.acknowledgement(incident).map(|by| by.author.clone()),
+        };
+        incidents.map(of).collect()
+    }
+
     fn leave(&self, message: Message) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -190,7 +222,7 @@ impl Sink for Notifications {
 struct Events {
     messages: Sender<Message>,
     machine: Arc<Mutex<Machine>>,
-    alerts: Vec<Alert>,
+    alerts: Vec<Shared<Alert>>,
     /// The epoch that `alerts` are of.
     written: Option<Epoch>,
     /// Whether it is known whether the run goes on from an earlier one.

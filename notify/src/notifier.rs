@@ -40,6 +40,7 @@ const EVERY: &[OptionSpec] = &[
     ),
     CA,
     option("give_up_after", OptionKind::Duration, Some("4h"), "For how long a message is tried."),
+    option("fallback", OptionKind::Text, None, "Who is told when a message to this notifier is dead: 'mail, boss'."),
     option("allow_local", OptionKind::Flag, Some("false"), "Whether the host may stand for this machine or its link."),
     option("mute_calendars", OptionKind::Text, None, "At the times of these calendars it is not told of what fires."),
     option(
@@ -97,6 +98,13 @@ const EMAIL: &[OptionSpec] = &[
     ),
     option("auth_username", OptionKind::Text, None, "Who signs in."),
     option("auth_password", OptionKind::Text, None, "With what; better as '${NAME}' than written out."),
+    option("text", OptionKind::Text, None, "The mail in other words: '{{title}} {{alerts}}'."),
+    option(
+        "html",
+        OptionKind::Text,
+        None,
+        "The part in HTML in other words: '<p>{{title}}</p> {{alerts}}'; '' for none.",
+    ),
     option("hello", OptionKind::Text, Some("localhost"), "What the engine calls itself to the server."),
     WATCHDOG,
 ];
@@ -141,6 +149,7 @@ pub fn policy(name: &str, options: &Options) -> Result<Policy> {
         send_resolved: options.flag("send_resolved"),
         max_alerts: options.count("max_alerts").unwrap_or(0) as usize,
         give_up_after_ns: ns("give_up_after").unwrap_or(4 * 3_600 * SECOND),
+        fallback: names("fallback"),
         mute_calendars: names("mute_calendars"),
         active_calendars: names("active_calendars"),
         watchdog_ns: ns("watchdog").map_or(0, |interval| interval.max(SECOND)),

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::machine::{Input, Machine, State};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use thalweg_schemas::error::{Error, Result};
 
@@ -28,10 +28,28 @@ pub struct Record {
     pub input: Input,
 }
 
+/// The form in which the state is written, and read.
+const FORM: u32 = 2;
+
+/// The length of a record and its checksum.
+const HEAD_BYTES: u64 = 8;
+
 #[derive(Serialize)]
 struct Saved<'a> {
+    form: u32,
     config: &'a Config,
     state: &'a State,
+}
+
+/// What is read before anything else; the first form did not say that it was.
+#[derive(Deserialize)]
+struct Form {
+    #[serde(default = "first_form")]
+    form: u32,
+}
+
+fn first_form() -> u32 {
+    1
 }
 
 #[derive(Deserialize)]
@@ -51,6 +69,26 @@ struct Disk {
     log: File,
     log_bytes: u64,
     state_bytes: u64,
+}
+
+/// Counts the bytes that are written to it, and sums them up.
+#[derive(Default)]
+struct Measure {
+    bytes: u32,
+    sum: crc32fast::Hasher,
+}
+
+impl Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let all = u32::try_from(bytes.len()).ok().and_then(|more| self.bytes.checked_add(more));
+        self.bytes = all.ok_or_else(|| std::io::Error::other("a record has more than 4 GB"))?;
+        self.sum.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
@@ -91,23 +129,15 @@ impl Outbox {
     /// Appends and makes durable. After an error the log is as it was.
     pub fn append(&mut self, records: &[Record]) -> Result<()> {
         let Some(disk) = &mut self.disk else { return Ok(()) };
-        let mut bytes = Vec::new();
-        for record in records {
-            let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("the outbox: {error}")))?;
-            bytes.extend((json.len() as u32).to_le_bytes());
-            bytes.extend(crc32fast::hash(&json).to_le_bytes());
-            bytes.extend(json);
-        }
-        let appended = disk.log.write_all(&bytes).and_then(|()| disk.log.sync_data());
-        if let Err(error) = appended {
-            let undone = disk.log.set_len(disk.log_bytes).and_then(|()| disk.log.seek(SeekFrom::Start(disk.log_bytes)));
+        let before = disk.log_bytes;
+        if let Err(error) = disk.append(records) {
+            let undone = disk.log.set_len(before).and_then(|()| disk.log.seek(SeekFrom::Start(before)));
             let path = disk.path("log-", "");
             return Err(match undone {
                 Ok(_) => Error::retry(format!("{}: {error}", path.display())),
                 Err(_) => Error::io(path.display(), &error),
             });
         }
-        disk.log_bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -131,27 +161,48 @@ impl Outbox {
 impl Disk {
     /// Writes a generation down, and lets go of those before it.
     fn begin(folder: &Path, generation: u64, machine: &Machine) -> Result<Disk> {
-        let saved = Saved { config: machine.config(), state: machine.state() };
-        let json = serde_json::to_vec(&saved).map_err(|error| Error::bug(format!("the outbox: {error}")))?;
+        let saved = Saved { form: FORM, config: machine.config(), state: machine.state() };
         let log_path = folder.join(format!("log-{generation}"));
         let log =
             OpenOptions::new().create(true).write(true).truncate(true).open(&log_path).map_err(failed(&log_path))?;
         let path = folder.join(format!("state-{generation}.json"));
         let unfinished = folder.join("state.unfinished");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&unfinished)?;
-            file.write_all(&json)?;
-            file.sync_all()?;
+        let write = || -> std::io::Result<u64> {
+            let mut file = BufWriter::new(File::create(&unfinished)?);
+            serde_json::to_writer(&mut file, &saved)?;
+            file.flush()?;
+            file.get_ref().sync_all()?;
             std::fs::rename(&unfinished, &path)?;
-            File::open(folder)?.sync_all()
+            File::open(folder)?.sync_all()?;
+            path.metadata().map(|metadata| metadata.len())
         };
-        write().map_err(failed(&path))?;
+        let state_bytes = write().map_err(failed(&path))?;
         let current = [format!("log-{generation}"), format!("state-{generation}.json")];
         for old in names(folder)?.into_iter().filter(|name| !current.contains(name)) {
             let old = folder.join(old);
             std::fs::remove_file(&old).map_err(failed(&old))?;
         }
-        Ok(Disk { folder: folder.to_path_buf(), generation, log, log_bytes: 0, state_bytes: json.len() as u64 })
+        Ok(Disk { folder: folder.to_path_buf(), generation, log, log_bytes: 0, state_bytes })
+    }
+
+    /// Writes records behind the others. Each is made twice, once to be measured, since it may be of a hundred thousand
+    /// alerts and the bytes would be most of the process's memory.
+    fn append(&mut self, records: &[Record]) -> std::io::Result<()> {
+        let mut log = BufWriter::new(&self.log);
+        let mut written = 0;
+        for record in records {
+            let mut measure = Measure::default();
+            serde_json::to_writer(&mut measure, record)?;
+            log.write_all(&measure.bytes.to_le_bytes())?;
+            log.write_all(&measure.sum.finalize().to_le_bytes())?;
+            serde_json::to_writer(&mut log, record)?;
+            written += HEAD_BYTES + u64::from(measure.bytes);
+        }
+        log.flush()?;
+        drop(log);
+        self.log.sync_data()?;
+        self.log_bytes += written;
+        Ok(())
     }
 
     fn path(&self, before: &str, behind: &str) -> PathBuf {
@@ -162,7 +213,17 @@ impl Disk {
 fn load(folder: &Path, generation: u64) -> Result<Machine> {
     let path = folder.join(format!("state-{generation}.json"));
     let bytes = std::fs::read(&path).map_err(failed(&path))?;
+    let Form { form } = serde_json::from_slice(&bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    if form != FORM {
+        return Err(Error::user(format!("{} was written by another version of Thalweg", path.display()))
+            .with_detail(format!("It has form {form}; this version reads and writes form {FORM}."))
+            .with_hint(format!(
+                "Go on with that version; or stop it when its messages are delivered, and remove {}: open incidents are then forgotten.",
+                folder.display()
+            )));
+    }
     let loaded: Loaded = serde_json::from_slice(&bytes).map_err(|error| damaged(&path, &error.to_string()))?;
+    drop(bytes);
     let mut machine = Machine::new(loaded.config, loaded.state);
     let path = folder.join(format!("log-{generation}"));
     let bytes = std::fs::read(&path).map_err(failed(&path))?;
@@ -268,11 +329,25 @@ mod tests {
     }
 
     #[test]
+    fn a_state_of_another_form_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outbox, _) = Outbox::open(Some(folder.path()), config(), 0).unwrap();
+        let path = outbox.disk.as_ref().unwrap().path("state-", ".json");
+        drop(outbox);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen(r#""form":2,"#, "", 1)).unwrap();
+        let error = Outbox::open(Some(folder.path()), config(), 1).err().unwrap();
+        assert!(error.message.ends_with("was written by another version of Thalweg"), "{error}");
+        assert_eq!(error.detail.as_deref(), Some("It has form 1; this version reads and writes form 2."));
+        assert!(error.hint.is_some_and(|hint| hint.contains("remove")));
+    }
+
+    #[test]
     fn a_long_log_gives_way_to_a_state() {
         let folder = tempfile::tempdir().unwrap();
         let (mut outbox, mut machine) = Outbox::open(Some(folder.path()), config(), 0).unwrap();
         let mut large = firing("slow", "api", "i1", "warning", 0);
-        large.annotations.insert("text".into(), "x".repeat(1 << 20));
+        large.annotations = large.annotations.with("text", &"x".repeat(1 << 20));
         for n in 1..10 {
             large.seq = n;
             put(

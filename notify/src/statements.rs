@@ -13,7 +13,7 @@ use thalweg_schemas::notification::{NotificationKind, NotificationPlan, Notifica
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
 
 /// What the planner needs.
-pub const SPEC: NotificationSpec = NotificationSpec { options, check, calendars };
+pub const SPEC: NotificationSpec = NotificationSpec { options, check, names };
 
 const fn text(name: &'static str, required: bool, doc: &'static str) -> OptionSpec {
     OptionSpec { name, kind: OptionKind::Text, default: None, required, doc }
@@ -59,10 +59,16 @@ fn options(kind: NotificationKind, notifier_type: &str) -> Vec<OptionSpec> {
     }
 }
 
-/// The calendars that a notifier or a silence names.
-fn calendars(plan: &NotificationPlan) -> Vec<String> {
-    let options = ["calendars", "mute_calendars", "active_calendars"];
-    options.iter().filter_map(|option| plan.options.get(option)).flat_map(list).map(str::to_string).collect()
+/// The calendars that a notifier or a silence names, and the notifiers.
+fn names(plan: &NotificationPlan) -> Vec<(NotificationKind, String)> {
+    let options = [
+        (NotificationKind::Calendar, "calendars"),
+        (NotificationKind::Calendar, "mute_calendars"),
+        (NotificationKind::Calendar, "active_calendars"),
+        (NotificationKind::Notifier, "fallback"),
+    ];
+    let given = options.iter().filter_map(|(kind, option)| Some((*kind, plan.options.get(option)?)));
+    given.flat_map(|(kind, names)| list(names).map(move |name| (kind, name.to_string()))).collect()
 }
 
 fn check(plan: &NotificationPlan) -> Result<()> {

@@ -95,7 +95,7 @@ pub fn others(rows: usize, failed: &[(usize, String)]) -> UInt64Array {
     UInt64Array::from_iter_values((0..rows as u64).filter(|row| good[*row as usize]))
 }
 
-/// All rows as JSON objects; each is empty where JSON cannot say them.
+/// All rows as JSON objects; what JSON cannot say is left out.
 pub(crate) fn rows_to_json(rows: &RecordBatch) -> Vec<String> {
     let write = || -> Option<Vec<String>> {
         let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
@@ -104,7 +104,8 @@ pub(crate) fn rows_to_json(rows: &RecordBatch) -> Vec<String> {
         let lines: Vec<String> = String::from_utf8(writer.into_inner()).ok()?.lines().map(str::to_string).collect();
         Some(lines).filter(|lines| lines.len() == rows.num_rows())
     };
-    write().unwrap_or_else(|| vec!["{}".to_string(); rows.num_rows()])
+    // One that cannot be said does not take the others with it.
+    write().unwrap_or_else(|| (0..rows.num_rows()).map(|row| row_to_json(rows, row)).collect())
 }
 
 /// One row as a JSON object; what JSON cannot say is left out.

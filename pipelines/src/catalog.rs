@@ -117,7 +117,7 @@ mod tests {
 
     fn environment() -> Environment<'static> {
         const NOTIFICATION: &NotificationSpec =
-            &NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()), calendars: |_| Vec::new() };
+            &NotificationSpec { options: |_, _| Vec::new(), check: |_| Ok(()), names: |_| Vec::new() };
         Environment { connectors: &[], notification: NOTIFICATION, variables: &|_| None }
     }
 

@@ -58,7 +58,7 @@ pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, 
     }
     errors.extend(notification::unknown_notifiers(&statements, &compiler.program, &compiler.scope));
     let (program, spec) = (&compiler.program, environment.notification);
-    errors.extend(notification::unknown_calendars(&statements, program, spec, &compiler.scope));
+    errors.extend(notification::unknown_names(&statements, program, spec, &compiler.scope));
     if !errors.is_empty() {
         let file = |error: &Error| error.position.as_ref().map(|p| texts.iter().position(|t| t.file == p.file));
         errors.sort_by_key(|error| (file(error), error.position.clone()));

@@ -78,7 +78,7 @@ fn explain_one(out: &mut String, program: &Program, name: &str) -> Result<()> {
 
 /// What it says apart from addresses and secrets.
 fn explain_notification(out: &mut String, plan: &NotificationPlan) {
-    const SHOWN: [&str; 23] = [
+    const SHOWN: [&str; 24] = [
         "type",
         "matchers",
         "group_by",
@@ -86,6 +86,7 @@ fn explain_notification(out: &mut String, plan: &NotificationPlan) {
         "group_interval",
         "repeat_interval",
         "watchdog",
+        "fallback",
         "mute_calendars",
         "active_calendars",
         "source_matchers",

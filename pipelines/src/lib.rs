@@ -30,5 +30,5 @@ pub use functions::Functions;
 pub use insert::Insert;
 pub use program::{Declaration, DeclarationKind, Environment, Escalation, Program, SqlText};
 pub use report::{render_errors, render_warnings};
-pub use statement::{Change, Replay, Shown, Statement, Subscribe, parse_statement};
+pub use statement::{Acknowledge, Change, Replay, Shown, Statement, Subscribe, parse_statement};
 pub use types::sql_type;

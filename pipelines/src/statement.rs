@@ -39,6 +39,19 @@ pub enum Statement {
     CreateSilence(String, Vec<GivenOption>),
     /// `DROP SILENCE name`
     DropSilence(String),
+    /// `ACKNOWLEDGE INCIDENT 'id' [BY 'author'] [COMMENT 'text']`
+    Acknowledge(Acknowledge),
+}
+
+/// `ACKNOWLEDGE INCIDENT 'id' [BY 'author'] [COMMENT 'text']`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledge {
+    /// The incident's id.
+    pub incident: String,
+    /// Who takes care of it.
+    pub author: String,
+    /// What is to be said about it.
+    pub comment: String,
 }
 
 /// `SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true, progress = true)]`
@@ -186,6 +199,9 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
     if is(0, "DROP") && is(1, "SILENCE") && tokens.len() == 3 {
         return Ok(name(&tokens[2]).map_or_else(query, Statement::DropSilence));
     }
+    if is(0, "ACKNOWLEDGE") {
+        return acknowledge(Rest { text: &whole, tokens: &tokens, at: 1 }).map(Statement::Acknowledge);
+    }
     // EXPLAIN of a name; EXPLAIN of a query is DataFusion's.
     let analyze = is(0, "EXPLAIN") && is(1, "ANALYZE");
     let words = &tokens[usize::from(analyze)..];
@@ -253,6 +269,17 @@ impl Rest<'_> {
         found
     }
 
+    /// A text in quotes.
+    fn text(&mut self) -> Option<String> {
+        match &self.tokens.get(self.at)?.token {
+            Token::SingleQuotedString(text) => {
+                self.at += 1;
+                Some(text.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// The last part of a name.
     fn name(&mut self) -> Option<String> {
         loop {
@@ -269,6 +296,25 @@ impl Rest<'_> {
         let place = self.tokens.get(self.at).and_then(|token| words.at(token.span)).unwrap_or_else(|| words.end());
         Error::user(format!("expected {what}")).with_hint(format!("Write {form}.")).at(place)
     }
+}
+
+fn acknowledge(mut rest: Rest) -> Result<Acknowledge> {
+    const FORM: &str = "ACKNOWLEDGE INCIDENT 'id' [BY 'author'] [COMMENT 'text']";
+    if !rest.accept("INCIDENT") {
+        return Err(rest.expected("INCIDENT", FORM));
+    }
+    let incident = rest.text().ok_or_else(|| rest.expected("the incident_id in quotes", FORM))?;
+    let mut said = |word: &str| -> Result<String> {
+        if !rest.accept(word) {
+            return Ok(String::new());
+        }
+        rest.text().ok_or_else(|| rest.expected("a text in quotes", FORM))
+    };
+    let (author, comment) = (said("BY")?, said("COMMENT")?);
+    if rest.at < rest.tokens.len() {
+        return Err(rest.expected("the end of the statement", FORM));
+    }
+    Ok(Acknowledge { incident, author, comment })
 }
 
 fn drop_names(mut rest: Rest, tag: &'static str, if_exists: bool) -> Result<Change> {
@@ -425,6 +471,15 @@ mod tests {
             "{silence:?}"
         );
         assert!(parse_statement("CREATE SILENCE quiet").is_err());
+        let acknowledged = |author: &str, comment: &str| {
+            let [incident, author, comment] = ["9f", author, comment].map(str::to_string);
+            Statement::Acknowledge(Acknowledge { incident, author, comment })
+        };
+        assert_eq!(parse("acknowledge incident '9f'"), acknowledged("", ""));
+        assert_eq!(parse("ACKNOWLEDGE INCIDENT '9f' BY 'ada' COMMENT 'on it';"), acknowledged("ada", "on it"));
+        let error = parse_statement("ACKNOWLEDGE INCIDENT 9f").unwrap_err();
+        assert_eq!(error.message, "expected the incident_id in quotes");
+        assert!(parse_statement("ACKNOWLEDGE INCIDENT '9f' NOW").is_err());
         assert!(matches!(parse("EXPLAIN SELECT 1"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 1; SELECT 2"), Statement::Query(_)));
         assert!(matches!(parse("SELECT 'open"), Statement::Query(_)));

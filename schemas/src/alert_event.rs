@@ -6,9 +6,10 @@
 //! hash of the alert, its key and the event time of the first breach, and `(incident_id, seq)` is the same after a restart.
 
 use crate::error::{Error, Result};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use crate::labels::Labels;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -102,6 +103,19 @@ macro_rules! words {
                 f.write_str(self.word())
             }
         }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.word())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<$name, D::Error> {
+                let word = String::deserialize(deserializer)?;
+                $name::of_word(&word).map_err(serde::de::Error::custom)
+            }
+        }
     };
 }
 
@@ -160,9 +174,9 @@ pub struct AlertEvent {
     /// When it was over; `None` while it is not.
     pub ends_at_ns: Option<i64>,
     /// The columns of the key as text, and what `LABELS` says (which wins). Neither the alert's name nor its severity.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// What `ANNOTATIONS` says, templates filled in from the row.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
     /// What the conditions looked at, a JSON object; `{}` where nothing came.
     pub values: String,
     /// Of a correction: what the conditions had looked at before, a JSON object.
@@ -256,6 +270,8 @@ pub fn schema() -> SchemaRef {
 
 /// The position of the column `key`: the state of an alert has one row for each.
 pub const KEY: usize = 1;
+/// The name of the column of rows behind an event.
+pub const SAMPLE: &str = "sample";
 /// The position of the column `event_time`.
 pub const EVENT_TIME: usize = 9;
 
@@ -273,7 +289,7 @@ pub fn to_rows(events: &[AlertEvent]) -> Result<RecordBatch> {
     fn time(events: &[AlertEvent], of: impl Fn(&AlertEvent) -> Option<i64>) -> ArrayRef {
         Arc::new(events.iter().map(of).collect::<TimestampNanosecondArray>())
     }
-    fn object(events: &[AlertEvent], of: impl Fn(&AlertEvent) -> &BTreeMap<String, String>) -> ArrayRef {
+    fn object(events: &[AlertEvent], of: impl Fn(&AlertEvent) -> &Labels) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(events.iter().map(|event| to_json(of(event)))))
     }
     let columns = vec![
@@ -311,23 +327,17 @@ pub fn from_rows(rows: &RecordBatch) -> Result<Vec<AlertEvent>> {
         let column = rows.column_by_name(name);
         column.ok_or_else(|| Error::bug(format!("rows without column \"{name}\" are no alert events")))
     };
-    let text = |name: &str| -> Result<Vec<Option<String>>> {
+    let text = |name: &str| -> Result<&StringArray> {
         let column = column(name)?.as_string_opt::<i32>();
-        let column = column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is text")))?;
-        Ok(column.iter().map(|value| value.map(str::to_string)).collect())
+        column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is text")))
     };
-    let maybe_number = |name: &str| -> Result<Vec<Option<i64>>> {
+    let number = |name: &str| -> Result<&Int64Array> {
         let column = column(name)?.as_primitive_opt::<Int64Type>();
-        let column = column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is a number")))?;
-        Ok(column.iter().collect())
+        column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is a number")))
     };
-    let number = |name: &str| -> Result<Vec<i64>> {
-        Ok(maybe_number(name)?.into_iter().map(Option::unwrap_or_default).collect())
-    };
-    let time = |name: &str| -> Result<Vec<Option<i64>>> {
+    let time = |name: &str| -> Result<&TimestampNanosecondArray> {
         let column = column(name)?.as_primitive_opt::<TimestampNanosecondType>();
-        let column = column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is a time")))?;
-        Ok(column.iter().collect())
+        column.ok_or_else(|| Error::bug(format!("column \"{name}\" of an alert event is a time")))
     };
     let (alert, key, incident_id) = (text("alert")?, text("key")?, text("incident_id")?);
     let (kind, state, reason, muted) = (text("kind")?, text("state")?, text("reason")?, text("muted")?);
@@ -337,51 +347,50 @@ pub fn from_rows(rows: &RecordBatch) -> Result<Vec<AlertEvent>> {
     let (labels, annotations) = (text("labels")?, text("annotations")?);
     let (values, previous_values) = (text("values")?, text("previous_values")?);
     let (threshold, row) = (text("threshold")?, text("row")?);
-    let (input_rows, sample) = (maybe_number("input_rows")?, text("sample")?);
+    let (input_rows, sample) = (number("input_rows")?, text("sample")?);
     let (seq, rows_seen, revision) = (number("seq")?, number("rows")?, number("revision")?);
-    let said = |column: &[Option<String>], at: usize| column[at].clone().unwrap_or_default();
+    let maybe = |column: &StringArray, at: usize| column.is_valid(at).then(|| column.value(at).to_string());
+    let said = |column: &StringArray, at: usize| maybe(column, at).unwrap_or_default();
+    let moment = |column: &TimestampNanosecondArray, at: usize| column.is_valid(at).then(|| column.value(at));
     let event = |at: usize| -> Result<AlertEvent> {
         Ok(AlertEvent {
-            alert: said(&alert, at),
-            key: said(&key, at),
-            incident_id: said(&incident_id, at),
-            seq: seq[at],
-            kind: Kind::of_word(&said(&kind, at))?,
-            state: State::of_word(&said(&state, at))?,
-            severity: severity[at].clone(),
-            previous_severity: previous_severity[at].clone(),
-            reason: Reason::of_word(&said(&reason, at))?,
-            event_time_ns: event_time[at].unwrap_or_default(),
-            starts_at_ns: starts_at[at].unwrap_or_default(),
-            fired_at_ns: fired_at[at],
-            ends_at_ns: ends_at[at],
-            labels: from_json(&said(&labels, at))?,
-            annotations: from_json(&said(&annotations, at))?,
-            values: said(&values, at),
-            previous_values: previous_values[at].clone(),
-            threshold: threshold[at].clone(),
-            row: row[at].clone(),
-            rows: rows_seen[at],
-            input_rows: input_rows[at],
-            sample: sample[at].clone(),
-            revision: revision[at],
-            muted: muted[at].as_deref().map(Muted::of_word).transpose()?,
+            alert: said(alert, at),
+            key: said(key, at),
+            incident_id: said(incident_id, at),
+            seq: seq.value(at),
+            kind: Kind::of_word(kind.value(at))?,
+            state: State::of_word(state.value(at))?,
+            severity: maybe(severity, at),
+            previous_severity: maybe(previous_severity, at),
+            reason: Reason::of_word(reason.value(at))?,
+            event_time_ns: moment(event_time, at).unwrap_or_default(),
+            starts_at_ns: moment(starts_at, at).unwrap_or_default(),
+            fired_at_ns: moment(fired_at, at),
+            ends_at_ns: moment(ends_at, at),
+            labels: from_json(labels.value(at))?,
+            annotations: from_json(annotations.value(at))?,
+            values: said(values, at),
+            previous_values: maybe(previous_values, at),
+            threshold: maybe(threshold, at),
+            row: maybe(row, at),
+            rows: rows_seen.value(at),
+            input_rows: input_rows.is_valid(at).then(|| input_rows.value(at)),
+            sample: maybe(sample, at),
+            revision: revision.value(at),
+            muted: maybe(muted, at).as_deref().map(Muted::of_word).transpose()?,
         })
     };
     (0..rows.num_rows()).map(event).collect()
 }
 
 /// Texts by name as a JSON object.
-pub fn to_json(object: &BTreeMap<String, String>) -> String {
-    let object = object.iter().map(|(name, value)| (name.clone(), serde_json::Value::from(value.as_str())));
-    serde_json::Value::Object(object.collect()).to_string()
+pub fn to_json(labels: &Labels) -> String {
+    // Names and values are texts, which JSON can always say.
+    serde_json::to_string(labels).unwrap_or_default()
 }
 
-fn from_json(text: &str) -> Result<BTreeMap<String, String>> {
-    let not_texts = || Error::data(format!("\"{text}\" is no JSON object of texts"));
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| not_texts())?;
-    let object = value.as_object().ok_or_else(not_texts)?;
-    object.iter().map(|(name, value)| Ok((name.clone(), value.as_str().ok_or_else(not_texts)?.to_string()))).collect()
+fn from_json(text: &str) -> Result<Labels> {
+    serde_json::from_str(text).map_err(|_| Error::data(format!("\"{text}\" is no JSON object of texts")))
 }
 
 #[cfg(test)]
@@ -403,8 +412,8 @@ mod tests {
             starts_at_ns: 5,
             fired_at_ns: Some(6),
             ends_at_ns: None,
-            labels: BTreeMap::from([("service".into(), "a \"quoted\" api".into())]),
-            annotations: BTreeMap::from([("summary".into(), "p99 is 812.5".into())]),
+            labels: Labels::new().with("service", "a \"quoted\" api"),
+            annotations: Labels::new().with("summary", "p99 is 812.5"),
             values: r#"{"p99":812.5}"#.into(),
             previous_values: None,
             threshold: Some("p99 > 500".into()),
@@ -419,7 +428,7 @@ mod tests {
 
     #[test]
     fn events_come_back_as_they_were() {
-        let plain = AlertEvent { labels: BTreeMap::new(), muted: None, fired_at_ns: None, row: None, ..event() };
+        let plain = AlertEvent { labels: Labels::new(), muted: None, fired_at_ns: None, row: None, ..event() };
         let plain = AlertEvent { input_rows: None, sample: None, ..plain };
         let events = [event(), plain];
         let rows = to_rows(&events).unwrap();

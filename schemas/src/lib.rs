@@ -9,6 +9,7 @@ pub mod connector;
 pub mod epoch;
 pub mod error;
 pub mod format;
+pub mod labels;
 pub mod messages;
 pub mod notification;
 pub mod options;

@@ -55,8 +55,8 @@ pub struct NotificationSpec {
     pub options: fn(NotificationKind, &str) -> Vec<OptionSpec>,
     /// Whether the options make sense together.
     pub check: fn(&NotificationPlan) -> Result<()>,
-    /// The calendars that its options name.
-    pub calendars: fn(&NotificationPlan) -> Vec<String>,
+    /// What its options name: that is to exist.
+    pub names: fn(&NotificationPlan) -> Vec<(NotificationKind, String)>,
 }
 
 /// The name of the sink that takes the events of alerts, and of the connector that plans know it by.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use thalweg_engine::clock::Clock;
 use thalweg_engine::engine::Engine;
 use thalweg_notify::config::Escalation;
+use thalweg_notify::machine::acknowledgement::Acknowledgement;
 use thalweg_notify::notifications::{Notifications, Surroundings};
 use thalweg_notify::silence::Silence;
 use thalweg_notify::statements::{Routes, SPEC, silence};
@@ -73,16 +74,29 @@ pub enum Change {
     CreateSilence(String, Vec<GivenOption>),
     /// `DROP SILENCE name`
     DropSilence(String),
+    /// `ACKNOWLEDGE INCIDENT 'id'`
+    Acknowledge(Acknowledgement),
+}
+
+impl Change {
+    /// The column of the answer, which names what the change was about.
+    fn column(&self) -> &'static str {
+        match self {
+            Change::CreateSilence(..) | Change::DropSilence(_) => "silence",
+            Change::Acknowledge(_) => "incident_id",
+        }
+    }
 }
 
 /// A statement that makes a change when it is run.
 pub fn prepare(text: &str, change: Change) -> Arc<Prepared> {
+    let schema = Schema::new(vec![Field::new(change.column(), DataType::Utf8, false)]);
     Arc::new(Prepared {
         text: text.to_string(),
-        work: Work::Silence(change),
+        work: Work::Notification(change),
         views: Vec::new(),
         parameters: Vec::new(),
-        schema: Arc::new(Schema::new(vec![Field::new("silence", DataType::Utf8, false)])),
+        schema: Arc::new(schema),
         reads_history: false,
         as_of: None,
         generation: None,
@@ -90,27 +104,28 @@ pub fn prepare(text: &str, change: Change) -> Arc<Prepared> {
 }
 
 impl Session {
-    /// Makes a change; one row names the silence that it was about.
-    pub(crate) fn silence(&self, wanted: &Change) -> SqlResult<Answer> {
+    /// Makes a change; one row names what it was about.
+    pub(crate) fn notification(&self, wanted: &Change) -> SqlResult<Answer> {
         let relations = self.relations();
         let name: ArrayRef = Arc::new(StringArray::from(vec![change(relations.notifications.as_ref(), wanted)?]));
-        let row = RecordBatch::try_from_iter_with_nullable([("silence", name, false)]).map_err(Error::from)?;
+        let row = RecordBatch::try_from_iter_with_nullable([(wanted.column(), name, false)]).map_err(Error::from)?;
         Answer::of_row(relations.engine.epoch(), row)
     }
 }
 
-/// Makes a change; the answer is the silence that it was about. It is durable on return.
+/// Makes a change; the answer is what it was about. It is durable on return.
 pub fn change(notifications: Option<&Arc<Notifications>>, change: &Change) -> SqlResult<String> {
     let notifications = notifications.ok_or_else(none)?;
     match change {
         Change::CreateSilence(name, given) => create_silence(notifications, name, given),
         Change::DropSilence(name) => drop_silence(notifications, name).map(|()| name.clone()),
+        Change::Acknowledge(acknowledgement) => acknowledge(notifications, acknowledgement.clone()),
     }
 }
 
 /// What is to be said where nothing notifies.
 pub fn none() -> SqlError {
-    SqlError::user(NOT_SUPPORTED, "the pipeline has no notifiers, so there is nothing to silence")
+    SqlError::user(NOT_SUPPORTED, "the pipeline has no notifiers, so nobody is told of anything")
         .with_hint("Declare one in it: CREATE NOTIFIER ops WITH (type = 'webhook', url = '...').")
 }
 
@@ -134,6 +149,19 @@ fn drop_silence(notifications: &Notifications, name: &str) -> SqlResult<()> {
             .with_hint("SHOW SILENCES lists those that there are."));
     }
     Ok(notifications.expire(name)?)
+}
+
+/// Says that somebody takes care of an incident; the answer is its id.
+pub fn acknowledge(notifications: &Notifications, acknowledgement: Acknowledgement) -> SqlResult<String> {
+    let incident = acknowledgement.incident_id.clone();
+    if !notifications.is_open(&incident) {
+        return Err(SqlError::user(NO_OBJECT, format!("incident \"{incident}\" does not exist, or is over"))
+            .with_hint(
+                "SELECT incident_id, alert, key FROM thalweg.alerts WHERE state = 'firing' lists those that go on.",
+            ));
+    }
+    notifications.acknowledge(acknowledgement)?;
+    Ok(incident)
 }
 
 fn find(notifications: &Notifications, name: &str) -> Option<Silence> {

@@ -52,7 +52,7 @@ pub enum Work {
     /// The short way.
     Point(PointQuery),
     /// By making a change; the answer is its name.
-    Silence(notifications::Change),
+    Notification(notifications::Change),
     /// By inserting the rows of a query into a table.
     Insert(Target, Arc<Prepared>),
     /// By sending dead letters back to the source of this name: those whose ids the query gives.

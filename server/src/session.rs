@@ -23,8 +23,9 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use thalweg_notify::machine::acknowledgement::Acknowledgement;
 use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, split_as_of, with_all_time};
-use thalweg_pipelines::{Change, Shown, Statement, Subscribe, parse_statement, sql_type};
+use thalweg_pipelines::{Acknowledge, Change, Shown, Statement, Subscribe, parse_statement, sql_type};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 use thalweg_schemas::suggest::closest;
@@ -168,6 +169,10 @@ impl Session {
             Statement::DropSilence(name) => {
                 Ok(Request::Query(notifications::prepare(text, notifications::Change::DropSilence(name))))
             }
+            Statement::Acknowledge(Acknowledge { incident, author, comment }) => {
+                let acknowledgement = Acknowledgement { incident_id: incident, author, comment };
+                Ok(Request::Query(notifications::prepare(text, notifications::Change::Acknowledge(acknowledgement))))
+            }
         }
     }
 
@@ -292,8 +297,8 @@ impl Session {
 
     /// Runs a planned query over the views as they are now.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> SqlResult<Answer> {
-        if let Work::Silence(change) = &prepared.work {
-            return self.silence(change);
+        if let Work::Notification(change) = &prepared.work {
+            return self.notification(change);
         }
         let as_of = prepared.as_of;
         // Something else runs than when it was planned.
@@ -343,7 +348,7 @@ impl Session {
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
         let mut plan = match &prepared.work {
             Work::Plan(plan) if !prepared.reads_history => plan.as_ref().clone(),
-            Work::Plan(_) | Work::Point(_) | Work::Silence(_) | Work::Insert(..) | Work::Replay(..) => {
+            Work::Plan(_) | Work::Point(_) | Work::Notification(_) | Work::Insert(..) | Work::Replay(..) => {
                 self.plan(&prepared.text).await?
             }
         };

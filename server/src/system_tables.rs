@@ -13,6 +13,7 @@ use std::time::Duration;
 use thalweg_engine::engine::Engine;
 use thalweg_engine::status::{ArchiveStatus, DeadLetter, LateRow, MemoryStatus, Status};
 use thalweg_notify::notification::Attempt;
+use thalweg_notify::notifications::Attention;
 use thalweg_notify::silence::Silence;
 use thalweg_pipelines::query::Pieces;
 use thalweg_pipelines::{Declaration, DeclarationKind, Escalation, alert_history_of};
@@ -48,6 +49,8 @@ pub struct Facts {
     pub now_ns: i64,
     /// The state of each key of each alert: the last event.
     pub alerts: Vec<AlertEvent>,
+    /// What is done about each of these, where anybody is told of alerts.
+    pub attention: Vec<Attention>,
     /// The last events of each alert.
     pub alert_events: Vec<AlertEvent>,
 }
@@ -56,7 +59,13 @@ pub struct Facts {
 pub fn facts(table: &str, relations: &Relations) -> Facts {
     let Relations { engine, program, pipeline, notifications } = relations;
     let notifying = |wanted: &str| notifications.as_ref().filter(|_| table == wanted);
+    let alerts = match table {
+        "alerts" | "alert_rules" => events(relations, str::to_string),
+        _ => Vec::new(),
+    };
+    let incidents = alerts.iter().map(|alert| alert.incident_id.as_str());
     Facts {
+        attention: notifying("alerts").map(|n| n.attention(incidents)).unwrap_or_default(),
         pipeline: pipeline.to_string(),
         ended: engine.ended(),
         declarations: program.declarations.clone(),
@@ -68,10 +77,7 @@ pub fn facts(table: &str, relations: &Relations) -> Facts {
         silences: notifying("silences").map(|n| n.silences()).unwrap_or_default(),
         calendars: notifying("calendars").map(|n| n.calendars()).unwrap_or_default(),
         now_ns: notifying("silences").map(|n| n.now_ns()).unwrap_or_default(),
-        alerts: match table {
-            "alerts" | "alert_rules" => events(relations, str::to_string),
-            _ => Vec::new(),
-        },
+        alerts,
         alert_events: if table == "alert_events" { events(relations, alert_history_of) } else { Vec::new() },
     }
 }
@@ -284,6 +290,8 @@ fn alert_rules(facts: &Facts) -> Table {
 
 fn alerts(facts: &Facts) -> Table {
     let rows = &facts.alerts;
+    let attention = (0..rows.len()).map(|at| facts.attention.get(at).cloned().unwrap_or_default());
+    let attention: Vec<Attention> = attention.collect();
     let since = |event: &AlertEvent| match event.state {
         State::Pending => Some(event.starts_at_ns),
         State::Firing | State::NoData => event.fired_at_ns,
@@ -306,6 +314,8 @@ fn alerts(facts: &Facts) -> Table {
         .text("reason", rows, |e| Some(e.reason.to_string()))
         .text("row", rows, |e| e.row.clone())
         .count("revision", rows, |e| u64::try_from(e.revision).ok())
+        .text("suppressed_by", &attention, |a| a.suppressed_by.clone())
+        .text("acknowledged_by", &attention, |a| a.acknowledged_by.clone())
 }
 
 fn alert_events(facts: &Facts) -> Table {

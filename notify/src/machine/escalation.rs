@@ -3,13 +3,16 @@
 //! A step makes the incident a member of further groups. So what holds a message back holds these back too: a silenced alert
 //! is one that somebody takes care of, and who it is escalated to hears of it when the silence is over and it still fires.
 
+use super::group::GroupNo;
 use super::{Incident, Machine};
+use crate::shared::Word;
 
 impl Machine {
     /// When the next step of an incident is due.
     pub(super) fn step_due(&self, incident: &Incident) -> Option<i64> {
         let step = self.config.escalations_of(&incident.alert).get(incident.escalated);
-        let step = step.filter(|_| incident.alert.is_firing() && !self.state.last)?;
+        let step =
+            step.filter(|_| incident.alert.is_firing() && incident.acknowledged.is_none() && !self.state.last)?;
         Some(incident.heard_at_ns.saturating_add(step.after_ns))
     }
 
@@ -17,7 +20,7 @@ impl Machine {
     pub(super) fn forget_step(&mut self, incident_id: &str) {
         let at = self.state.incidents.get(incident_id).and_then(|incident| self.step_due(incident));
         if let Some(at) = at {
-            self.escalations.remove(&(at, incident_id.to_string()));
+            self.escalations.remove(&(at, Word::from(incident_id)));
         }
     }
 
@@ -32,13 +35,12 @@ impl Machine {
             incident.escalated += 1;
             let (alert, escalated) = (incident.alert.clone(), incident.escalated);
             let known = incident.groups.clone();
-            let groups: Vec<_> =
-                self.groups_of(&alert, escalated).into_keys().filter(|id| !known.contains(id)).collect();
-            self.join(&alert, escalated);
+            let groups = self.join(&alert, escalated).into_iter().filter(|group| !known.contains(group));
+            let groups: Vec<GroupNo> = groups.collect();
             if let Some(incident) = self.state.incidents.get_mut(&incident_id) {
-                incident.groups.extend(groups.iter().cloned());
+                incident.groups.extend(&groups);
             }
-            for group in &groups {
+            for group in groups {
                 self.with_group(group, |group, policy| group.touch(policy, now_ns));
             }
             let next = self.state.incidents.get(&incident_id).and_then(|incident| self.step_due(incident));

@@ -6,16 +6,20 @@
 use crate::alert::{Alert, Labels};
 use crate::config::Policy;
 use crate::notification::{Notification, Reason};
+use crate::shared::{Shared, Word};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use thalweg_schemas::alert_event::Kind;
 
 /// A group that is held back by silences or inhibition looks at itself this often at least.
 const LOOK_NS: i64 = 1_000_000_000;
 
+/// How many groups were made before a group: what it is known by.
+pub(crate) type GroupNo = u64;
+
 /// What a receiver was told of an incident that fires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Told {
-    severity: String,
+    severity: Word,
     revision: i64,
 }
 
@@ -29,18 +33,16 @@ impl Told {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pending {
     pub id: String,
-    told: BTreeMap<String, Told>,
+    /// The incidents that it then believes to fire.
+    pub told: Vec<(Word, Told)>,
     /// The incidents of which it says that they are over.
-    over: Vec<String>,
+    pub over: Vec<Word>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
+    pub notifier: Word,
     pub labels: Labels,
-    /// The incidents in it; with the alert as it was last here if it has gone to another group, which few do.
-    pub members: BTreeMap<String, Option<Box<Alert>>>,
-    /// What the receiver believes to fire.
-    told: BTreeMap<String, Told>,
     told_at_ns: Option<i64>,
     /// When it looked at itself for the first time, and the last.
     first_look_ns: Option<i64>,
@@ -48,25 +50,54 @@ pub(crate) struct Group {
     /// When it is to look at itself.
     pub due_at_ns: Option<i64>,
     number: u64,
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
     /// Something changed since it last looked.
     pub news: bool,
+    /// Whether its receiver believes that anything fires.
+    believed: bool,
     /// How many of its alerts were held back when it last looked.
     held: usize,
+}
+
+/// A member as a group sees it when it looks at itself.
+pub(crate) struct Seen<'a> {
+    /// What the receiver believes of it.
+    pub told: Option<&'a Told>,
+    pub alert: Shared<Alert>,
+    /// Whether somebody takes care of it.
+    pub acknowledged: bool,
 }
 
 /// What a group finds when it looks at itself.
 pub(crate) struct Look {
     /// What to say, if anything, and what follows from having said it.
-    pub message: Option<(Notification, Pending)>,
+    pub message: Option<(Notification, Box<Pending>)>,
     /// The incidents that nobody needs to be told the end of.
-    pub dropped: Vec<String>,
+    pub dropped: Vec<Word>,
     held: usize,
+    believed: bool,
 }
 
 impl Group {
-    pub fn new(labels: Labels) -> Group {
-        Group { labels, ..Group::default() }
+    pub fn new(notifier: Word, labels: Labels) -> Group {
+        Group {
+            notifier,
+            labels,
+            told_at_ns: None,
+            first_look_ns: None,
+            last_look_ns: 0,
+            due_at_ns: None,
+            number: 0,
+            pending: None,
+            news: false,
+            believed: false,
+            held: 0,
+        }
+    }
+
+    /// What receivers know it by.
+    pub fn key(&self) -> String {
+        format!("{{}}:{}", self.labels)
     }
 
     /// Something in it changed at `now_ns`.
@@ -91,91 +122,96 @@ impl Group {
         first.saturating_add(ticks.saturating_mul(interval))
     }
 
-    /// It looks at itself at `now_ns`: `alert` gives the alerts of incidents, `is_muted` says what is held back.
+    /// It looks at itself at `now_ns`: `members` are those that are in it, `is_muted` says what is held back.
     pub fn look<'a>(
-        &'a self,
-        (notifier, key): (&str, &str),
+        &self,
         policy: &Policy,
         now_ns: i64,
-        alert: impl Fn(&str) -> Option<&'a Alert>,
+        members: impl Iterator<Item = Seen<'a>>,
         is_muted: impl Fn(&Alert) -> bool,
     ) -> Look {
-        let (mut firing, mut over, mut dropped, mut held) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let mut told = BTreeMap::new();
-        for (incident, left) in &self.members {
-            let Some(alert) = left.as_deref().or_else(|| alert(incident)) else { continue };
-            let known = self.told.get(incident);
+        let (mut firing, mut over, mut dropped, mut told, mut held) = (vec![], vec![], vec![], vec![], 0);
+        let (mut news, mut first, mut believed, mut unattended) = (false, true, false, false);
+        for Seen { told: known, alert, acknowledged } in members {
+            first &= known.is_none();
             if !alert.is_firing() {
-                if policy.send_resolved && (known.is_some() || alert.kind == "revised") {
-                    over.push(alert);
+                if policy.send_resolved && (known.is_some() || alert.kind == Kind::Revised) {
+                    believed |= known.is_some();
+                    over.push(as_known(alert, known));
                 } else {
-                    dropped.push(incident.clone());
+                    dropped.push(alert.incident_id.clone());
                 }
-            } else if is_muted(alert) {
+                continue;
+            }
+            believed |= known.is_some();
+            if is_muted(&alert) {
                 held += 1;
-                told.extend(known.map(|known| (incident.clone(), known.clone())));
+                told.extend(known.map(|known| (alert.incident_id.clone(), known.clone())));
             } else {
-                told.insert(incident.clone(), Told::of(alert));
-                firing.push(alert);
+                let now = Told::of(&alert);
+                news |= known != Some(&now);
+                unattended |= !acknowledged;
+                told.push((alert.incident_id.clone(), now));
+                firing.push(as_known(alert, known));
             }
         }
-        let news = firing.iter().any(|alert| self.told.get(&alert.incident_id) != Some(&Told::of(alert)));
         let repeat_due = self.told_at_ns.is_some_and(|at| now_ns.saturating_sub(at) >= policy.repeat_interval_ns);
         let reason = match () {
-            () if news && self.told.is_empty() => Some(Reason::First),
+            () if news && first => Some(Reason::First),
             () if news => Some(Reason::NewAlerts),
             () if !over.is_empty() && told.is_empty() => Some(Reason::AllResolved),
             () if !over.is_empty() => Some(Reason::SomeResolved),
-            () if !firing.is_empty() && repeat_due => Some(Reason::Repeat),
+            () if unattended && repeat_due => Some(Reason::Repeat),
             () => None,
         };
-        let message = reason.map(|reason| {
-            let over_ids = over.iter().map(|alert| alert.incident_id.clone()).collect();
-            let mut alerts: Vec<Alert> = over.into_iter().chain(firing).map(|alert| self.as_known(alert)).collect();
-            alerts.sort_by_cached_key(|alert| (alert.identity(), alert.fired_at_ns, alert.incident_id.clone()));
-            let truncated = if policy.max_alerts == 0 { 0 } else { alerts.len().saturating_sub(policy.max_alerts) };
-            alerts.truncate(alerts.len() - truncated);
-            let mut notification = Notification {
-                id: String::new(),
-                notifier: notifier.to_string(),
-                group_key: key.to_string(),
-                group_labels: self.labels.clone(),
-                reason,
-                number: self.number + 1,
-                alerts,
-                truncated,
-                created_at_ns: now_ns,
-                repeat_interval_ns: policy.repeat_interval_ns,
-            };
-            notification.id = notification.id_of();
-            let pending = Pending { id: notification.id.clone(), told, over: over_ids };
-            (notification, pending)
-        });
-        Look { message, dropped, held }
+        let message = reason.map(|reason| self.message(policy, now_ns, reason, (over, firing), told));
+        Look { message, dropped, held, believed }
     }
 
-    /// The alert, with what its receiver believes of it.
-    fn as_known(&self, alert: &Alert) -> Alert {
-        let told = self.told.get(&alert.incident_id).map(|told| told.severity.clone());
-        Alert { told_severity: told.filter(|severity| *severity != alert.severity), ..alert.clone() }
+    /// What it says of alerts that are over and that fire, of which its receiver then believes what is `told`.
+    fn message(
+        &self,
+        policy: &Policy,
+        now_ns: i64,
+        reason: Reason,
+        (over, firing): (Vec<Shared<Alert>>, Vec<Shared<Alert>>),
+        told: Vec<(Word, Told)>,
+    ) -> (Notification, Box<Pending>) {
+        let over_ids = over.iter().map(|alert| alert.incident_id.clone()).collect();
+        let mut alerts: Vec<Shared<Alert>> = over.into_iter().chain(firing).collect();
+        alerts.sort_by_cached_key(|alert| (alert.identity(), alert.fired_at_ns, alert.incident_id.clone()));
+        let truncated = if policy.max_alerts == 0 { 0 } else { alerts.len().saturating_sub(policy.max_alerts) };
+        alerts.truncate(alerts.len() - truncated);
+        let mut notification = Notification {
+            id: String::new(),
+            notifier: self.notifier.to_string(),
+            group_key: self.key(),
+            group_labels: self.labels.clone(),
+            reason,
+            number: self.number + 1,
+            alerts,
+            truncated,
+            created_at_ns: now_ns,
+            repeat_interval_ns: policy.repeat_interval_ns,
+        };
+        notification.id = notification.id_of();
+        let pending = Pending { id: notification.id.clone(), told, over: over_ids };
+        (notification, Box::new(pending))
     }
 
-    /// It has looked, and what it had to say is on its way.
-    pub fn looked(&mut self, policy: &Policy, look: &Look, now_ns: i64) {
+    /// It has looked; the answer is what it has to say, which is on its way.
+    pub fn looked(&mut self, policy: &Policy, look: Look, now_ns: i64) -> Option<Notification> {
         self.first_look_ns.get_or_insert(now_ns);
         self.last_look_ns = now_ns;
-        self.held = look.held;
-        for incident in &look.dropped {
-            self.members.remove(incident);
-            self.told.remove(incident);
-        }
-        if let Some((notification, pending)) = &look.message {
+        (self.held, self.believed, self.news) = (look.held, look.believed, false);
+        let (notification, pending) = look.message.unzip();
+        self.pending = pending;
+        if let Some(notification) = &notification {
             self.number = notification.number;
             self.told_at_ns = Some(now_ns);
-            self.pending = Some(pending.clone());
         }
-        self.news = false;
         self.rest(policy, now_ns);
+        notification
     }
 
     /// It cannot look before what is on its way has come to an end.
@@ -184,20 +220,12 @@ impl Group {
         self.due_at_ns = None;
     }
 
-    /// What was on its way has arrived, or never will: either way the receiver is not told it again. The answer are the
-    /// incidents that are over for it.
-    pub fn settle(&mut self, policy: &Policy, now_ns: i64) -> Vec<String> {
-        let Some(pending) = self.pending.take() else { return Vec::new() };
-        self.told = pending.told;
-        for incident in &pending.over {
-            self.members.remove(incident);
-        }
-        if self.news {
-            self.touch(policy, now_ns)
-        } else {
-            self.rest(policy, now_ns)
-        }
-        pending.over
+    /// What was on its way has arrived, or never will: either way the receiver is not told it again.
+    pub fn settled(&mut self, policy: &Policy, now_ns: i64, pending: &Pending) {
+        self.believed = !pending.told.is_empty();
+        // What is repeated is so some time after it arrived, and not after it was decided.
+        self.told_at_ns = Some(now_ns);
+        if self.news { self.touch(policy, now_ns) } else { self.rest(policy, now_ns) }
     }
 
     /// What is on its way failed, and may be replaced by something newer.
@@ -211,14 +239,21 @@ impl Group {
     fn rest(&mut self, policy: &Policy, now_ns: i64) {
         let repeat = self.told_at_ns.map(|at| at.saturating_add(policy.repeat_interval_ns));
         // What is overdue was not said because it is held back.
-        let repeat = repeat.filter(|at| !self.told.is_empty() && *at > now_ns);
+        let repeat = repeat.filter(|at| self.believed && *at > now_ns);
         let held = (self.held > 0).then(|| now_ns.saturating_add(LOOK_NS));
         let next = repeat.into_iter().chain(held).min().filter(|_| self.pending.is_none());
         self.due_at_ns = next.map(|at| self.tick(policy, at.max(now_ns)));
     }
+}
 
-    /// Whether nothing is left to be said.
-    pub fn is_over(&self) -> bool {
-        self.members.is_empty() && self.pending.is_none()
+/// The alert, with what its receiver believes of it.
+fn as_known(alert: Shared<Alert>, told: Option<&Told>) -> Shared<Alert> {
+    match told {
+        Some(told) if told.severity != alert.severity => {
+            let mut known = alert;
+            known.make_mut().told_severity = Some(told.severity.clone());
+            known
+        }
+        _ => alert,
     }
 }

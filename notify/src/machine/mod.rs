@@ -8,21 +8,28 @@
 //! cannot have (it refused the connection, or answered that it failed) is superseded when there is newer to tell; one that
 //! it may have is tried with the same id and content until it is known to have arrived.
 
+pub mod acknowledgement;
 mod escalation;
+pub(crate) mod failure;
 mod group;
+mod members;
+mod muting;
 mod retry;
 mod tries;
 mod watchdog;
 
-use crate::alert::{Alert, show};
+use crate::alert::{Alert, Labels, Status};
 use crate::config::{Config, Policy};
 use crate::inhibition::Sources;
 use crate::notification::{Attempt, Notification, Outcome};
+use crate::shared::{Shared, Word, Words};
 use crate::silence::{Phase, Silence};
-use group::Group;
+use acknowledgement::Acknowledgement;
+use group::{Group, GroupNo, Seen};
+use members::Members;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use thalweg_schemas::alert_event::AlertEvent;
+use thalweg_schemas::alert_event::{AlertEvent, Kind};
 
 /// How many incidents that are over are remembered: a changed alert may tell of the past once more.
 const OVER_MAX: usize = 100_000;
@@ -35,7 +42,7 @@ const BACKFILL_QUIET_NS: i64 = 10 * 1_000_000_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// Alerts of an epoch; what came of epochs up to it is not taken again.
-    Alerts(u64, Vec<Alert>),
+    Alerts(u64, Vec<Shared<Alert>>),
     /// Time has passed.
     Tick,
     /// A silence is made, or changed.
@@ -54,19 +61,21 @@ pub enum Input {
     Fresh,
     /// The engine is at work: a notifier is to be told so.
     Beat(String),
+    /// Somebody takes care of an incident.
+    Acknowledge(Acknowledgement),
 }
 
 /// An incident, and the groups that it is in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Incident {
-    alert: Alert,
-    groups: BTreeSet<(String, String)>,
+    alert: Shared<Alert>,
+    groups: Vec<GroupNo>,
     /// When it was first heard of.
-    #[serde(default)]
     heard_at_ns: i64,
     /// In how many steps it has been escalated.
-    #[serde(default)]
     escalated: usize,
+    /// Who takes care of it.
+    acknowledged: Option<Box<Acknowledgement>>,
 }
 
 /// A message that is not settled.
@@ -90,17 +99,21 @@ pub struct Delivery {
 pub struct State {
     /// The last epoch whose alerts were taken.
     pub epoch: u64,
-    incidents: BTreeMap<String, Incident>,
-    /// By notifier, then by key.
-    groups: BTreeMap<String, BTreeMap<String, Group>>,
+    incidents: BTreeMap<Word, Incident>,
+    groups: BTreeMap<GroupNo, Group>,
+    /// How many groups were made.
+    groups_made: GroupNo,
+    members: Members,
     /// The last events of incidents that are over, and their order.
-    over: BTreeMap<String, i64>,
-    over_order: VecDeque<String>,
+    over: BTreeMap<Word, i64>,
+    over_order: VecDeque<Word>,
     silences: BTreeMap<String, Silence>,
     deliveries: BTreeMap<String, Delivery>,
     attempts: VecDeque<Attempt>,
     /// How many messages were made.
     made: u64,
+    /// The notifiers whose last message is dead, with the alert that says so.
+    missed: BTreeMap<String, Shared<Alert>>,
     backfill_until_ns: i64,
     last: bool,
 }
@@ -110,28 +123,37 @@ pub struct Machine {
     config: Config,
     state: State,
     sources: Sources,
+    /// The groups by notifier and labels.
+    numbers: BTreeMap<(Word, Labels), GroupNo>,
     /// The groups by when they are to look at themselves.
-    due: BTreeSet<(i64, String, String)>,
+    due: BTreeSet<(i64, GroupNo)>,
     /// The incidents by when they are to be escalated.
-    escalations: BTreeSet<(i64, String)>,
+    escalations: BTreeSet<(i64, Word)>,
     /// By notifier the messages that are not being tried, by when they may be.
     ready: BTreeMap<String, BTreeSet<(i64, u64, String)>>,
 }
 
 impl Machine {
     /// A machine that goes on from `state`.
-    pub fn new(config: Config, state: State) -> Machine {
-        let (sources, due, ready) = (Sources::new(&config.inhibitions), BTreeSet::new(), BTreeMap::new());
-        let mut machine = Machine { config, state, sources, due, escalations: BTreeSet::new(), ready };
+    pub fn new(config: Config, mut state: State) -> Machine {
+        let mut words = Words::default();
+        state.incidents.values_mut().for_each(|incident| incident.alert.make_mut().share(&mut words));
+        state.groups.values_mut().for_each(|group| words.share(&mut group.notifier));
+        let groups = state.groups.iter();
+        let mut machine = Machine {
+            sources: Sources::new(&config.inhibitions),
+            numbers: groups.clone().map(|(no, group)| ((group.notifier.clone(), group.labels.clone()), *no)).collect(),
+            due: groups.filter_map(|(no, group)| Some((group.due_at_ns?, *no))).collect(),
+            escalations: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            config,
+            state,
+        };
         let steps =
             machine.state.incidents.iter().filter_map(|(id, known)| Some((machine.step_due(known)?, id.clone())));
         machine.escalations = steps.collect();
         let firing = machine.state.incidents.values().map(|incident| &incident.alert).filter(|alert| alert.is_firing());
         firing.for_each(|alert| machine.sources.add(alert));
-        for (notifier, groups) in &machine.state.groups {
-            let due = groups.iter().filter_map(|(key, group)| Some((group.due_at_ns?, notifier.clone(), key.clone())));
-            machine.due.extend(due);
-        }
         for (id, delivery) in machine.state.deliveries.iter().filter(|(_, delivery)| !delivery.in_attempt) {
             let ready = machine.ready.entry(delivery.notification.notifier.clone()).or_default();
             ready.insert((delivery.next_try_ns, delivery.number, id.clone()));
@@ -142,10 +164,12 @@ impl Machine {
     /// The same with other rules. Groups and messages of notifiers that are no more go.
     pub fn with_config(self, config: Config) -> Machine {
         let mut state = self.state;
-        state.groups.retain(|notifier, _| config.notifiers.contains_key(notifier));
+        state.groups.retain(|_, group| config.notifiers.contains_key(&*group.notifier));
+        state.missed.retain(|notifier, _| config.notifiers.contains_key(notifier));
+        state.members.retain(|group| state.groups.contains_key(&group));
         state.deliveries.retain(|_, delivery| config.notifiers.contains_key(&delivery.notification.notifier));
         for incident in state.incidents.values_mut() {
-            incident.groups.retain(|(notifier, _)| config.notifiers.contains_key(notifier));
+            incident.groups.retain(|group| state.groups.contains_key(group));
         }
         Machine::new(config, state)
     }
@@ -230,22 +254,26 @@ impl Machine {
             Input::Last => self.hurry(now_ns),
             Input::Fresh => self.state.epoch = 0,
             Input::Beat(notifier) => self.beat(now_ns, &notifier),
+            Input::Acknowledge(acknowledgement) => self.acknowledge(acknowledgement),
         }
         self.tick(now_ns);
     }
 
     /// The alerts among events, as [`Input::Alerts`] takes them.
-    pub fn alerts_of(events: &[AlertEvent]) -> Vec<Alert> {
-        events.iter().filter_map(Alert::of).collect()
+    pub fn alerts_of(events: &[AlertEvent]) -> Vec<Shared<Alert>> {
+        let mut words = Words::default();
+        let mut alerts: Vec<Alert> = events.iter().filter_map(Alert::of).collect();
+        alerts.iter_mut().for_each(|alert| alert.share(&mut words));
+        alerts.into_iter().map(Shared::from).collect()
     }
 
-    fn take(&mut self, now_ns: i64, alert: Alert) {
+    fn take(&mut self, now_ns: i64, alert: Shared<Alert>) {
         let known = self.state.incidents.get(&alert.incident_id);
         let seen = known.map(|known| known.alert.seq).or_else(|| self.state.over.get(&alert.incident_id).copied());
         if seen.is_some_and(|seen| alert.seq <= seen) {
             return;
         }
-        if known.is_none() && !alert.is_firing() && alert.kind != "revised" {
+        if known.is_none() && !alert.is_firing() && alert.kind != Kind::Revised {
             // Nobody was told that it fired.
             return;
         }
@@ -254,6 +282,7 @@ impl Machine {
         }
         let before = known.map(|known| known.alert.clone());
         let (heard_at_ns, escalated) = known.map_or((now_ns, 0), |known| (known.heard_at_ns, known.escalated));
+        let acknowledged = known.and_then(|known| known.acknowledged.clone());
         if let Some(before) = before.as_ref().filter(|before| before.is_firing()) {
             self.sources.remove(before);
         }
@@ -262,64 +291,63 @@ impl Machine {
         }
         let mut groups = known.map(|known| known.groups.clone()).unwrap_or_default();
         if alert.is_firing() || groups.is_empty() {
-            let now_in: BTreeSet<(String, String)> = self.groups_of(&alert, escalated).into_keys().collect();
-            for gone in groups.difference(&now_in) {
-                self.leave(now_ns, gone, before.as_ref(), &alert);
+            let now_in = self.join(&alert, escalated);
+            for gone in groups.iter().filter(|group| !now_in.contains(group)) {
+                self.leave(now_ns, *gone, before.as_deref(), &alert);
             }
-            self.join(&alert, escalated);
             // What it has left lets go of it when the receiver has been told.
-            groups.extend(now_in);
+            let new: Vec<GroupNo> = now_in.into_iter().filter(|group| !groups.contains(group)).collect();
+            groups.extend(new);
         }
-        let touched: Vec<_> = groups.iter().cloned().collect();
+        let touched = groups.clone();
         self.forget_step(&alert.incident_id);
         if alert.is_firing() || !groups.is_empty() {
-            let incident = Incident { alert, groups, heard_at_ns, escalated };
-            let step = self.step_due(&incident).map(|at| (at, incident.alert.incident_id.clone()));
-            self.escalations.extend(step);
-            self.state.incidents.insert(incident.alert.incident_id.clone(), incident);
+            let id = alert.incident_id.clone();
+            let incident = Incident { alert, groups, heard_at_ns, escalated, acknowledged };
+            self.escalations.extend(self.step_due(&incident).map(|at| (at, id.clone())));
+            self.state.incidents.insert(id, incident);
         } else {
             self.state.incidents.remove(&alert.incident_id);
-            self.remember(alert.incident_id, alert.seq);
+            self.remember(alert.incident_id.clone(), alert.seq);
         }
-        touched.iter().for_each(|group| self.with_group(group, |group, policy| group.touch(policy, now_ns)));
+        touched.into_iter().for_each(|group| self.with_group(group, |group, policy| group.touch(policy, now_ns)));
     }
 
-    /// The groups that an alert belongs to, with their labels.
-    fn groups_of(&self, alert: &Alert, escalated: usize) -> BTreeMap<(String, String), crate::alert::Labels> {
-        let groups = self.config.notifiers_of(alert, escalated).map(|(notifier, policy)| {
-            let labels = policy.group_by.labels(alert);
-            ((notifier.to_string(), format!("{{}}:{}", show(&labels))), labels)
-        });
-        groups.collect()
-    }
-
-    /// An alert goes into its groups.
-    fn join(&mut self, alert: &Alert, escalated: usize) {
-        for (id, labels) in self.groups_of(alert, escalated) {
-            let group = self.state.groups.entry(id.0).or_default().entry(id.1);
-            let group = group.or_insert_with(|| Group::new(labels));
-            group.members.insert(alert.incident_id.clone(), None);
+    /// An alert goes into the groups that it belongs to, which are the answer.
+    fn join(&mut self, alert: &Alert, escalated: usize) -> Vec<GroupNo> {
+        let mut groups = Vec::new();
+        for (notifier, policy) in self.config.notifiers_of(alert, escalated) {
+            let place = (Word::from(notifier), policy.group_by.labels(alert));
+            let made = &mut self.state.groups_made;
+            let number = *self.numbers.entry(place).or_insert_with_key(|(notifier, labels)| {
+                let number = *made;
+                *made += 1;
+                self.state.groups.insert(number, Group::new(notifier.clone(), labels.clone()));
+                number
+            });
+            self.state.members.join(number, &alert.incident_id);
+            if !groups.contains(&number) {
+                groups.push(number);
+            }
         }
+        groups
     }
 
     /// An alert whose labels have changed is in another group: in this one it is over.
-    fn leave(&mut self, now_ns: i64, id: &(String, String), before: Option<&Alert>, now: &Alert) {
-        let Some(group) = self.state.groups.get_mut(&id.0).and_then(|groups| groups.get_mut(&id.1)) else { return };
-        if let (Some(before), Some(member)) = (before, group.members.get_mut(&now.incident_id)) {
-            let over = Alert { status: crate::alert::Status::Resolved, ends_at_ns: Some(now.at_ns), ..before.clone() };
-            member.get_or_insert(Box::new(over));
+    fn leave(&mut self, now_ns: i64, group: GroupNo, before: Option<&Alert>, now: &Alert) {
+        if let (Some(before), Some(member)) = (before, self.state.members.get_mut(group, &now.incident_id)) {
+            let over = Alert { status: Status::Resolved, ends_at_ns: Some(now.at_ns), ..before.clone() };
+            member.left.get_or_insert(Box::new(over));
         }
-        self.with_group(id, |group, policy| group.touch(policy, now_ns));
+        self.with_group(group, |group, policy| group.touch(policy, now_ns));
     }
 
     /// Changes a group, and remembers when it is due.
-    fn with_group<T: Default>(&mut self, id: &(String, String), change: impl FnOnce(&mut Group, &Policy) -> T) -> T {
-        let (notifier, key) = id;
-        let policy = self.config.notifiers.get(notifier);
-        let group = self.state.groups.get_mut(notifier).and_then(|groups| groups.get_mut(key));
-        let (Some(policy), Some(group)) = (policy, group) else { return T::default() };
+    fn with_group<T: Default>(&mut self, number: GroupNo, change: impl FnOnce(&mut Group, &Policy) -> T) -> T {
+        let Some(group) = self.state.groups.get_mut(&number) else { return T::default() };
+        let Some(policy) = self.config.notifiers.get(&*group.notifier) else { return T::default() };
         if let Some(at) = group.due_at_ns {
-            self.due.remove(&(at, notifier.clone(), key.clone()));
+            self.due.remove(&(at, number));
         }
         let answer = change(group, policy);
         if self.state.last {
@@ -327,62 +355,62 @@ impl Machine {
             group.due_at_ns = group.due_at_ns.filter(|_| group.news).map(|_| i64::MIN);
         }
         if let Some(at) = group.due_at_ns {
-            self.due.insert((at, notifier.clone(), key.clone()));
+            self.due.insert((at, number));
         }
         answer
     }
 
     fn tick(&mut self, now_ns: i64) {
         self.escalate(now_ns);
-        while let Some((at, notifier, key)) = self.due.first().cloned() {
+        while let Some((at, group)) = self.due.first().copied() {
             if at > now_ns {
                 break;
             }
-            self.look(now_ns, &(notifier, key));
+            self.look(now_ns, group);
         }
         self.state.silences.retain(|_, silence| {
             silence.phase(now_ns) != Phase::Expired || now_ns.saturating_sub(silence.ends_at_ns) < SILENCE_KEPT_NS
         });
     }
 
-    fn is_muted(&self, alert: &Alert, now_ns: i64) -> bool {
-        let silences = |silence: &Silence| {
-            silence.mutes(&alert.labels, now_ns)
-                && (silence.calendars.is_empty() || self.config.is_time_of(&silence.calendars, now_ns))
-        };
-        alert.backfill && !self.state.last && now_ns < self.state.backfill_until_ns
-            || self.state.silences.values().any(silences)
-            || self.sources.muting(alert).is_some()
-    }
-
-    fn look(&mut self, now_ns: i64, id: &(String, String)) {
-        let (notifier, key) = id;
-        let group = self.state.groups.get(notifier).and_then(|groups| groups.get(key));
-        let (Some(policy), Some(group)) = (self.config.notifiers.get(notifier), group) else { return };
-        let alert = |incident: &str| self.state.incidents.get(incident).map(|incident| &incident.alert);
+    fn look(&mut self, now_ns: i64, number: GroupNo) {
+        let Some(group) = self.state.groups.get(&number) else { return };
+        let Some(policy) = self.config.notifiers.get(&*group.notifier) else { return };
         let quiet = self.config.keeps_quiet(policy, now_ns);
-        let look = group.look((notifier, key), policy, now_ns, alert, |alert| quiet || self.is_muted(alert, now_ns));
+        let members = self.state.members.of(number).filter_map(|(incident, member)| {
+            let known = self.state.incidents.get(incident);
+            let acknowledged = known.is_some_and(|known| known.acknowledged.is_some());
+            let left = member.left.as_deref().cloned().map(Shared::from);
+            let alert = left.or_else(|| known.map(|known| known.alert.clone()))?;
+            Some(Seen { told: member.told.as_ref(), alert, acknowledged })
+        });
+        let is_muted = |alert: &Alert| quiet || self.muting(alert, now_ns).is_some();
+        let mut look = group.look(policy, now_ns, members, is_muted);
         let pending = group.pending.as_ref().and_then(|pending| self.state.deliveries.get(&pending.id));
         if let Some(delivery) = pending {
             let same = look.message.as_ref().is_some_and(|(new, _)| new.alerts == delivery.notification.alerts);
             if same || delivery.in_attempt || delivery.maybe_received {
-                return self.with_group(id, |group, _| group.wait_for_pending());
+                return self.with_group(number, |group, _| group.wait_for_pending());
             }
             let superseded = delivery.notification.id.clone();
             self.supersede(now_ns, &superseded);
         }
-        self.with_group(id, |group, policy| {
-            group.pending = None;
-            group.looked(policy, &look, now_ns);
-        });
-        if let Some((notification, _)) = look.message {
-            self.queue(now_ns, notification);
-        }
-        self.let_go(id, &look.dropped);
+        let dropped = std::mem::take(&mut look.dropped);
+        let notification = self.with_group(number, |group, policy| group.looked(policy, look, now_ns));
+        notification.into_iter().for_each(|notification| self.queue(now_ns, notification));
+        self.let_go(number, &dropped);
+    }
+
+    /// What a group had on its way has arrived, or never will.
+    fn settle(&mut self, now_ns: i64, number: GroupNo) {
+        let Some(pending) = self.with_group(number, |group, _| group.pending.take()) else { return };
+        self.with_group(number, |group, policy| group.settled(policy, now_ns, &pending));
+        self.state.members.settle(number, pending.told);
+        self.let_go(number, &pending.over);
     }
 
     /// Remembers an incident that is over.
-    fn remember(&mut self, incident: String, seq: i64) {
+    fn remember(&mut self, incident: Word, seq: i64) {
         if self.state.over.insert(incident.clone(), seq).is_none() {
             self.state.over_order.push_back(incident);
         }
@@ -394,37 +422,33 @@ impl Machine {
     }
 
     /// Incidents are no longer in a group; a group without any goes.
-    fn let_go(&mut self, id: &(String, String), incidents: &[String]) {
+    fn let_go(&mut self, number: GroupNo, incidents: &[Word]) {
         for incident_id in incidents {
+            self.state.members.leave(number, incident_id);
             let Some(incident) = self.state.incidents.get_mut(incident_id) else { continue };
-            incident.groups.remove(id);
+            incident.groups.retain(|group| *group != number);
             if incident.groups.is_empty() && !incident.alert.is_firing() {
                 let seq = incident.alert.seq;
                 self.state.incidents.remove(incident_id);
                 self.remember(incident_id.clone(), seq);
             }
         }
-        let Some(groups) = self.state.groups.get_mut(&id.0) else { return };
-        if let Some(group) = groups.get(&id.1).filter(|group| group.is_over()) {
+        let over = |group: &Group| group.pending.is_none() && !self.state.members.any(number);
+        if self.state.groups.get(&number).is_some_and(over)
+            && let Some(group) = self.state.groups.remove(&number)
+        {
             if let Some(at) = group.due_at_ns {
-                self.due.remove(&(at, id.0.clone(), id.1.clone()));
+                self.due.remove(&(at, number));
             }
-            groups.remove(&id.1);
+            self.numbers.remove(&(group.notifier, group.labels));
         }
     }
 
     fn hurry(&mut self, now_ns: i64) {
         self.state.last = true;
         self.escalations.clear();
-        let all: Vec<(String, String)> = self
-            .state
-            .groups
-            .iter()
-            .flat_map(|(notifier, groups)| groups.keys().map(move |key| (notifier.clone(), key.clone())))
-            .collect();
-        for id in all {
-            self.with_group(&id, |group, policy| group.touch(policy, now_ns));
-        }
+        let all: Vec<GroupNo> = self.state.groups.keys().copied().collect();
+        all.into_iter().for_each(|group| self.with_group(group, |group, policy| group.touch(policy, now_ns)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Delivery, Machine, retry};
 use crate::notification::{Attempt, Notification, Outcome};
+use crate::shared::Word;
 
 /// How many tries `thalweg.deliveries` remembers.
 const ATTEMPTS_MAX: usize = 10_000;
@@ -49,9 +50,10 @@ impl Machine {
         delivery.in_attempt = false;
         delivery.attempts += 1;
         let notification = &delivery.notification;
-        let group = (notification.notifier.clone(), notification.group_key.clone());
+        let group = (Word::from(notification.notifier.as_str()), notification.group_labels.clone());
         let mut attempt = Attempt::of(notification, now_ns, delivery.attempts, "delivered");
         attempt.took_ns = Some(took_ns);
+        let mut died = None;
         let settled = match outcome {
             Outcome::Delivered { http_status } => {
                 attempt.http_status = Some(http_status);
@@ -60,31 +62,40 @@ impl Machine {
             Outcome::Refused { http_status, error } => {
                 (attempt.http_status, attempt.error) = (http_status, Some(error));
                 attempt.outcome = "dead".to_string();
+                died = attempt.error.clone();
                 true
             }
             Outcome::Failed { http_status, error, pause_ns, ambiguous } => {
                 (attempt.http_status, attempt.error) = (http_status, Some(error));
                 delivery.maybe_received |= ambiguous;
-                let give_up = self.config.notifiers.get(&group.0).map_or(0, |policy| policy.give_up_after_ns);
+                let give_up =
+                    self.config.notifiers.get(&notification.notifier).map_or(0, |policy| policy.give_up_after_ns);
                 let next = now_ns.saturating_add(retry::pause_ns(id, delivery.attempts, pause_ns));
                 let dead = next.saturating_sub(notification.created_at_ns) > give_up;
                 attempt.outcome = if dead { "dead" } else { "failed" }.to_string();
-                if !dead {
+                if dead {
+                    died = attempt.error.clone();
+                } else {
                     attempt.next_try_ns = Some(next);
                     delivery.next_try_ns = next;
-                    let ready = self.ready.entry(group.0.clone()).or_default();
+                    let ready = self.ready.entry(notification.notifier.clone()).or_default();
                     ready.insert((next, delivery.number, id.to_string()));
                 }
                 dead
             }
         };
         self.note(attempt);
+        let group = self.numbers.get(&group).copied();
         if settled {
-            self.state.deliveries.remove(id);
-            let over = self.with_group(&group, |group, policy| group.settle(policy, now_ns));
-            self.let_go(&group, &over);
+            let delivery = self.state.deliveries.remove(id);
+            group.into_iter().for_each(|group| self.settle(now_ns, group));
+            match (delivery, died) {
+                (Some(delivery), Some(error)) => self.miss(now_ns, &delivery.notification, &error),
+                (Some(delivery), None) => self.reach(now_ns, &delivery.notification.notifier),
+                (None, _) => {}
+            }
         } else {
-            self.with_group(&group, |group, _| group.failed(now_ns));
+            group.into_iter().for_each(|group| self.with_group(group, |group, _| group.failed(now_ns)));
         }
     }
 

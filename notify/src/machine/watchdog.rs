@@ -4,9 +4,8 @@
 //! The alert is Prometheus's `Watchdog`. A beat that was not delivered when the next one is due has no worth, and gives way.
 
 use super::Machine;
-use crate::alert::{ALERTNAME, Alert, Labels, SEVERITY, Status, show};
+use crate::alert::{ALERTNAME, Alert, Labels};
 use crate::notification::{Notification, Reason};
-use serde_json::Value;
 
 /// The alert's name.
 pub const WATCHDOG: &str = "Watchdog";
@@ -33,42 +32,19 @@ impl Machine {
 
 /// A beat: a function of the time at which it is made.
 fn notification(notifier: &str, interval_ns: i64, now_ns: i64) -> Notification {
-    let labels: Labels = [(ALERTNAME, WATCHDOG), (SEVERITY, NONE)].map(|(n, v)| (n.to_string(), v.to_string())).into();
-    let group_labels: Labels = [(ALERTNAME.to_string(), WATCHDOG.to_string())].into();
+    let group_labels = Labels::new().with(ALERTNAME, WATCHDOG);
     let summary = "Thalweg is at work: this alert always fires, and something is wrong when it no longer comes.";
-    let alert = Alert {
-        alert: WATCHDOG.to_string(),
-        key: Labels::new(),
-        incident_id: WATCHDOG.to_lowercase(),
-        // Beats are told apart by their time, as the events of an incident are by their number.
-        seq: now_ns,
-        kind: "firing".to_string(),
-        status: Status::Firing,
-        severity: NONE.to_string(),
-        previous_severity: None,
-        told_severity: None,
-        reason: "condition_met".to_string(),
-        active_since_ns: now_ns,
-        fired_at_ns: now_ns,
-        at_ns: now_ns,
-        ends_at_ns: None,
-        labels,
-        annotations: [("summary".to_string(), summary.to_string())].into(),
-        values: Value::Object(serde_json::Map::new()),
-        threshold: None,
-        input_rows: None,
-        sample: None,
-        revision: 0,
-        backfill: false,
-    };
+    let annotations = Labels::new().with("summary", summary);
+    // Beats are told apart by their time, as the events of an incident are by their number.
+    let alert = Alert::own((WATCHDOG, NONE), (&WATCHDOG.to_lowercase(), now_ns), Labels::new(), annotations, now_ns);
     let mut notification = Notification {
         id: String::new(),
         notifier: notifier.to_string(),
-        group_key: format!("{{}}:{}", show(&group_labels)),
+        group_key: format!("{{}}:{group_labels}"),
         group_labels,
         reason: Reason::Repeat,
         number: 1,
-        alerts: vec![alert],
+        alerts: vec![alert.into()],
         truncated: 0,
         created_at_ns: now_ns,
         repeat_interval_ns: interval_ns,
@@ -95,7 +71,7 @@ mod tests {
         let mut machine = machine();
         machine.apply(0, Input::Beat("pulse".into()));
         let first = machine.ready("pulse", 0).unwrap().notification.clone();
-        assert_eq!(first.alerts[0].labels["alertname"], "Watchdog");
+        assert_eq!(first.alerts[0].labels.get("alertname"), Some("Watchdog"));
         machine.apply(60 * SECOND, Input::Beat("pulse".into()));
         let second = machine.ready("pulse", 60 * SECOND).unwrap().notification.clone();
         assert_ne!(first.id, second.id, "each beat has an id of its own");

@@ -4,6 +4,7 @@
 use super::{common_annotations, common_labels, link};
 use crate::alert::{Alert, Labels, SEVERITY, Status};
 use crate::notification::Notification;
+use crate::shared::Shared;
 use crate::time;
 use serde::Serialize;
 use thalweg_schemas::error::{Error, Result};
@@ -50,15 +51,14 @@ fn ends_at(alert: &Alert) -> Option<i64> {
 fn by_labels(notification: &Notification) -> Notification {
     let over = |alert: &Alert| {
         let severity = alert.told_severity.clone()?;
-        let mut labels = alert.labels.clone();
-        labels.insert(SEVERITY.to_string(), severity.clone());
+        let labels = alert.labels.with(SEVERITY, &severity);
         let ends_at_ns = alert.ends_at_ns.or(Some(alert.at_ns));
         // A label of that name that the statement sets stays the same.
-        let changed = alert.labels.get(SEVERITY) == Some(&alert.severity);
+        let changed = alert.labels.get(SEVERITY) == Some(&*alert.severity);
         changed.then(|| Alert { severity, labels, status: Status::Resolved, ends_at_ns, ..alert.clone() })
     };
-    let alerts = notification.alerts.iter().flat_map(|alert| over(alert).into_iter().chain([alert.clone()]));
-    Notification { alerts: alerts.collect(), ..notification.clone() }
+    let both = |alert: &Shared<Alert>| over(alert).map(Shared::from).into_iter().chain([alert.clone()]);
+    Notification { alerts: notification.alerts.iter().flat_map(both).collect(), ..notification.clone() }
 }
 
 /// The webhook payload, version 4.
@@ -121,6 +121,7 @@ pub fn api(notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::tests::labels;
     use crate::payload::tests::notification;
     use serde_json::{Value, json};
 
@@ -128,8 +129,8 @@ mod tests {
     fn an_alert_that_became_graver_is_over_at_the_severity_that_the_receiver_knows() {
         let mut graver = notification(true);
         graver.alerts.truncate(1);
-        graver.alerts[0].status = Status::Firing;
-        graver.alerts[0].told_severity = Some("warning".to_string());
+        let alert = graver.alerts[0].make_mut();
+        (alert.status, alert.told_severity) = (Status::Firing, Some("warning".into()));
         let body: Value = serde_json::from_slice(&webhook(&graver, "http://here").unwrap()).unwrap();
         let found: Vec<_> = body["alerts"]
             .as_array()
@@ -182,11 +183,11 @@ mod tests {
     fn the_webhook_payload_is_the_one_that_alertmanager_sent() {
         let seen = r#"{"receiver":"default","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"A","inst":"i1","severity":"warning"},"annotations":{"summary":"x"},"startsAt":"2026-01-01T00:00:00Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://127.0.0.1/g","fingerprint":"c4144316ad7eefd8"}],"groupLabels":{"alertname":"A"},"commonLabels":{"alertname":"A","inst":"i1","severity":"warning"},"commonAnnotations":{"summary":"x"},"externalURL":"http://vm:19093","version":"4","groupKey":"{}:{alertname=\"A\"}","truncatedAlerts":0}"#;
         let mut ours = notification(false);
-        let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         ours.notifier = "default".into();
-        ours.alerts[0].labels = labels(&[("alertname", "A"), ("inst", "i1"), ("severity", "warning")]);
-        ours.alerts[0].annotations = labels(&[("summary", "x")]);
-        ours.alerts[0].fired_at_ns = time::parse("2026-01-01T00:00:00Z").unwrap();
+        let alert = ours.alerts[0].make_mut();
+        alert.labels = labels(&[("alertname", "A"), ("inst", "i1"), ("severity", "warning")]);
+        alert.annotations = labels(&[("summary", "x")]);
+        alert.fired_at_ns = time::parse("2026-01-01T00:00:00Z").unwrap();
         ours.group_labels = labels(&[("alertname", "A")]);
         ours.group_key = "{}:{alertname=\"A\"}".into();
         ours.truncated = 0;

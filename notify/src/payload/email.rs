@@ -1,107 +1,191 @@
-//! A mail: a subject and plain text, the same bytes whenever it is made. The mails of a group are one thread.
+//! A mail: a subject, and the same in text and in HTML; the same bytes whenever it is made. The mails of a group are one
+//! thread.
 
+pub(super) mod html;
+
+use super::template::{Place, Template};
 use super::{cut, hex, link, title};
-use crate::alert::{Alert, show};
+use crate::alert::Alert;
 use crate::notification::Notification;
 use crate::time;
 use lettre::Message;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Mailboxes};
+use lettre::message::{Mailbox, Mailboxes, MultiPart, MultiPartBuilder, MultiPartKind, SinglePart};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::options::Options;
 
 /// How many alerts are spelled out; the others are counted.
 const ALERTS_MAX: usize = 50;
 /// Mail programs show less.
 const SUBJECT_CHARS: usize = 200;
 
-/// Who writes to whom.
-pub struct Addresses {
+/// Who writes to whom, and how it is put.
+pub struct Letter {
     from: Mailbox,
     to: Mailboxes,
+    text: Option<Template>,
+    html: Html,
 }
 
-impl Addresses {
-    /// The addresses in the options `from` and `to` of `owner`.
-    pub fn read(owner: &str, from: &str, to: &str) -> Result<Addresses> {
+/// The part in HTML.
+enum Html {
+    Usual,
+    Template(Template),
+    None,
+}
+
+impl Letter {
+    /// What the options `from`, `to`, `text` and `html` of `owner` say.
+    pub fn read(owner: &str, options: &Options) -> Result<Letter> {
+        let get = |option: &str| options.get(option).unwrap_or_default();
         let wrong = |option: &str, example: &str| {
             Error::user(format!("option \"{option}\" of {owner} is not an address"))
                 .with_hint(format!("Write it as '{example}'."))
         };
-        let from = from.parse().map_err(|_| wrong("from", "Thalweg <alerts@example.org>"))?;
-        let to: Option<Mailboxes> = to.parse().ok().filter(|to: &Mailboxes| to.iter().next().is_some());
-        Ok(Addresses { from, to: to.ok_or_else(|| wrong("to", "ada@example.org, Ops <ops@example.org>"))? })
+        let about = |error: Error| Error { message: format!("{} in {owner}", error.message), ..error };
+        let from = get("from").parse().map_err(|_| wrong("from", "Thalweg <alerts@example.org>"))?;
+        let to: Option<Mailboxes> = get("to").parse().ok().filter(|to: &Mailboxes| to.iter().next().is_some());
+        let html = match options.get("html").map(str::trim) {
+            None => Html::Usual,
+            Some("") => Html::None,
+            Some(html) => Html::Template(Template::parse(html).map_err(about)?),
+        };
+        let to = to.ok_or_else(|| wrong("to", "ada@example.org, Ops <ops@example.org>"))?;
+        let text = options.get("text").map(|text| Template::parse(text).map_err(about)).transpose()?;
+        Ok(Letter { from, to, text, html })
+    }
+
+    /// The mail.
+    pub fn message(&self, notification: &Notification, external_url: &str) -> Result<Message> {
+        let domain = self.from.email.domain();
+        let thread = Sha256::digest(format!("{} {}", notification.notifier, notification.group_key));
+        let thread = format!("<group_{}@{domain}>", hex(&thread[..16]));
+        let automatic =
+            HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_string());
+        let created = Duration::from_nanos(u64::try_from(notification.created_at_ns).unwrap_or_default());
+        let mail = Message::builder()
+            .from(self.from.clone())
+            .mailbox(lettre::message::header::To::from(self.to.clone()))
+            .subject(cut(&title(notification), SUBJECT_CHARS))
+            .date(UNIX_EPOCH + created)
+            .message_id(Some(format!("<{}@{domain}>", notification.id)))
+            .in_reply_to(thread.clone())
+            .references(thread)
+            // Nobody is on holiday here (RFC 3834).
+            .raw_header(automatic);
+        let text = match &self.text {
+            Some(template) => template.put(|place| place.text(notification, external_url))?,
+            None => text(notification, external_url),
+        };
+        let html = match &self.html {
+            Html::None => None,
+            Html::Usual => Some(html::document(notification, external_url)),
+            Html::Template(template) => Some(template.put(|place| {
+                Ok(match place {
+                    Place::Alerts => html::alerts(notification, external_url),
+                    place => html::escaped(&place.text(notification, external_url)?),
+                })
+            })?),
+        };
+        let failed = |error: lettre::error::Error| Error::bug(format!("a mail: {error}"));
+        match html {
+            None => mail.header(ContentType::TEXT_PLAIN).body(text).map_err(failed),
+            // What comes last is what a mail program prefers (RFC 2046, 5.1.4).
+            Some(html) => mail
+                .multipart(
+                    both(&notification.id).singlepart(SinglePart::plain(text)).singlepart(SinglePart::html(html)),
+                )
+                .map_err(failed),
+        }
     }
 }
 
-/// The mail.
-pub fn message(notification: &Notification, addresses: &Addresses, external_url: &str) -> Result<Message> {
-    let domain = addresses.from.email.domain();
-    let thread = Sha256::digest(format!("{} {}", notification.notifier, notification.group_key));
-    let thread = format!("<group_{}@{domain}>", hex(&thread[..16]));
-    let automatic = HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_string());
-    let created = Duration::from_nanos(u64::try_from(notification.created_at_ns).unwrap_or_default());
-    let mail = Message::builder()
-        .from(addresses.from.clone())
-        .mailbox(lettre::message::header::To::from(addresses.to.clone()))
-        .subject(cut(&title(notification), SUBJECT_CHARS))
-        .date(UNIX_EPOCH + created)
-        .message_id(Some(format!("<{}@{domain}>", notification.id)))
-        .in_reply_to(thread.clone())
-        .references(thread)
-        // Nobody is on holiday here (RFC 3834).
-        .raw_header(automatic)
-        .header(ContentType::TEXT_PLAIN);
-    let failed = |error: lettre::error::Error| Error::bug(format!("a mail: {error}"));
-    mail.body(text(notification, external_url)).map_err(failed)
+/// Parts that say the same; what lies between them is the message's id, since chance would make another mail of it.
+fn both(id: &str) -> MultiPartBuilder {
+    MultiPart::builder().kind(MultiPartKind::Alternative).boundary(id)
 }
 
 fn text(notification: &Notification, external_url: &str) -> String {
-    let mut text = format!("{}\n{}\n", title(notification), show(&notification.group_labels));
-    for alert in notification.alerts.iter().take(ALERTS_MAX) {
-        text.push_str(&paragraph(alert, external_url));
-    }
-    let more = notification.alerts.len().saturating_sub(ALERTS_MAX) + notification.truncated;
-    if more > 0 {
-        let _written = write!(text, "\nand {more} more\n");
-    }
-    text
+    format!("{}\n{}\n\n{}", title(notification), notification.group_labels, alerts(notification, external_url))
+}
+
+/// The alerts of a message, one paragraph after the other.
+pub(super) fn alerts(notification: &Notification, external_url: &str) -> String {
+    let alerts = notification.alerts.iter().take(ALERTS_MAX);
+    let mut paragraphs: Vec<String> = alerts.map(|alert| paragraph(alert, external_url)).collect();
+    paragraphs.extend(more(notification).map(|count| format!("and {count} more\n")));
+    paragraphs.join("\n")
+}
+
+/// How many alerts are not spelled out.
+fn more(notification: &Notification) -> Option<usize> {
+    Some(notification.alerts.len().saturating_sub(ALERTS_MAX) + notification.truncated).filter(|more| *more > 0)
+}
+
+fn summary(alert: &Alert) -> String {
+    alert.annotations.get("summary").map_or_else(|| alert.identity().to_string(), str::to_string)
 }
 
 fn paragraph(alert: &Alert, external_url: &str) -> String {
-    let status = alert.status.name();
-    let summary = alert.annotations.get("summary").cloned().unwrap_or_else(|| show(&alert.identity()));
-    let mut text = format!("\n{status}: {summary}\n  labels: {}\n", show(&alert.labels));
-    for (name, value) in alert.annotations.iter().filter(|(name, _)| *name != "summary") {
-        let _written = writeln!(text, "  {name}: {value}");
+    let mut text = format!("{}: {}\n", alert.status.name(), summary(alert));
+    for (name, fact) in facts(alert) {
+        let _written = writeln!(text, "  {name}: {fact}");
     }
+    let _written = writeln!(text, "  from {}\n  {}", span(alert), link(external_url, alert));
+    text
+}
+
+/// What is said of an alert besides its summary, by name.
+fn facts(alert: &Alert) -> Vec<(String, String)> {
+    let mut facts = vec![("labels".to_string(), alert.labels.to_string())];
+    let texts = alert.annotations.iter().filter(|(name, _)| *name != "summary");
+    facts.extend(texts.map(|(name, value)| (name.to_string(), value.to_string())));
     if let Some(threshold) = &alert.threshold {
-        let _written = writeln!(text, "  because: {threshold}, with {}", alert.values);
+        facts.push(("because".to_string(), format!("{threshold}, with {}", alert.values())));
     }
     if let (Some(of), Some(row)) = (alert.input_rows, alert.sampled().first()) {
-        let _written = writeln!(text, "  behind it: {of} rows, such as {row}");
+        facts.push(("behind it".to_string(), format!("{of} rows, such as {row}")));
     }
+    facts
+}
+
+/// Since when it fires, and until when it did.
+fn span(alert: &Alert) -> String {
     let until = alert.ends_at_ns.map_or_else(String::new, |at| format!(" until {}", time::show(at)));
-    let _written = writeln!(text, "  from {}{until}\n  {}", time::show(alert.fired_at_ns), link(external_url, alert));
-    text
+    format!("{}{until}", time::show(alert.fired_at_ns))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::payload::tests::notification;
+    use thalweg_schemas::options::GivenOption;
 
-    fn addresses() -> Addresses {
-        Addresses::read("it", "Thalweg <alerts@example.org>", "ada@example.org, Ops <ops@example.net>").unwrap()
+    fn letter(given: &[(&str, &str)]) -> Result<Letter> {
+        let own = [("from", "Thalweg <alerts@example.org>"), ("to", "ada@example.org, Ops <ops@example.net>")];
+        let own = [("type", "email"), ("smarthost", "localhost:25")].iter().chain(&own);
+        let own = own.filter(|(name, _)| given.iter().all(|(other, _)| name != other));
+        let given: Vec<GivenOption> = own
+            .chain(given)
+            .map(|(name, value)| GivenOption { name: name.to_string(), value: value.to_string(), position: None })
+            .collect();
+        let specs = crate::notifier::options_of("email");
+        Letter::read("notifier \"ops\"", &Options::check(&specs, &given, "it").unwrap())
+    }
+
+    fn lines(mail: &Message) -> String {
+        String::from_utf8(mail.formatted()).unwrap().replace("\r\n", "\n")
     }
 
     #[test]
     fn a_mail_line_by_line() {
         let notification = notification(true);
-        let mail = message(&notification, &addresses(), "http://here").unwrap();
-        let formatted = String::from_utf8(mail.formatted()).unwrap().replace("\r\n", "\n");
+        let letter = letter(&[("html", "")]).unwrap();
+        let mail = letter.message(&notification, "http://here").unwrap();
+        let formatted = lines(&mail);
         let (headers, body) = formatted.split_once("\n\n").unwrap();
         let header = |name: &str| {
             let line = headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -119,16 +203,44 @@ mod tests {
             \x20 because: p99 > 500, with {\"p99\":812.0}\n  behind it: 240 rows, such as {\"ms\":812.0}\n  from 1970-01-01T00:00:05Z until 1970-01-01T00:00:09Z\n\
             \x20 http://here/?alert=slow&incident=i2\n\nand 4 more\n";
         assert_eq!(body.trim_end(), expected.trim_end());
-        let again = message(&notification, &addresses(), "http://here").unwrap();
+        let again = letter.message(&notification, "http://here").unwrap();
         assert_eq!(again.formatted(), mail.formatted(), "one id, one content");
     }
 
     #[test]
+    fn the_same_is_there_in_text_and_in_html() {
+        let (message, letter) = (notification(true), letter(&[]).unwrap());
+        let mail = letter.message(&message, "http://here").unwrap();
+        let formatted = lines(&mail);
+        let boundary = format!("multipart/alternative;\n boundary=\"{}\"", message.id);
+        assert!(formatted.contains(&boundary), "{formatted}");
+        let at = |text: &str| formatted.find(text).unwrap_or_else(|| panic!("no {text} in {formatted}"));
+        assert!(at("Content-Type: text/plain") < at("firing: api is slow"));
+        assert!(at("firing: api is slow") < at("Content-Type: text/html"));
+        assert!(at("Content-Type: text/html") < at("<!DOCTYPE html>"));
+        let again = letter.message(&message, "http://here").unwrap();
+        assert_eq!(again.formatted(), mail.formatted(), "one id, one content");
+    }
+
+    #[test]
+    fn templates_put_both_in_other_words() {
+        let mut message = notification(false);
+        message.alerts[0].make_mut().annotations = crate::alert::Labels::new().with("summary", "a < b");
+        let given =
+            [("text", "{{title}}: {{annotations.summary}}"), ("html", "<b>{{annotations.summary}}</b>{{alerts}}")];
+        let formatted = lines(&letter(&given).unwrap().message(&message, "http://here").unwrap());
+        assert!(formatted.contains("\n[FIRING:1] slow (api critical): a < b\n"), "{formatted}");
+        assert!(formatted.contains("<b>a &lt; b</b><div"), "{formatted}");
+        let error = letter(&[("html", "{{titel}}")]).err().unwrap();
+        assert_eq!(error.message, "a template names {{titel}}, which does not exist in notifier \"ops\"");
+    }
+
+    #[test]
     fn addresses_are_read() {
-        let mail = message(&notification(false), &addresses(), "http://here").unwrap();
+        let mail = letter(&[]).unwrap().message(&notification(false), "http://here").unwrap();
         let to: Vec<String> = mail.envelope().to().iter().map(ToString::to_string).collect();
         assert_eq!(to, ["ada@example.org", "ops@example.net"]);
-        let refused = |from: &str, to: &str| Addresses::read("notifier \"ops\"", from, to).err().unwrap().message;
+        let refused = |from: &str, to: &str| letter(&[("from", from), ("to", to)]).err().unwrap().message;
         assert_eq!(refused("nobody", "a@b.c"), "option \"from\" of notifier \"ops\" is not an address");
         assert_eq!(refused("a@b.c", ""), "option \"to\" of notifier \"ops\" is not an address");
     }

@@ -42,9 +42,8 @@ pub(crate) fn title(notification: &Notification) -> String {
     let firing = notification.alerts.iter().filter(|alert| alert.is_firing()).count();
     let count = if status == Status::Firing { format!(":{firing}") } else { String::new() };
     let common = common_labels(notification);
-    let alert = common.get(ALERTNAME).map_or("alerts", String::as_str);
-    let others: Vec<&str> =
-        common.iter().filter(|(name, _)| *name != ALERTNAME).map(|(_, value)| value.as_str()).collect();
+    let alert = common.get(ALERTNAME).unwrap_or("alerts");
+    let others: Vec<&str> = common.iter().filter(|(name, _)| *name != ALERTNAME).map(|(_, value)| value).collect();
     let others = if others.is_empty() { String::new() } else { format!(" ({})", others.join(" ")) };
     format!("[{}{count}] {alert}{others}", status.name().to_uppercase())
 }
@@ -62,6 +61,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::alert::tests::{firing, labels, resolved};
     use crate::notification::Reason;
+    use crate::shared::Shared;
 
     /// A message of one firing and, with `both`, one resolved alert of the same name.
     pub(crate) fn notification(both: bool) -> Notification {
@@ -75,7 +75,7 @@ pub(crate) mod tests {
             group_labels: labels(&[("alertname", "slow")]),
             reason: Reason::NewAlerts,
             number: 3,
-            alerts: events.iter().flatten().filter_map(Alert::of).collect(),
+            alerts: events.iter().flatten().filter_map(Alert::of).map(Shared::from).collect(),
             truncated: 4,
             created_at_ns: 10_250_000_000,
             repeat_interval_ns: 60_000_000_000,

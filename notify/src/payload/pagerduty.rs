@@ -45,15 +45,16 @@ fn event(notification: &Notification, routing_key: &str, external_url: &str) -> 
         return event;
     }
     let firing: Vec<_> = notification.alerts.iter().filter(|alert| alert.is_firing()).collect();
-    let worst = firing.iter().map(|alert| severity(alert.labels.get(SEVERITY).map_or("", String::as_str))).min();
+    let worst = firing.iter().map(|alert| severity(alert.labels.get(SEVERITY).unwrap_or_default())).min();
     let since = firing.iter().map(|alert| alert.fired_at_ns).min().unwrap_or(notification.created_at_ns);
-    let summary = common_annotations(notification).get("summary").cloned().unwrap_or_else(|| title(notification));
+    let summary =
+        common_annotations(notification).get("summary").map(str::to_string).unwrap_or_else(|| title(notification));
     let alerts: Vec<Value> = notification
         .alerts
         .iter()
         .map(|alert| {
             json!({"status": alert.status.name(), "labels": alert.labels, "annotations": alert.annotations,
-               "values": alert.values, "threshold": alert.threshold, "sample": alert.sampled(), "incident_id": alert.incident_id})
+               "values": alert.values(), "threshold": alert.threshold, "sample": alert.sampled(), "incident_id": alert.incident_id})
         })
         .collect();
     let links: Vec<Value> = firing
@@ -63,7 +64,7 @@ fn event(notification: &Notification, routing_key: &str, external_url: &str) -> 
         .collect();
     event["payload"] = json!({
         "summary": cut(&summary, SUMMARY_CHARS),
-        "source": notification.group_labels.get("service").map_or("thalweg", String::as_str),
+        "source": notification.group_labels.get("service").unwrap_or("thalweg"),
         "severity": worst.map_or("error", |(_, word)| word),
         "timestamp": time::show_ms(since),
         "class": firing.first().map(|alert| alert.alert.clone()),
@@ -133,8 +134,9 @@ mod tests {
     #[test]
     fn what_is_too_large_loses_its_details() {
         let mut large = notification(false);
-        large.alerts[0].values = json!("x".repeat(EVENT_BYTES));
-        large.alerts[0].annotations.insert("summary".into(), "s".repeat(2_000));
+        let alert = large.alerts[0].make_mut();
+        alert.values = json!("x".repeat(EVENT_BYTES)).to_string().into();
+        alert.annotations = alert.annotations.with("summary", &"s".repeat(2_000));
         let value = value(&large);
         assert_eq!(
             value["payload"]["custom_details"],

@@ -14,13 +14,13 @@ const TITLE_CHARS: usize = 1_024;
 /// The body.
 pub fn body(notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
     let title = cut(&title(notification), TITLE_CHARS);
-    let mut lines: Vec<String> = notification.alerts.iter().take(LINES_MAX).map(line).collect();
+    let mut lines: Vec<String> = notification.alerts.iter().take(LINES_MAX).map(|alert| line(alert)).collect();
     let more = notification.alerts.len().saturating_sub(LINES_MAX) + notification.truncated;
     if more > 0 {
         lines.push(format!("and {more} more"));
     }
     let color = match notification.status() {
-        Status::Firing if notification.alerts.iter().any(|a| a.is_firing() && a.severity == "critical") => "danger",
+        Status::Firing if notification.alerts.iter().any(|a| a.is_firing() && &*a.severity == "critical") => "danger",
         Status::Firing => "warning",
         Status::Resolved => "good",
     };
@@ -40,7 +40,7 @@ pub fn body(notification: &Notification, external_url: &str) -> Result<Vec<u8>> 
 
 fn line(alert: &Alert) -> String {
     let said = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
-    let said = said.cloned().unwrap_or_else(|| crate::alert::show(&alert.identity()));
+    let said = said.map_or_else(|| alert.identity().to_string(), str::to_string);
     format!("*{}* {}", alert.status.name(), escaped(&said))
 }
 
@@ -57,6 +57,7 @@ pub fn is_taken(answer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::Labels;
     use crate::payload::tests::notification;
     use serde_json::Value;
 
@@ -67,7 +68,7 @@ mod tests {
     #[test]
     fn an_attachment_field_by_field() {
         let mut both = notification(true);
-        both.alerts[0].annotations.insert("summary".into(), "p99 > 500 & rising".into());
+        both.alerts[0].make_mut().annotations = Labels::new().with("summary", "p99 > 500 & rising");
         let expected = json!({
             "attachments": [{
                 "color": "danger",
@@ -80,7 +81,7 @@ mod tests {
         });
         assert_eq!(value(&both), expected);
         both.alerts.remove(0);
-        both.alerts[0].annotations.clear();
+        both.alerts[0].make_mut().annotations = Labels::new();
         let attachment = &value(&both)["attachments"][0];
         assert_eq!(attachment["color"], "good");
         assert_eq!(attachment["text"], "*resolved* {alertname=\"slow\", service=\"web\"}\nand 4 more");

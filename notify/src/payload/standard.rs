@@ -92,7 +92,7 @@ fn describe(alert: &Alert, external_url: &str) -> Value {
         "fired_at": time::show_ms(alert.fired_at_ns),
         "evaluated_at": time::show_ms(alert.at_ns),
         "resolved_at": (!alert.is_firing()).then(|| time::show_ms(alert.ends_at_ns.unwrap_or(alert.at_ns))),
-        "values": alert.values,
+        "values": alert.values(),
         "threshold": alert.threshold,
         "input_rows": alert.input_rows,
         "sample": alert.sample.is_some().then(|| alert.sampled()),

@@ -1,9 +1,9 @@
 //! Bodies that a template gives: text with places such as `{{status}}` or `{{labels.service}}`.
 //!
-//! A value is put in as the inside of a JSON string, so that a template that is JSON stays JSON whatever is put in.
+//! In a webhook's body a value is put in as the inside of a JSON string, so that a template that is JSON stays JSON whatever
+//! is put in; in mail as the text or the HTML around it asks for.
 
-use super::{alertmanager, common_annotations, common_labels, title};
-use crate::alert::Alert;
+use super::{alertmanager, common_annotations, common_labels, email, title};
 use crate::notification::Notification;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
@@ -18,8 +18,9 @@ enum Part {
     Place(Place),
 }
 
+/// What is put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Status,
     Title,
     Receiver,
@@ -32,11 +33,13 @@ enum Place {
     Payload,
     /// Rows behind the alerts: a JSON array, not as the inside of a string.
     Sample,
+    /// What is said of each alert, as in mail.
+    Alerts,
     Label(String),
     Annotation(String),
 }
 
-const NAMES: [(&str, Place); 10] = [
+const NAMES: [(&str, Place); 11] = [
     ("status", Place::Status),
     ("title", Place::Title),
     ("receiver", Place::Receiver),
@@ -47,6 +50,7 @@ const NAMES: [(&str, Place); 10] = [
     ("resolved", Place::Resolved),
     ("payload", Place::Payload),
     ("sample", Place::Sample),
+    ("alerts", Place::Alerts),
 ];
 
 impl Template {
@@ -65,30 +69,26 @@ impl Template {
         Ok(Template(parts))
     }
 
-    /// The body.
+    /// The body of a webhook.
     pub fn fill(&self, notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
-        let mut out = String::new();
-        for part in &self.0 {
-            let value = match part {
-                Part::Text(text) => {
-                    out.push_str(text);
-                    continue;
-                }
-                Part::Place(Place::Payload) => {
-                    out.push_str(&String::from_utf8_lossy(&alertmanager::webhook(notification, external_url)?));
-                    continue;
-                }
-                Part::Place(Place::Sample) => {
-                    let rows = notification.alerts.iter().flat_map(Alert::sampled).collect();
-                    out.push_str(&serde_json::Value::Array(rows).to_string());
-                    continue;
-                }
-                Part::Place(place) => value(place, notification),
-            };
-            let quoted = serde_json::Value::String(value).to_string();
-            out.push_str(&quoted[1..quoted.len() - 1]);
-        }
-        Ok(out.into_bytes())
+        let body = self.put(|place| {
+            let text = place.text(notification, external_url)?;
+            if matches!(place, Place::Payload | Place::Sample) {
+                return Ok(text);
+            }
+            let quoted = serde_json::Value::String(text).to_string();
+            Ok(quoted[1..quoted.len() - 1].to_string())
+        });
+        body.map(String::into_bytes)
+    }
+
+    /// The text, with what `value` says of each place.
+    pub(crate) fn put(&self, value: impl Fn(&Place) -> Result<String>) -> Result<String> {
+        let part = |part: &Part| match part {
+            Part::Text(text) => Ok(text.clone()),
+            Part::Place(place) => value(place),
+        };
+        self.0.iter().map(part).collect()
     }
 }
 
@@ -113,26 +113,35 @@ fn place(name: &str) -> Result<Place> {
     })
 }
 
-/// What is put in; nothing for a label that the alerts do not have in common.
-fn value(place: &Place, notification: &Notification) -> String {
-    let firing = || notification.alerts.iter().filter(|alert| alert.is_firing()).count();
-    match place {
-        Place::Status => notification.status().name().to_string(),
-        Place::Title | Place::Payload | Place::Sample => title(notification),
-        Place::Receiver => notification.notifier.clone(),
-        Place::Reason => notification.reason.name().to_string(),
-        Place::GroupKey => notification.group_key.clone(),
-        Place::Id => notification.id.clone(),
-        Place::Firing => firing().to_string(),
-        Place::Resolved => (notification.alerts.len() - firing()).to_string(),
-        Place::Label(name) => common_labels(notification).remove(name).unwrap_or_default(),
-        Place::Annotation(name) => common_annotations(notification).remove(name).unwrap_or_default(),
+impl Place {
+    /// What is put in; nothing for a label that the alerts do not have in common.
+    pub(crate) fn text(&self, notification: &Notification, external_url: &str) -> Result<String> {
+        let firing = || notification.alerts.iter().filter(|alert| alert.is_firing()).count();
+        Ok(match self {
+            Place::Status => notification.status().name().to_string(),
+            Place::Title => title(notification),
+            Place::Receiver => notification.notifier.clone(),
+            Place::Reason => notification.reason.name().to_string(),
+            Place::GroupKey => notification.group_key.clone(),
+            Place::Id => notification.id.clone(),
+            Place::Firing => firing().to_string(),
+            Place::Resolved => (notification.alerts.len() - firing()).to_string(),
+            Place::Payload => String::from_utf8_lossy(&alertmanager::webhook(notification, external_url)?).into_owned(),
+            Place::Sample => {
+                let rows = notification.alerts.iter().flat_map(|alert| alert.sampled());
+                serde_json::Value::Array(rows.collect()).to_string()
+            }
+            Place::Alerts => email::alerts(notification, external_url),
+            Place::Label(name) => common_labels(notification).get(name).unwrap_or_default().to_string(),
+            Place::Annotation(name) => common_annotations(notification).get(name).unwrap_or_default().to_string(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::Labels;
     use crate::payload::tests::notification;
 
     fn fill(template: &str, notification: &Notification) -> String {
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn places_are_filled_and_json_stays_json() {
         let mut one = notification(false);
-        one.alerts[0].annotations.insert("summary".into(), "a \"slow\"\nservice".into());
+        one.alerts[0].make_mut().annotations = Labels::new().with("summary", "a \"slow\"\nservice");
         let text =
             r#"{"text": "{{ status }} {{labels.service}}: {{annotations.summary}}{{labels.none}}", "n": {{firing}}}"#;
         let filled: serde_json::Value = serde_json::from_str(&fill(text, &one)).unwrap();

@@ -5,89 +5,9 @@
 //! somebody looked, so that the transitions do not depend on how the input was cut. A firing alert is resolved on evidence
 //! alone: silence is none, unless the alert says what silence means.
 
+use super::rule::{Absent, AbsentPolicy, Judgement, Rule};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use thalweg_schemas::alert_event::{Kind, Muted, Reason, State};
-
-/// What an alert demands, without its conditions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// For each level from the mildest, for how long its condition must hold before it fires, in nanoseconds.
-    pub for_ns: Vec<i64>,
-    /// For how long an alert whose condition is clear is kept firing, in nanoseconds.
-    pub keep_ns: i64,
-    /// What silence means; `None`: nothing.
-    pub absent: Option<Absent>,
-    /// After how long without a sample a key is forgotten, in nanoseconds; `None`: never.
-    pub ttl_ns: Option<i64>,
-    /// When an alert counts as flapping; `None`: never.
-    pub flap: Option<Flap>,
-    /// For how long a resolved alert is shown as such, in nanoseconds.
-    pub keep_resolved_ns: i64,
-    /// Whether a sample holds until the next one: a row of a relation that is kept up to date, and not a measurement.
-    pub standing: bool,
-}
-
-/// `ABSENT FOR`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent {
-    /// How long nothing must have come, in nanoseconds.
-    pub after_ns: i64,
-    /// What then happens.
-    pub policy: AbsentPolicy,
-}
-
-/// What happens when nothing has come for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AbsentPolicy {
-    /// A firing alert goes on firing, and nothing fires.
-    Keep,
-    /// A firing alert is resolved.
-    Resolve,
-    /// The alert fires at this level.
-    Fire(usize),
-}
-
-/// An alert that fires this often within this time stays open until it has been quiet for as long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flap {
-    /// How often.
-    pub times: usize,
-    /// Within how many nanoseconds.
-    pub within_ns: i64,
-}
-
-/// What the conditions say of a sample, one bit a level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Judgement {
-    /// Whether `WHEN` is true.
-    pub raised: u32,
-    /// Whether `CLEAR WHEN` is true; without it, whether `WHEN` is false. A condition that is NULL is neither.
-    pub cleared: u32,
-}
-
-/// The most levels that an alert can have.
-pub const LEVELS_MAX: usize = 16;
-
-impl Judgement {
-    /// Nothing is raised and everything is clear.
-    pub const CLEAR: Judgement = Judgement { raised: 0, cleared: u32::MAX };
-
-    /// Of several rows the worst decides.
-    pub fn worst(self, other: Judgement) -> Judgement {
-        Judgement { raised: self.raised | other.raised, cleared: self.cleared & other.cleared }
-    }
-
-    /// The highest level that is raised.
-    pub fn raised_level(self) -> usize {
-        (u32::BITS - self.raised.leading_zeros()) as usize
-    }
-
-    fn breaches(self, level: usize, active: bool) -> bool {
-        let bit = 1 << (level - 1);
-        self.raised & bit != 0 || (active && self.cleared & bit == 0)
-    }
-}
 
 /// Something that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +52,7 @@ pub struct Incident {
 pub struct Instance {
     status: Status,
     /// For each level, since when its condition has held.
-    active: Vec<Option<i64>>,
+    active: Box<[Option<i64>]>,
     last_seen: i64,
     /// Whether nothing has come for too long since.
     stale: bool,
@@ -140,7 +60,7 @@ pub struct Instance {
     milder_since: Option<i64>,
     incident: Option<Incident>,
     /// When it fired of late.
-    fired: VecDeque<i64>,
+    fired: Vec<i64>,
     flapping: bool,
     /// Of samples that hold until the next one: the last one, while it holds.
     holds: Option<Judgement>,
@@ -190,12 +110,12 @@ impl Instance {
     pub fn new(rule: &Rule, t: i64) -> Instance {
         Instance {
             status: Status::Normal,
-            active: vec![None; rule.for_ns.len()],
+            active: vec![None; rule.for_ns.len()].into(),
             last_seen: t,
             stale: false,
             milder_since: None,
             incident: None,
-            fired: VecDeque::new(),
+            fired: Vec::new(),
             flapping: false,
             holds: None,
         }
@@ -331,7 +251,7 @@ impl Instance {
         match self.status {
             Status::Gone => return None,
             Status::Normal => {
-                let forgotten = rule.flap.zip(self.fired.back());
+                let forgotten = rule.flap.zip(self.fired.last());
                 dues.extend(
                     forgotten.map(|(flap, last)| (last.saturating_add(flap.within_ns) + 1, Due::FlapsForgotten)),
                 );
@@ -439,10 +359,8 @@ impl Instance {
         }
         let mut reason = Reason::ConditionMet;
         if let Some(flap) = rule.flap {
-            self.fired.push_back(t);
-            while self.fired.front().is_some_and(|first| *first < t.saturating_sub(flap.within_ns)) {
-                self.fired.pop_front();
-            }
+            self.fired.retain(|before| *before >= t.saturating_sub(flap.within_ns));
+            self.fired.push(t);
             self.flapping = self.fired.len() >= flap.times;
             if self.flapping {
                 reason = Reason::Flapping;

@@ -6,10 +6,13 @@
 
 mod behind;
 mod expected;
+mod held;
 pub mod machine;
 mod pending;
 mod process;
+pub mod rule;
 mod snapshot;
+mod turn;
 mod voice;
 
 #[cfg(test)]
@@ -20,7 +23,7 @@ pub use process::Alert;
 use crate::plan::{Plan, Read, TimeOrigin};
 use crate::window::Nanos;
 use datafusion_physical_expr::PhysicalExpr;
-use machine::{AbsentPolicy, Rule};
+use rule::{AbsentPolicy, Rule};
 use std::fmt;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //!
 //! Where the relation is corrected, a row that is taken back before its time has come was never there.
 
-use super::machine::Judgement;
+use super::rule::Judgement;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,8 +2,10 @@
 
 use super::behind::{Behind, Groups, Shown};
 use super::expected::Expected;
-use super::machine::{Instance, Judgement, Rule, Said, Transition};
+use super::held::{Held, count, weightiest, worst};
 use super::pending::{Counted, Key, Pending, Row, Sample};
+use super::rule::Judgement;
+use super::turn::Turn;
 use super::voice::{Told, Voice};
 use super::{AlertSpec, AlertTime};
 use crate::event_time::timed;
@@ -11,13 +13,12 @@ use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::Read;
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id};
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use thalweg_schemas::alert_event::{self, AlertEvent, Kind, Reason, State};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
@@ -27,14 +28,17 @@ pub(crate) const STATE: usize = 0;
 /// The port of the events.
 pub(crate) const EVENTS: usize = 1;
 
+/// What is kept of a key, roughly.
+const HELD_BYTES: usize = 448;
+
 /// The state machines of an alert's keys.
 pub struct Alert {
     pub(super) spec: AlertSpec,
     pub(super) voice: Voice,
     tick_ns: i64,
-    emit_state: bool,
-    emit_events: bool,
-    pub(super) held: BTreeMap<Key, Held>,
+    pub(super) emit_state: bool,
+    pub(super) emit_events: bool,
+    pub(super) held: BTreeMap<Key, Box<Held>>,
     timers: BTreeSet<(i64, Key)>,
     pub(super) pending: Pending,
     arrived: Vec<Batch>,
@@ -42,26 +46,6 @@ pub struct Alert {
     pub(super) groups: Groups,
     /// The ids of its sections: others after every change.
     pub(super) ids: [u64; 6],
-}
-
-/// What is kept of one key.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub instance: Instance,
-    /// Of rows that are kept up to date: those that hold and are not clear of everything.
-    pub standing: Sample,
-    /// How many rows hold, where it matters whether any does.
-    pub live: i64,
-    /// The row by which it was judged last.
-    pub row: Option<Row>,
-    /// The rows behind that row, while something is wrong.
-    pub behind: Option<Behind>,
-    /// The time of the last sample.
-    pub sampled_at: i64,
-    /// Whether its state is shown.
-    pub shown: bool,
-    /// When it is to be looked at again.
-    deadline: Option<i64>,
 }
 
 /// A row that came, with what is known of it.
@@ -80,23 +64,6 @@ struct Horizon {
     samples: i64,
     /// Up to here time has passed by itself.
     timers: i64,
-}
-
-impl Held {
-    pub(super) fn new(rule: &Rule, t: i64) -> Held {
-        let instance = Instance::new(rule, t);
-        let (standing, row, behind) = (Sample::new(), None, None);
-        Held { instance, standing, live: 0, row, behind, sampled_at: t, shown: false, deadline: None }
-    }
-}
-
-impl Held {
-    /// Lets the rows behind its row go when nothing is wrong any more.
-    fn forget_behind(&mut self, rule: &Rule) {
-        if self.instance.is_blank(rule) {
-            self.behind = None;
-        }
-    }
 }
 
 impl Alert {
@@ -289,8 +256,8 @@ impl Alert {
                 if judged.raised == 0 && !keeps_all && !self.held.contains_key(&key) {
                     continue;
                 }
-                let is_blank = |held: &Held| held.instance.is_blank(&rule);
-                let behind = match judged.raised == 0 && self.held.get(&key).is_none_or(is_blank) {
+                let blank = self.held.get(&key).is_none_or(|held| held.instance.is_blank(&rule));
+                let behind = match judged.raised == 0 && blank {
                     true => None,
                     false => self.behind(t, &key, &row, &sample)?,
                 };
@@ -384,7 +351,7 @@ impl Alert {
     }
 
     /// Notes when a key is to be looked at again, or forgets it.
-    fn settle(&mut self, key: &Key) {
+    pub(super) fn settle(&mut self, key: &Key) {
         let keeps_all = self.keeps_all();
         let Some(held) = self.held.get_mut(key) else { return };
         let before = held.deadline.take();
@@ -403,39 +370,8 @@ impl Alert {
         }
     }
 
-    /// Says what happened.
-    fn speak(&mut self, turn: Turn, output: &mut Output) -> Result<()> {
-        let events = self.voice.events(&turn.told)?;
-        if self.emit_events && !events.is_empty() {
-            output.send(EVENTS, Rows::unbounded(Batch::append(alert_event::to_rows(&events)?)));
-        }
-        // What is cleared in the epoch in which it was pending is not shown at all.
-        let mut gone: BTreeSet<Key> = turn.told.iter().map(|told| told.key.clone()).collect();
-        for key in &turn.touched {
-            let Some(held) = self.held.get_mut(key) else { continue };
-            let shows = held.instance.state() != State::Normal;
-            if shows {
-                gone.remove(key);
-            } else if held.shown {
-                gone.insert(key.clone());
-            }
-            held.shown = shows;
-            self.settle(key);
-        }
-        if self.emit_state {
-            let gone = self.voice.key_texts(gone.iter())?.into_iter().map(|key| removal(&self.spec.name, key));
-            // What rows are behind it is for the events: the state is kept for every key, in several places.
-            let last = events.iter().map(|event| AlertEvent { sample: None, ..event.clone() });
-            let all: Vec<AlertEvent> = last.chain(gone).collect();
-            let diffs = (0..all.len()).map(|at| if at < events.len() { 1 } else { -1 });
-            let rows = alert_event::to_rows(&all)?;
-            output.send(STATE, Rows::unbounded(Batch::changes(rows, Int64Array::from_iter_values(diffs))));
-        }
-        Ok(())
-    }
-
     /// Takes a key on as a checkpoint has it.
-    pub(super) fn hold(&mut self, key: Key, held: Held) {
+    pub(super) fn hold(&mut self, key: Key, held: Box<Held>) {
         self.held.insert(key.clone(), held);
         self.settle(&key);
     }
@@ -443,87 +379,6 @@ impl Alert {
 
 fn fresh_ids() -> [u64; 6] {
     std::array::from_fn(|_| fresh_id())
-}
-
-/// What is said in one epoch.
-struct Turn {
-    mute_before: i64,
-    told: Vec<Told>,
-    touched: BTreeSet<Key>,
-}
-
-impl Turn {
-    fn begin(&self) -> Said {
-        Said { mute_before: self.mute_before, transitions: Vec::new() }
-    }
-
-    fn note(&mut self, key: &Key, held: &Held, said: Said, rows: i64, gone: bool) {
-        self.touched.insert(key.clone());
-        for transition in said.transitions {
-            // Silence has no row.
-            let gone = gone || silent(&transition);
-            let rows = if gone { 0 } else { rows };
-            let (row, behind) = (held.row.clone(), held.behind.clone().filter(|_| !gone));
-            self.told.push(Told { key: key.clone(), transition, row, before: None, rows, behind, gone });
-        }
-    }
-}
-
-/// Whether it happened because nothing came.
-fn silent(transition: &Transition) -> bool {
-    matches!(transition.reason, Reason::NoData | Reason::Evicted)
-}
-
-fn count(sample: &Sample) -> i64 {
-    sample.values().map(|counted| counted.times).sum()
-}
-
-/// What is worse comes later: by the level, then by what is not clear.
-fn weight(counted: &Counted) -> (usize, u32) {
-    (counted.judged.raised_level(), counted.judged.cleared.count_zeros())
-}
-
-/// The rows, the one that decides first.
-fn weightiest(sample: &Sample) -> Vec<&Row> {
-    let mut rows: Vec<_> = sample.iter().map(|(row, counted)| (weight(counted), row)).collect();
-    rows.sort_unstable_by(|a, b| b.cmp(a));
-    rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// The row that decides: the one that raises the highest level; of several the last in the order of their bytes.
-fn worst(sample: &Sample) -> Option<Row> {
-    let worst = sample.iter().max_by_key(|(row, counted)| (weight(counted), *row));
-    worst.map(|(row, _)| row.clone())
-}
-
-/// The row that takes the state of a key away: only its key counts.
-fn removal(alert: &str, key: String) -> AlertEvent {
-    AlertEvent {
-        alert: alert.to_string(),
-        key,
-        incident_id: String::new(),
-        seq: 0,
-        kind: Kind::Cleared,
-        state: State::Normal,
-        severity: None,
-        previous_severity: None,
-        reason: Reason::ConditionCleared,
-        event_time_ns: 0,
-        starts_at_ns: 0,
-        fired_at_ns: None,
-        ends_at_ns: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        values: String::new(),
-        previous_values: None,
-        threshold: None,
-        row: None,
-        rows: 0,
-        input_rows: None,
-        sample: None,
-        revision: 0,
-        muted: None,
-    }
 }
 
 impl Operator for Alert {
@@ -555,7 +410,7 @@ impl Operator for Alert {
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         let horizon = self.horizon(epoch, times);
         let mute = self.spec.mute_older_than_ns.map(|older| self.clock_ns(epoch).saturating_sub(older));
-        let mut turn = Turn { mute_before: mute.unwrap_or(i64::MIN), told: Vec::new(), touched: BTreeSet::new() };
+        let mut turn = Turn::new(mute.unwrap_or(i64::MIN));
         let arrived = std::mem::take(&mut self.arrived);
         let idle = arrived.is_empty() && !self.expected.has_changed();
         match (&self.spec.time, self.spec.rule.standing) {
@@ -613,6 +468,6 @@ impl Operator for Alert {
         let expected = self.expected.len();
         let (groups, exemplars) = self.groups.size();
         let rows = held + waiting + groups;
-        StateSize { rows: rows as u64, bytes: (held * 512 + expected * 64 + bytes + exemplars) as u64 }
+        StateSize { rows: rows as u64, bytes: (held * HELD_BYTES + expected * 64 + bytes + exemplars) as u64 }
     }
 }

@@ -6,9 +6,10 @@
 //! as JSON. `groups`: the key, the time, the same of a group that waits, the columns that tell it apart.
 
 use super::behind::{Behind, Shown};
+use super::held::Held;
 use super::machine::Instance;
 use super::pending::{Counted, Key, Row};
-use super::process::{Alert, Held};
+use super::process::Alert;
 use crate::state::{Restored, Section, unnamed};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::take;
@@ -59,7 +60,7 @@ impl Alert {
             };
             serde_json::to_string(&kept).map_err(|error| Error::bug(format!("an alert's state: {error}")))
         };
-        let texts = self.held.values().map(kept).collect::<Result<Vec<String>>>()?;
+        let texts = self.held.values().map(|held| kept(held)).collect::<Result<Vec<String>>>()?;
         let mut columns = self.voice.decode_keys(self.held.keys())?.columns().to_vec();
         columns.push(Arc::new(StringArray::from(texts)));
         columns.push(Arc::new(self.held.values().map(|held| Some(held.row.is_some())).collect::<BooleanArray>()));
@@ -182,7 +183,11 @@ impl Alert {
         let encoded = self.voice.encode_rows(columns)?;
         for (at, (key, row)) in keys.into_iter().zip(encoded).enumerate() {
             let kept: Kept = serde_json::from_str(texts.as_string::<i32>().value(at)).map_err(|error| {
-                Error::bug(format!("the state of an alert in a checkpoint cannot be read: {error}"))
+                Error::user(format!("the checkpoint holds a state of alert \"{}\" that this version cannot read", self.spec.name))
+                    .with_detail(format!("In the state of a key: {error}."))
+                    .with_hint(
+                        "It was written by another version of Thalweg: run that one, or give the alert another name, and it begins anew.",
+                    )
             })?;
             let mut held = Held::new(&self.spec.rule, kept.sampled_at);
             (held.instance, held.live, held.shown) = (kept.instance, kept.live, kept.shown);

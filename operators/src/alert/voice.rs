@@ -5,13 +5,12 @@ use super::machine::Transition;
 use super::pending::{Key, Row};
 use super::{AlertSpec, Part, Template};
 use crate::aggregate::exemplars::short_json;
-use crate::evaluate::row_to_json;
+use crate::evaluate::rows_to_json;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_schemas::alert_event::{AlertEvent, Kind};
 use thalweg_schemas::batch::Batch;
@@ -158,30 +157,22 @@ impl Voice {
         let before = self.decode(told.iter().filter_map(|told| told.before.as_ref()))?;
         let (key_texts, row_texts) = (texts(&keys)?, texts(&rows)?);
         let width: Vec<usize> = (0..self.spec.width).collect();
-        let (whole, values) = (rows.project(&width)?, rows.project(&self.spec.values)?);
-        let values_before = before.project(&self.spec.values)?;
-        let (mut row, mut earlier) = (0, 0);
+        let mut wholes = rows_to_json(&rows.project(&width)?).into_iter();
+        let mut values = rows_to_json(&rows.project(&self.spec.values)?).into_iter();
+        let mut values_before = rows_to_json(&before.project(&self.spec.values)?).into_iter();
+        let mut known = 0..;
         let mut events = Vec::with_capacity(told.len());
-        for ((at, one), sample) in told.iter().enumerate().zip(samples) {
-            let own = one.row.as_ref().map(|_| {
-                row += 1;
-                row - 1
-            });
-            let previous_values = one.before.as_ref().map(|_| {
-                earlier += 1;
-                row_to_json(&values_before, earlier - 1)
-            });
-            let shown = own.filter(|_| !one.gone);
-            let key = if self.spec.keys.is_empty() { "{}".to_string() } else { row_to_json(&keys, at) };
-            let text = |column: usize| own.and_then(|row| row_texts[column][row].as_deref());
+        for (((at, one), sample), key) in told.iter().enumerate().zip(samples).zip(self.key_json(&keys)) {
+            let own = one.row.as_ref().and_then(|_| Some((known.next()?, wholes.next()?, values.next()?)));
+            let previous_values = one.before.as_ref().and_then(|_| values_before.next());
+            let text = |column: usize| own.as_ref().and_then(|(row, ..)| row_texts[column][*row].as_deref());
             let severity = self.severity(one.transition.level);
             let fill = |template: &Template| self.fill(template, severity.as_deref(), &text);
-            let mut labels: BTreeMap<String, String> = BTreeMap::new();
-            for (field, texts) in keys.schema().fields().iter().zip(&key_texts) {
-                labels.extend(texts[at].clone().map(|text| (field.name().clone(), text)));
-            }
-            labels.extend(self.spec.labels.iter().map(|(name, template)| (name.clone(), fill(template))));
-            let annotations = self.spec.annotations.iter().map(|(name, template)| (name.clone(), fill(template)));
+            let of_key = keys.schema_ref().fields().iter().zip(&key_texts);
+            let of_key = of_key.filter_map(|(field, texts)| Some((field.name(), texts[at].clone()?)));
+            let labels = of_key.chain(self.spec.labels.iter().map(|(name, template)| (name, fill(template)))).collect();
+            let annotations = self.spec.annotations.iter().map(|(name, template)| (name, fill(template))).collect();
+            let (row, values) = own.filter(|_| !one.gone).map(|(_, row, values)| (row, values)).unzip();
             let Transition { kind, state, level, previous, reason, at: time, incident, ends_at, muted } =
                 one.transition.clone();
             events.push(AlertEvent {
@@ -198,11 +189,11 @@ impl Voice {
                 fired_at_ns: incident.fired_at,
                 ends_at_ns: ends_at,
                 labels,
-                annotations: annotations.collect(),
-                values: shown.map_or_else(|| "{}".to_string(), |row| row_to_json(&values, row)),
+                annotations,
+                values: values.unwrap_or_else(|| "{}".to_string()),
                 previous_values: previous_values.filter(|_| kind == Kind::Revised),
                 threshold: level.checked_sub(1).map(|at| self.spec.severities[at].condition.clone()),
-                row: shown.map(|row| row_to_json(&whole, row)),
+                row,
                 rows: one.rows,
                 input_rows: one.behind.as_ref().map(|behind| behind.of),
                 sample,
@@ -214,11 +205,13 @@ impl Voice {
         Ok(events)
     }
 
-    /// The key of an alert as events say it.
+    /// Keys as events say them.
     pub fn key_texts<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Result<Vec<String>> {
-        let keys = self.decode_keys(keys)?;
-        let text = |at| if self.spec.keys.is_empty() { "{}".to_string() } else { row_to_json(&keys, at) };
-        Ok((0..keys.num_rows()).map(text).collect())
+        Ok(self.key_json(&self.decode_keys(keys)?))
+    }
+
+    fn key_json(&self, keys: &RecordBatch) -> Vec<String> {
+        if self.spec.keys.is_empty() { vec!["{}".to_string(); keys.num_rows()] } else { rows_to_json(keys) }
     }
 
     /// Whether two rows have the same values where the conditions look.

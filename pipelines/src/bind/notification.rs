@@ -33,33 +33,42 @@ fn notifiers(program: &Program) -> impl Iterator<Item = &str> {
     declared(program, NotificationKind::Notifier)
 }
 
-/// An error for each calendar that a notifier or a silence names, that is none and had no error of its own.
-pub(crate) fn unknown_calendars(
+/// An error for each name in the options of a statement that is nothing of its kind and had no error of its own.
+pub(crate) fn unknown_names(
     statements: &[Parsed],
     program: &Program,
     spec: &NotificationSpec,
     scope: &Scope,
 ) -> Vec<Error> {
-    let calendars = || declared(program, NotificationKind::Calendar);
     let position = |plan: &NotificationPlan| {
         let statement = statements.iter().find(|statement| statement.ddl.name().value == plan.name);
         statement.map(|statement| statement.ddl.name().position.clone())
     };
-    let error = |plan: &NotificationPlan, name: &str| {
-        let said = format!("calendar \"{name}\" of {} \"{}\" does not exist", plan.kind.noun(), plan.name);
-        let hint = match closest(name, calendars()) {
+    let error = |plan: &NotificationPlan, kind: NotificationKind, name: &str| {
+        let (noun, owner) = (kind.noun(), plan.kind.noun());
+        let said = format!("{noun} \"{name}\" of {owner} \"{}\" does not exist", plan.name);
+        let hint = match closest(name, declared(program, kind)) {
             Some(near) => format!("Did you mean \"{near}\"?"),
-            None => format!("Declare it: CREATE CALENDAR {name} WITH (weekdays = 'saturday, sunday')."),
+            None if kind == NotificationKind::Calendar => {
+                format!("Declare it: CREATE CALENDAR {name} WITH (weekdays = 'saturday, sunday').")
+            }
+            None => declare_notifier(name),
         };
         let error = Error::user(said).with_hint(hint);
         position(plan).map_or(error.clone(), |position| error.at(position))
     };
     let unknown = program.notifications.iter().flat_map(|plan| {
-        let names = (spec.calendars)(plan).into_iter();
-        let names = names.filter(|name| !scope.failed.contains(name) && !calendars().any(|known| known == name));
-        names.map(|name| error(plan, &name)).collect::<Vec<_>>()
+        let is_unknown = |(kind, name): &(NotificationKind, String)| {
+            !scope.failed.contains(name) && !declared(program, *kind).any(|known| known == name)
+        };
+        let names = (spec.names)(plan).into_iter().filter(is_unknown);
+        names.map(|(kind, name)| error(plan, kind, &name)).collect::<Vec<_>>()
     });
     unknown.collect()
+}
+
+fn declare_notifier(name: &str) -> String {
+    format!("Declare it: CREATE NOTIFIER {name} WITH (type = 'webhook', url = 'http://127.0.0.1:9000/alerts').")
 }
 
 /// An error for each name behind `NOTIFY` and `TO` that is no notifier and had no error of its own.
@@ -75,10 +84,7 @@ pub(crate) fn unknown_notifiers(statements: &[Parsed], program: &Program, scope:
         let error = Error::user(format!("notifier \"{}\" does not exist", name.value)).at(name.position.clone());
         match closest(&name.value, notifiers(program)) {
             Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
-            None => error.with_hint(format!(
-                "Declare it: CREATE NOTIFIER {} WITH (type = 'webhook', url = 'http://127.0.0.1:9000/alerts').",
-                name.value
-            )),
+            None => error.with_hint(declare_notifier(&name.value)),
         }
     };
     unknown.map(error).collect()

@@ -28,7 +28,7 @@ fn faults(sql: &str) -> String {
         notification: &thalweg_schemas::notification::NotificationSpec {
             options: |_, _| Vec::new(),
             check: |_| Ok(()),
-            calendars: |_| Vec::new(),
+            names: |_| Vec::new(),
         },
         variables: &|_| None,
     };

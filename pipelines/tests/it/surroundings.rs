@@ -127,7 +127,10 @@ fn no_sink(_request: SinkRequest) -> Result<Arc<dyn Sink>> {
 const NOTIFICATION: NotificationSpec = NotificationSpec {
     options: notification_options,
     check: check_notification,
-    calendars: |plan| plan.options.get("calendars").map(str::to_string).into_iter().collect(),
+    names: |plan| {
+        let calendars = plan.options.get("calendars").map(str::to_string);
+        calendars.into_iter().map(|name| (NotificationKind::Calendar, name)).collect()
+    },
 };
 
 fn notification_options(kind: NotificationKind, notifier_type: &str) -> Vec<OptionSpec> {

@@ -1,6 +1,7 @@
 //! HTTP: SQL, subscriptions as server-sent events, health, metrics, and a console for people.
 
 mod format;
+mod incidents;
 mod metrics;
 mod problem;
 mod silences;
@@ -35,6 +36,7 @@ fn router(live: Arc<Live>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/sql", post(sql::post))
         .route("/api/v1/subscribe", get(subscribe::get))
+        .route("/api/v1/incidents/{id}/acknowledge", post(incidents::acknowledge))
         .route("/api/v2/silences", get(silences::list).post(silences::make))
         .route("/api/v2/silence/{id}", get(silences::one).delete(silences::end))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))

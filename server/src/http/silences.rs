@@ -4,6 +4,7 @@
 use super::problem::Problem;
 use crate::live::Live;
 use crate::notifications::none;
+use crate::sql_error::SqlError;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -14,7 +15,7 @@ use thalweg_notify::notifications::Notifications;
 use thalweg_notify::silence::Silence;
 use thalweg_schemas::error::Error;
 
-fn notifications(live: &Live) -> Result<Arc<Notifications>, Problem> {
+pub(super) fn notifications(live: &Live) -> Result<Arc<Notifications>, Problem> {
     live.sessions().relations().notifications.clone().ok_or_else(|| Problem(none()))
 }
 
@@ -63,11 +64,11 @@ pub async fn end(State(live): State<Arc<Live>>, Path(id): Path<String>) -> Resul
 }
 
 /// Makes a change, which waits for the disk, on a thread that may.
-async fn change<T: Send + 'static>(
+pub(super) async fn change<T: Send + 'static, E: Into<SqlError> + From<Error> + Send + 'static>(
     notifications: Arc<Notifications>,
-    change: impl FnOnce(&Notifications) -> Result<T, Error> + Send + 'static,
+    change: impl FnOnce(&Notifications) -> Result<T, E> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(move || change(&notifications)).await;
-    let done = done.unwrap_or_else(|error| Err(Error::bug(format!("changing a silence: {error}"))));
+    let done = done.unwrap_or_else(|error| Err(Error::bug(format!("a change of notifications: {error}")).into()));
     done.map_err(|error| Problem(error.into()))
 }

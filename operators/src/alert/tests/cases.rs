@@ -1,6 +1,7 @@
 //! The cases of `cases.txt`, one after the other.
 
-use crate::alert::machine::{Absent, AbsentPolicy, Instance, Judgement, Rule, Said};
+use crate::alert::machine::{Instance, Said};
+use crate::alert::rule::{Absent, AbsentPolicy, Judgement, Rule};
 use thalweg_schemas::alert_event::State;
 
 const SECOND: i64 = 1_000_000_000;

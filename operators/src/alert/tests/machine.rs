@@ -1,7 +1,8 @@
 //! What holds of the state machine whatever comes: invariants over random rules, samples, silences and restarts.
 
 use super::operator::rule;
-use crate::alert::machine::{Absent, AbsentPolicy, Flap, Instance, Judgement, Rule, Said, Transition};
+use crate::alert::machine::{Instance, Said, Transition};
+use crate::alert::rule::{Absent, AbsentPolicy, Flap, Judgement, Rule};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use thalweg_schemas::alert_event::{Kind, Muted, Reason, State};

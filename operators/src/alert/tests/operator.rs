@@ -1,6 +1,6 @@
 //! The operator as a value: cuts into epochs, batches and restarts change nothing of what it says.
 
-use crate::alert::machine::{Absent, AbsentPolicy, Rule};
+use crate::alert::rule::{Absent, AbsentPolicy, Rule};
 use crate::alert::{Alert, AlertSpec, AlertTime, Exemplars, Part, Severity, Template};
 use crate::operator::{Operator, Output, Times};
 use crate::plan::{Plan, Read, TimeOrigin};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use thalweg_schemas::alert_event::{AlertEvent, Kind, Reason, State, from_rows};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
+use thalweg_schemas::labels::Labels;
 
 /// A rule that asks for nothing, with so many levels.
 pub(super) fn rule(levels: usize) -> Rule {
@@ -218,8 +219,8 @@ fn an_event_says_what_happened_and_why() {
     driven.epoch(1, &[(1, 10, Some(12.5), 1), (2, 10, Some(1.0), 1)], Watermark(10));
     let event = driven.events[0].clone();
     assert_eq!(driven.told(), [told(1, 10, Kind::Firing, "warning")]);
-    assert_eq!(event.annotations["summary"], "p99 of s1 is 12.5: warning");
-    assert_eq!(event.labels, BTreeMap::from([("service".into(), "s1".into()), ("team".into(), "core".into())]));
+    assert_eq!(event.annotations.get("summary").unwrap(), "p99 of s1 is 12.5: warning");
+    assert_eq!(event.labels, Labels::new().with("service", "s1").with("team", "core"));
     assert_eq!((event.values.as_str(), event.threshold.as_deref()), (r#"{"p99":12.5}"#, Some("p99 > 10")));
     assert!(event.row.is_some_and(|row| row.contains(r#""service":"s1""#) && !row.contains(r#""w""#)));
     assert_eq!((event.rows, event.seq, event.starts_at_ns), (1, 1, 10));
@@ -373,7 +374,7 @@ fn keys_that_are_expected_are_missed_from_the_beginning_of_time_and_forgotten_wh
     driven.epoch(4, &[], Watermark(111));
     assert_eq!(driven.told(), [told(2, 111, Kind::Firing, "warning"), told(3, 111, Kind::Firing, "warning")]);
     assert_eq!((driven.events[0].rows, driven.events[0].row.as_deref()), (0, None));
-    assert_eq!(driven.events[0].labels["service"], "s2");
+    assert_eq!(driven.events[0].labels.get("service"), Some("s2"));
 
     driven.expect(&[(3, -1)]);
     driven.epoch(5, &[], Watermark(120));

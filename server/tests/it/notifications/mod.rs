@@ -7,7 +7,8 @@ mod killed;
 use crate::binary::{Serving, run, serve_as, stderr, thalweg};
 use crate::http::{rows, wait_for};
 use crate::receiver::Receiver;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 /// The `n`th SQL block of the page.
@@ -108,6 +109,10 @@ fn silences_are_made_and_ended_while_it_runs() {
         [("00:00:01", "api", 700.0), ("00:00:02", "web", 700.0), ("00:00:03", "db", 700.0), ("00:00:11", "db", 1.0)];
     append(folder.path(), &slow);
     assert!(receiver.wait(1)[0].body.contains("\"service\":\"db\""));
+    let held = "SELECT key, suppressed_by, acknowledged_by FROM thalweg.alerts ORDER BY key";
+    let held = rows(&serving, held);
+    let by = |service: &str| held.lines().find(|line| line.contains(service)).unwrap().split_once("}\",").unwrap().1;
+    assert_eq!((by("api"), by("db"), by("web")), ("silence quiet,", ",", format!("silence {id},").as_str()), "{held}");
     assert_eq!(agent.delete(url(&format!("/api/v2/silence/{id}"))).call().unwrap().status(), 200);
     assert!(receiver.wait(2)[1].body.contains("\"service\":\"web\""));
     assert_eq!(rows(&serving, "DROP SILENCE quiet"), "quiet\n");
@@ -148,6 +153,57 @@ fn what_goes_on_is_escalated_a_calendar_mutes_and_a_watchdog_is_fed() {
     assert_eq!(rows(&serving, "SHOW CALENDARS").lines().count(), 2);
     let rule = "SELECT notify, escalate FROM thalweg.alert_rules";
     assert_eq!(rows(&serving, rule), "\"ops, muted\",\"oncall, ops after 1s\"\n");
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
+fn an_incident_is_acknowledged_and_who_fails_is_stood_in_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ops, mail] = [(); 2].map(|()| Receiver::start(0));
+    let refuses = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = refuses.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in refuses.incoming() {
+            let mut stream = stream.unwrap();
+            let _read = stream.read(&mut [0; 4_096]);
+            let _written =
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let pipeline = format!(
+        "CREATE SOURCE requests (ts TIMESTAMP NOT NULL, service TEXT, latency_ms DOUBLE, WATERMARK FOR ts AS ts)
+         WITH (connector = 'file', path = 'requests.ndjson', format = 'json', mode = 'tail');
+         CREATE NOTIFIER ops WITH (type = 'webhook', url = '${{OPS_URL}}', repeat_interval = '1s');
+         CREATE NOTIFIER gone WITH (type = 'webhook', url = 'http://{address}/', fallback = 'mail');
+         CREATE NOTIFIER mail WITH (type = 'webhook', url = '{}');
+         CREATE ALERT slow FROM requests BY service WARNING WHEN latency_ms > 250 NOTIFY ops, gone;",
+        mail.url()
+    );
+    let serving = serve(folder.path(), &pipeline, &ops);
+    append(folder.path(), &[("00:00:01", "api", 700.0), ("00:00:02", "web", 1.0)]);
+    ops.wait(2);
+    let failed = mail.wait(1)[0].json();
+    assert_eq!(failed["commonLabels"]["alertname"], "thalweg.delivery_failed");
+    assert_eq!(failed["commonAnnotations"]["summary"], "gone was not told: [FIRING:1] slow (api warning)");
+    let incident = rows(&serving, "SELECT incident_id FROM thalweg.alerts").trim().to_string();
+    let said = rows(&serving, &format!("ACKNOWLEDGE INCIDENT '{incident}' BY 'ada' COMMENT 'on it'"));
+    assert_eq!(said.trim(), incident);
+    assert_eq!(rows(&serving, "SELECT acknowledged_by FROM thalweg.alerts"), "ada\n");
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let post = |incident: &str, body: &str| {
+        agent
+            .post(format!("http://{}/api/v1/incidents/{incident}/acknowledge", serving.http))
+            .send(body)
+            .unwrap()
+            .status()
+    };
+    assert_eq!(post(&incident, r#"{"author": "bob"}"#), 200);
+    assert_eq!(rows(&serving, "SELECT acknowledged_by FROM thalweg.alerts"), "bob\n");
+    assert_eq!((post("nothing", "").as_u16(), post(&incident, "?").as_u16()), (400, 400));
+    append(folder.path(), &[("00:00:03", "api", 1.0), ("00:00:04", "web", 1.0)]);
+    let mut told = 2..;
+    let mut last = || ops.wait(told.next().unwrap()).last().unwrap().json()["status"].clone();
+    while last() != "resolved" {}
     assert_eq!(serving.terminate(), Some(0));
 }
 

@@ -1,7 +1,10 @@
 //! `CREATE ALERT`: its conditions as columns beside those of the relation, its key, its clock, its texts.
 
+mod options;
+mod time;
+
 use super::{Mode, Relation, RelationKind, Scope, exemplars, messages, query};
-use crate::lower::{self, LateRows, Lowered};
+use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::{CreateAlert, DeclaredText, Length, Name};
 use crate::parse::syntax::fold;
@@ -10,71 +13,15 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, Visit, Visitor};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use thalweg_operators::alert::machine::{Absent, AbsentPolicy, Flap, LEVELS_MAX, Rule};
+use thalweg_operators::alert::rule::{Absent, AbsentPolicy, LEVELS_MAX, Rule};
 use thalweg_operators::alert::{AlertSpec, AlertTime, Part, Severity, Template};
-use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, TimeOrigin, ViewPlan};
+use thalweg_operators::plan::{Dataflow, Emit, Plan, ViewPlan};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::alert_event;
 use thalweg_schemas::error::{Error, Position, Result};
-use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
+use thalweg_schemas::options::Options;
 use thalweg_schemas::suggest::closest;
-
-/// The options of an alert.
-const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "ttl",
-        kind: OptionKind::Duration,
-        default: None,
-        required: false,
-        doc: "After how long without a row a key is forgotten; a firing alert is resolved then.",
-    },
-    OptionSpec {
-        name: "keep_resolved",
-        kind: OptionKind::Duration,
-        default: Some("1h"),
-        required: false,
-        doc: "For how long a resolved alert stays in thalweg.alerts.",
-    },
-    OptionSpec {
-        name: "flap_times",
-        kind: OptionKind::Count,
-        default: None,
-        required: false,
-        doc: "How often an alert must fire within flap_within to count as flapping: it stays open until it has been quiet \
-              for as long.",
-    },
-    OptionSpec {
-        name: "flap_within",
-        kind: OptionKind::Duration,
-        default: Some("15m"),
-        required: false,
-        doc: "See flap_times.",
-    },
-    OptionSpec {
-        name: "mute_older_than",
-        kind: OptionKind::Duration,
-        default: None,
-        required: false,
-        doc: "Of what happened longer ago than this, by event time, receivers are not told: a backfill pages nobody.",
-    },
-    OptionSpec {
-        name: "notify_revisions",
-        kind: OptionKind::Flag,
-        default: Some("false"),
-        required: false,
-        doc: "Whether receivers are told when an incident was judged by rows that are corrected later.",
-    },
-    OptionSpec {
-        name: "sample_rows",
-        kind: OptionKind::Count,
-        default: Some("5"),
-        required: false,
-        doc: "How many of the rows behind it an event shows, at most 20. With 0 nothing is kept of them.",
-    },
-];
-
-/// How many of the rows behind a row an event can show at most.
-const SAMPLE_ROWS_MAX: usize = 20;
+use time::{own_key, time_of};
 
 /// The severities whose order everybody knows, mildest first. Where all are of these, they need not stand in order.
 const KNOWN: [&str; 8] = ["info", "notice", "minor", "warning", "major", "error", "critical", "emergency"];
@@ -93,13 +40,13 @@ pub(crate) fn bind(
     words: &Words,
 ) -> Result<BoundAlert, Vec<Error>> {
     let owner = format!("alert \"{}\"", alert.name.value);
-    let options = Options::check(OPTIONS, &alert.options, &owner)
+    let given = Options::check(options::OPTIONS, &alert.options, &owner)
         .map_err(|errors| errors.into_iter().map(|e| e.at(alert.name.position.clone())).collect::<Vec<_>>());
     let binding = Binding { alert, scope, words };
     let spec = binding.spec(dataflow).map_err(|error| vec![error.at(words.start())]);
     let escalations = binding.escalations().map_err(|error| vec![error]);
-    let (options, (mut spec, escalations)) = super::both(options, super::both(spec, escalations))?;
-    set_options(&mut spec, &options).map_err(|error| vec![error.at(alert.name.position.clone())])?;
+    let (given, (mut spec, escalations)) = super::both(given, super::both(spec, escalations))?;
+    options::set(&mut spec, &given).map_err(|error| vec![error.at(alert.name.position.clone())])?;
     if spec.sample_rows > 0 {
         spec.exemplars = exemplars::of(&spec, &binding.falling(), dataflow).map_err(|error| vec![error])?;
     }
@@ -120,26 +67,6 @@ pub(crate) fn bind(
         tables: BTreeSet::new(),
     };
     Ok(BoundAlert { relation, plan, escalations })
-}
-
-fn set_options(spec: &mut AlertSpec, options: &Options) -> Result<()> {
-    let ns = |name: &str| options.duration(name).map(|length| i64::try_from(length.as_nanos()).unwrap_or(i64::MAX));
-    spec.rule.ttl_ns = ns("ttl");
-    spec.rule.keep_resolved_ns = ns("keep_resolved").unwrap_or_default();
-    let times = options.count("flap_times").filter(|times| *times > 0);
-    spec.rule.flap = times.map(|times| Flap {
-        times: usize::try_from(times).unwrap_or(usize::MAX),
-        within_ns: ns("flap_within").unwrap_or_default(),
-    });
-    spec.mute_older_than_ns = ns("mute_older_than");
-    spec.notify_revisions = options.get("notify_revisions") == Some("true");
-    spec.sample_rows = usize::try_from(options.count("sample_rows").unwrap_or_default()).unwrap_or(usize::MAX);
-    if spec.sample_rows > SAMPLE_ROWS_MAX {
-        return Err(Error::user(format!("an event shows at most {SAMPLE_ROWS_MAX} rows"))
-            .with_detail(format!("sample_rows is {}.", spec.sample_rows))
-            .with_hint("All of them are in the relation that the alert is over."));
-    }
-    Ok(())
 }
 
 struct Binding<'a> {
@@ -495,61 +422,4 @@ impl Visitor for Falling {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// The alert's time, and which stream of the relation it follows.
-fn time_of(lowered: &Lowered, width: usize, over: &Name, dataflow: &Dataflow) -> (AlertTime, Read) {
-    if lowered.mode == Mode::Changelog {
-        return (AlertTime::Clock, Read::Changes);
-    }
-    let schema = lowered.plan.schema();
-    let candidates = (0..width).filter(|at| lowered.times[*at].is_some());
-    let is_bound = |at: usize| lowered.bounds.contains(&at);
-    // Of the bounds of a window its end is when it is complete; a row's own time tells more than the window around it.
-    let column = candidates.max_by_key(|at| {
-        (
-            is_bound(*at) && lowered.mode == Mode::Windows,
-            schema.field(*at).name() == "window_end",
-            std::cmp::Reverse(*at),
-        )
-    });
-    let Some((column, origin)) = column.and_then(|at| Some((at, lowered.times[at].clone()?))) else {
-        return (AlertTime::Clock, Read::Finals);
-    };
-    let closed = is_bound(column);
-    let view = dataflow.views.iter().find(|view| view.name == over.value);
-    match view.filter(|_| closed).and_then(|view| revised_for(&view.plan, dataflow)) {
-        // What is final only much later is looked at when its window closes, and corrected afterwards.
-        Some(until_ns) => (AlertTime::Event { column, origin: hastened(&origin, until_ns), closed }, Read::Changes),
-        None => (AlertTime::Event { column, origin, closed }, Read::Finals),
-    }
-}
-
-/// For how long after their close the windows of a plan may be revised, if they may.
-fn revised_for(plan: &Plan, dataflow: &Dataflow) -> Option<i64> {
-    let revised = |on_late: OnLate| match on_late {
-        OnLate::Revise { until_ns } => Some(until_ns),
-        OnLate::Drop => None,
-    };
-    match plan {
-        Plan::WindowAggregate(spec) => revised(spec.on_late),
-        Plan::SessionAggregate(spec) => revised(spec.on_late),
-        Plan::Filter(spec) => revised_for(&spec.input, dataflow),
-        Plan::Project(spec) => revised_for(&spec.input, dataflow),
-        Plan::View { name, .. } => revised_for(&dataflow.views.iter().find(|view| view.name == *name)?.plan, dataflow),
-        _ => None,
-    }
-}
-
-fn hastened(origin: &TimeOrigin, by_ns: i64) -> TimeOrigin {
-    TimeOrigin {
-        sources: origin.sources.iter().map(|(name, delay)| (name.clone(), delay.saturating_sub(by_ns))).collect(),
-    }
-}
-
-/// The relation's own key without its windows: what stays the same from one window to the next.
-fn own_key(lowered: &Lowered, width: usize) -> Vec<usize> {
-    let key = lowered.key.iter().flatten();
-    let lasting = key.filter(|part| !part.iter().any(|at| lowered.bounds.contains(at) || lowered.times[*at].is_some()));
-    lasting.map(|part| part[0]).filter(|at| *at < width).collect()
 }
