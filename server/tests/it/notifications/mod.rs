@@ -109,10 +109,6 @@ fn silences_are_made_and_ended_while_it_runs() {
         [("00:00:01", "api", 700.0), ("00:00:02", "web", 700.0), ("00:00:03", "db", 700.0), ("00:00:11", "db", 1.0)];
     append(folder.path(), &slow);
     assert!(receiver.wait(1)[0].body.contains("\"service\":\"db\""));
-    let held = "SELECT key, suppressed_by, acknowledged_by FROM thalweg.alerts ORDER BY key";
-    let held = rows(&serving, held);
-    let by = |service: &str| held.lines().find(|line| line.contains(service)).unwrap().split_once("}\",").unwrap().1;
-    assert_eq!((by("api"), by("db"), by("web")), ("silence quiet,", ",", format!("silence {id},").as_str()), "{held}");
     assert_eq!(agent.delete(url(&format!("/api/v2/silence/{id}"))).call().unwrap().status(), 200);
     assert!(receiver.wait(2)[1].body.contains("\"service\":\"web\""));
     assert_eq!(rows(&serving, "DROP SILENCE quiet"), "quiet\n");
