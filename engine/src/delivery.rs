@@ -2,6 +2,7 @@
 //!
 //! What waits in the queues is counted in bytes; when it is too much, the workers stop asking the sources (see
 //! `driver.rs`). That is the whole of back-pressure: rows in flight are bounded by the queues and one poll of each source.
+//! A writer that is slower than the epochs come, and says that it may, gets what waits all at once (group commit).
 
 use crate::archive::letter::Letter;
 use crate::durability::Durability;
@@ -28,6 +29,8 @@ const TRIES_AFTER_STOP: u32 = 5;
 const LOOK: Duration = Duration::from_millis(50);
 /// After so long without an order, the last commit is repeated.
 const QUIET: Duration = Duration::from_secs(1);
+/// Of how many bytes of rows a commit is put off for the sake of those behind it.
+const JOINED_BYTES_MAX: usize = 8 << 20;
 
 enum Order {
     Write(Epoch, Batch),
@@ -108,9 +111,10 @@ impl Delivery {
         let (orders, received) = unbounded();
         let queue = Queue { all, ledger, sink };
         let (epoch, visible) = (Epoch(0), None);
-        let mut desk = Desk { writer, queue: queue.clone(), ending, tick_ns, epoch, gate, visible, cut_off: false };
+        let (written, cut_off) = (0, false);
+        let mut desk = Desk { writer, queue: queue.clone(), ending, tick_ns, epoch, gate, visible, written, cut_off };
         let name = format!("sink {}", desk.queue.ledger.sinks[sink].name);
-        let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(received));
+        let thread = std::thread::Builder::new().name(name).spawn(move || desk.serve(Orders::new(received)));
         let thread = thread.map_err(|e| Error::io("starting a thread for a sink", &e))?;
         Ok((Delivery { orders, queue }, thread))
     }
@@ -143,6 +147,29 @@ impl Drop for Delivery {
     }
 }
 
+/// The orders as they come, of which the next may be looked at.
+struct Orders {
+    received: Receiver<Order>,
+    ahead: Option<Order>,
+}
+
+impl Orders {
+    fn new(received: Receiver<Order>) -> Orders {
+        Orders { received, ahead: None }
+    }
+
+    /// The next order, waited for so long.
+    fn next(&mut self, patience: Duration) -> std::result::Result<Order, RecvTimeoutError> {
+        self.ahead.take().map_or_else(|| self.received.recv_timeout(patience), Ok)
+    }
+
+    /// What comes next, if it is there.
+    fn peek(&mut self) -> Option<&Order> {
+        self.ahead = self.ahead.take().or_else(|| self.received.try_recv().ok());
+        self.ahead.as_ref()
+    }
+}
+
 /// What runs on the writer's thread.
 struct Desk {
     writer: Box<dyn Writer>,
@@ -154,18 +181,20 @@ struct Desk {
     gate: Option<Gate>,
     /// Rows of epochs up to this one are visible outside already; `None`: none are.
     visible: Option<Epoch>,
+    /// The bytes of rows that were handed over and not committed.
+    written: usize,
     /// Whether an order was left out because the run was over: none may follow, or a part of an epoch would be seen.
     cut_off: bool,
 }
 
 impl Desk {
-    fn serve(&mut self, orders: Receiver<Order>) {
+    fn serve(&mut self, mut orders: Orders) {
         if let Err(error) = self.resume() {
             return self.fail(error);
         }
         let mut committed = None;
         loop {
-            let order = match (orders.recv_timeout(QUIET), committed) {
+            let order = match (orders.next(QUIET), committed) {
                 (Ok(order), _) => order,
                 // Time passes for a writer too that gets no more rows: what it holds back may be due.
                 (Err(RecvTimeoutError::Timeout), Some(epoch)) => Order::Commit(epoch),
@@ -179,16 +208,16 @@ impl Desk {
             if let Order::Write(epoch, _) | Order::Commit(epoch) = &order {
                 self.epoch = *epoch;
             }
+            if matches!(order, Order::Commit(_)) && self.puts_off(&mut orders) {
+                continue;
+            }
             let last = matches!(order, Order::Finish);
-            let bytes = match &order {
-                Order::Write(_, batch) => batch.memory_size(),
-                _ => 0,
-            };
-            let rows = match &order {
-                Order::Write(_, batch) => batch.num_rows() as u64,
-                _ => 0,
+            let (bytes, rows) = match &order {
+                Order::Write(_, batch) => (batch.memory_size(), batch.num_rows() as u64),
+                _ => (0, 0),
             };
             let done = if self.may(&order) { self.carry_out(&order) } else { Ok(()) };
+            self.written = if bytes > 0 { self.written + bytes } else { 0 };
             self.queue.remove(bytes);
             match done {
                 Ok(()) => {
@@ -254,6 +283,15 @@ impl Desk {
         };
         self.cut_off = !may;
         may
+    }
+
+    /// Whether a commit is left to the one of an epoch behind it, which waits and is durable already.
+    fn puts_off(&self, orders: &mut Orders) -> bool {
+        if !self.writer.joins_epochs() || self.written >= JOINED_BYTES_MAX {
+            return false;
+        }
+        let Some(Order::Write(next, _) | Order::Commit(next)) = orders.peek() else { return false };
+        self.gate.as_ref().is_none_or(|gate| gate.durability.journal.durable() >= next.0)
     }
 
     /// Whether what it has not taken yet goes: nobody waits for it any more.

@@ -25,7 +25,7 @@ pub trait Sink: Send + Sync {
 /// ```
 ///
 /// Epochs never go back, `commit(e)` comes after the last `write` of an epoch `<= e` (epochs without rows may be
-/// skipped), `finish` comes last, once, on every orderly end. While nothing comes, the last `commit` is repeated about
+/// skipped; see also [`joins_epochs`](Writer::joins_epochs)), `finish` comes last, once, on every orderly end. While nothing comes, the last `commit` is repeated about
 /// every second, for writers that hold rows back for a time.
 /// An error of kind `Retry` means that nothing of the call took effect: the engine makes the same call again, with
 /// growing pauses, for as long as it takes, and holds the sources back meanwhile. Any other error ends the run.
@@ -41,6 +41,13 @@ pub trait Writer: Send {
     /// durable now, held back or not. It will not be written again.
     fn flush(&mut self, epoch: Epoch) -> Result<()> {
         self.commit(epoch)
+    }
+
+    /// Whether one commit may stand for several epochs, for writers to whom a commit costs much however little it holds.
+    /// Epochs that have become durable while such a writer was busy are then handed over together, and only the last of
+    /// them is committed: rows wait for two commits at most, however slow these are, and never queue up.
+    fn joins_epochs(&self) -> bool {
+        false
     }
 
     /// The run goes on from the checkpoint of epoch `checkpoint`, everything up to which was flushed. Removes what a

@@ -82,7 +82,7 @@ enum Place {
     Refused,
 }
 
-/// Messages of one epoch.
+/// Messages that are written together.
 #[derive(Default)]
 pub(super) struct Outbox {
     messages: Messages,
@@ -183,7 +183,7 @@ impl Outbox {
         }
     }
 
-    /// Makes room for the next epoch.
+    /// Makes room for those that come next.
     pub fn clear(&mut self) {
         let room = Messages::with_capacity(self.messages.len(), self.messages.byte_len());
         self.messages = room;

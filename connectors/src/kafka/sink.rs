@@ -1,5 +1,5 @@
-//! A topic as a sink. What one epoch brings to a writer is encoded as it comes, kept, and written when the epoch is
-//! complete: as one transaction, or at least once and then without that cost.
+//! A topic as a sink. What an epoch brings to a writer is encoded as it comes, kept, and written when the epoch is
+//! complete, together with epochs that came meanwhile: as one transaction, or at least once and then without that cost.
 
 use super::client::{Cluster, lock};
 use super::outbox::{Clerk, Outbox, Outlet};
@@ -51,7 +51,7 @@ pub(super) const SINK: &[OptionSpec] = &[
         kind: OptionKind::OneOf(&["exactly_once", "at_least_once"]),
         default: Some("exactly_once"),
         required: false,
-        doc: "'exactly_once' writes each epoch as a transaction, which readers see whole if they read what is committed; \
+        doc: "'exactly_once' writes whole epochs as transactions, which readers see whole if they read what is committed; \
               'at_least_once' writes without transactions, and after a crash some rows may be there twice.",
     },
     schema_registry::URL,
@@ -64,8 +64,10 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "thalweg"),
     ("partitioner", "murmur2_random"),
     ("compression.type", "lz4"),
-    // An epoch's messages come all at once, and are waited for.
-    ("linger.ms", "1"),
+    // What an epoch brings is handed over all at once, and waited for.
+    ("linger.ms", "0"),
+    // Messages without a key go to one partition for so long: a transaction costs by the partitions that it is in.
+    ("sticky.partitioning.linger.ms", "10"),
     // What is too large is for the topic to say.
     ("message.max.bytes", "16000000"),
     ("queue.buffering.max.messages", "500000"),
@@ -223,6 +225,11 @@ impl Writer for TopicWriter {
 
     fn commit(&mut self, _epoch: Epoch) -> Result<()> {
         self.send()
+    }
+
+    /// A transaction costs the cluster its round trips and a marker in each partition, whatever it holds.
+    fn joins_epochs(&self) -> bool {
+        true
     }
 
     fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {

@@ -1,5 +1,6 @@
-//! Exactly once: an epoch is a transaction. With its rows goes, in the same transaction, the epoch's number as an offset
-//! of a consumer group of this writer's own; after a crash that number says which epochs are visible already.
+//! Exactly once: a transaction is an epoch, or several that wait. With their rows goes, in the same transaction, the number
+//! of the last of them as an offset of a consumer group of this writer's own; after a crash that number says which epochs are
+//! visible already.
 //!
 //! ```text
 //!   init: fences an earlier writer of this name, ends its open transaction; the group's offset is the last epoch there
@@ -60,7 +61,7 @@ impl Transactions {
         Ok(self.connected()?.last)
     }
 
-    /// Makes the messages of an epoch visible, all of them or none.
+    /// Makes the messages of all epochs up to `epoch` that are not visible yet so, all of them or none.
     pub fn commit(&mut self, epoch: Epoch, outbox: &mut Outbox) -> Result<()> {
         let (topic, in_doubt) = (self.topic.clone(), self.in_doubt);
         let producer = self.connected()?;

@@ -27,6 +27,31 @@ fn a_sink_that_fails_for_a_while_gets_every_row_once_and_in_epoch_order() {
 }
 
 #[test]
+fn epochs_that_waited_are_committed_together_where_the_writer_joins_them() {
+    for joins in [true, false] {
+        let name = if joins { "joining" } else { "parting" };
+        let script = script(name);
+        *script.joins.lock().unwrap() = joins;
+        *script.blocked.lock().unwrap() = true;
+        let (engine, clock) = start(dataflow(name, vec![], vec![sink(name, source_plan(), Read::Finals)]), settings(1));
+        for i in 0..5 {
+            script.chunks.lock().unwrap().push_back(Some(rows(&[(i, "a", 1 << i)])));
+            settle(&engine, &clock, &script);
+        }
+        *script.blocked.lock().unwrap() = false;
+        *script.closed.lock().unwrap() = true;
+        engine.wait().unwrap();
+        assert_eq!(sum(&written(&script), 2), 31);
+        let orders = script.written.lock().unwrap();
+        let is_commit = |order: &(_, Option<_>)| order.1.is_none();
+        let last = orders.iter().rposition(|order| !is_commit(order)).unwrap();
+        let before = orders[..last].iter().filter(|order| is_commit(order)).count();
+        assert!(if joins { before == 0 } else { before >= 4 }, "{before} commits before the last row");
+        assert!(orders[last..].iter().any(is_commit), "and one behind it");
+    }
+}
+
+#[test]
 fn a_sink_that_takes_nothing_holds_the_source_back() {
     let script = script("blocked");
     *script.blocked.lock().unwrap() = true;

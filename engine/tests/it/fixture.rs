@@ -31,6 +31,8 @@ pub struct Script {
     pub failures: Mutex<usize>,
     /// While true the sink takes nothing.
     pub blocked: Mutex<bool>,
+    /// Whether the sink takes several epochs at once.
+    pub joins: Mutex<bool>,
     pub finished: Mutex<usize>,
 }
 
@@ -116,6 +118,10 @@ impl Writer for Scripted {
         self.refuse()?;
         self.0.written.lock().unwrap().push((epoch, None));
         Ok(())
+    }
+
+    fn joins_epochs(&self) -> bool {
+        *self.0.joins.lock().unwrap()
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -29,7 +29,8 @@ fn sink(brokers: &str, given: &[(&str, &str)]) -> Result<Arc<dyn Sink>, Error> {
     }
     let spec = SPEC.sink.unwrap();
     let options = options(spec.options, &all);
-    let lineage = "lineage".to_string();
+    // Tests run side by side, and writers of one name would fence each other.
+    let lineage = all.iter().find(|(name, _)| *name == "topic").unwrap().1.to_string();
     (spec.open)(SinkRequest { name: "s".into(), options, schema: schema(), changelog: false, lineage })
 }
 
@@ -88,6 +89,22 @@ fn an_epoch_is_a_transaction_that_a_restart_remembers() {
 }
 
 #[test]
+fn epochs_that_waited_are_one_transaction_that_says_the_last_of_them() {
+    let Some(broker) = broker() else { return };
+    broker.create("joined", 1, &[]);
+    let mut first = writer(&broker.address, &[("topic", "joined")]);
+    assert!(first.joins_epochs());
+    first.write(Epoch(1), &Batch::append(rows(&[("a", 1)]))).unwrap();
+    epoch(&mut first, 2, &[("a", 2)]).unwrap();
+    epoch(&mut first, 3, &[("a", 3)]).unwrap();
+    drop(first);
+    // Between two transactions lies the marker that ends the first.
+    let offsets: Vec<_> = committed(broker, "joined").iter().map(|seen| seen.offset).collect();
+    assert_eq!(offsets, [0, 1, 3]);
+    assert_eq!(writer(&broker.address, &[("topic", "joined")]).resume(Epoch(0)).unwrap(), Epoch(3));
+}
+
+#[test]
 fn what_a_crash_left_half_done_is_never_seen() {
     let Some(broker) = broker() else { return };
     broker.create("halves", 1, &[]);
@@ -98,7 +115,7 @@ fn what_a_crash_left_half_done_is_never_seen() {
     // What a process leaves that is killed between producing and committing.
     let killed: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &broker.address)
-        .set("transactional.id", "thalweg-lineage-s-0")
+        .set("transactional.id", "thalweg-halves-s-0")
         .create()
         .unwrap();
     killed.init_transactions(WAIT).unwrap();
@@ -125,7 +142,7 @@ fn of_two_instances_the_later_one_writes() {
     let mut later = writer(&broker.address, &given);
     assert_eq!(later.resume(Epoch(0)).unwrap(), Epoch(1));
     let error = epoch(&mut zombie, 2, &[("zombie", 2)]).unwrap_err();
-    assert_eq!(error.message, "another instance writes as \"thalweg-lineage-s-0\", so this one may not any more");
+    assert_eq!(error.message, "another instance writes as \"thalweg-zombies-s-0\", so this one may not any more");
     assert_eq!(error.kind, ErrorKind::Outside);
     epoch(&mut later, 2, &[("a", 2)]).unwrap();
     assert_eq!(values(&committed(broker, "zombies")), [r#"{"host":"a","n":1}"#, r#"{"host":"a","n":2}"#]);
