@@ -2,7 +2,7 @@
 
 use crate::durability::barrier::Part;
 use crate::durability::manifest::{Manifest, SectionRef, operator_id};
-use crate::durability::recover::SectionReader;
+use crate::durability::read_ahead::{SectionReader, files_of, read_ahead};
 use crate::durability::storage::Storage;
 use crate::view::published::PublishedView;
 use crate::view::store::{CHUNK, MASK, ViewStore};
@@ -70,7 +70,27 @@ impl Holdings {
     /// Takes on this worker's share of a checkpoint; gives a bound on all watermarks as of then. What the checkpoint does
     /// not know is new in this program and begins empty.
     pub fn restore(&self, manifest: &Manifest, storage: &dyn Storage, worker: WorkerId) -> Result<Watermark> {
-        let mut reader = SectionReader::new(storage);
+        let operators = self.operators.iter().filter_map(|(id, _)| manifest.operators.get(id)).flatten();
+        let views = self.views.iter().filter_map(|(view, _, _)| manifest.views.get(view)).flatten().flatten();
+        let files = files_of(operators.flat_map(|state| &state.sections).chain(views));
+        read_ahead(storage, files, worker.peers, |ahead| {
+            let mut reader = SectionReader::new(ahead);
+            let floor = self.restore_operators(manifest, &mut reader, worker)?;
+            for (view, placement, store) in &self.views {
+                for sections in manifest.views.get(view).into_iter().flatten() {
+                    restore_view(sections, &mut reader, placement, &mut store.borrow_mut(), worker)?;
+                }
+            }
+            Ok(floor)
+        })
+    }
+
+    fn restore_operators(
+        &self,
+        manifest: &Manifest,
+        reader: &mut SectionReader<'_>,
+        worker: WorkerId,
+    ) -> Result<Watermark> {
         let mut floor = Watermark::MIN;
         for (id, operator) in &self.operators {
             let Some(states) = manifest.operators.get(id) else { continue };
@@ -86,11 +106,6 @@ impl Holdings {
             }
             floor = floor.max(watermark);
             operator.borrow_mut().restore(watermark, sections)?;
-        }
-        for (view, placement, store) in &self.views {
-            for sections in manifest.views.get(view).into_iter().flatten() {
-                restore_view(sections, &mut reader, placement, &mut store.borrow_mut(), worker)?;
-            }
         }
         Ok(floor)
     }

@@ -10,6 +10,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod frame;
 pub(crate) mod journal;
 pub(crate) mod manifest;
+pub(crate) mod read_ahead;
 pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod recovery;

@@ -2,9 +2,9 @@
 
 use super::journal::{Mark, is_log};
 use super::manifest::{Manifest, SectionRef, VERSION};
+use super::read_ahead::{ReadAhead, read_ahead};
 use super::record::{EpochRecord, read_log};
 use super::storage::Storage;
-use arrow::record_batch::RecordBatch;
 use std::collections::BTreeMap;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::Span;
@@ -141,40 +141,22 @@ fn read_manifest(storage: &dyn Storage, epoch: u64) -> std::result::Result<Manif
     for section in manifest.sections() {
         by_file.entry(&section.file).or_default().push(section);
     }
-    for (file, sections) in by_file {
-        let bytes = storage.read(file).map_err(|e| e.to_string())?;
-        for section in sections {
-            let part = bytes.get(section.at as usize..(section.at + section.length) as usize);
-            if part.is_none_or(|part| crc32fast::hash(part) != section.crc) {
-                return Err(format!("{}, byte {}: the checksum is wrong", storage.describe(file), section.at));
+    let files = by_file.keys().map(ToString::to_string).collect();
+    let check = |ahead: &mut ReadAhead| {
+        while let Some(read) = ahead.next() {
+            let (file, bytes) = read?;
+            for section in by_file.get(file.as_str()).into_iter().flatten() {
+                let part = bytes.get(section.at as usize..(section.at + section.length) as usize);
+                if part.is_none_or(|part| crc32fast::hash(part) != section.crc) {
+                    let place = storage.describe(&file);
+                    return Err(Error::outside(format!("{place}, byte {}: the checksum is wrong", section.at)));
+                }
             }
         }
-    }
+        Ok(())
+    };
+    read_ahead(storage, files, 1, check).map_err(|e| e.to_string())?;
     Ok(manifest)
-}
-
-/// Reads the rows of sections, keeping the file that was read last.
-pub(crate) struct SectionReader<'a> {
-    storage: &'a dyn Storage,
-    file: Option<(String, Vec<u8>)>,
-}
-
-impl SectionReader<'_> {
-    pub fn new(storage: &dyn Storage) -> SectionReader<'_> {
-        SectionReader { storage, file: None }
-    }
-
-    /// The rows of one section.
-    pub fn rows(&mut self, section: &SectionRef) -> Result<RecordBatch> {
-        if self.file.as_ref().is_none_or(|(name, _)| *name != section.file) {
-            self.file = Some((section.file.clone(), self.storage.read(&section.file)?));
-        }
-        let bytes = self.file.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
-        let part = bytes.get(section.at as usize..(section.at + section.length) as usize);
-        let lost = || Error::outside(format!("{} is too short", self.storage.describe(&section.file)));
-        let mut reader = arrow::ipc::reader::StreamReader::try_new(part.ok_or_else(lost)?, None)?;
-        Ok(reader.next().ok_or_else(lost)??)
-    }
 }
 
 impl Recovered {
