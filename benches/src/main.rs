@@ -78,6 +78,7 @@ enum Command {
         /// How many messages the topics hold that are read whole.
         #[arg(long, default_value_t = 5_000_000)]
         messages: u64,
+        /// How often they are read, in each way; with 0 nothing but the delays from topic to topic is measured.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Messages a second from topic to topic.

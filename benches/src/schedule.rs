@@ -28,6 +28,11 @@ impl Schedule {
         self.start + Duration::from_nanos(self.every.as_nanos() as u64 * n)
     }
 
+    /// How many turns have been.
+    pub fn turns_until_now(&self) -> u64 {
+        (self.start.elapsed().as_nanos() / self.every.as_nanos()) as u64
+    }
+
     /// Waits until it is the turn of `n`; returns at once when that has passed.
     #[expect(clippy::disallowed_methods, reason = "a load keeps real time")]
     pub fn wait_for(&self, n: u64) {
@@ -84,18 +89,15 @@ impl Delays {
         self.0.is_empty()
     }
 
+    /// The delay that a share of `quantile` does not exceed, in milliseconds; of 1, the longest.
+    pub fn ms(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
     /// The figures.
     pub fn line(&self) -> String {
-        let ms = |us: u64| us as f64 / 1e3;
-        let at = |quantile| ms(self.0.value_at_quantile(quantile));
-        format!(
-            "p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms",
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(0.999),
-            ms(self.0.max())
-        )
+        let [p50, p90, p99, p999, max] = [0.5, 0.9, 0.99, 0.999, 1.0].map(|quantile| self.ms(quantile));
+        format!("p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, max {max:.2} ms")
     }
 }
 
