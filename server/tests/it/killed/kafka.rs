@@ -70,6 +70,8 @@ impl Scene<'_> {
         let serving = serve_as(folder.path(), &pipeline(broker, &receiver), thalweg(folder.path(), &SERVE));
         wait_for(&serving, "SELECT sum(n) FROM per_key", &format!("{count}\n"));
         let view = rows(&serving, "SELECT k, n, s FROM per_key ORDER BY k");
+        // A process that is asked to end leaves to the next one what a sink that is behind has not taken within seconds.
+        wait_for(&serving, "SELECT sum(queued_bytes) FROM thalweg.sinks", "0\n");
         assert_eq!(serving.terminate(), Some(0), "{log}");
 
         let mut expected = BTreeMap::<u64, (u64, u64)>::new();
