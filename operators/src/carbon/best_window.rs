@@ -99,6 +99,9 @@ pub(super) struct Forecast(BTreeMap<i64, (i64, f64)>);
 
 impl Forecast {
     pub fn add(&mut self, start: i64, end: i64, g_per_kwh: f64) {
+        if !g_per_kwh.is_finite() {
+            return;
+        }
         let slot = self.0.entry(start).or_insert((end, g_per_kwh));
         if g_per_kwh > slot.1 {
             *slot = (end, g_per_kwh);

@@ -57,7 +57,9 @@ pub struct Curve {
 impl Curve {
     /// `a * ln(b * (load + c)) + d` watts of a processor at a load in percent, at least one (Boavizta, `cpu_profile.csv`).
     pub fn watts(&self, percent: f64) -> f64 {
-        (self.a * (self.b * (percent + self.c)).ln() + self.d).max(1.0)
+        let watts = self.a * (self.b * (percent + self.c)).ln() + self.d;
+        // The greater of no number and one would be one.
+        if watts.is_nan() { watts } else { watts.max(1.0) }
     }
 }
 

@@ -81,7 +81,8 @@ enum Compute {
     Checked(fn(&Row) -> Result<Option<f64>, String>),
     Whole(fn(&Row) -> Result<Option<i64>, String>),
     Word(fn(&Row) -> Option<&'static str>),
-    Slots(fn(&Row) -> Result<Option<Vec<Part>>, String>),
+    /// The parts of an interval, put behind those of the rows before; whether there is an interval.
+    Slots(fn(&Row, &mut Vec<Part>) -> Result<bool, String>),
 }
 
 /// A function of a row.
@@ -134,14 +135,13 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Nanoseconds. A month has no length of its own, so that an interval with months is none.
+    /// Nanoseconds.
     fn span(&self, argument: usize) -> Option<i64> {
         const DAY: i64 = 86_400_000_000_000;
         match self.columns.get(argument)? {
             Column::Interval(values) if values.is_valid(self.at) => {
                 let value = values.value(self.at);
-                let days = i64::from(value.days).checked_mul(DAY)?;
-                days.checked_add(value.nanoseconds).filter(|_| value.months == 0)
+                i64::from(value.days).checked_mul(DAY)?.checked_add(value.nanoseconds)
             }
             Column::Duration(values) if values.is_valid(self.at) => Some(values.value(self.at)),
             _ => None,
@@ -214,6 +214,9 @@ impl ScalarUDFImpl for Function {
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args.args.iter().map(|value| value.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let columns = arrays.iter().map(column).collect::<Result<Vec<_>>>()?;
+        if columns.iter().any(has_months) {
+            return exec_err!("{}: a month has no length of its own: write days", self.scalar.name);
+        }
         let array = compute(&self.scalar.compute, &columns, rows, args.return_field.data_type());
         let array = match array {
             Ok(array) => array,
@@ -239,6 +242,14 @@ fn column(array: &ArrayRef) -> Result<Column<'_>> {
     })
 }
 
+/// Whether a length of time is given in months or years.
+fn has_months(column: &Column) -> bool {
+    match column {
+        Column::Interval(values) => values.iter().flatten().any(|value| value.months != 0),
+        _ => false,
+    }
+}
+
 fn compute(compute: &Compute, columns: &[Column], rows: usize, result: &DataType) -> Result<ArrayRef, String> {
     let rows = (0..rows).map(|at| Row { columns, at });
     let finite = |value: &f64| value.is_finite();
@@ -251,8 +262,13 @@ fn compute(compute: &Compute, columns: &[Column], rows: usize, result: &DataType
         Compute::Whole(f) => Arc::new(Int64Array::from(rows.map(|row| f(&row)).collect::<Result<Vec<_>, String>>()?)),
         Compute::Word(f) => Arc::new(rows.map(|row| f(&row)).collect::<StringArray>()),
         Compute::Slots(f) => {
-            let parts = rows.map(|row| f(&row)).collect::<Result<Vec<_>, String>>()?;
-            Arc::new(slots_array(&parts, result).map_err(|error| error.to_string())?)
+            let (mut parts, mut lengths, mut there) = (Vec::new(), Vec::new(), Vec::new());
+            for row in rows {
+                let before = parts.len();
+                there.push(f(&row, &mut parts)?);
+                lengths.push(parts.len() - before);
+            }
+            Arc::new(slots_array(&parts, lengths, there, result).map_err(|error| error.to_string())?)
         }
     })
 }
@@ -267,32 +283,36 @@ fn slots_type(time: &DataType) -> DataType {
     DataType::List(Arc::new(Field::new("slot", DataType::Struct(Fields::from(fields)), false)))
 }
 
-fn slots_array(rows: &[Option<Vec<Part>>], list: &DataType) -> Result<ListArray, arrow::error::ArrowError> {
+fn slots_array(
+    parts: &[Part],
+    lengths: Vec<usize>,
+    there: Vec<bool>,
+    list: &DataType,
+) -> Result<ListArray, arrow::error::ArrowError> {
     let DataType::List(item) = list else { return Err(arrow::error::ArrowError::SchemaError(list.to_string())) };
     let DataType::Struct(fields) = item.data_type() else {
         return Err(arrow::error::ArrowError::SchemaError(list.to_string()));
     };
-    let parts: Vec<&Part> = rows.iter().flatten().flatten().collect();
-    let times = |of: &dyn Fn(&Part) -> i64, data_type: &DataType| {
-        let times: TimestampNanosecondArray = parts.iter().map(|part| Some(of(part))).collect();
+    let times = |of: fn(&Part) -> i64, data_type: &DataType| {
+        let times = TimestampNanosecondArray::from_iter_values(parts.iter().map(of));
         arrow::compute::cast(&times, data_type)
     };
     let columns: Vec<ArrayRef> = vec![
-        times(&|part| part.start, fields[0].data_type())?,
-        times(&|part| part.end, fields[1].data_type())?,
+        times(|part| part.start, fields[0].data_type())?,
+        times(|part| part.end, fields[1].data_type())?,
         Arc::new(Float64Array::from_iter_values(parts.iter().map(|part| part.share))),
     ];
-    let lengths = rows.iter().map(|parts| parts.as_ref().map_or(0, Vec::len));
-    let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
+    let nulls = NullBuffer::from(there);
     let parts = StructArray::try_new(fields.clone(), columns, None)?;
     ListArray::try_new(item.clone(), OffsetBuffer::from_lengths(lengths), Arc::new(parts), Some(nulls))
 }
 
-/// What is wrong with an interval that cannot be cut.
-fn cut(since: i64, until: i64, size: i64) -> Result<Option<Vec<Part>>, String> {
+/// Puts the parts of an interval behind `parts`, or says why it cannot be cut.
+fn cut(parts: &mut Vec<Part>, since: i64, until: i64, size: i64) -> Result<bool, String> {
     if size <= 0 {
-        return Err("the size of a slot is longer than nothing, and has no months".to_string());
+        return Err("the size of a slot is longer than nothing".to_string());
     }
     let most = slots::PARTS_MAX;
-    slots::on_grid(since, until, size).map(Some).ok_or_else(|| format!("an interval has at most {most} slots"))
+    let cut = slots::on_grid_into(parts, since, until, size).map(|()| true);
+    cut.ok_or_else(|| format!("an interval has at most {most} slots"))
 }

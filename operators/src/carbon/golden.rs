@@ -240,6 +240,12 @@ fn the_best_three_hours_of_a_day() {
     let mut holed = day();
     holed.remove(7);
     assert_eq!(best_window(&holed, 3 * HOUR, 0, i64::MAX).unwrap().start, 8 * HOUR);
+    // Of windows that are as good the first, however their sums are rounded.
+    for g_per_kwh in [0.1, 33.3, 411.7] {
+        let flat: Vec<Slot> = (0..96).map(|at| Slot { start: at * HOUR, end: (at + 1) * HOUR, g_per_kwh }).collect();
+        assert_eq!(best_window(&flat, 3 * HOUR, 0, i64::MAX).unwrap().start, 0, "{g_per_kwh}");
+        assert_eq!(best_region(&[("a", &flat, 1.1), ("b", &flat, 1.1)], HOUR, 0, i64::MAX).unwrap().0, "a");
+    }
     let chosen: Vec<i64> = best_slots(&day(), 4).iter().map(|slot| slot.start / HOUR).collect();
     assert_eq!(chosen, [6, 7, 8, 9]);
     let (clean, dirty) = (day(), day());
@@ -276,6 +282,8 @@ fn pounds_become_grams() {
     close(units::grams_per_kwh(0.5, "kg/kWh").unwrap(), 500.0);
     close(units::grams_per_kwh(0.000379069, "t/kWh").unwrap(), 379.069);
     close(units::grams_per_kwh(0.5, "tCO2/MWh").unwrap(), 500.0);
+    close(units::grams_per_kwh(241.0, "gCO₂eq/kWh").unwrap(), 241.0);
+    close(units::joules(5.0, "\u{3bc}J").unwrap(), units::joules(5.0, "\u{b5}J").unwrap());
     assert_eq!(units::grams_per_kwh(1.0, "g"), None);
     close(units::joules(1.0, "kWh").unwrap(), 3.6e6);
     close(units::watts(2_500.0, "mW").unwrap(), 2.5);
@@ -295,6 +303,7 @@ fn the_curve_of_a_processor() {
     for (load, watts) in [(0.0, 35.578776), (10.0, 76.633750), (50.0, 182.216063), (100.0, 260.020096)] {
         assert!((platinum.watts(load) - watts).abs() < 1e-5, "{} at {load}", platinum.watts(load));
     }
+    assert!(Curve { b: -1.0, ..platinum }.watts(50.0).is_nan());
     close(of_group(&[("skylake", 0.65), ("ivy_bridge", 3.04), ("haswell", 1.0)]).unwrap(), 1.0);
     close(of_group(&[("skylake", 0.65), ("haswell", 1.0)]).unwrap(), 0.825);
     assert_eq!(of_group(&[]), None);

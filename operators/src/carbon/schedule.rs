@@ -3,6 +3,9 @@
 
 use super::slots::Slot;
 
+/// Means that differ by less are the same: they are differences of long sums, which differ in their last digits.
+const ROUNDING: f64 = 1e-12;
+
 /// Where a job of constant power is best put.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
@@ -52,6 +55,12 @@ impl<'a> Run<'a> {
         self.before[at] + rest
     }
 
+    /// Whether a mean is less than another, and not only by how it was rounded.
+    fn is_less(&self, mean: f64, than: f64) -> bool {
+        let greatest = self.slots.iter().map(|slot| slot.g_per_kwh.abs()).fold(0.0, f64::max);
+        mean < than - ROUNDING * self.slots.len() as f64 * greatest
+    }
+
     fn mean(&self, start: i64, duration: i64) -> Option<f64> {
         let end = start.checked_add(duration)?;
         let covered = self.start() <= start && end <= self.end();
@@ -80,7 +89,8 @@ pub fn best_window(slots: &[Slot], duration: i64, now: i64, deadline: i64) -> Op
         starts.sort_unstable();
         starts.dedup();
         for start in starts {
-            if let Some(mean) = run.mean(start, duration).filter(|mean| best.is_none_or(|(least, _)| *mean < least)) {
+            let less = |mean: &f64| best.is_none_or(|(least, _)| run.is_less(*mean, least));
+            if let Some(mean) = run.mean(start, duration).filter(less) {
                 best = Some((mean, start));
             }
         }
@@ -109,6 +119,6 @@ pub fn best_region<'a>(
         let window = best_window(slots, duration, now, deadline)?;
         Some((*name, window, window.g_per_kwh * pue))
     });
-    let best = windows.reduce(|best, other| if other.2 < best.2 { other } else { best });
+    let best = windows.reduce(|best, other| if other.2 < best.2 * (1.0 - ROUNDING) { other } else { best });
     best.map(|(name, window, _)| (name, window))
 }

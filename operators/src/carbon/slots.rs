@@ -21,14 +21,20 @@ pub struct Part {
 /// The interval from `since` to `until` cut at those of `boundaries` (in order) that lie inside it. An interval without
 /// length is one part; one that runs backwards has none.
 pub fn cut(since: i64, until: i64, boundaries: impl IntoIterator<Item = i64>) -> Vec<Part> {
-    if until < since {
-        return Vec::new();
-    }
+    let mut parts = Vec::new();
+    cut_into(&mut parts, since, until, boundaries);
+    parts
+}
+
+/// The same, behind what `parts` has.
+fn cut_into(parts: &mut Vec<Part>, since: i64, until: i64, boundaries: impl IntoIterator<Item = i64>) {
     if until == since {
-        return vec![Part { start: since, end: until, share: 1.0 }];
+        parts.push(Part { start: since, end: until, share: 1.0 });
+    }
+    if until <= since {
+        return;
     }
     let inside = boundaries.into_iter().filter(|at| *at > since && *at < until);
-    let mut parts = Vec::new();
     let mut start = since;
     for end in inside.chain([until]) {
         if end > start {
@@ -37,18 +43,24 @@ pub fn cut(since: i64, until: i64, boundaries: impl IntoIterator<Item = i64>) ->
             start = end;
         }
     }
-    parts
 }
 
 /// The interval cut on a grid of `size` nanoseconds from 1970 on, in UTC. Every publisher's slots begin on the grid of five
 /// minutes. `None` if `size` is not positive or there are more than [`PARTS_MAX`] parts.
 pub fn on_grid(since: i64, until: i64, size: i64) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    on_grid_into(&mut parts, since, until, size).map(|()| parts)
+}
+
+/// The same, behind what `parts` has.
+pub(super) fn on_grid_into(parts: &mut Vec<Part>, since: i64, until: i64, size: i64) -> Option<()> {
     if size <= 0 || until.checked_sub(since)? / size > PARTS_MAX {
         return None;
     }
     let first = since.div_euclid(size).checked_add(1)?.checked_mul(size)?;
     let boundaries = std::iter::successors(Some(first), |at| at.checked_add(size)).take_while(|at| *at < until);
-    Some(cut(since, until, boundaries))
+    cut_into(parts, since, until, boundaries);
+    Some(())
 }
 
 /// The start of the slot of `size` nanoseconds that `time` lies in.

@@ -19,7 +19,8 @@ pub fn joules(value: f64, unit: &str) -> Option<f64> {
         "kJ" => value * 1e3,
         "MJ" => value * 1e6,
         "mJ" | "millijoules" => value / 1e3,
-        "uJ" | "µJ" | "microjoules" => value / 1e6,
+        // The micro sign and the Greek letter look alike.
+        "uJ" | "µJ" | "μJ" | "microjoules" => value / 1e6,
         "Wh" => value * 3_600.0,
         "kWh" => value * JOULES_PER_KWH,
         "MWh" => value * (JOULES_PER_KWH * 1e3),
@@ -34,19 +35,21 @@ pub fn watts(value: f64, unit: &str) -> Option<f64> {
         "kW" => value * 1e3,
         "MW" => value * 1e6,
         "mW" | "milliwatts" => value / 1e3,
-        "uW" | "µW" | "microwatts" => value / 1e6,
+        "uW" | "µW" | "μW" | "microwatts" => value / 1e6,
         _ => return None,
     })
 }
 
 /// Grams per kilowatt-hour of an intensity in `unit`: `g/kWh`, `kg/kWh` (EcoLogits, Boavizta), `t/kWh` (Cloud Carbon
-/// Footprint), `kg/MWh`, `t/MWh` (AEMO) or `lbs/MWh` (WattTime, eGRID). `CO2`, `CO2e` and `CO2eq` may stand in the name.
+/// Footprint), `kg/MWh`, `t/MWh` (AEMO) or `lbs/MWh` (WattTime, eGRID). `CO2`, `CO2e` and `CO2eq` may stand in the name, also
+/// with a subscript.
 pub fn grams_per_kwh(value: f64, unit: &str) -> Option<f64> {
     // As WattTime writes it.
     if unit == "lbs_co2_per_mwh" {
         return Some(value * KG_PER_LB);
     }
-    let bare = unit.replace(['_', ' '], "").replace("CO2eq", "").replace("CO2e", "").replace("CO2", "");
+    let bare = unit.replace(['_', ' '], "").replace('₂', "2");
+    let bare = bare.replace("CO2eq", "").replace("CO2e", "").replace("CO2", "");
     Some(match bare.as_str() {
         "g/kWh" | "kg/MWh" => value,
         "kg/kWh" | "t/MWh" => value * 1e3,

@@ -83,7 +83,15 @@ fn what_is_wrong_is_told() {
         ("kwh('much')", "argument \"joules\" of kwh is a number, not of type Utf8"),
         (
             "time_slots('2026-01-01T00:00:00', '2026-01-02T00:00:00', INTERVAL '1 month')",
-            "the size of a slot is longer than nothing, and has no months",
+            "time_slots: a month has no length of its own: write days",
+        ),
+        (
+            "embodied_grams(1000, INTERVAL '4 years', INTERVAL '1 hour', 1)",
+            "embodied_grams: a month has no length of its own: write days",
+        ),
+        (
+            "time_slots('2026-01-01T00:00:00', '2026-01-02T00:00:00', INTERVAL '0 hours')",
+            "the size of a slot is longer than nothing",
         ),
     ] {
         let error = answer(&context, call).unwrap_err();

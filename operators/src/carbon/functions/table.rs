@@ -192,9 +192,9 @@ fn storage_kwh(row: &Row) -> Result<Option<f64>, String> {
     estimate::storage_kwh(tb_hours, medium).map(Some).ok_or_else(wrong)
 }
 
-fn time_slots(row: &Row) -> Result<Option<Vec<super::Part>>, String> {
-    let (Some(since), Some(until)) = (row.time(0), row.time(1)) else { return Ok(None) };
-    cut(since, until, row.span(2).unwrap_or(0))
+fn time_slots(row: &Row, parts: &mut Vec<super::Part>) -> Result<bool, String> {
+    let (Some(since), Some(until)) = (row.time(0), row.time(1)) else { return Ok(false) };
+    cut(parts, since, until, row.span(2).unwrap_or(0))
 }
 
 fn intensity_rank(row: &Row) -> Result<Option<i64>, String> {
