@@ -82,6 +82,7 @@ impl Detector {
         self.keep_time(at.at);
         self.deployed = self.deployed.saturating_sub(1);
         let local = at.local;
+        self.model.turn_to(local);
         let x = match value {
             _ if settings.excludes(at.at) => return self.nothing(settings, local, Reason::Excluded),
             Some(x) if x.is_finite() => x.clamp(-VALUE_MAX, VALUE_MAX),

@@ -201,6 +201,13 @@ impl Model {
         }
     }
 
+    /// The row that is looked at is of the time `at`.
+    pub fn turn_to(&mut self, at: i64) {
+        if let Model::Auto(Auto { season: Some(season), .. }) | Model::HoltWinters(season) = self {
+            season.season.turn_to(at);
+        }
+    }
+
     /// Whether the season, where there is one, is known.
     pub fn ready(&self, at: i64) -> bool {
         match self {

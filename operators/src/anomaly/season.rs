@@ -13,19 +13,34 @@ pub(super) struct Slots {
     /// How often each was learnt, as far as it matters.
     times: Vec<u8>,
     begun_ns: i64,
+    /// The time that was turned to, and where it is: asked for several times a row.
+    turned: (i64, usize),
 }
 
 impl Slots {
     pub fn new(length_ns: i64) -> Slots {
         let slots = if length_ns > 0 { SLOTS } else { 0 };
-        Slots { length_ns, values: vec![0.0; slots], times: vec![0; slots], begun_ns: i64::MIN }
+        Slots { length_ns, values: vec![0.0; slots], times: vec![0; slots], begun_ns: i64::MIN, turned: (i64::MIN, 0) }
+    }
+
+    /// The row that is looked at is of the time `at`.
+    pub fn turn_to(&mut self, at: i64) {
+        self.turned = (i64::MIN, 0);
+        if let Some(slot) = self.slot(at) {
+            self.turned = (at, slot);
+        }
     }
 
     fn slot(&self, at: i64) -> Option<usize> {
-        (self.length_ns > 0).then(|| {
-            let within = i128::from(at.rem_euclid(self.length_ns));
-            (within * SLOTS as i128 / i128::from(self.length_ns)) as usize
-        })
+        if self.length_ns <= 0 {
+            return None;
+        }
+        let (turned, slot) = self.turned;
+        if turned == at && at != i64::MIN {
+            return Some(slot);
+        }
+        let within = i128::from(at.rem_euclid(self.length_ns));
+        Some((within * SLOTS as i128 / i128::from(self.length_ns)) as usize)
     }
 
     /// What the time `at` adds.
