@@ -292,6 +292,13 @@ fn build_views<'scope>(
         };
         renderer.views.insert(view.name.clone(), rendered);
         let stream = stream.ok_or_else(|| Error::bug(format!("view \"{}\" has no stream to publish", view.name)))?;
+        let (stream, bounds) = match &view.retain {
+            Some(retain) => {
+                let (stream, bounds) = renderer.watched(&view.name, stream, retain);
+                (stream, Some((retain.column, bounds)))
+            }
+            None => (stream, None),
+        };
         let target = job.views[&view.name].clone();
         let store = Rc::new(RefCell::new(ViewStore::new(view.plan.schema())));
         let mut place = placement(&view.plan, &placements);
@@ -300,8 +307,12 @@ fn build_views<'scope>(
         let kept = store.clone();
         let publish = move |epoch, batches: Vec<Batch>| {
             let mut store = kept.borrow_mut();
-            match store.apply(&batches) {
-                Ok(()) => target.publish(id.index, epoch, store.version(), &batches),
+            let changes = match &bounds {
+                Some((column, bounds)) => store.apply_within(batches, *column, bounds.as_of(epoch)),
+                None => store.apply(&batches).map(|()| batches),
+            };
+            match changes {
+                Ok(changes) => target.publish(id.index, epoch, store.version(), &changes),
                 Err(error) => ledger.fail(error),
             }
         };

@@ -1,10 +1,12 @@
-//! Partitions that are complete when a window closes: because one of their columns is its bound.
+//! Partitions and groups that go with event time: because one of their columns is the bound of a window, which closes, or a
+//! time that falls behind a horizon.
 
-use crate::event_time::EventTimes;
-use crate::operator::Output;
+use crate::event_time::{EventTimes, times_or_never};
+use crate::horizon::Horizon;
+use crate::operator::{Output, Times};
 use crate::ordered::{Change, Ordered};
 use crate::plan::TimeOrigin;
-use arrow::array::BooleanArray;
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::not;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_schemas::batch::Batch;
@@ -20,20 +22,49 @@ pub struct Closes {
     pub origin: TimeOrigin,
 }
 
-/// The partitions that are not complete, by their bounds; none where partitions never are.
+/// The partitions that have not gone, by their times; none where partitions never do.
 pub(crate) struct Closing {
-    column: Option<usize>,
+    by: By,
     open: BTreeMap<i64, BTreeSet<u32>>,
 }
 
+/// When partitions go.
+enum By {
+    /// Never.
+    Nothing,
+    /// When the watermark reaches this column, the bound of a window: they are complete then.
+    Bound(usize),
+    /// When they are behind a horizon.
+    Horizon(Horizon),
+}
+
 impl Closing {
-    pub fn new(closes: Option<&Closes>) -> Closing {
-        Closing { column: closes.map(|closes| closes.column), open: BTreeMap::new() }
+    pub fn new(closes: Option<&Closes>, horizon: Option<&Horizon>) -> Closing {
+        let by = match (closes, horizon) {
+            (Some(closes), _) => By::Bound(closes.column),
+            (None, Some(horizon)) => By::Horizon(horizon.clone()),
+            (None, None) => By::Nothing,
+        };
+        Closing { by, open: BTreeMap::new() }
+    }
+
+    /// Whether anything ever goes.
+    pub fn lets_go(&self) -> bool {
+        !matches!(self.by, By::Nothing)
+    }
+
+    fn column(&self) -> Option<usize> {
+        match &self.by {
+            By::Nothing => None,
+            By::Bound(column) => Some(*column),
+            By::Horizon(horizon) => Some(horizon.column),
+        }
     }
 
     /// The rows of partitions that were not complete before these came; the others are late.
     pub fn in_time(&self, batch: Batch, before: Watermark, output: &mut Output) -> Result<Batch> {
-        let Some(column) = self.column else { return Ok(batch) };
+        // What is behind a horizon has been held up before.
+        let By::Bound(column) = self.by else { return Ok(batch) };
         let bounds = EventTimes::new(batch.rows.column(column))?;
         let late: BooleanArray = bounds.iter().map(|bound| Some(before.closes(bound))).collect();
         if late.true_count() == 0 {
@@ -45,17 +76,31 @@ impl Closing {
 
     /// Takes note of the partitions of `changes`, which are the rows of `batch`.
     pub fn note(&mut self, batch: &Batch, changes: &[Change]) -> Result<()> {
-        let Some(column) = self.column else { return Ok(()) };
-        for (change, bound) in changes.iter().zip(EventTimes::new(batch.rows.column(column))?.iter()) {
+        let Some(column) = self.column() else { return Ok(()) };
+        for (change, bound) in changes.iter().zip(times_or_never(batch.rows.column(column))?) {
             self.open.entry(bound).or_default().insert(change.partition);
         }
         Ok(())
     }
 
-    /// The partitions that are complete as of `now`, in the order of their bounds; they are forgotten.
-    pub fn complete(&mut self, now: Watermark) -> Vec<u32> {
+    /// Takes note of groups, whose keys `keys_of` tells.
+    pub fn note_groups(&mut self, groups: &[u32], keys_of: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>) -> Result<()> {
+        let Some(column) = self.column().filter(|_| !groups.is_empty()) else { return Ok(()) };
+        for (group, time) in groups.iter().zip(times_or_never(&keys_of(groups)?[column])?) {
+            self.open.entry(time).or_default().insert(*group);
+        }
+        Ok(())
+    }
+
+    /// The partitions that go, in the order of their times; they are forgotten.
+    pub fn complete(&mut self, times: Times) -> Vec<u32> {
+        let goes = |time: i64| match &self.by {
+            By::Nothing => false,
+            By::Bound(_) => times.now.closes(time),
+            By::Horizon(horizon) => time <= horizon.bound(times.reached),
+        };
         let mut complete = Vec::new();
-        while let Some(entry) = self.open.first_entry().filter(|entry| now.closes(*entry.key())) {
+        while let Some(entry) = self.open.first_entry().filter(|entry| goes(*entry.key())) {
             complete.extend(entry.remove());
         }
         complete
@@ -71,13 +116,17 @@ impl Closing {
 
     /// Finds again what follows from the rows of a checkpoint.
     pub fn recall(&mut self, rows: &Ordered) -> Result<()> {
-        let Some(column) = self.column else { return Ok(()) };
+        let Some(column) = self.column() else { return Ok(()) };
         let numbers: Vec<u32> = rows.partitions.keys().copied().collect();
         let bounds = rows.partition_column(column, &numbers)?;
-        for (number, bound) in numbers.into_iter().zip(EventTimes::new(&bounds)?.iter()) {
+        for (number, bound) in numbers.into_iter().zip(times_or_never(&bounds)?) {
             self.open.entry(bound).or_default().insert(number);
         }
         Ok(())
+    }
+
+    pub fn size(&self) -> usize {
+        self.open.values().map(|groups| 8 * groups.len() + 64).sum()
     }
 
     #[cfg(test)]

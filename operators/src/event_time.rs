@@ -74,6 +74,16 @@ impl EventTimes {
     }
 }
 
+/// The event times of a column in nanoseconds; what has none is later than all others.
+pub(crate) fn times_or_never(column: &ArrayRef) -> Result<Vec<i64>> {
+    let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) else {
+        return Ok(EventTimes::new(column)?.iter().collect());
+    };
+    let values = make_array(column.to_data().into_builder().nulls(None).build()?);
+    let times = EventTimes::new(&values)?;
+    Ok(times.iter().enumerate().map(|(row, time)| if nulls.is_valid(row) { time } else { i64::MAX }).collect())
+}
+
 /// The rows of `batch` for which `time` is there, and these times.
 pub(crate) fn timed(
     time: &Arc<dyn PhysicalExpr>,

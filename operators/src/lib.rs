@@ -15,6 +15,7 @@ mod event_time;
 pub mod exchange;
 pub mod expand;
 pub mod filter;
+pub mod horizon;
 pub mod host;
 pub mod hot_keys;
 pub mod join;

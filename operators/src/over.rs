@@ -8,6 +8,7 @@
 
 use crate::closing::{Closes, Closing};
 use crate::evaluate::row_to_json;
+use crate::horizon::Horizon;
 use crate::operator::{CHANGES, DeadRow, FINALS, Operator, Output, StateSize, Times};
 use crate::ordered::{Change, OrderBy, Ordered, Partition, each_copy};
 use crate::plan::{Plan, TimeOrigin};
@@ -51,6 +52,8 @@ pub struct OverSpec {
     pub in_order: Option<InOrder>,
     /// After how long without a row of it a partition is forgotten, in nanoseconds; only where none closes.
     pub state_ttl_ns: Option<i64>,
+    /// Where a column of the partition is a time: how long after it the partition is forgotten; only where none closes.
+    pub horizon: Option<Horizon>,
     /// The columns of `input`, then one a function.
     pub schema: SchemaRef,
 }
@@ -62,10 +65,17 @@ impl OverSpec {
         closes.or_else(|| self.in_order.as_ref().map(|in_order| &in_order.origin))
     }
 
-    /// The same, to be changed.
+    /// By which watermarks partitions go, if they do.
+    pub fn goes_by(&self) -> Option<&TimeOrigin> {
+        let closes = self.closes.as_ref().map(|closes| &closes.origin);
+        closes.or_else(|| self.horizon.as_ref().map(|horizon| &horizon.origin))
+    }
+
+    /// By which watermarks its rows become final or partitions go, to be changed.
     pub fn origin_mut(&mut self) -> Option<&mut TimeOrigin> {
         let closes = self.closes.as_mut().map(|closes| &mut closes.origin);
-        closes.or_else(|| self.in_order.as_mut().map(|in_order| &mut in_order.origin))
+        let in_order = self.in_order.as_mut().map(|in_order| &mut in_order.origin);
+        closes.or(in_order).or_else(|| self.horizon.as_mut().map(|horizon| &mut horizon.origin))
     }
 }
 
@@ -114,7 +124,7 @@ impl Over {
         Ok(Over {
             rows: Ordered::new(&input, &spec.partition, &spec.order, false)?,
             results: RowConverter::new(results.collect())?,
-            closing: Closing::new(spec.closes.as_ref()),
+            closing: Closing::new(spec.closes.as_ref(), spec.horizon.as_ref()),
             spec: spec.clone(),
             emit_changes,
             emit_finals,
@@ -196,9 +206,9 @@ impl Over {
     }
 
     /// Says the rows of the partitions that are complete, and forgets them.
-    fn close(&mut self, now: Watermark, output: &mut Output) -> Result<()> {
+    fn close(&mut self, times: Times, output: &mut Output) -> Result<()> {
         let mut finals = Vec::new();
-        for number in self.closing.complete(now) {
+        for number in self.closing.complete(times) {
             let Some(rows) = self.rows.remove(number) else { continue };
             if self.emit_finals {
                 // Where somebody reads the changes, they have been told of what cannot be computed.
@@ -270,7 +280,7 @@ impl Operator for Over {
         let rows = concat_batches(&self.spec.schema, said.gone.iter().chain(&said.new))?;
         let diffs = Int64Array::from_iter_values((0..rows.num_rows()).map(|row| if row < gone { -1 } else { 1 }));
         output.send(CHANGES, Rows::unbounded(Batch::changes(rows, diffs)));
-        self.close(times.now, output)
+        self.close(times, output)
     }
 
     fn wake_at(&self) -> Option<Epoch> {

@@ -24,6 +24,7 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
         Plan::Recursion(spec) => Placement::By((0..spec.schema.fields().len()).collect()),
         Plan::Recursive { .. } => Placement::Scattered,
         Plan::Filter(spec) => placement(&spec.input, known),
+        Plan::Within(spec) => placement(&spec.input, known),
         Plan::AssignWindows(spec) => placement(&spec.input, known),
         Plan::Project(spec) => match placement(&spec.input, known) {
             Placement::By(keys) => {

@@ -8,6 +8,7 @@ use crate::alert::{AlertSpec, AlertTime};
 use crate::assign_windows::AssignWindowsSpec;
 use crate::expand::ExpandSpec;
 use crate::filter::FilterSpec;
+use crate::horizon::{Horizon, WithinSpec};
 use crate::join::{AsofJoinSpec, JoinSpec, LookupJoinSpec};
 use crate::over::OverSpec;
 use crate::project::ProjectSpec;
@@ -113,6 +114,8 @@ pub struct ViewPlan {
     pub emit: Emit,
     /// Columns that are unique together, if such are known: the view's key.
     pub key: Option<Vec<usize>>,
+    /// For how long after a time among its columns a row is shown. Who reads the view is not told when one goes.
+    pub retain: Option<Horizon>,
 }
 
 /// When a windowed view shows a result.
@@ -171,6 +174,8 @@ pub enum Plan {
     Filter(FilterSpec),
     /// Other columns.
     Project(ProjectSpec),
+    /// The rows that are not behind a horizon.
+    Within(WithinSpec),
     /// The rows of all inputs.
     Union {
         /// The inputs, of one schema.
@@ -247,6 +252,7 @@ impl Plan {
         match self {
             Plan::Source { schema, .. } | Plan::View { schema, .. } | Plan::Recursive { schema, .. } => schema.clone(),
             Plan::Filter(spec) => spec.input.schema(),
+            Plan::Within(spec) => spec.input.schema(),
             Plan::Project(spec) => spec.schema.clone(),
             Plan::Union { inputs } => inputs[0].schema(),
             Plan::AssignWindows(spec) => spec.schema.clone(),
@@ -272,6 +278,7 @@ impl Plan {
         match self {
             Plan::Source { .. } | Plan::View { .. } | Plan::Recursive { .. } => vec![],
             Plan::Filter(spec) => vec![&spec.input],
+            Plan::Within(spec) => vec![&spec.input],
             Plan::Project(spec) => vec![&spec.input],
             Plan::Union { inputs } => inputs.iter().collect(),
             Plan::AssignWindows(spec) => vec![&spec.input],
@@ -297,6 +304,7 @@ impl Plan {
         match self {
             Plan::Source { .. } | Plan::View { .. } | Plan::Recursive { .. } => vec![],
             Plan::Filter(spec) => vec![&mut spec.input],
+            Plan::Within(spec) => vec![&mut spec.input],
             Plan::Project(spec) => vec![&mut spec.input],
             Plan::Union { inputs } => inputs.iter_mut().collect(),
             Plan::AssignWindows(spec) => vec![&mut spec.input],
@@ -323,11 +331,13 @@ impl Plan {
     /// its own operator has no state by key, or something else bounds it.
     pub fn state_ttl_ns_mut(&mut self) -> Option<&mut Option<i64>> {
         match self {
-            Plan::Reduce(spec) if !spec.keys.is_empty() => Some(&mut spec.state_ttl_ns),
-            Plan::TopN(spec) if spec.closes.is_none() && !spec.partition.is_empty() => Some(&mut spec.state_ttl_ns),
-            Plan::Over(spec) if spec.closes.is_none() && !spec.partition.is_empty() => Some(&mut spec.state_ttl_ns),
-            Plan::Join(spec) if !spec.lets_go() && spec.forgets_keys() => Some(&mut spec.state_ttl_ns),
-            Plan::AsofJoin(spec) if spec.keys > 0 => Some(&mut spec.state_ttl_ns),
+            Plan::Reduce(spec) if !spec.keys.is_empty() && spec.horizon.is_none() => Some(&mut spec.state_ttl_ns),
+            Plan::TopN(spec) if spec.goes_by().is_none() && !spec.partition.is_empty() => Some(&mut spec.state_ttl_ns),
+            Plan::Over(spec) if spec.goes_by().is_none() && !spec.partition.is_empty() => Some(&mut spec.state_ttl_ns),
+            Plan::Join(spec) if !spec.lets_go() && !spec.has_horizon() && spec.forgets_keys() => {
+                Some(&mut spec.state_ttl_ns)
+            }
+            Plan::AsofJoin(spec) if spec.keys > 0 && spec.horizon.is_none() => Some(&mut spec.state_ttl_ns),
             Plan::Reduce(_)
             | Plan::TopN(_)
             | Plan::Over(_)
@@ -337,6 +347,7 @@ impl Plan {
             | Plan::Source { .. }
             | Plan::View { .. }
             | Plan::Filter(_)
+            | Plan::Within(_)
             | Plan::Project(_)
             | Plan::Union { .. }
             | Plan::AssignWindows(_)
@@ -352,19 +363,25 @@ impl Plan {
         }
     }
 
-    /// By which sources' watermarks its own operator goes, to be changed; `None` where it asks for no time.
-    pub fn time_origin_mut(&mut self) -> Option<&mut TimeOrigin> {
+    /// By which sources' watermarks its own operator goes, to be changed; nothing where it asks for no time.
+    pub fn time_origins_mut(&mut self) -> Vec<&mut TimeOrigin> {
         match self {
-            Plan::WindowAggregate(spec) => Some(&mut spec.time_origin),
-            Plan::SessionAggregate(spec) => Some(&mut spec.time_origin),
-            Plan::TopN(spec) => spec.closes.as_mut().map(|closes| &mut closes.origin),
-            Plan::Over(spec) => spec.origin_mut(),
-            Plan::Series(spec) => Some(&mut spec.origin),
-            Plan::Join(spec) => spec.within.as_mut().map(|within| &mut within.origin),
-            Plan::LookupJoin(spec) => Some(&mut spec.waits_for),
+            Plan::WindowAggregate(spec) => vec![&mut spec.time_origin],
+            Plan::SessionAggregate(spec) => vec![&mut spec.time_origin],
+            Plan::TopN(spec) => spec.origin_mut().into_iter().collect(),
+            Plan::Over(spec) => spec.origin_mut().into_iter().collect(),
+            Plan::Series(spec) => vec![&mut spec.origin],
+            Plan::Join(spec) => {
+                let within = spec.within.as_mut().map(|within| &mut within.origin);
+                within.into_iter().chain(spec.horizons.iter_mut().flatten().map(|h| &mut h.origin)).collect()
+            }
+            Plan::LookupJoin(spec) => vec![&mut spec.waits_for],
+            Plan::Within(spec) => vec![&mut spec.horizon.origin],
+            Plan::Reduce(spec) => spec.horizon.iter_mut().map(|horizon| &mut horizon.origin).collect(),
+            Plan::AsofJoin(spec) => spec.horizon.iter_mut().map(|horizon| &mut horizon.origin).collect(),
             Plan::Alert(spec) => match &mut spec.time {
-                AlertTime::Event { origin, .. } => Some(origin),
-                AlertTime::Clock => None,
+                AlertTime::Event { origin, .. } => vec![origin],
+                AlertTime::Clock => Vec::new(),
             },
             Plan::Source { .. }
             | Plan::View { .. }
@@ -372,13 +389,11 @@ impl Plan {
             | Plan::Project(_)
             | Plan::Union { .. }
             | Plan::AssignWindows(_)
-            | Plan::Reduce(_)
-            | Plan::AsofJoin(_)
             | Plan::Expand(_)
             | Plan::Repeat(_)
             | Plan::Unnest(_)
             | Plan::Recursion(_)
-            | Plan::Recursive { .. } => None,
+            | Plan::Recursive { .. } => Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::assign_windows::AssignWindows;
 use crate::exchange::{Routed, by_key};
 use crate::expand::Expand;
 use crate::filter::Filter;
+use crate::horizon::{Bounds, Horizon, WatchHorizon, WithinHorizon, WithinSpec};
 use crate::host::{Inputs, host};
 use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec, LookupJoin, LookupJoinSpec};
 use crate::observer::{Observer, Unheard};
@@ -146,6 +147,7 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
             *entry = entry.and(demand);
         }
         Plan::Filter(spec) => demands(&spec.input, demand, views),
+        Plan::Within(spec) => demands(&spec.input, demand, views),
         Plan::Project(spec) => demands(&spec.input, demand, views),
         Plan::AssignWindows(spec) => demands(&spec.input, demand, views),
         Plan::Union { inputs } => inputs.iter().for_each(|input| demands(input, demand, views)),
@@ -246,6 +248,7 @@ impl<'scope> Renderer<'scope> {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Filter", input, demand, || Filter::new(spec))?
             }
+            Plan::Within(spec) => self.within(view, spec, demand)?,
             Plan::Project(spec) => {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Project", input, demand, || Project::new(spec))?
@@ -319,6 +322,35 @@ impl<'scope> Renderer<'scope> {
         Ok(Rendered { changes, finals, append: false, below })
     }
 
+    /// Over each of the streams that is asked for, of which one tells of the rows that it holds up.
+    fn within(&self, view: &str, spec: &WithinSpec, demand: Demand) -> Result<Rendered<'scope>> {
+        let input = self.render(view, &spec.input, demand)?;
+        let run = |stream: Stream<'scope, u64, Rows>, reports: bool| {
+            let operator = WithinHorizon::new(spec, reports);
+            self.host(view, "WithinHorizon", operator, stream, Pipeline, 1, &spec.horizon.origin).swap_remove(0)
+        };
+        let below = input.below;
+        if input.append {
+            let stream = input.finals.map(|stream| run(stream, true)).ok_or_else(lost)?;
+            return Ok(Rendered { below, ..Rendered::append(stream) });
+        }
+        let changes = input.changes.filter(|_| demand.changes).map(|stream| run(stream, true));
+        let finals = input.finals.filter(|_| demand.finals).map(|stream| run(stream, changes.is_none()));
+        Ok(Rendered { changes, finals, append: false, below })
+    }
+
+    /// The same rows, and how far a horizon has come as of each of their epochs.
+    pub fn watched(
+        &self,
+        view: &str,
+        rows: Stream<'scope, u64, Rows>,
+        horizon: &Horizon,
+    ) -> (Stream<'scope, u64, Rows>, Bounds) {
+        let (operator, bounds) = WatchHorizon::new(horizon);
+        let rows = self.host(view, "WatchHorizon", operator, rows, Pipeline, 1, &horizon.origin).swap_remove(0);
+        (rows, bounds)
+    }
+
     /// An aggregation over what it reads; that is kept for alerts.
     fn aggregate(&self, view: &str, plan: &Plan, demand: Demand) -> Result<Rendered<'scope>> {
         let (input, read, origin) = match plan {
@@ -381,6 +413,7 @@ impl<'scope> Renderer<'scope> {
         // A group without keys is there before the first row: it is told when the time first moves.
         let all = self.source_ids.keys().map(|name| (name.clone(), 0)).collect();
         let time = TimeOrigin { sources: if spec.keys.is_empty() { all } else { Vec::new() } };
+        let time = spec.horizon.as_ref().map_or(time, |horizon| horizon.origin.clone());
         let owns = self.scope.index() == 0;
         let key = (0..spec.keys.len()).collect();
         let none = TimeOrigin::default();
@@ -401,7 +434,7 @@ impl<'scope> Renderer<'scope> {
         let read = read_of_parts(spec.retracts, spec.closes.is_some(), demand);
         let rendered = self.render(view, &spec.input, Demand::of(read))?;
         let input = rendered.stream(view, read)?;
-        let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
+        let time = spec.goes_by().cloned().unwrap_or_default();
         let finals = demand.finals && spec.closes.is_some();
         let operator = TopN::new(spec, demand.changes, finals, read == Read::Finals)?;
         let operator = operator.forgetting(self.lifetimes(spec.state_ttl_ns));
@@ -440,7 +473,7 @@ impl<'scope> Renderer<'scope> {
             Some(_) => Read::Changes,
             None => read_of_parts(spec.retracts, spec.closes.is_some(), demand),
         };
-        let time = spec.closes.as_ref().map_or_else(TimeOrigin::default, |closes| closes.origin.clone());
+        let time = spec.goes_by().cloned().unwrap_or_default();
         let finals = demand.finals && spec.closes.is_some();
         let operator = Over::new(spec, demand.changes, finals)?.forgetting(self.lifetimes(spec.state_ttl_ns));
         let rows = input.stream(view, read)?;
@@ -475,10 +508,9 @@ impl<'scope> Renderer<'scope> {
                 Ok((rendered.stream(view, read)?, by_key(spec.exchanged_by())))
             };
             let rows = vec![side(&left)?, side(&right)?];
-            let none = TimeOrigin::default();
-            let origin = spec.within.as_ref().map_or(&none, |within| &within.origin);
+            let origin = spec.goes_by().cloned().unwrap_or_default();
             let join = Join::new(spec, read, reports)?.forgetting(self.lifetimes(spec.state_ttl_ns));
-            Ok(self.host_all(view, name, join, rows, 1, origin).swap_remove(0))
+            Ok(self.host_all(view, name, join, rows, 1, &origin).swap_remove(0))
         };
         let below = left.below.clone();
         if spec.appends() {
@@ -519,7 +551,8 @@ impl<'scope> Renderer<'scope> {
         };
         let rows = vec![side(&spec.left)?, side(&spec.right)?];
         let join = AsofJoin::new(spec)?.forgetting(self.lifetimes(spec.state_ttl_ns));
-        let changes = self.host_all(view, "AsofJoin", join, rows, 1, &TimeOrigin::default());
+        let origin = spec.horizon.as_ref().map(|horizon| horizon.origin.clone()).unwrap_or_default();
+        let changes = self.host_all(view, "AsofJoin", join, rows, 1, &origin);
         Ok(Rendered { changes: changes.into_iter().next(), ..Rendered::default() })
     }
 

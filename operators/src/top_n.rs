@@ -6,9 +6,10 @@
 //! window closes. A change costs by the logarithm of its partition, and what is shown of it is compared once an epoch.
 
 use crate::closing::{Closes, Closing};
+use crate::horizon::Horizon;
 use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
 use crate::ordered::{Change, Encoded, OrderBy, Ordered, Partition, each_copy};
-use crate::plan::Plan;
+use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use crate::state_ttl::{Lifetimes, TOUCHED};
@@ -47,8 +48,24 @@ pub struct TopNSpec {
     pub closes: Option<Closes>,
     /// After how long without a row of it a partition is forgotten, in nanoseconds; only where none closes.
     pub state_ttl_ns: Option<i64>,
+    /// Where a column of the partition is a time: how long after it the partition is forgotten; only where none closes.
+    pub horizon: Option<Horizon>,
     /// The columns of `input`, then the place (BIGINT UNSIGNED, not NULL) if it is shown.
     pub schema: SchemaRef,
+}
+
+impl TopNSpec {
+    /// By which watermarks partitions go, if they do.
+    pub fn goes_by(&self) -> Option<&TimeOrigin> {
+        let closes = self.closes.as_ref().map(|closes| &closes.origin);
+        closes.or_else(|| self.horizon.as_ref().map(|horizon| &horizon.origin))
+    }
+
+    /// The same, to be changed.
+    pub fn origin_mut(&mut self) -> Option<&mut TimeOrigin> {
+        let closes = self.closes.as_mut().map(|closes| &mut closes.origin);
+        closes.or_else(|| self.horizon.as_mut().map(|horizon| &mut horizon.origin))
+    }
 }
 
 /// How places are counted.
@@ -125,7 +142,7 @@ impl TopN {
             emit_finals,
             append,
             shown: BTreeMap::new(),
-            closing: Closing::new(spec.closes.as_ref()),
+            closing: Closing::new(spec.closes.as_ref(), spec.horizon.as_ref()),
             lifetimes: None,
             arrived: Vec::new(),
         })
@@ -279,9 +296,9 @@ impl TopN {
     }
 
     /// Says what is shown of the partitions that are complete, and forgets them.
-    fn close(&mut self, now: Watermark, output: &mut Output) -> Result<()> {
+    fn close(&mut self, times: Times, output: &mut Output) -> Result<()> {
         let mut finals = Vec::new();
-        for partition in self.closing.complete(now) {
+        for partition in self.closing.complete(times) {
             self.shown.remove(&partition);
             let Some(rows) = self.rows.remove(partition) else { continue };
             if self.emit_finals {
@@ -364,7 +381,7 @@ impl Operator for TopN {
         }
         self.rows.settle();
         self.revise(touched, output)?;
-        self.close(times.now, output)?;
+        self.close(times, output)?;
         self.let_go(epoch, alive, output)?;
         self.forget()
     }

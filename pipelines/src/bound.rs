@@ -1,7 +1,7 @@
 //! What bounds the state of a view, and the warning where nothing does.
 
 use crate::bind::table;
-use crate::bind::view::STATE_TTL;
+use crate::bind::view::{REVISE_BY, STATE_TTL};
 use crate::parse::Parsed;
 use crate::parse::ddl::{CreateView, Ddl};
 use crate::program::{DeclarationKind, Program};
@@ -19,8 +19,10 @@ pub(crate) fn warnings(program: &Program, statements: &[Parsed]) -> Vec<Error> {
     let views = program.dataflow.views.iter().filter(|view| program.declaration(&view.name).is_some());
     views
         .flat_map(|view| {
-            let all =
-                never_closed(program, view).into_iter().chain(kept_for_ever(view)).chain(idle_ttl(view, statements));
+            let all = never_closed(program, view)
+                .into_iter()
+                .chain(kept_for_ever(view))
+                .chain(idle_options(view, statements));
             all.map(move |error| named(view, error)).collect::<Vec<_>>()
         })
         .collect()
@@ -51,23 +53,35 @@ fn kept_for_ever(view: &ViewPlan) -> Option<Error> {
     Some(Error::user(format!("nothing bounds the state of view \"{}\"", view.name)).with_detail(kept).with_hint(hint))
 }
 
-/// A warning where a view is to forget keys and has none that nothing else bounds.
-fn idle_ttl(view: &ViewPlan, statements: &[Parsed]) -> Option<Error> {
+/// Warnings where a view is to forget what it does not keep, or what something else bounds.
+fn idle_options(view: &ViewPlan, statements: &[Parsed]) -> Vec<Error> {
     let is_it = |ddl: &&CreateView| ddl.name.value == view.name;
     let asked = statements.iter().filter_map(|statement| match &statement.ddl {
         Ddl::View(view) => Some(view),
         _ => None,
     });
-    let asked = asked.filter(is_it).any(|view| view.options.iter().any(|option| option.name == STATE_TTL));
-    (asked && !forgets(&view.plan)).then(|| {
-        Error::user(format!("option \"state_ttl\" changes nothing in view \"{}\"", view.name))
-            .with_detail("It keeps no state by a key that nothing else bounds.")
+    let given: Vec<&str> =
+        asked.filter(is_it).flat_map(|view| view.options.iter().map(|option| option.name.as_str())).collect();
+    let changes_nothing = |option: &str, why: &str| {
+        Error::user(format!("option \"{option}\" changes nothing in view \"{}\"", view.name))
+            .with_detail(why)
             .with_hint("Leave it out.")
-    })
+    };
+    let idle = |option: &str, works: fn(&Plan) -> bool| given.contains(&option) && !anywhere(&view.plan, works);
+    let ttl = idle(STATE_TTL, forgets_keys)
+        .then(|| changes_nothing(STATE_TTL, "It keeps no state by a key that nothing else bounds."));
+    let horizon = idle(REVISE_BY, has_horizon).then(|| {
+        changes_nothing(REVISE_BY, "It keeps no rows, groups or partitions by such a time that nothing else bounds.")
+    });
+    ttl.into_iter().chain(horizon).collect()
 }
 
-/// Whether any operator of the plan forgets keys.
-fn forgets(plan: &Plan) -> bool {
+fn anywhere(plan: &Plan, works: fn(&Plan) -> bool) -> bool {
+    works(plan) || plan.inputs().into_iter().any(|input| anywhere(input, works))
+}
+
+/// Whether the operator forgets keys.
+fn forgets_keys(plan: &Plan) -> bool {
     let own = match plan {
         Plan::Reduce(spec) => spec.state_ttl_ns,
         Plan::TopN(spec) => spec.state_ttl_ns,
@@ -76,7 +90,19 @@ fn forgets(plan: &Plan) -> bool {
         Plan::AsofJoin(spec) => spec.state_ttl_ns,
         _ => None,
     };
-    own.is_some() || plan.inputs().into_iter().any(forgets)
+    own.is_some()
+}
+
+/// Whether the operator forgets what is behind a horizon.
+fn has_horizon(plan: &Plan) -> bool {
+    match plan {
+        Plan::Reduce(spec) => spec.horizon.is_some(),
+        Plan::TopN(spec) => spec.horizon.is_some(),
+        Plan::Over(spec) => spec.horizon.is_some(),
+        Plan::Join(spec) => spec.has_horizon(),
+        Plan::AsofJoin(spec) => spec.horizon.is_some(),
+        _ => false,
+    }
 }
 
 /// What the operator of the plan, read as `read`, keeps whose state nothing bounds, if there is one, and what would bound it.
@@ -90,11 +116,7 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
                          AND b.ts BETWEEN a.ts - INTERVAL '1 minute' AND a.ts + INTERVAL '1 minute'.";
     let by_key = |keys: usize| if keys == 0 { WINDOWS } else { KEYED };
     let own = match plan {
-        Plan::Reduce(spec) if spec.state_ttl_ns.is_some() => None,
-        Plan::TopN(spec) if spec.state_ttl_ns.is_some() => None,
-        Plan::Over(spec) if spec.state_ttl_ns.is_some() => None,
-        Plan::Join(spec) if spec.state_ttl_ns.is_some() => None,
-        Plan::AsofJoin(spec) if spec.state_ttl_ns.is_some() => None,
+        plan if forgets_keys(plan) || has_horizon(plan) => None,
         Plan::Reduce(spec) if spec.by_rows() => match spec.kept() {
             Ok(Kept::Totals) if spec.keys.is_empty() => None,
             Ok(Kept::Totals) => Some(("It keeps every group that has rows.", KEYED)),
@@ -155,6 +177,7 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         | Plan::Source { .. }
         | Plan::View { .. }
         | Plan::Filter(_)
+        | Plan::Within(_)
         | Plan::Project(_)
         | Plan::Union { .. }
         | Plan::AssignWindows(_)

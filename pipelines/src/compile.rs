@@ -100,6 +100,7 @@ fn alert_history(alert: &ViewPlan) -> ViewPlan {
     let by = |column: usize| OrderBy { column, descending: true, nulls_first: false };
     let spec = TopNSpec {
         state_ttl_ns: None,
+        horizon: None,
         input: Box::new(Plan::View { name: alert.name.clone(), schema: schema.clone() }),
         retracts: false,
         partition: Vec::new(),
@@ -112,7 +113,7 @@ fn alert_history(alert: &ViewPlan) -> ViewPlan {
         schema,
     };
     let name = alert_history_of(&alert.name);
-    ViewPlan { name, plan: Plan::TopN(Box::new(spec)), emit: Emit::Changes, key: None }
+    ViewPlan { name, plan: Plan::TopN(Box::new(spec)), emit: Emit::Changes, key: None, retain: None }
 }
 
 struct Compiler<'a> {

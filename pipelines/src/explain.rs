@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::alert::{AlertSpec, AlertTime};
 use thalweg_operators::expand::GroupingSet;
+use thalweg_operators::horizon::Horizon;
 use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, LookupJoinSpec, NullKeys};
 use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Emit, Plan, Read, SinkPlan, SourcePlan, TimeOrigin, ViewPlan};
@@ -157,6 +158,10 @@ fn explain_view(out: &mut String, view: &ViewPlan, flow: &Dataflow) {
         Some(key) => line(out, 1, &format!("key: {}", names(key.iter().map(|at| schema.field(*at).name().as_str())))),
         None => {}
     }
+    if let Some(retain) = &view.retain {
+        let at = closes_at(&retain.origin.delayed(retain.keep_ns), flow);
+        line(out, 1, &format!("shows rows until {} is behind {at}", schema.field(retain.column).name()));
+    }
     explain_plan(out, &view.plan, 1, flow);
 }
 
@@ -191,6 +196,11 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
             });
             line(out, depth, &format!("Project: {}", columns.collect::<Vec<_>>().join(", ")));
         }
+        Plan::Within(spec) => {
+            let time = spec.input.schema().field(spec.horizon.column).name().clone();
+            let at = closes_at(&spec.horizon.origin.delayed(spec.horizon.keep_ns), flow);
+            line(out, depth, &format!("Within: rows whose {time} is not behind {at}"));
+        }
         Plan::Union { inputs } => line(out, depth, &format!("Union of {}", inputs.len())),
         Plan::AssignWindows(spec) => {
             let time = spec.input.schema().field(spec.time).name().clone();
@@ -198,9 +208,9 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
         }
         Plan::WindowAggregate(spec) => explain_window_aggregate(out, spec, depth, flow),
         Plan::SessionAggregate(spec) => explain_session_aggregate(out, spec, depth, flow),
-        Plan::Reduce(spec) => explain_reduce(out, spec, depth),
+        Plan::Reduce(spec) => explain_reduce(out, spec, depth, flow),
         Plan::Join(spec) => explain_join(out, spec, depth, flow),
-        Plan::AsofJoin(spec) => explain_asof_join(out, spec, depth),
+        Plan::AsofJoin(spec) => explain_asof_join(out, spec, depth, flow),
         Plan::LookupJoin(spec) => explain_lookup_join(out, spec, depth),
         Plan::TopN(spec) => explain_top_n(out, spec, depth, flow),
         Plan::Over(spec) => explain_over(out, spec, depth, flow),
@@ -295,7 +305,7 @@ fn closes_at(origin: &TimeOrigin, flow: &Dataflow) -> String {
     }
 }
 
-fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
+fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize, flow: &Dataflow) {
     let input = if spec.retracts { "changelog" } else { "append" };
     line(out, depth, &format!("Reduce over {input}"));
     keys_and_aggregates(out, &spec.keys, &spec.aggregates, depth + 1);
@@ -313,13 +323,23 @@ fn explain_reduce(out: &mut String, spec: &ReduceSpec, depth: usize) {
             &format!(
                 "state: groups of ({}){with}: {}",
                 keys.iter().map(sql).collect::<Vec<_>>().join(", "),
-                bound_by(spec.state_ttl_ns)
+                kept_by(spec.horizon.as_ref(), spec.state_ttl_ns, flow)
             ),
         ),
     }
 }
 
-/// What bounds state that no window does.
+/// What bounds state that no window does, where it may have a horizon.
+fn kept_by(horizon: Option<&Horizon>, state_ttl_ns: Option<i64>, flow: &Dataflow) -> String {
+    match horizon {
+        Some(horizon) => {
+            format!("forgotten at watermark {}", closes_at(&horizon.origin.delayed(horizon.keep_ns), flow))
+        }
+        None => bound_by(state_ttl_ns),
+    }
+}
+
+/// What bounds state that neither a window nor a horizon does.
 fn bound_by(state_ttl_ns: Option<i64>) -> String {
     match state_ttl_ns {
         Some(ttl) => format!("bounded by state_ttl, forgotten after {} without a row", Nanos(ttl)),
@@ -334,7 +354,7 @@ fn explain_top_n(out: &mut String, spec: &TopNSpec, depth: usize, flow: &Dataflo
     let until = match (&spec.closes, spec.partition.as_slice()) {
         (Some(closes), _) => kept_until(&closes.origin, OnLate::Drop, flow),
         (None, []) if !spec.retracts && spec.limit < u64::MAX => "bounded".to_string(),
-        _ => bound_by(spec.state_ttl_ns),
+        _ => kept_by(spec.horizon.as_ref(), spec.state_ttl_ns, flow),
     };
     line(out, depth + 1, &format!("state: {kept}: {until}"));
 }
@@ -344,7 +364,7 @@ fn explain_over(out: &mut String, spec: &OverSpec, depth: usize, flow: &Dataflow
     line(out, depth, &format!("Over: {}", text.trim_start_matches("Over ")));
     let until = match &spec.closes {
         Some(closes) => kept_until(&closes.origin, OnLate::Drop, flow),
-        None => bound_by(spec.state_ttl_ns),
+        None => kept_by(spec.horizon.as_ref(), spec.state_ttl_ns, flow),
     };
     if let Some(in_order) = &spec.in_order {
         let time = spec.input.schema().field(in_order.time).name().clone();
@@ -401,6 +421,14 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
     }
     if is_recursive(&spec.left) || is_recursive(&spec.right) {
         return line(out, depth + 1, "state: rows of both sides: nothing bounds it but what they read");
+    }
+    if spec.has_horizon() {
+        let [left, right] = spec.horizons.each_ref().map(|horizon| kept_by(horizon.as_ref(), spec.state_ttl_ns, flow));
+        let state = match left == right {
+            true => format!("rows of both sides, {left}"),
+            false => format!("rows of the left side: {left}; of the right side: {right}"),
+        };
+        return line(out, depth + 1, &format!("state: {state}"));
     }
     let Some(within) = &spec.within else {
         return line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
@@ -473,7 +501,7 @@ fn explain_alert(out: &mut String, spec: &AlertSpec, depth: usize, flow: &Datafl
     }
 }
 
-fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {
+fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize, flow: &Dataflow) {
     let (left, right) = (spec.left.schema(), spec.right.schema());
     let kind = if spec.outer { "left" } else { "inner" };
     let of = |retracts: bool| if retracts { "changelog" } else { "append" };
@@ -483,7 +511,8 @@ fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize) {
     line(out, depth + 1, &format!("keys: {}", if keys.is_empty() { "none".into() } else { keys.join(", ") }));
     let (of_left, of_right) = (left.field(spec.left_at).name(), right.field(spec.right_at).name());
     line(out, depth + 1, &format!("nearest: {of_right} {} {of_left}", spec.nearest));
-    line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
+    let kept = kept_by(spec.horizon.as_ref(), spec.state_ttl_ns, flow);
+    line(out, depth + 1, &format!("state: rows of both sides: {kept}"));
 }
 
 fn explain_lookup_join(out: &mut String, spec: &LookupJoinSpec, depth: usize) {
@@ -539,6 +568,7 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         Plan::Series(_) | Plan::LookupJoin(_) => Mode::Append,
         Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_)
+        | Plan::Within(_)
         | Plan::Project(_)
         | Plan::AssignWindows(_)
         | Plan::Union { .. }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use thalweg_operators::deployed::{Object, ObjectKind};
+use thalweg_operators::horizon::Horizon;
 use thalweg_operators::plan::{Dataflow, Plan, SourcePlan};
 use thalweg_schemas::options::Options;
 
@@ -103,8 +104,15 @@ fn describe_options(options: &Options, out: &mut String) -> std::fmt::Result {
 
 /// Whether keys are forgotten is part of what is computed: state that lacks some is not that of a view that keeps all. After
 /// how long is not: state goes on, and from then on keys go after another time.
-fn forgets(state_ttl_ns: Option<i64>) -> &'static str {
-    if state_ttl_ns.is_some() { " forgets" } else { "" }
+fn forgets<'a>(state_ttl_ns: Option<i64>, horizons: impl IntoIterator<Item = &'a Option<Horizon>>) -> String {
+    let ttl = if state_ttl_ns.is_some() { " forgets" } else { "" };
+    let by = horizons.into_iter().flatten().map(|horizon| format!(" until {}", names_of(horizon)));
+    by.fold(ttl.to_string(), |text, one| text + &one)
+}
+
+fn names_of(horizon: &Horizon) -> String {
+    let clock: Vec<&str> = horizon.origin.sources.iter().map(|(name, _)| name.as_str()).collect();
+    format!("{} by {}", horizon.column, clock.join(" "))
 }
 
 fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String) -> std::fmt::Result {
@@ -114,16 +122,19 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::View { name, .. } => writeln!(out, "  view {name} {}", of(name))?,
         Plan::Filter(spec) => writeln!(out, "  {spec}")?,
         Plan::Project(spec) => writeln!(out, "  {spec}")?,
+        // How far the horizon is back is not part of it, as with `state_ttl`.
+        Plan::Within(spec) => writeln!(out, "  {spec} {}", names_of(&spec.horizon))?,
         Plan::Union { .. } => writeln!(out, "  union")?,
         Plan::AssignWindows(spec) => writeln!(out, "  {spec}")?,
         Plan::WindowAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
         Plan::SessionAggregate(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.on_late, spec.time_origin)?,
         Plan::TopN(spec) => {
-            writeln!(out, "  {spec} {} {:?}{}", spec.numbered, spec.closes, forgets(spec.state_ttl_ns))?
+            let forgets = forgets(spec.state_ttl_ns, [&spec.horizon]);
+            writeln!(out, "  {spec} {} {:?}{forgets}", spec.numbered, spec.closes)?
         }
         Plan::Over(spec) => {
             let frames = spec.functions.iter().map(|function| function.get_window_frame().to_string());
-            let (frames, forgets) = (frames.collect::<Vec<_>>(), forgets(spec.state_ttl_ns));
+            let (frames, forgets) = (frames.collect::<Vec<_>>(), forgets(spec.state_ttl_ns, [&spec.horizon]));
             writeln!(out, "  {spec} {frames:?} {:?} {:?}{forgets}", spec.closes, spec.in_order)?;
         }
         Plan::Series(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.task, spec.origin)?,
@@ -132,9 +143,9 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::Unnest(spec) => writeln!(out, "  {spec}")?,
         Plan::Recursion(spec) => writeln!(out, "  {spec}")?,
         Plan::Recursive { .. } => writeln!(out, "  recursive")?,
-        Plan::Reduce(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
-        Plan::Join(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
-        Plan::AsofJoin(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns))?,
+        Plan::Reduce(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns, [&spec.horizon]))?,
+        Plan::Join(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns, &spec.horizons))?,
+        Plan::AsofJoin(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns, [&spec.horizon]))?,
         Plan::LookupJoin(spec) => writeln!(out, "  {spec} {:?}", spec.waits_for)?,
         Plan::Alert(spec) => {
             writeln!(out, "  {} {spec} {:?} {:?} {:?}", spec.name, spec.rule, spec.time, spec.read)?;

@@ -74,6 +74,8 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
             let columns = columns.into_iter().filter(|at| *at < width);
             need(&spec.input, columns.chain(spec.keys.iter().flat_map(columns_of)).collect(), wanted);
         }
+        // A late row is kept as it came.
+        Plan::Within(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
         Plan::Unnest(spec) => need(&spec.input, columns.into_iter().chain([spec.column]).collect(), wanted),
         Plan::Repeat(spec) => need(&spec.input, (0..=spec.schema.fields().len()).collect(), wanted),
         // A changelog's retractions must be whole: a row is looked up as it was inserted.

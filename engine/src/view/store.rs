@@ -4,15 +4,16 @@
 //! tree, so that a row is rewritten a logarithmic number of times and a scan meets few chunks. A published version
 //! shares the chunks; only bitmaps that changed are copied.
 
-use arrow::array::{Array, BooleanArray, RecordBatch, UInt64Array, make_comparator};
+use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt64Array, make_comparator};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{SortOptions, concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{SortOptions, concat_batches, filter_record_batch, not, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_operators::exchange::hash_rows;
+use thalweg_operators::horizon::{behind, earliest};
 use thalweg_operators::state::{Section, fresh_id};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
@@ -39,6 +40,8 @@ struct Chunk {
     live_rows: usize,
     /// The bitmap as last published.
     mask: Option<Arc<BooleanArray>>,
+    /// A time that no row is before, where rows go by their times and it has been looked for.
+    earliest: Option<i64>,
 }
 
 #[derive(Clone, Copy)]
@@ -101,6 +104,58 @@ impl ViewStore {
             self.retract(rows)?;
         }
         self.merge()
+    }
+
+    /// Takes in the changes of one epoch, of a view that shows no row whose time, in `column`, is up to `bound`; gives them with
+    /// what goes for that.
+    pub fn apply_within(&mut self, batches: Vec<Batch>, column: usize, bound: i64) -> Result<Vec<Batch>> {
+        let mut changes = Vec::with_capacity(batches.len() + 1);
+        for batch in batches {
+            let gone = behind(batch.rows.column(column), bound)?;
+            changes.push(if gone.true_count() == 0 { batch } else { batch.filter(&not(&gone)?)? });
+        }
+        self.apply(&changes)?;
+        for rows in self.take_behind(column, bound)? {
+            let diffs = Int64Array::from_value(-1, rows.num_rows());
+            changes.push(Batch::changes(rows, diffs));
+        }
+        Ok(changes)
+    }
+
+    /// Takes out the rows whose time is up to `bound`.
+    fn take_behind(&mut self, column: usize, bound: i64) -> Result<Vec<RecordBatch>> {
+        let mut taken = Vec::new();
+        for (id, chunk) in &mut self.chunks {
+            let earliest = match chunk.earliest {
+                Some(earliest) => earliest,
+                None => *chunk.earliest.insert(earliest(chunk.rows.column(column))?.unwrap_or(i64::MAX)),
+            };
+            if earliest > bound {
+                continue;
+            }
+            let times = behind(chunk.rows.column(column), bound)?;
+            let gone: Vec<usize> = (0..chunk.live.len()).filter(|row| chunk.live[*row] && times.value(*row)).collect();
+            let rows = UInt64Array::from_iter_values(gone.iter().map(|row| *row as u64));
+            taken.push(take_record_batch(&chunk.rows, &rows)?);
+            for row in gone {
+                chunk.live[row] = false;
+                chunk.live_rows -= 1;
+                if let (Some(index), Some(hashes)) = (&mut self.index, &chunk.hashes)
+                    && let Ok(entry) = index.find_entry(hashes[row], |p| p.chunk == *id && p.row == row as u32)
+                {
+                    entry.remove();
+                }
+            }
+            chunk.mask = None;
+            // Of those that are left the earliest is behind the bound.
+            chunk.earliest = Some(bound.saturating_add(1));
+        }
+        taken.retain(|rows| rows.num_rows() > 0);
+        if !taken.is_empty() {
+            self.chunks.retain(|_, chunk| chunk.live_rows > 0);
+            self.merge()?;
+        }
+        Ok(taken)
     }
 
     /// The rows as they are now.
@@ -244,7 +299,7 @@ impl ViewStore {
 impl Chunk {
     fn new(rows: RecordBatch, hashes: Option<Vec<u64>>) -> Chunk {
         let live_rows = rows.num_rows();
-        Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None }
+        Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None, earliest: None }
     }
 
     /// The rows that count; `None`: all.
@@ -303,7 +358,8 @@ fn display_row(rows: &RecordBatch, row: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{StringArray, TimestampNanosecondArray};
+    use arrow::datatypes::TimeUnit;
     use proptest::prelude::*;
 
     fn schema() -> SchemaRef {
@@ -359,6 +415,51 @@ mod tests {
             // Later changes leave earlier versions alone.
             for (version, expected) in versions {
                 prop_assert_eq!(contents(&version), expected);
+            }
+        }
+    }
+
+    proptest! {
+        /// Rows go by their times, and a change of one that has gone changes nothing.
+        #[test]
+        fn a_view_shows_what_is_not_behind(
+            epochs in proptest::collection::vec(
+                (proptest::collection::vec((proptest::option::of(0i64..60), 0usize..8, any::<bool>()), 0..20), 0i64..6), 1..25),
+        ) {
+            let time = DataType::Timestamp(TimeUnit::Nanosecond, None);
+            let schema = Arc::new(Schema::new(vec![Field::new("t", time, true), Field::new("v", DataType::Int64, false)]));
+            let (mut store, mut model, mut told) = (ViewStore::new(schema.clone()), Vec::new(), BTreeMap::new());
+            let mut bound = -1;
+            for (changes, step) in epochs {
+                bound += step;
+                let (mut rows, mut diffs) = (Vec::new(), Vec::new());
+                for (time, at, insert) in changes {
+                    // What has gone from the view is still known to who computes it.
+                    let (row, diff) = match insert || model.is_empty() {
+                        true => ((time, 1), 1),
+                        false => (model.swap_remove(at % model.len()), -1),
+                    };
+                    if diff > 0 {
+                        model.push(row);
+                    }
+                    rows.push(row);
+                    diffs.push(diff);
+                }
+                let times = TimestampNanosecondArray::from_iter(rows.iter().map(|row: &(Option<i64>, i64)| row.0));
+                let values = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
+                let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(times), Arc::new(values)]).unwrap();
+                let said = store.apply_within(vec![Batch::changes(rows, Int64Array::from(diffs))], 0, bound).unwrap();
+                for batch in said {
+                    for row in 0..batch.num_rows() {
+                        *told.entry(display_row(&batch.rows, row)).or_insert(0) += batch.diff(row);
+                    }
+                }
+                told.retain(|_, times| *times != 0);
+                let shown = |row: &&(Option<i64>, i64)| row.0.is_none_or(|time| time > bound);
+                prop_assert_eq!(store.version().rows as usize, model.iter().filter(shown).count());
+                prop_assert_eq!(told.values().sum::<i64>(), store.version().rows as i64);
+                let contents = contents(&store.version());
+                prop_assert!(told.iter().all(|(row, times)| contents.iter().filter(|line| *line == row).count() as i64 == *times));
             }
         }
     }

@@ -195,7 +195,7 @@ pub fn source_plan() -> Plan {
 }
 
 pub fn view(name: &str, plan: Plan, emit: Emit) -> ViewPlan {
-    ViewPlan { name: name.into(), plan, emit, key: None }
+    ViewPlan { name: name.into(), plan, emit, key: None, retain: None }
 }
 
 pub fn sink(script: &str, plan: Plan, read: Read) -> SinkPlan {

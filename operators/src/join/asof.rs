@@ -9,7 +9,7 @@
 mod tests;
 
 use super::arrived::Arrived;
-use super::forget::Forgetting;
+use super::forget::{Forgetting, known};
 use super::held::{Alike, Held, Incoming, Notes, Shown, copies_of, keys_of, picked};
 use super::output::{beside_nulls, gathered, record_batch, spread, without_null};
 use super::process::{LEFT, RIGHT};
@@ -17,19 +17,20 @@ use super::snapshot;
 use crate::aggregate::keyed::Keys;
 use crate::evaluate::fault;
 use crate::exchange::hash_rows;
+use crate::horizon::Horizon;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::Plan;
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
-use thalweg_schemas::error::Result;
+use thalweg_schemas::error::{Error, Result};
 
 /// `left ASOF JOIN right ON key AND right.at <= left.at`.
 #[derive(Clone, Debug)]
@@ -52,6 +53,9 @@ pub struct AsofJoinSpec {
     pub nearest: Nearest,
     /// Whether a row without a match is given with NULLs.
     pub outer: bool,
+    /// How long after [`left_at`](Self::left_at) a row of the left side is forgotten, with nothing taken back; a version goes
+    /// when no row can come any more that it is the nearest to. Only where the nearest is before.
+    pub horizon: Option<Horizon>,
     /// After how long without a row of it a key is forgotten, in nanoseconds.
     pub state_ttl_ns: Option<i64>,
     /// The columns of `left`, then those of `right`.
@@ -106,6 +110,8 @@ pub struct AsofJoin {
     pub(super) versions: BTreeSet<(u32, i64, u64, u32)>,
     /// The version that each row of the left side is shown with.
     matched: Vec<Option<u32>>,
+    /// When rows go, with the nanoseconds in a step of their places.
+    horizon: Option<(Horizon, i64)>,
     pub(super) touched: BTreeSet<u32>,
     pub(super) forgetting: Forgetting,
     arrived: Arrived,
@@ -116,9 +122,12 @@ impl AsofJoin {
     pub fn new(spec: &AsofJoinSpec) -> Result<AsofJoin> {
         let schemas = [spec.left.schema(), spec.right.schema()];
         let retracts = [spec.left_retracts, spec.right_retracts];
+        let unit = |horizon: &Horizon| unit_ns(schemas[LEFT].field(horizon.column).data_type());
+        let horizon = spec.horizon.clone().map(|horizon| Ok::<_, Error>((unit(&horizon)?, horizon))).transpose()?;
+        let held_ns = horizon.as_ref().map(|(unit_ns, horizon)| horizon.keep_ns / unit_ns);
         let held = [LEFT, RIGHT].map(|side| {
             let alike = if retracts[side] { Alike::Counted } else { Alike::Apart };
-            let notes = Notes { alike, held_ns: None, judged: side == LEFT, matched: false };
+            let notes = Notes { alike, held_ns, judged: side == LEFT, matched: false };
             Held::beside_key(&schemas[side], spec.keys, notes)
         });
         Ok(AsofJoin {
@@ -132,6 +141,7 @@ impl AsofJoin {
             waiting: BTreeSet::new(),
             versions: BTreeSet::new(),
             matched: Vec::new(),
+            horizon: horizon.map(|(unit_ns, horizon)| (horizon, unit_ns)),
             touched: BTreeSet::new(),
             forgetting: Forgetting::default(),
             arrived: Arrived::default(),
@@ -142,8 +152,10 @@ impl AsofJoin {
     fn take_in(&mut self, side: usize, batch: Batch, retracted: bool, output: &mut Output) -> Result<()> {
         let batch = self.without_null(side, batch, output)?;
         let batch = match retracted {
-            true => self.forgetting.known(&mut self.keys, &mut self.held[side], self.width, batch)?,
-            false => batch,
+            true if self.horizon.is_some() || self.forgetting.forgets() => {
+                known(&mut self.keys, &mut self.held[side], self.width, batch)?
+            }
+            _ => batch,
         };
         let rows = batch.num_rows();
         if rows == 0 {
@@ -269,6 +281,31 @@ impl AsofJoin {
         spread(self.columns_of(RIGHT, &there)?, rows)
     }
 
+    /// Forgets the rows behind the horizon, and the versions that only they could be shown with: what was said stays.
+    fn leave_behind(&mut self, reached: Watermark) {
+        let Some((horizon, unit_ns)) = &self.horizon else { return };
+        let bound = horizon.bound(reached).div_euclid(*unit_ns);
+        let last = if self.nearest == Nearest::Before { bound.saturating_sub(1) } else { bound };
+        let rows = self.held[LEFT].expired(last.saturating_add(1));
+        for &row in &rows {
+            let held = &self.held[LEFT];
+            self.waiting.remove(&(held.numbers[row as usize], held.times[row as usize], row));
+        }
+        self.held[LEFT].drop_rows(&rows);
+        // Of the versions up to there the last of each key is still what the next row may be shown with.
+        let passed = self.held[RIGHT].expired(last.saturating_add(1));
+        let keys: BTreeSet<u32> = passed.iter().map(|row| self.held[RIGHT].numbers[*row as usize]).collect();
+        for number in keys {
+            let until = (number, last, u64::MAX, u32::MAX);
+            let mut behind: Vec<_> = self.versions.range((number, i64::MIN, 0, 0)..=until).copied().collect();
+            behind.pop();
+            for version in &behind {
+                self.versions.remove(version);
+            }
+            self.held[RIGHT].drop_rows(&behind.into_iter().map(|(.., row)| row).collect::<Vec<_>>());
+        }
+    }
+
     /// Gives memory back.
     fn compact(&mut self) -> Result<()> {
         for side in [LEFT, RIGHT] {
@@ -339,6 +376,17 @@ fn places(column: &ArrayRef, side: usize, nearest: Nearest) -> Result<Vec<i64>> 
     Ok(values.map(place).collect())
 }
 
+/// The nanoseconds in a step of a time.
+fn unit_ns(data_type: &DataType) -> Result<i64> {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Second, _) => Ok(1_000_000_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => Ok(1_000_000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(1_000),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Ok(1),
+        other => Err(Error::bug(format!("a horizon by {other}, which is no timestamp"))),
+    }
+}
+
 impl Operator for AsofJoin {
     fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
         self.arrived.add(LEFT, rows);
@@ -350,12 +398,13 @@ impl Operator for AsofJoin {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         for part in self.arrived.parts()? {
             self.take_in(part.side, part.rows, part.retracted, output)?;
         }
         self.settle(output)?;
         self.let_go(epoch, output)?;
+        self.leave_behind(times.reached);
         self.compact()
     }
 

@@ -38,19 +38,9 @@ impl Forgetting {
         }
     }
 
-    /// Of rows that are taken back those that are there; all of them where no key ever goes.
-    pub fn known(&self, keys: &mut Keys, held: &mut Held, width: usize, batch: Batch) -> Result<Batch> {
-        if self.lifetimes.is_none() || batch.is_empty() {
-            return Ok(batch);
-        }
-        let (columns, rows) = (batch.rows.columns(), batch.num_rows());
-        let numbers = keys.number(&columns[..width], rows)?;
-        let hashes = hash_rows(columns, rows).map_err(fault)?;
-        let copies = copies_of(&batch);
-        let incoming =
-            Incoming { columns: &columns[width..], numbers: &numbers, hashes: &hashes, times: &[], copies: &copies };
-        let there = BooleanArray::from(held.holds(&incoming)?);
-        Ok(if there.true_count() == rows { batch } else { batch.filter(&there)? })
+    /// Whether keys ever go.
+    pub fn forgets(&self) -> bool {
+        self.lifetimes.is_some()
     }
 
     /// The keys that go as of `epoch`.
@@ -92,6 +82,21 @@ impl Forgetting {
     pub fn size(&self) -> usize {
         self.lifetimes.as_ref().map_or(0, Lifetimes::size)
     }
+}
+
+/// Of rows that are taken back those that are there: others went when they were forgotten.
+pub(super) fn known(keys: &mut Keys, held: &mut Held, width: usize, batch: Batch) -> Result<Batch> {
+    if batch.is_empty() {
+        return Ok(batch);
+    }
+    let (columns, rows) = (batch.rows.columns(), batch.num_rows());
+    let numbers = keys.number(&columns[..width], rows)?;
+    let hashes = hash_rows(columns, rows).map_err(fault)?;
+    let copies = copies_of(&batch);
+    let incoming =
+        Incoming { columns: &columns[width..], numbers: &numbers, hashes: &hashes, times: &[], copies: &copies };
+    let there = BooleanArray::from(held.holds(&incoming)?);
+    Ok(if there.true_count() == rows { batch } else { batch.filter(&there)? })
 }
 
 impl Join {

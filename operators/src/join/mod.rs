@@ -22,6 +22,7 @@ pub use asof::{AsofJoin, AsofJoinSpec, Nearest};
 pub use lookup::{LookupJoin, LookupJoinSpec};
 pub use process::Join;
 
+use crate::horizon::Horizon;
 use crate::plan::{Plan, TimeOrigin};
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -49,6 +50,9 @@ pub struct JoinSpec {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// How far apart in event time the rows of a pair may be.
     pub within: Option<Within>,
+    /// Of each side whose rows have a time, how long after it they are forgotten, with nothing taken back; only where
+    /// [`within`](Self::within) says nothing. Of a side whose rows decide how those of the other stand, both go together.
+    pub horizons: [Option<Horizon>; 2],
     /// After how long without a row of it a key is forgotten, in nanoseconds.
     pub state_ttl_ns: Option<i64>,
     /// The columns of `left` and of `right`, as far as [`kind`](Self::kind) has them.
@@ -118,6 +122,17 @@ impl JoinSpec {
         self.within.as_ref().is_some_and(|within| within.lower_ns > i64::MIN && within.upper_ns < i64::MAX)
     }
 
+    /// Whether rows of a side go with a horizon.
+    pub fn has_horizon(&self) -> bool {
+        self.horizons.iter().any(Option::is_some)
+    }
+
+    /// By which watermarks its rows go, if they do.
+    pub fn goes_by(&self) -> Option<&TimeOrigin> {
+        let within = self.within.as_ref().map(|within| &within.origin);
+        within.or_else(|| self.horizons.iter().flatten().map(|horizon| &horizon.origin).next())
+    }
+
     /// Whether its rows are held by keys that can be forgotten one by one; of `NOT IN` the whole set matters.
     pub fn forgets_keys(&self) -> bool {
         self.keys > 0 && self.nulls != NullKeys::NotIn
@@ -139,7 +154,7 @@ impl JoinSpec {
     }
 
     /// Whether the rows of a side without a partner are told of, or those with one.
-    fn judges(&self) -> [bool; 2] {
+    pub fn judges(&self) -> [bool; 2] {
         match self.kind {
             JoinKind::Inner => [false, false],
             JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => [true, false],

@@ -4,19 +4,20 @@
 //! whichever row comes later. Retractions come after the insertions of both sides: nothing is ever less than not there.
 
 use super::arrived::Arrived;
-use super::forget::Forgetting;
+use super::forget::{Forgetting, known};
 use super::held::{Alike, Held, Incoming, Notes, copies_of, keys_of};
 use super::output::{Filter, PAIRS_AT_ONCE, Pairs, without_null};
 use super::{JoinKind, JoinSpec, NullKeys, Within};
 use crate::aggregate::keyed::Keys;
 use crate::evaluate::fault;
-use crate::event_time::EventTimes;
+use crate::event_time::{EventTimes, times_or_never};
 use crate::exchange::hash_rows;
+use crate::horizon::Horizon;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::Read;
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
-use arrow::array::{Array, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::not;
 use arrow::datatypes::SchemaRef;
 use thalweg_schemas::batch::Batch;
@@ -36,6 +37,7 @@ pub struct Join {
     nulls: NullKeys,
     pub(super) filter: Option<Filter>,
     pub(super) within: Option<Within>,
+    pub(super) horizons: [Option<Horizon>; 2],
     /// Whether pairs are given.
     pub(super) pairs: bool,
     /// The sides of which each row is judged by whether it has a partner.
@@ -112,7 +114,8 @@ impl Join {
                 (false, true) => Alike::Once,
                 (false, false) => Alike::Apart,
             };
-            let held_ns = spec.within.as_ref().map(|within| within.upper_ns.saturating_sub(within.lower_ns));
+            let within = spec.within.as_ref().map(|within| within.upper_ns.saturating_sub(within.lower_ns));
+            let held_ns = within.or(spec.horizons[side].as_ref().map(|horizon| horizon.keep_ns));
             let notes = Notes { alike, held_ns, judged: judged[side], matched: matched && judged[side] };
             Held::beside_key(&schemas[side], spec.keys, notes)
         });
@@ -123,6 +126,7 @@ impl Join {
             nulls: spec.nulls,
             filter: spec.filter.as_ref().map(|filter| Filter::new(filter, &schemas)).transpose()?,
             within: spec.within.clone(),
+            horizons: spec.horizons.clone(),
             pairs: spec.gives_pairs(),
             judged,
             matched,
@@ -153,8 +157,8 @@ impl Join {
         let batch = self.in_time(side, batch, output)?;
         let batch = self.without_null(side, keys, batch, output)?;
         let batch = match retracted {
-            true => self.forgetting.known(&mut self.keys, &mut self.held[side], self.width, batch)?,
-            false => batch,
+            true if self.forgetting.forgets() => known(&mut self.keys, &mut self.held[side], self.width, batch)?,
+            _ => batch,
         };
         if batch.is_empty() {
             return Ok(());
@@ -166,10 +170,7 @@ impl Join {
         }
         self.forgetting.note(&numbers);
         let copies = copies_of(&batch);
-        let times = match self.time_column(side) {
-            Some(time) => EventTimes::new(batch.rows.column(time))?.iter().collect(),
-            None => Vec::new(),
-        };
+        let times = times_of(self.timed_by()[side], batch.rows.columns())?;
         let mut part = Part { side, retracted, batch, copies, numbers, times, met: vec![0; rows] };
         if self.pairs || self.matched && (self.judged[LEFT] || self.judged[RIGHT]) {
             self.meet(&mut part, output)?;
@@ -209,6 +210,11 @@ impl Join {
 
     pub(super) fn time_column(&self, side: usize) -> Option<usize> {
         self.within.as_ref().map(|within| if side == LEFT { within.left } else { within.right })
+    }
+
+    /// The times by which rows of each side are found or go, among their columns.
+    pub(super) fn timed_by(&self) -> [Option<usize>; 2] {
+        [LEFT, RIGHT].map(|side| self.time_column(side).or(self.horizons[side].as_ref().map(|horizon| horizon.column)))
     }
 
     /// Lets the rows of `part` meet those that the other side holds.
@@ -312,6 +318,16 @@ impl Join {
         Ok(())
     }
 
+    /// Forgets the rows behind the horizon: what was said of them stays.
+    fn leave_behind(&mut self, reached: Watermark) {
+        for side in [LEFT, RIGHT] {
+            if let Some(horizon) = &self.horizons[side] {
+                let behind = self.held[side].expired(horizon.bound(reached).saturating_add(1));
+                self.held[side].drop_rows(&behind);
+            }
+        }
+    }
+
     /// Gives memory back.
     fn compact(&mut self) -> Result<()> {
         for held in &mut self.held {
@@ -341,6 +357,11 @@ impl Join {
     }
 }
 
+/// The times in column `timed_by`, none where there is none.
+pub(super) fn times_of(timed_by: Option<usize>, columns: &[ArrayRef]) -> Result<Vec<i64>> {
+    timed_by.map_or(Ok(Vec::new()), |time| times_or_never(&columns[time]))
+}
+
 impl Operator for Join {
     fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
         self.arrived.add(LEFT, rows);
@@ -363,6 +384,7 @@ impl Operator for Join {
             self.settle(side, &touched, false, output)?;
         }
         self.expire(times.now, output)?;
+        self.leave_behind(times.reached);
         self.let_go(epoch, output)?;
         self.compact()
     }

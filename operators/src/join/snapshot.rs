@@ -7,10 +7,9 @@
 //! ```
 
 use super::held::{Held, Restoring};
-use super::process::{Join, LEFT, RIGHT};
+use super::process::{Join, LEFT, RIGHT, times_of};
 use crate::aggregate::keyed::Keys;
 use crate::evaluate::fault;
-use crate::event_time::EventTimes;
 use crate::exchange::hash_rows;
 use crate::state::{Restored, Section, fresh_id, unnamed};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
@@ -32,12 +31,9 @@ impl Join {
     }
 
     pub(super) fn restore_sections(&mut self, sections: Vec<Restored>) -> Result<()> {
-        let times = [LEFT, RIGHT].map(|side| self.time_column(side));
-        let time = |side: usize, columns: &[ArrayRef]| match times[side] {
-            Some(time) => Ok(EventTimes::new(&columns[time])?.iter().collect()),
-            None => Ok(Vec::new()),
-        };
-        restore(&mut self.keys, &mut self.held, self.width, &sections, time)?;
+        let timed_by = self.timed_by();
+        let times = |side: usize, columns: &[ArrayRef]| times_of(timed_by[side], columns);
+        restore(&mut self.keys, &mut self.held, self.width, &sections, times)?;
         if self.not_in() {
             self.find_null_key()?;
             self.set_before = self.set();

@@ -1,5 +1,7 @@
 //! Joins against a model that keeps all rows and compares each with each.
 
+mod horizon;
+
 use super::*;
 use crate::exchange::{hash_rows, owner};
 use crate::operator::{Operator, Output, Times};
@@ -60,6 +62,7 @@ fn spec(case: &Case) -> JoinSpec {
     let filter = || binary(l, Comparison::Lt, r, &Schema::new(both)).unwrap();
     JoinSpec {
         state_ttl_ns: None,
+        horizons: [None, None],
         left: input(),
         right: input(),
         left_retracts: case.retracts[0],

@@ -74,6 +74,7 @@ fn spec(case: &Case) -> OverSpec {
     };
     OverSpec {
         state_ttl_ns: None,
+        horizon: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input }),
         retracts: true,
         partition,

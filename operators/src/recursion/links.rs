@@ -92,6 +92,7 @@ fn stand_in(schema: &SchemaRef) -> Box<Plan> {
 fn join(spec: &JoinSpec, left: bool, chain: &mut Chain) -> Result<()> {
     let mut join = spec.clone();
     join.state_ttl_ns = None;
+    join.horizons = [None, None];
     let width = spec.left.schema().fields().len();
     let iteration = if left { width } else { spec.schema.fields().len() };
     join.schema = with(&spec.schema, iteration);

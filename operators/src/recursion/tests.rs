@@ -103,6 +103,7 @@ fn branch(case: &Case, backwards: bool) -> Plan {
         filter,
         within: None,
         state_ttl_ns: None,
+        horizons: [None, None],
         schema: match case.kind {
             JoinKind::Inner | JoinKind::Left | JoinKind::Right => joined.clone(),
             _ => nodes.clone(),

@@ -6,6 +6,7 @@ use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyedRows, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::aggregate::{Merger, States};
+use crate::closing::Closing;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
@@ -95,6 +96,8 @@ pub struct MergeReduce {
     owes_first: bool,
     /// When groups go that no row comes for.
     lifetimes: Option<Lifetimes>,
+    /// When groups fall behind the horizon.
+    closing: Closing,
 }
 
 impl MergeReduce {
@@ -113,6 +116,7 @@ impl MergeReduce {
             arrived: None,
             owes_first: key_columns == 0 && owns,
             lifetimes: None,
+            closing: Closing::new(None, spec.horizon.as_ref()),
         })
     }
 
@@ -127,9 +131,13 @@ impl MergeReduce {
         let known = self.held.part_of(arrived.numbers())?;
         let merged = self.states.merge_states(vec![known, arrived.into_part()?])?;
         let changed = merged.numbers.clone();
-        if let Some(lifetimes) = &mut self.lifetimes {
+        if self.forgets() {
             let new = changed.iter().copied().filter(|number| !self.held.contains(*number));
-            self.keys.hold(&new.collect::<Vec<_>>());
+            let new = new.collect::<Vec<_>>();
+            self.keys.hold(&new);
+            self.closing.note_groups(&new, |numbers| self.keys.values(numbers))?;
+        }
+        if let Some(lifetimes) = &mut self.lifetimes {
             lifetimes.touch(epoch, &changed)?;
         }
         self.held.put(merged)?;
@@ -152,8 +160,16 @@ impl MergeReduce {
         Ok(())
     }
 
-    /// Takes back the results of groups that no row came for, and forgets them.
-    fn let_go(&mut self, epoch: Epoch, output: &mut Output) -> Result<()> {
+    /// Whether any group is ever forgotten.
+    fn forgets(&self) -> bool {
+        self.lifetimes.is_some() || self.closing.lets_go()
+    }
+
+    /// Takes back the results of groups that no row came for, and forgets them, and the groups behind the horizon.
+    fn let_go(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+        let behind = self.closing.complete(times);
+        self.emitted.rows_mut().remove(&behind);
+        self.forget(behind)?;
         let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
         let gone = lifetimes.expired(epoch)?;
         if gone.is_empty() {
@@ -163,12 +179,20 @@ impl MergeReduce {
         if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
             output.send(0, Rows::unbounded(batch));
         }
+        self.forget(gone)
+    }
+
+    fn forget(&mut self, gone: Vec<u32>) -> Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
         self.held.remove(&gone);
         self.keys.release(&gone);
         if let Some(renamed) = self.keys.compact()? {
             self.held.rename(&renamed);
             self.emitted.rename(&renamed);
-            lifetimes.rename(&renamed);
+            self.closing.rename(&renamed);
+            self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         }
         Ok(())
     }
@@ -187,7 +211,7 @@ impl Operator for MergeReduce {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
         let mut changed = self.merge(epoch)?;
         if changed.is_empty() && self.owes_first {
             changed = self.keys.number(&[], 1)?;
@@ -196,7 +220,7 @@ impl Operator for MergeReduce {
         if !changed.is_empty() {
             self.say(changed, output)?;
         }
-        self.let_go(epoch, output)
+        self.let_go(epoch, times, output)
     }
 
     fn wake_at(&self) -> Option<Epoch> {
@@ -214,11 +238,14 @@ impl Operator for MergeReduce {
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
         for section in sections {
+            let forgets = self.forgets();
             match (section.label.as_str(), &mut self.lifetimes) {
-                ("state", None) => drop(self.keys.restore(&section.rows, &mut self.held)?),
-                ("state", Some(_)) => {
+                ("state", _) => {
                     let new = self.keys.restore(&section.rows, &mut self.held)?;
-                    self.keys.hold(&new);
+                    if forgets {
+                        self.keys.hold(&new);
+                        self.closing.note_groups(&new, |numbers| self.keys.values(numbers))?;
+                    }
                 }
                 (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.keys, &section.rows)?,
                 ("result", _) => {
@@ -233,6 +260,7 @@ impl Operator for MergeReduce {
 
     fn state(&self) -> StateSize {
         let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
+        let lifetimes = lifetimes + self.closing.size();
         let bytes = self.held.size() + self.emitted.rows().size() + self.keys.size() + lifetimes;
         StateSize { rows: self.held.len() as u64, bytes: bytes as u64 }
     }

@@ -14,6 +14,7 @@ use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyReader, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::aggregate::{Aggregate, number_groups};
+use crate::closing::Closing;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id, unnamed};
@@ -81,7 +82,9 @@ pub struct ReduceRows {
     owes_first: bool,
     /// When groups go that no row comes for.
     lifetimes: Option<Lifetimes>,
-    /// The rows of each group, where groups go.
+    /// When groups fall behind the horizon.
+    closing: Closing,
+    /// The rows of each group, where groups go that no row comes for.
     known: Option<KnownRows>,
     /// An id for each section of each block of groups; none where it has changed.
     ids: Vec<Option<Vec<u64>>>,
@@ -164,6 +167,7 @@ impl ReduceRows {
             keys: Keys::new(grouping.clone())?,
             owes_first: key_columns == 0 && owns,
             lifetimes: None,
+            closing: Closing::new(None, spec.horizon.as_ref()),
             known: None,
             rows: Blocks::new(),
             aggregates,
@@ -255,13 +259,72 @@ impl ReduceRows {
         lifetimes.forget(&gone);
         lifetimes.touch(epoch, &there)?;
         let expired = lifetimes.expired(epoch)?;
-        for &number in &expired {
+        self.empty(&expired);
+        Ok(expired)
+    }
+
+    /// Takes the rows of groups out.
+    fn empty(&mut self, numbers: &[u32]) {
+        for &number in numbers {
             *self.rows.get_mut(number) = 0;
             self.held.iter_mut().for_each(|held| *held.groups.get_mut(number) = Counted::Nothing);
         }
-        self.changed(&expired);
-        self.known.iter_mut().for_each(|known| known.clear(&expired));
-        Ok(expired)
+        self.changed(numbers);
+        self.known.iter_mut().for_each(|known| known.clear(numbers));
+    }
+
+    /// Forgets the groups behind the horizon: what was said of them stays.
+    fn leave_behind(&mut self, times: Times) -> Result<()> {
+        let mut behind = self.closing.complete(times);
+        // A group may have gone for want of rows.
+        behind.retain(|number| self.emitted.rows().contains(*number));
+        self.empty(&behind);
+        self.vacate(&behind)?;
+        self.emitted.rows_mut().remove(&behind);
+        Ok(())
+    }
+
+    /// Takes in what arrived, and says what it changed.
+    fn settle(&mut self, epoch: Epoch, output: &mut Output) -> Result<()> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        if self.lifetimes.is_some() {
+            arrived = net_changes(&arrived)?.into_iter().collect();
+        }
+        let mut touched = Vec::new();
+        for batch in arrived {
+            touched.extend(self.take_in(&batch)?);
+        }
+        if touched.is_empty() && self.owes_first {
+            touched = self.number(&[], 1)?;
+        }
+        self.owes_first = false;
+        let expired = self.expired(epoch, &touched)?;
+        if touched.is_empty() && expired.is_empty() {
+            return Ok(());
+        }
+        let touched = number_groups(&touched).0;
+        if touched.iter().any(|number| *self.rows.get(*number) < 0) {
+            return Err(not_in_it());
+        }
+        let keyless = self.is_keyless();
+        let (there, mut gone): (Vec<u32>, Vec<u32>) =
+            touched.into_iter().partition(|number| keyless || *self.rows.get(*number) > 0);
+        gone.extend(expired);
+        self.vacate(&gone)?;
+        let mut changes = vec![self.emitted.withdraw(&gone)?];
+        if !there.is_empty() {
+            let new: Vec<u32> = there.iter().copied().filter(|n| !self.emitted.rows().contains(*n)).collect();
+            self.keys.hold(&new);
+            self.closing.note_groups(&new, |numbers| self.keys.values(numbers))?;
+            let results = self.results(&there)?;
+            changes.push(self.emitted.replace(there, results)?);
+        }
+        for change in changes {
+            if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
+                output.send(0, Rows::unbounded(batch));
+            }
+        }
+        Ok(())
     }
 
     /// Gives back the memory of groups that have no rows any more.
@@ -278,6 +341,7 @@ impl ReduceRows {
     fn forget(&mut self) -> Result<()> {
         let Some(renamed) = self.keys.compact()? else { return Ok(()) };
         self.emitted.rename(&renamed);
+        self.closing.rename(&renamed);
         self.rows.rename(&renamed);
         self.ids = vec![None; self.rows.blocks()];
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.rename(&renamed));
@@ -385,44 +449,9 @@ impl Operator for ReduceRows {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
-        let mut arrived = std::mem::take(&mut self.arrived);
-        if self.lifetimes.is_some() {
-            arrived = net_changes(&arrived)?.into_iter().collect();
-        }
-        let mut touched = Vec::new();
-        for batch in arrived {
-            touched.extend(self.take_in(&batch)?);
-        }
-        if touched.is_empty() && self.owes_first {
-            touched = self.number(&[], 1)?;
-        }
-        self.owes_first = false;
-        let expired = self.expired(epoch, &touched)?;
-        if touched.is_empty() && expired.is_empty() {
-            return Ok(());
-        }
-        let touched = number_groups(&touched).0;
-        if touched.iter().any(|number| *self.rows.get(*number) < 0) {
-            return Err(not_in_it());
-        }
-        let keyless = self.is_keyless();
-        let (there, mut gone): (Vec<u32>, Vec<u32>) =
-            touched.into_iter().partition(|number| keyless || *self.rows.get(*number) > 0);
-        gone.extend(expired);
-        self.vacate(&gone)?;
-        let mut changes = vec![self.emitted.withdraw(&gone)?];
-        if !there.is_empty() {
-            let new: Vec<u32> = there.iter().copied().filter(|n| !self.emitted.rows().contains(*n)).collect();
-            self.keys.hold(&new);
-            let results = self.results(&there)?;
-            changes.push(self.emitted.replace(there, results)?);
-        }
-        for change in changes {
-            if let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? {
-                output.send(0, Rows::unbounded(batch));
-            }
-        }
+    fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+        self.settle(epoch, output)?;
+        self.leave_behind(times)?;
         self.forget()
     }
 
@@ -461,6 +490,7 @@ impl Operator for ReduceRows {
                     self.owes_first = false;
                     let new = self.keys.restore(rows, self.emitted.rows_mut())?;
                     self.keys.hold(&new);
+                    self.closing.note_groups(&new, |numbers| self.keys.values(numbers))?;
                 }
                 KNOWN => {
                     let numbers = self.number(keys, rows.num_rows())?;
@@ -488,7 +518,7 @@ impl Operator for ReduceRows {
         let held = self.held.as_ref().map_or(0, |held| held.groups.size(Counted::size));
         let bytes = tallies + held + self.rows.size(|_| 0);
         let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
-        let lifetimes = lifetimes + self.known.as_ref().map_or(0, KnownRows::size);
+        let lifetimes = lifetimes + self.closing.size() + self.known.as_ref().map_or(0, KnownRows::size);
         let bytes = bytes + self.emitted.rows().size() + self.keys.size() + lifetimes;
         StateSize { rows: self.emitted.rows().len() as u64, bytes: bytes as u64 }
     }

@@ -19,6 +19,7 @@ pub use append::{LocalReduce, MergeReduce};
 pub use changelog::{Kept, KeyRows, ReduceRows};
 
 use crate::aggregate::Aggregate;
+use crate::horizon::Horizon;
 use crate::plan::Plan;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -39,6 +40,8 @@ pub struct ReduceSpec {
     pub aggregates: Vec<Aggregate>,
     /// After how long without a row of it a group is forgotten, in nanoseconds.
     pub state_ttl_ns: Option<i64>,
+    /// Where a key is a time: how long after it a group is forgotten, with nothing taken back.
+    pub horizon: Option<Horizon>,
     /// One field a key, then one an aggregate.
     pub schema: SchemaRef,
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::exchange::hash_rows;
+use crate::horizon::Horizon;
 use crate::operator::{Operator as _, Output, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, owned};
@@ -58,6 +59,7 @@ fn spec(retracts: bool, keyed: bool) -> ReduceSpec {
     fields.extend(aggregates.iter().map(|a| a.function.field().as_ref().clone()));
     ReduceSpec {
         state_ttl_ns: None,
+        horizon: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: schema.clone() }),
         retracts,
         keys: if keyed { vec![col("k", &schema).unwrap()] } else { vec![] },
@@ -286,6 +288,73 @@ proptest! {
         let owner = |owns| ReduceRows::new(&spec, owns).unwrap();
         check(&spec, &epochs, [local(), local()], owner);
     }
+}
+
+/// Groups by a time go when it is behind, and nothing is taken back; the memory of their keys is given back.
+#[test]
+fn groups_behind_a_horizon_are_forgotten_and_what_was_said_stays() {
+    const HOUR: i64 = 3_600_000_000_000;
+    let time = DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, None);
+    let schema =
+        Arc::new(Schema::new(vec![Field::new("t", time.clone(), true), Field::new("v", DataType::Int64, true)]));
+    for retracts in [false, true] {
+        let plain = without(spec(retracts, true), 3);
+        let fields = plain.schema.fields().iter().skip(1).map(|field| field.as_ref().clone());
+        let spec = ReduceSpec {
+            horizon: Some(Horizon { column: 0, keep_ns: 2 * HOUR, origin: Default::default() }),
+            keys: vec![col("t", &schema).unwrap()],
+            input: Box::new(Plan::Source { name: "s".to_string(), schema: schema.clone() }),
+            schema: Arc::new(Schema::new(
+                [Field::new("t", time.clone(), true)].into_iter().chain(fields).collect::<Vec<_>>(),
+            )),
+            ..plain
+        };
+        let said = match retracts {
+            true => said_by_the_hour(&spec, KeyRows::new(&spec).unwrap(), ReduceRows::new(&spec, true).unwrap()),
+            false => said_by_the_hour(&spec, LocalReduce::new(&spec).unwrap(), MergeReduce::new(&spec, true).unwrap()),
+        };
+        // Every hour, and no hour, is said, and stays.
+        assert_eq!(said, 5_001);
+    }
+}
+
+/// Feeds both phases ten hours an epoch, of each a row, one of the hour before, and one of no hour at all; gives how many rows are said
+/// in the end.
+fn said_by_the_hour(
+    spec: &ReduceSpec,
+    mut first: impl crate::operator::Operator,
+    mut second: impl crate::operator::Operator,
+) -> i64 {
+    const HOUR: i64 = 3_600_000_000_000;
+    let (mut said, mut early) = (0, 0);
+    for epoch in 0..500i64 {
+        let hours = epoch * 10..(epoch + 1) * 10;
+        let reached = Watermark((hours.end - 1) * HOUR);
+        let times = Times { before: reached, now: reached, reached };
+        let at = hours.flat_map(|hour| [Some(hour * HOUR), Some((hour - 1).max(0) * HOUR), None]);
+        let at = Arc::new(arrow::array::TimestampNanosecondArray::from_iter(at));
+        let values = Arc::new(Int64Array::from_iter_values(0..30));
+        let rows = RecordBatch::try_new(spec.input.schema(), vec![at, values]).unwrap();
+        let batch = match spec.retracts {
+            true => Batch::changes(rows, Int64Array::from(vec![1; 30])),
+            false => Batch::append(rows),
+        };
+        let (mut between, mut output) = (Output::default(), Output::default());
+        first.process(Epoch(epoch as u64), Rows::unbounded(batch), &mut between).unwrap();
+        first.finish_epoch(Epoch(epoch as u64), times, &mut between).unwrap();
+        for (_, rows) in between.sent {
+            second.process(Epoch(epoch as u64), rows, &mut output).unwrap();
+        }
+        second.finish_epoch(Epoch(epoch as u64), times, &mut output).unwrap();
+        for batch in output.sent.into_iter().filter_map(|(_, rows)| rows.into_batch()) {
+            said += (0..batch.num_rows()).map(|row| batch.diff(row)).sum::<i64>();
+        }
+        let state = second.state();
+        assert!(state.rows <= 4, "{} groups are held in epoch {epoch}", state.rows);
+        early = if epoch == 150 { state.bytes } else { early };
+        assert!(epoch < 300 || state.bytes < 3 * early, "{} bytes for {} groups", state.bytes, state.rows);
+    }
+    said
 }
 
 /// The same without one of its aggregates.

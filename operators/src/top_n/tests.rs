@@ -68,6 +68,7 @@ fn spec(case: &Case) -> TopNSpec {
     };
     TopNSpec {
         state_ttl_ns: case.forgets.then_some(2),
+        horizon: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input }),
         retracts: case.retracts,
         partition,

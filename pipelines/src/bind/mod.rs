@@ -5,6 +5,7 @@ pub(crate) mod asof;
 mod connector;
 pub(crate) mod cut;
 mod exemplars;
+mod horizon;
 mod key;
 pub(crate) mod lookup;
 pub(crate) mod messages;
@@ -43,6 +44,8 @@ pub(crate) struct Relation {
     pub key: Option<Vec<usize>>,
     /// The tables of other systems whose rows it has, by the names of their sources.
     pub tables: BTreeSet<String>,
+    /// The watermarks of all that it is made of, as far as anything promises any.
+    pub clock: TimeOrigin,
 }
 
 #[derive(Clone, Debug)]
@@ -165,7 +168,7 @@ pub(crate) struct SeriesSource {
     pub grouped_by: usize,
     /// What is deployed.
     pub deploy: Option<usize>,
-    /// How many series a worker keeps.
+    /// How many series are kept.
     pub series_max: Option<usize>,
     /// Where its season is at home.
     pub zone: Option<Zone>,

@@ -115,6 +115,7 @@ fn relation(
         bounds: Vec::new(),
         key: (!key.is_empty()).then(|| key.to_vec()),
         tables: BTreeSet::new(),
+        clock: promised.map(|_| origin()).unwrap_or_default(),
     }
 }
 
@@ -199,6 +200,7 @@ fn generate(
         bounds: Vec::new(),
         key: None,
         tables: BTreeSet::new(),
+        clock: TimeOrigin::default(),
     };
     let translate = |error| super::messages::translate(error, scope, words);
     let table = Arc::new(RelationSource(Arc::new(relation)));

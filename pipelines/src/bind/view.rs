@@ -1,19 +1,29 @@
 //! `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.
 
+use super::horizon::{Revised, clock_of};
 use super::{Closes, Mode, Relation, RelationKind, Scope, both, query};
 use crate::bound::{has_windows, sources_of_windows};
 use crate::lower::{self, LateRows};
 use crate::parse::Words;
 use crate::parse::ddl::CreateView;
+use arrow::datatypes::DataType;
 use std::collections::BTreeSet;
-use thalweg_operators::plan::{Emit, Plan, ViewPlan};
+use thalweg_operators::horizon::Horizon;
+use thalweg_operators::plan::{Emit, Plan, TimeOrigin, ViewPlan};
 use thalweg_operators::recursion::{ITERATIONS_MAX, is_recursive};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
+use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
 
 /// The option that bounds what no window does.
 pub(crate) const STATE_TTL: &str = "state_ttl";
+
+/// The options that bound it by event time.
+const REVISE_UNTIL: &str = "revise_until";
+pub(crate) const REVISE_BY: &str = "revise_by";
+const REVISE_CLOCK: &str = "revise_clock";
+const RETAIN: &str = "retain";
+const RETAIN_BY: &str = "retain_by";
 
 /// The option that bounds recursions.
 const RECURSION_LIMIT: &str = "recursion_limit";
@@ -39,7 +49,38 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Duration,
         default: Some("1h"),
         required: false,
-        doc: "With on_late = 'revise': how long after its close a window can still be corrected, in event time.",
+        doc: "With on_late = 'revise': how long after its close a window can still be corrected, in event time. With \
+              revise_by: how long after that time what no window bounds can be.",
+    },
+    OptionSpec {
+        name: REVISE_BY,
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "Which columns, by their names, say to which time a row belongs: rows, groups and partitions that no window \
+              bounds are forgotten revise_until after it, and what was said of them stays.",
+    },
+    OptionSpec {
+        name: REVISE_CLOCK,
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "With revise_by or retain: the source whose watermark tells how far event time has come; without it, those \
+              that the view is made of.",
+    },
+    OptionSpec {
+        name: RETAIN,
+        kind: OptionKind::Duration,
+        default: None,
+        required: false,
+        doc: "For how long, in event time, the view shows a row after the time in its column retain_by.",
+    },
+    OptionSpec {
+        name: RETAIN_BY,
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "The TIMESTAMP among the columns of the view that retain goes by.",
     },
     OptionSpec {
         name: STATE_TTL,
@@ -84,6 +125,9 @@ pub(crate) fn bind(view: &CreateView, scope: &Scope, words: &Words) -> Result<Bo
         .map_err(|error| vec![error.at(words.start())])?;
     let limit = recursion_limit(view, &options, bound.plan.as_ref()).map_err(|error| vec![error])?;
     if let Some(plan) = &mut bound.plan {
+        let clock = clock(view, &options, plan, scope).map_err(|error| vec![error])?;
+        revise(view, &options, plan, &clock).map_err(|error| vec![error])?;
+        plan.retain = retain(view, &options, plan, clock).map_err(|error| vec![error])?;
         state_ttl_ns.into_iter().for_each(|ttl_ns| forget_after(&mut plan.plan, ttl_ns));
         limit_recursion(&mut plan.plan, limit);
     }
@@ -105,6 +149,7 @@ fn plain(view: &CreateView, scope: &Scope, words: &Words) -> Result<BoundView> {
         bounds: Vec::new(),
         key: None,
         tables: BTreeSet::new(),
+        clock: TimeOrigin::default(),
     };
     Ok(BoundView { relation, plan: None })
 }
@@ -118,11 +163,19 @@ fn materialized(
 ) -> Result<BoundView> {
     let name = view.name.value.clone();
     let lowered = lower::lower(&planned, late, scope, words)?;
-    let of_windows = view.options.iter().find(|option| ![STATE_TTL, RECURSION_LIMIT].contains(&option.name.as_str()));
+    let revised = view.options.iter().any(|option| option.name == REVISE_BY);
+    let of_others: &[&str] = &[STATE_TTL, RECURSION_LIMIT, REVISE_BY, REVISE_CLOCK, RETAIN, RETAIN_BY];
+    let of_windows = view
+        .options
+        .iter()
+        .find(|option| !of_others.contains(&option.name.as_str()) && !(revised && option.name == REVISE_UNTIL));
     if let Some(option) = of_windows.filter(|_| !has_windows(&lowered.plan)) {
         let error = Error::user(format!("option \"{}\" has no meaning for view \"{name}\"", option.name))
             .with_detail("It groups by no window, so no row is ever late.")
-            .with_hint("Leave it out, or group by window_start and window_end of TUMBLE(..) or HOP(..).");
+            .with_hint(match option.name == REVISE_UNTIL {
+                true => "Say by which time: WITH (revise_until = '7 days', revise_by = 'hour'), or leave it out.",
+                false => "Leave it out, or group by window_start and window_end of TUMBLE(..) or HOP(..).",
+            });
         return Err(option.position.clone().into_iter().fold(error, Error::at));
     }
     let (emit, mode) = match (&view.emit, lowered.mode) {
@@ -142,11 +195,11 @@ fn materialized(
     };
     let schema = lowered.plan.schema();
     let key = lowered.simple_key();
-    let tables = lower::tables_of(&lowered.plan, scope);
-    let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: key.clone() };
+    let (tables, clock) = (lower::tables_of(&lowered.plan, scope), clock_of(&lowered.plan, scope));
+    let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: key.clone(), retain: None };
     let kind = RelationKind::MaterializedView;
     let (times, bounds) = (lowered.times, lowered.bounds);
-    let relation = Relation { name, kind, schema, mode, times, bounds, key, tables };
+    let relation = Relation { name, kind, schema, mode, times, bounds, key, tables, clock };
     Ok(BoundView { relation, plan: Some(plan) })
 }
 
@@ -177,6 +230,100 @@ fn state_ttl(view: &CreateView, options: &Options) -> Result<Option<i64>> {
         return Err(option.and_then(|option| option.position.clone()).into_iter().fold(error, Error::at));
     }
     Ok(Some(i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)))
+}
+
+fn given<'a>(view: &'a CreateView, option: &str) -> Option<&'a GivenOption> {
+    view.options.iter().find(|given| given.name == option)
+}
+
+/// `error` at the place where `option` is given.
+fn located(view: &CreateView, option: &str, error: Error) -> Error {
+    given(view, option).and_then(|given| given.position.clone()).into_iter().fold(error, Error::at)
+}
+
+/// By which watermarks event time is told, for what goes by it; an error where it is asked for and nothing tells it.
+fn clock(view: &CreateView, options: &Options, plan: &ViewPlan, scope: &Scope) -> Result<TimeOrigin> {
+    let name = &view.name.value;
+    let Some(asked) = [REVISE_BY, RETAIN].into_iter().find(|option| given(view, option).is_some()) else {
+        if given(view, REVISE_CLOCK).is_none() {
+            return Ok(TimeOrigin::default());
+        }
+        let error = Error::user(format!("option \"{REVISE_CLOCK}\" has no meaning for view \"{name}\""))
+            .with_detail(format!("It goes with {REVISE_BY} or {RETAIN}."))
+            .with_hint("Say by which column rows belong to a time, or leave it out.");
+        return Err(located(view, REVISE_CLOCK, error));
+    };
+    if let Some(source) = options.get(REVISE_CLOCK) {
+        return clock_of_source(source, scope).ok_or_else(|| {
+            let error = Error::user(format!("there is no source \"{source}\" with a watermark"))
+                .with_hint("Name a source that has WATERMARK FOR ts AS ts - INTERVAL '5 seconds'.");
+            located(view, REVISE_CLOCK, error)
+        });
+    }
+    let clock = clock_of(&plan.plan, scope);
+    if clock.sources.is_empty() {
+        let error = Error::user(format!("nothing tells view \"{name}\" how far event time has come"))
+            .with_detail("No source that it is made of has a watermark.")
+            .with_hint(
+                "Declare in one how late its rows can be, WATERMARK FOR ts AS ts - INTERVAL '5 seconds', or name another \
+                 source: revise_clock = 'events'",
+            );
+        return Err(located(view, asked, error));
+    }
+    Ok(clock)
+}
+
+/// Lets the view forget what is behind its horizon, if it has one.
+fn revise(view: &CreateView, options: &Options, plan: &mut ViewPlan, clock: &TimeOrigin) -> Result<()> {
+    let (name, Some(by)) = (&view.name.value, options.get(REVISE_BY)) else { return Ok(()) };
+    let Some(until) = options.duration(REVISE_UNTIL).filter(|_| given(view, REVISE_UNTIL).is_some()) else {
+        let error = Error::user(format!("view \"{name}\" says by which time it is revised, and not until when"))
+            .with_hint(format!("Say how long after {by} it can be corrected: revise_until = '7 days'"));
+        return Err(located(view, REVISE_BY, error));
+    };
+    let by: Vec<String> = by.split(',').map(|column| column.trim().to_string()).collect();
+    let until_ns = i64::try_from(until.as_nanos()).unwrap_or(i64::MAX);
+    let revised = Revised { by, until_ns, clock: clock.clone() };
+    if !revised.bound(&mut plan.plan) {
+        let error = Error::user(format!("view \"{name}\" reads no TIMESTAMP called {}", revised.by.join(" or ")))
+            .with_hint("Name a column of what it reads, or one that a query in FROM computes.");
+        return Err(located(view, REVISE_BY, error));
+    }
+    Ok(())
+}
+
+/// For how long the view shows its rows, if not for ever.
+fn retain(view: &CreateView, options: &Options, plan: &ViewPlan, clock: TimeOrigin) -> Result<Option<Horizon>> {
+    let name = &view.name.value;
+    let (retain, by) = match (options.duration(RETAIN), options.get(RETAIN_BY)) {
+        (Some(retain), Some(by)) => (retain, by),
+        (None, None) => return Ok(None),
+        (Some(_), None) => {
+            let error = Error::user(format!("view \"{name}\" says how long it shows rows, and not after which time"))
+                .with_hint("Name the column: retain_by = 'hour'");
+            return Err(located(view, RETAIN, error));
+        }
+        (None, Some(by)) => {
+            let error = Error::user(format!("view \"{name}\" says after which time rows go, and not how long after"))
+                .with_hint(format!("Say how long after {by} it shows a row: retain = '90 days'"));
+            return Err(located(view, RETAIN_BY, error));
+        }
+    };
+    let schema = plan.plan.schema();
+    let is_it =
+        |field: &arrow::datatypes::FieldRef| field.name() == by && matches!(field.data_type(), DataType::Timestamp(..));
+    let Some(column) = schema.fields().iter().position(is_it) else {
+        let error = Error::user(format!("view \"{name}\" has no TIMESTAMP called \"{by}\""))
+            .with_hint("Name one of its columns.");
+        return Err(located(view, RETAIN_BY, error));
+    };
+    let keep_ns = i64::try_from(retain.as_nanos()).unwrap_or(i64::MAX);
+    Ok(Some(Horizon { column, keep_ns, origin: clock }))
+}
+
+fn clock_of_source(name: &str, scope: &Scope) -> Option<TimeOrigin> {
+    let relation = scope.relations.get(name)?;
+    matches!(relation.kind, RelationKind::Source(Closes::ByWatermark)).then(|| relation.clock.clone())
 }
 
 /// After how many iterations the recursions of `plan` end.

@@ -88,6 +88,7 @@ impl Lowering<'_> {
         let fields = output.fields().iter().map(plain).collect::<Vec<_>>();
         let spec = ReduceSpec {
             state_ttl_ns: None,
+            horizon: None,
             retracts: input.mode != Mode::Append,
             input: Box::new(input.plan),
             keys: key_exprs,

@@ -8,6 +8,7 @@ mod lookup;
 mod within;
 
 pub(crate) use lookup::tables_of;
+pub(crate) use within::length_ns;
 
 use super::{Key, Lowered, Lowering, Place, project};
 use crate::bind::Mode;
@@ -229,6 +230,7 @@ impl Lowering<'_> {
         }
         let spec = JoinSpec {
             state_ttl_ns: None,
+            horizons: [None, None],
             left_retracts: left.lowered.mode != Mode::Append,
             right_retracts: right.lowered.mode != Mode::Append,
             left: Box::new(left.lowered.plan),

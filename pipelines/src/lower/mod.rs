@@ -17,7 +17,7 @@ mod top_n;
 mod union;
 mod unnest;
 
-pub(crate) use join::tables_of;
+pub(crate) use join::{length_ns, tables_of};
 pub(crate) use project::position;
 pub(crate) use set_operation::is_one as is_set_operation;
 

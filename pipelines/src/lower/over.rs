@@ -67,6 +67,7 @@ impl Lowering<'_> {
         let key = input.key;
         let spec = OverSpec {
             state_ttl_ns: None,
+            horizon: None,
             retracts: input.mode != Mode::Append,
             partition: parts.partition,
             order: parts.order,

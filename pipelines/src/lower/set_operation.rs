@@ -128,6 +128,7 @@ impl Lowering<'_> {
         let schema = Arc::new(Schema::new(both.fields()[..width].iter().cloned().chain(results).collect::<Vec<_>>()));
         Ok(Plan::Reduce(Box::new(ReduceSpec {
             state_ttl_ns: None,
+            horizon: None,
             input: Box::new(Plan::Union { inputs }),
             retracts: mode != Mode::Append,
             keys: (0..width).map(column).collect(),

@@ -150,6 +150,7 @@ impl Lowering<'_> {
         let mode = parts.mode();
         let spec = TopNSpec {
             state_ttl_ns: None,
+            horizon: None,
             retracts: input.mode != Mode::Append,
             partition: parts.partition,
             order: parts.order,

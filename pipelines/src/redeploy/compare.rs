@@ -270,6 +270,7 @@ fn is_stateless(plan: &Plan) -> bool {
         Plan::Source { .. }
         | Plan::View { .. }
         | Plan::Filter(_)
+        | Plan::Within(_)
         | Plan::Project(_)
         | Plan::Union { .. }
         | Plan::AssignWindows(_)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_operators::deployed::{Deployed, Object, ObjectKind};
-use thalweg_operators::plan::{Dataflow, Plan, SourcePlan, ViewPlan};
+use thalweg_operators::plan::{Dataflow, Plan, SourcePlan, TimeOrigin, ViewPlan};
 
 /// The declared sources that an object's time comes from, each with the objects that it is read by.
 type Origins = BTreeMap<String, BTreeSet<String>>;
@@ -29,6 +29,7 @@ pub fn dataflow_of(program: &Dataflow, deployed: &Deployed) -> Dataflow {
             let mut copy = ViewPlan { name: name.clone(), ..view.clone() };
             let of_view = origins_of(&copy.plan, object, &origins);
             rewrite(&mut copy.plan, object, &of_view);
+            copy.retain.iter_mut().for_each(|retain| rewrite_origin(&mut retain.origin, &of_view));
             origins.insert(name.clone(), of_view);
             dataflow.views.push(copy);
         }
@@ -64,15 +65,15 @@ fn rewrite(plan: &mut Plan, object: &Object, origins: &Origins) {
     if let Plan::Source { name, .. } | Plan::View { name, .. } = plan {
         *name = object.reads_as(name).to_string();
     }
-    if let Some(origin) = plan.time_origin_mut() {
-        let known = std::mem::take(&mut origin.sources);
-        origin.sources = known
-            .into_iter()
-            .flat_map(|(declared, delay)| {
-                let read = origins.get(&declared).cloned().unwrap_or_else(|| BTreeSet::from([declared]));
-                read.into_iter().map(move |name| (name, delay))
-            })
-            .collect();
-    }
+    plan.time_origins_mut().into_iter().for_each(|origin| rewrite_origin(origin, origins));
     plan.inputs_mut().into_iter().for_each(|input| rewrite(input, object, origins));
+}
+
+fn rewrite_origin(origin: &mut TimeOrigin, origins: &Origins) {
+    let known = std::mem::take(&mut origin.sources).into_iter();
+    let read = known.flat_map(|(declared, delay)| {
+        let read = origins.get(&declared).cloned().unwrap_or_else(|| BTreeSet::from([declared]));
+        read.into_iter().map(move |name| (name, delay))
+    });
+    origin.sources = read.collect();
 }

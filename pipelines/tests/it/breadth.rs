@@ -186,6 +186,10 @@ fn consistent(plan: &Plan, query: &str) {
             }
         }
         Plan::Recursive { .. } => {}
+        Plan::Within(spec) => {
+            let time = schema.field(spec.horizon.column).data_type().clone();
+            assert!(matches!(time, DataType::Timestamp(..)), "{query}");
+        }
         Plan::Repeat(_) => assert_eq!(inputs[0].schema().fields()[..schema.fields().len()], schema.fields()[..]),
         Plan::Reduce(spec) => {
             typed(&spec.keys, 0);

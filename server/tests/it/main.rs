@@ -34,6 +34,7 @@ mod receiver;
 mod recovery;
 mod recursion;
 mod redeploy;
+mod revise_until;
 mod s3;
 mod sessions;
 mod slo;

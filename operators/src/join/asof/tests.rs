@@ -29,6 +29,7 @@ fn spec(nearest: Nearest, outer: bool, retracts: [bool; 2]) -> AsofJoinSpec {
     let input = || Box::new(Plan::Source { name: "s".to_string(), schema: side.clone() });
     AsofJoinSpec {
         state_ttl_ns: None,
+        horizon: None,
         left: input(),
         right: input(),
         left_retracts: retracts[0],
@@ -84,11 +85,12 @@ fn model(nearest: Nearest, outer: bool, sides: &[BTreeMap<Row, i64>; 2]) -> BTre
 
 /// Runs one epoch on all workers; adds what is said to `heard`.
 fn epoch(spec: &AsofJoinSpec, joins: &mut [AsofJoin], changes: &Changes, heard: &mut BTreeMap<String, i64>) {
-    epoch_at(0, spec, joins, changes, heard);
+    epoch_at(0, i64::MIN, spec, joins, changes, heard);
 }
 
 fn epoch_at(
     at: u64,
+    reached_ns: i64,
     spec: &AsofJoinSpec,
     joins: &mut [AsofJoin],
     changes: &Changes,
@@ -109,7 +111,7 @@ fn epoch_at(
             }
         }
     }
-    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark::MIN };
+    let times = Times { before: Watermark::MIN, now: Watermark::MIN, reached: Watermark(reached_ns) };
     joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(at), times, &mut output).unwrap());
     for (_, sent) in output.sent {
         let batch = sent.into_batch().unwrap();
@@ -212,7 +214,7 @@ proptest! {
         let quiet = Changes::default();
         let spread = epochs.iter().enumerate().flat_map(|(at, changes)| std::iter::repeat_n(&quiet, at % 3).chain([changes]));
         for (number, changes) in (0u64..).zip(spread.chain([&quiet; 4])) {
-            epoch_at(number, &spec, &mut joins, changes, &mut heard);
+            epoch_at(number, i64::MIN, &spec, &mut joins, changes, &mut heard);
             for coming in [true, false] {
                 for (side, changes) in changes.iter().enumerate() {
                     for (row, diff) in changes.iter().filter(|(_, diff)| (*diff > 0) == coming) {
@@ -234,6 +236,63 @@ proptest! {
             }
         }
         prop_assert!(joins.iter().all(|join| join.state().rows == 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Beside the same join without a horizon, of rows for which nothing comes that is behind: within the horizon they say the
+    /// same, what is behind stays, and of each key one version does.
+    #[test]
+    fn what_is_behind_a_horizon_is_forgotten(
+        steps in prop::collection::vec(
+            (prop::collection::vec((any::<bool>(), 0u8..4, 1i64..12, 0i64..3, any::<prop::sample::Index>(), prop::bool::weighted(0.3)), 0..20),
+             0i64..5), 1..10),
+        nearest in prop::sample::select(&[Nearest::Before, Nearest::AtOrBefore][..]),
+        outer in any::<bool>(),
+    ) {
+        const KEEP: i64 = 4;
+        const SECOND: i64 = 1_000_000_000;
+        let whole = spec(nearest, outer, [true, true]);
+        let horizon = Horizon { column: 1, keep_ns: KEEP * SECOND, origin: Default::default() };
+        let bounded = AsofJoinSpec { horizon: Some(horizon), ..whole.clone() };
+        let (mut joins, mut others) = (vec![operator(&bounded), operator(&bounded)], vec![operator(&whole)]);
+        let (mut heard, mut expected) = (BTreeMap::new(), BTreeMap::new());
+        let (mut there, mut reached, mut behind) = ([Vec::new(), Vec::new()], 0, BTreeMap::new());
+        let parted = |heard: &BTreeMap<String, i64>, bound: i64| -> [BTreeMap<String, i64>; 2] {
+            let is_behind = |line: &String| line.split('|').nth(1).unwrap().parse::<i64>().unwrap() <= bound;
+            let (behind, within) = heard.clone().into_iter().partition(|(line, _)| is_behind(line));
+            [behind, within]
+        };
+        for (number, (changes, step)) in (0u64..).zip(steps) {
+            let bound = reached - KEEP;
+            let mut epoch = Changes::default();
+            for (right, key, time, value, index, retract) in changes {
+                let side = usize::from(right);
+                let reach: Vec<usize> = (0..there[side].len()).filter(|at| { let row: &Row = &there[side][*at]; row.1 > bound }).collect();
+                if retract && !reach.is_empty() {
+                    let row = there[side].swap_remove(reach[index.index(reach.len())]);
+                    epoch[side].push((row, -1));
+                } else {
+                    let row = (Some(key), bound + time, if right { (bound + time) * 10 } else { value });
+                    there[side].push(row);
+                    epoch[side].push((row, 1));
+                }
+            }
+            reached += step;
+            epoch_at(number, reached * SECOND, &bounded, &mut joins, &epoch, &mut heard);
+            epoch_at(number, reached * SECOND, &whole, &mut others, &epoch, &mut expected);
+            let [left, within] = parted(&heard, bound);
+            prop_assert_eq!(&left, &behind, "what is behind changes in epoch {}", number);
+            prop_assert_eq!(&within, &parted(&expected, bound)[1], "within the horizon in epoch {}", number);
+            [behind, _] = parted(&heard, reached - KEEP);
+            if number % 3 == 1 {
+                joins = restarted(&bounded, &mut joins, 1 + number as usize % 4);
+            }
+        }
+        epoch_at(1_000, 1_000_000 * SECOND, &bounded, &mut joins, &Changes::default(), &mut heard);
+        prop_assert!(joins.iter().map(|join| join.state().rows).sum::<u64>() <= 4);
     }
 }
 

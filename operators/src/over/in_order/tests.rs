@@ -30,6 +30,7 @@ fn operator() -> OverInOrder {
     let in_order = InOrder { time: 2, origin: TimeOrigin::default(), before: vec![0] };
     let spec = OverSpec {
         state_ttl_ns: None,
+        horizon: None,
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input() }),
         retracts: false,
         partition: vec![1],

@@ -53,8 +53,13 @@ pub(crate) fn bind(
     let name = alert.name.value.clone();
     let key = Some(vec![alert_event::KEY]);
     let schema = alert_event::schema();
-    let plan =
-        ViewPlan { name: name.clone(), plan: Plan::Alert(Box::new(spec)), emit: Emit::Changes, key: key.clone() };
+    let plan = ViewPlan {
+        name: name.clone(),
+        plan: Plan::Alert(Box::new(spec)),
+        emit: Emit::Changes,
+        key: key.clone(),
+        retain: None,
+    };
     // Its events are final, and what it shows of each key is corrected: as of windows that close and those that are open.
     let relation = Relation {
         name,
@@ -65,6 +70,7 @@ pub(crate) fn bind(
         bounds: Vec::new(),
         key,
         tables: BTreeSet::new(),
+        clock: TimeOrigin::default(),
     };
     Ok(BoundAlert { relation, plan, escalations })
 }

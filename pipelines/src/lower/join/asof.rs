@@ -35,6 +35,7 @@ impl Lowering<'_> {
         let times = vec![None; fields.len()];
         let spec = AsofJoinSpec {
             state_ttl_ns: None,
+            horizon: None,
             left_retracts: left.mode != Mode::Append,
             right_retracts: right.mode != Mode::Append,
             left: Box::new(left.plan),

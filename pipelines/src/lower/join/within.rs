@@ -147,7 +147,7 @@ fn linear(expr: &Expr, sign: i64, terms: &mut Vec<(Column, i64)>) -> Option<i64>
 }
 
 /// A constant length of time; months have none.
-fn length_ns(value: &ScalarValue) -> Option<i64> {
+pub(crate) fn length_ns(value: &ScalarValue) -> Option<i64> {
     const DAY_NS: i64 = 86_400_000_000_000;
     match value {
         ScalarValue::IntervalMonthDayNano(Some(length)) if length.months == 0 => {
