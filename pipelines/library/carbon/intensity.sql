@@ -8,20 +8,30 @@ SELECT DISTINCT zone, valid_from, valid_to, grams_per_kwh(value, unit) AS g_per_
        source, source_version, published_at
 FROM grid_intensity WHERE signal = 'average';
 
-CREATE MATERIALIZED VIEW intensity_in_force AS
-SELECT zone, valid_from, valid_to, g_per_kwh, kind, lifecycle, source, source_version, published_at, revision
+-- By slots of five minutes, each with what is in force when it begins: so a publisher of hours and one of half hours, or a
+-- forecast by the hour and its measurement by the quarter, stand in each other's place for the time that they are about.
+CREATE MATERIALIZED VIEW intensity_in_force
+WITH (revise_until = '${CARBON_REVISE_UNTIL:-45 days}', revise_by = 'slot_start, valid_to',
+  revise_clock = 'energy_samples', retain = '${CARBON_RETAIN:-46 days}', retain_by = 'slot_start') AS
+SELECT zone, slot_start, valid_from, valid_to, g_per_kwh, kind, lifecycle, source, source_version, published_at, revision
 FROM (
-  SELECT *, row_number() OVER (PARTITION BY zone, valid_from ORDER BY published_at DESC, rank, g_per_kwh DESC) AS place,
-         count(*) OVER (PARTITION BY zone, valid_from) - 1 AS revision
+  SELECT *, row_number() OVER (PARTITION BY zone, slot_start
+                               ORDER BY published_at DESC, rank, g_per_kwh DESC, valid_from DESC, valid_to) AS place,
+         count(*) OVER (PARTITION BY zone, slot_start) - 1 AS revision
   FROM (
-    SELECT *, min(rank) OVER (PARTITION BY zone, valid_from ORDER BY published_at, rank DESC, g_per_kwh
+    SELECT *, min(rank) OVER (PARTITION BY zone, slot_start ORDER BY published_at, rank DESC, g_per_kwh
                               ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS best_so_far
-    FROM published)
+    FROM (
+      SELECT zone, slot['slot_start'] AS slot_start, valid_from, valid_to, g_per_kwh, kind, rank, lifecycle, source, source_version,
+             published_at
+      FROM (SELECT *, unnest(time_slots(valid_from, valid_to, INTERVAL '5 minutes')) AS slot FROM published)
+      WHERE slot['slot_start'] = date_bin(INTERVAL '5 minutes', slot['slot_start'])))
   WHERE rank = best_so_far)
 WHERE place = 1;
 
 -- The knowledge of an earlier day: what was in force is whatever had been published by then. Ask it as
 --   SELECT DISTINCT ON (zone, valid_from) * FROM intensity_history WHERE published_at <= '2026-03-01'
 --   ORDER BY zone, valid_from, rank, published_at DESC;
-CREATE MATERIALIZED VIEW intensity_history AS
+CREATE MATERIALIZED VIEW intensity_history
+WITH (revise_until = '${CARBON_REVISE_UNTIL:-45 days}', revise_by = 'valid_to', revise_clock = 'energy_samples') AS
 SELECT zone, valid_from, valid_to, g_per_kwh, kind, rank, lifecycle, source, source_version, published_at FROM published;

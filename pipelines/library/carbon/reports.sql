@@ -1,6 +1,7 @@
 -- What a report is made of: totals by day and zone, and by what they were made.
 
-CREATE MATERIALIZED VIEW daily AS
+CREATE MATERIALIZED VIEW daily
+WITH (revise_until = '${CARBON_REVISE_UNTIL:-45 days}', revise_by = 'slot_start') AS
 SELECT date_bin(INTERVAL '1 day', slot_start) AS day, zone, count(DISTINCT machine) AS machines, sum(energy_kwh) AS energy_kwh,
        sum(energy_kwh * pue) AS facility_kwh, sum(operational_g) AS operational_g, sum(operational_g_low) AS operational_g_low,
        sum(operational_g_high) AS operational_g_high, sum(embodied_g) AS embodied_g, avg(coverage) AS coverage,
@@ -36,6 +37,9 @@ SELECT 'idle energy' AS subject, '${CARBON_IDLE_POLICY:-by_request}' AS factor_s
 UNION
 SELECT 'longest hold of a gauge' AS subject, '${CARBON_HOLD:-3 minutes}' AS factor_set, 'CARBON_HOLD' AS source, '' AS licence,
        CAST(NULL AS DATE) AS taken FROM factor_regions
+UNION
+SELECT 'how long an hour can be restated' AS subject, '${CARBON_REVISE_UNTIL:-45 days}' AS factor_set, 'CARBON_REVISE_UNTIL' AS source,
+       '' AS licence, CAST(NULL AS DATE) AS taken FROM factor_regions
 UNION
 SELECT 'language models' AS subject, 'ecologits-0.11.3' AS factor_set, 'EcoLogits 0.11.3' AS source, 'MPL-2.0' AS licence,
        CAST(NULL AS DATE) AS taken FROM llm_calls;

@@ -23,7 +23,8 @@ CREATE SOURCE machines (
   PRIMARY KEY (machine)
 ) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/machines*', format = 'upsert', mode = '${CARBON_MODE:-bounded}');
 
--- What workloads used since their reading before, and what they have reserved. The system's own use is a workload too.
+-- What workloads used since their reading before, and what they have reserved. The system's own use is a workload too. A reading is
+-- known by its time, machine, workload and tenant.
 CREATE SOURCE workload_usage (
   ts TIMESTAMP NOT NULL, machine TEXT NOT NULL, workload TEXT NOT NULL, tenant TEXT NOT NULL,
   cpu_seconds DOUBLE, cpu_request DOUBLE
@@ -39,7 +40,9 @@ CREATE SOURCE grid_intensity (
 ) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/grid_intensity*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
 -- Certificates of origin by the hour in which their energy was made, and the mix that is left where they are taken out.
-CREATE SOURCE certificates (hour TIMESTAMP NOT NULL, zone TEXT NOT NULL, kwh DOUBLE NOT NULL, g_per_kwh DOUBLE NOT NULL)
+-- `certificate` is its number in the registry: by it one that is delivered twice is known.
+CREATE SOURCE certificates (
+  certificate TEXT, hour TIMESTAMP NOT NULL, zone TEXT NOT NULL, kwh DOUBLE NOT NULL, g_per_kwh DOUBLE NOT NULL)
 WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/certificates*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 CREATE SOURCE residual_mix (zone TEXT NOT NULL, g_per_kwh DOUBLE NOT NULL, source TEXT NOT NULL)
 WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/residual_mix*', format = 'json', mode = '${CARBON_MODE:-bounded}');

@@ -8,16 +8,6 @@ use datafusion::prelude::SessionContext;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What DataFusion does not have: of the slots of a zone that have begun the last, by its own words.
-const AS_OF: (&str, &str) = (
-    "FROM placed p LEFT ASOF JOIN intensity_in_force i ON i.zone = p.zone AND i.valid_from <= p.slot_start",
-    "FROM placed p LEFT JOIN (
-       SELECT q.slot_start, q.machine, max(x.valid_from) AS at FROM placed q
-       JOIN intensity_in_force x ON x.zone = q.zone AND x.valid_from <= q.slot_start GROUP BY q.slot_start, q.machine) a
-     ON a.slot_start = p.slot_start AND a.machine = p.machine
-     LEFT JOIN intensity_in_force i ON i.zone = p.zone AND i.valid_from = a.at",
-);
-
 /// The queries of the views of a pipeline, in the order of its files.
 fn views(pipeline: &str) -> Vec<(String, String)> {
     let text: String = pipeline.lines().map(|line| line.split("--").next().unwrap().to_string() + "\n").collect();
@@ -25,6 +15,7 @@ fn views(pipeline: &str) -> Vec<(String, String)> {
         let statement = statement.trim();
         let view = statement.strip_prefix("CREATE MATERIALIZED VIEW ").or(statement.strip_prefix("CREATE VIEW "))?;
         let (name, query) = view.split_once(" AS\n")?;
+        let name = name.split_whitespace().next()?;
         Some((name.to_string(), query.trim_end_matches("EMIT ON WINDOW CLOSE").to_string()))
     });
     statements.collect()
@@ -46,10 +37,9 @@ pub fn answers(pipeline: &str, tables: &BTreeMap<&'static str, RecordBatch>) -> 
     let (scalars, aggregates) = thalweg_operators::carbon::functions();
     scalars.iter().for_each(|function| context.register_udf(function.as_ref().clone()));
     aggregates.iter().for_each(|function| context.register_udaf(function.as_ref().clone()));
-    assert!(pipeline.contains(AS_OF.0), "the as-of join is written in other words");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut answers = BTreeMap::new();
-    for (name, query) in views(&pipeline.replace(AS_OF.0, AS_OF.1)) {
+    for (name, query) in views(pipeline) {
         let (schema, batches) = runtime.block_on(async {
             let frame = context.sql(&query).await.unwrap_or_else(|error| panic!("{name}: {error}"));
             let schema = Arc::new(frame.schema().as_arrow().clone());
