@@ -485,6 +485,9 @@ impl<'scope> Renderer<'scope> {
         let rendered = self.render(view, &spec.input, Demand::of(Read::Finals))?;
         let input = rendered.stream(view, Read::Finals)?;
         let pact = by_key(spec.exchanged_by().to_vec());
+        // Each worker has its share of the series that are kept.
+        let share = |most: usize| most.div_ceil(self.peers.max(1));
+        let spec = &SeriesSpec { series_max: spec.series_max.map(share), ..spec.clone() };
         let rows = match &spec.task {
             Task::Detect(settings) => {
                 let operator = Series::<Detector>::new(spec, settings)?;

@@ -43,7 +43,7 @@ pub struct SeriesSpec {
     pub grouped_by: usize,
     /// The column that says what is deployed, if one does.
     pub deploy: Option<usize>,
-    /// How many series a worker keeps; of more, those go that have been silent for longest.
+    /// How many series are kept, each worker having its share; of more, those go that have been silent for longest.
     pub series_max: Option<usize>,
     /// Where the clocks are that its season goes by; universal time if none is given.
     pub zone: Option<Zone>,
@@ -100,7 +100,7 @@ impl fmt::Display for SeriesSpec {
             write!(f, ", deployments by {}", name(deploy))?;
         }
         if let Some(most) = self.series_max {
-            write!(f, ", at most {most} series a worker")?;
+            write!(f, ", at most {most} series")?;
         }
         match &self.zone {
             Some(zone) => write!(f, ", in {zone}"),
