@@ -1,16 +1,17 @@
 -- From readings to energy: of each meter by interval, then by machine and slot of five minutes.
 
--- How far back an hour can be restated is in the views that hold what it takes: `revise_until` after its slots, by the watermark of
--- the samples. What comes later than that is in thalweg.late_rows, and what was said stays. What only leads to the ledger is shown for
--- about as long: `retain`.
+-- How far back an hour can be restated is in the views that hold what it takes: `revise_until` after its slots, by the
+-- watermark of the samples. What comes later than that is in thalweg.late_rows, and what was said stays. What only leads to
+-- the ledger is shown for about as long: `retain`.
 
--- What happened between two readings of a meter. A counter's interval is known as a whole; one that says that it was reset has counted
--- since then. A gauge is held until the next reading, but no longer than ${CARBON_HOLD}. The rest of the interval is silent: what no
--- machine draws is no reading, and energy that nobody knows is NULL, never 0.
+-- What happened between two readings of a meter. A counter's interval is known as a whole; one that says that it was reset
+-- has counted since then. A gauge is held until the next reading, but no longer than ${CARBON_HOLD}. The rest of the
+-- interval is silent: what no machine draws is no reading, and energy that nobody knows is NULL, never 0.
 CREATE MATERIALIZED VIEW intervals
 WITH (retain = '1 day', retain_by = 'until') AS
 SELECT machine, meter, scope, kind,
-       CASE WHEN kind = 'counter' AND started_at <> started_before THEN least(ts, greatest(since, started_at)) ELSE since END AS since,
+       CASE WHEN kind = 'counter' AND started_at <> started_before THEN least(ts, greatest(since, started_at))
+            ELSE since END AS since,
        CASE kind WHEN 'counter' THEN ts ELSE least(ts, since + INTERVAL '${CARBON_HOLD:-3 minutes}') END AS until,
        CASE kind WHEN 'counter' THEN since ELSE least(ts, since + INTERVAL '${CARBON_HOLD:-3 minutes}') END AS silent_since,
        CASE WHEN kind <> 'counter' THEN ts WHEN started_at <> started_before THEN least(ts, greatest(since, started_at))
@@ -30,9 +31,9 @@ FROM (
 WHERE since IS NOT NULL
 EMIT ON WINDOW CLOSE;
 
--- Split at the slots, then add up. Every publisher's intensity changes on the grid of five minutes. What is silent is known as soon as
--- the meter is heard again: slots without energy, which are not slots without a row. A reading that came twice has used nothing and
--- says nothing of the slot that it ends.
+-- Split at the slots, then add up. Every publisher's intensity changes on the grid of five minutes. What is silent is known
+-- as soon as the meter is heard again: slots without energy, which are not slots without a row. A reading that came twice
+-- has used nothing and says nothing of the slot that it ends.
 CREATE VIEW meter_slots AS
 SELECT slot_start, machine, meter, scope, kind, sum(joules) AS joules, sum(percent_s) AS percent_s,
        sum(CASE WHEN joules IS NOT NULL OR percent_s IS NOT NULL THEN seconds END) AS covered_s,

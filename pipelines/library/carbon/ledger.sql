@@ -48,8 +48,8 @@ FROM (SELECT *, 'each' AS with_each FROM uncertainty_in_force WHERE starts_with(
 JOIN (SELECT *, 'each' AS with_each FROM uncertainty_in_force WHERE starts_with(subject, 'intensity:')) i
   ON i.with_each = e.with_each;
 
--- What a machine used in a slot, with its place, and what accrued of making it. Then the intensity in force when the slot begins, or
--- what there is instead where none is: which one was taken is on the row.
+-- What a machine used in a slot, with its place, and what accrued of making it. Then the intensity in force when the slot
+-- begins, or what there is instead where none is: which one was taken is on the row.
 CREATE VIEW placed AS
 SELECT m.slot_start, m.machine, kwh(m.joules) AS energy_kwh, m.quality, m.coverage, m.resets, s.zone, s.country, s.pue, s.pue_kind,
        s.factor_set, s.vcpus,
@@ -88,19 +88,20 @@ SELECT r.slot_start, r.slot_start + INTERVAL '5 minutes' AS slot_end, r.machine,
        r.quality, r.coverage, r.resets, r.factor_set, r.revision, r.vcpus
 FROM rated r LEFT JOIN errors e ON e.quality = r.quality AND e.intensity_kind = r.intensity_kind;
 
--- A certificate counts once, however often it is delivered. One is known by its number, and without one by all that is said of it. Of
--- two records of one number the smaller claim counts.
+-- A certificate counts once, however often it is delivered. One is known by its number, and without one by all that is said
+-- of it. Of two records of one number the smaller claim counts.
 CREATE VIEW certificates_once AS
 SELECT hour, zone, kwh, g_per_kwh FROM certificates
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY hour, zone, certificate, CASE WHEN certificate IS NULL THEN kwh END, CASE WHEN certificate IS NULL THEN g_per_kwh END
   ORDER BY kwh, g_per_kwh DESC) = 1;
 
--- Location and market side by side, by hour and zone. They are two accounts of the same energy: never add them. Without a residual mix
--- there are market-based grams only where certificates cover all that was used.
+-- Location and market side by side, by hour and zone. They are two accounts of the same energy: never add them. Without a
+-- residual mix there are market-based grams only where certificates cover all that was used.
 CREATE MATERIALIZED VIEW zone_hours
 WITH (revise_until = '${CARBON_REVISE_UNTIL:-45 days}', revise_by = 'slot_start, hour') AS
-SELECT u.hour, u.zone, u.facility_kwh, u.location_g, u.location_g_low, u.location_g_high, matched_kwh(u.facility_kwh, coalesce(c.kwh, 0.0)) AS matched_kwh,
+SELECT u.hour, u.zone, u.facility_kwh, u.location_g, u.location_g_low, u.location_g_high,
+       matched_kwh(u.facility_kwh, coalesce(c.kwh, 0.0)) AS matched_kwh,
        market_grams(u.facility_kwh, coalesce(c.kwh, 0.0), coalesce(c.g_per_kwh, 0.0),
                     coalesce(x.g_per_kwh, CASE WHEN c.kwh >= u.facility_kwh THEN 0.0 END)) AS market_g,
        x.source AS residual_source

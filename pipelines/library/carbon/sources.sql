@@ -23,8 +23,8 @@ CREATE SOURCE machines (
   PRIMARY KEY (machine)
 ) WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/machines*', format = 'upsert', mode = '${CARBON_MODE:-bounded}');
 
--- What workloads used since their reading before, and what they have reserved. The system's own use is a workload too. A reading is
--- known by its time, machine, workload and tenant.
+-- What workloads used since their reading before, and what they have reserved. The system's own use is a workload too. A
+-- reading is known by its time, machine, workload and tenant.
 CREATE SOURCE workload_usage (
   ts TIMESTAMP NOT NULL, machine TEXT NOT NULL, workload TEXT NOT NULL, tenant TEXT NOT NULL,
   cpu_seconds DOUBLE, cpu_request DOUBLE
@@ -53,8 +53,8 @@ WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample
 CREATE SOURCE budgets (tenant TEXT NOT NULL, since TIMESTAMP NOT NULL, until TIMESTAMP NOT NULL, grams DOUBLE NOT NULL)
 WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/budgets*', format = 'json', mode = '${CARBON_MODE:-bounded}');
 
--- Answers of language models that others run for you; `seconds` is how long an answer took, if it was measured, and `country` where
--- its servers stand ('US'), if you know it.
+-- Answers of language models that others run for you; `seconds` is how long an answer took, if it was measured, and
+-- `country` where its servers stand ('US'), if you know it.
 CREATE SOURCE llm_calls (
   ts TIMESTAMP NOT NULL, tenant TEXT NOT NULL, model TEXT NOT NULL, tokens_out DOUBLE, seconds DOUBLE, country TEXT)
 WITH (connector = 'file', path = '${CARBON_DATA:-pipelines/library/carbon/sample}/llm_calls*', format = 'json', mode = '${CARBON_MODE:-bounded}');

@@ -74,8 +74,8 @@ SELECT slot_start, tenant, sum(coalesce(operational_g, 0.0) + coalesce(embodied_
        sum(coverage) AS coverage, CAST(count(*) AS DOUBLE) AS rows
 FROM tenant_ledger GROUP BY slot_start, tenant;
 
--- Budgets, as of the latest slot of the tenant: at a pace above 1 the budget is used up too early. `coverage` and `settled` say how far
--- that is to be believed: the share of the time that is known, and of the grams whose intensity was measured.
+-- Budgets, as of the latest slot of the tenant: at a pace above 1 the budget is used up too early. `coverage` and `settled`
+-- say how far that is to be believed: the share of the time that is known, and of the grams whose intensity was measured.
 CREATE MATERIALIZED VIEW budget_status
 WITH (revise_until = '${CARBON_BUDGET_UNTIL:-400 days}', revise_by = 'slot_start') AS
 SELECT tenant, since, until, grams AS budget_g, used_g, used_g_low, used_g_high, as_of, coverage,
@@ -88,8 +88,8 @@ FROM (SELECT b.tenant, b.since, b.until, b.grams, sum(t.used_g) AS used_g, sum(t
       GROUP BY b.tenant, b.since, b.until, b.grams);
 
 -- What the answers of language models took elsewhere, by the method of EcoLogits: an estimate with its range, no part of the
--- ledger of your machines. Models whose size nobody knows are counted, not guessed. Grams are by the year's mean of the country, or of
--- the world where it is not told; the energy has the building's part in it.
+-- ledger of your machines. Models whose size nobody knows are counted, not guessed. Grams are by the year's mean of the
+-- country, or of the world where it is not told; the energy has the building's part in it.
 CREATE MATERIALIZED VIEW llm_hours AS
 SELECT date_bin(INTERVAL '1 hour', ts) AS hour, tenant, model, intensity_kind, count(*) AS answers, sum(tokens_out) AS tokens_out,
        sum(llm_energy_wh(model, tokens_out, seconds)) AS energy_wh,

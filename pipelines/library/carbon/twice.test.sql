@@ -12,7 +12,8 @@ INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_requ
   ('2026-01-05 10:02:00', 'node', 'a', 'shop', 100, 1), ('2026-01-05 10:05:00', 'node', 'a', 'shop', 200, 1),
   ('2026-01-05 10:05:00', 'node', 'b', 'search', 300, 1);
 INSERT INTO certificates (certificate, hour, zone, kwh, g_per_kwh) VALUES
-  ('GO-1', '2026-01-05 10:00:00', 'DE', 0.25, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0), (NULL, '2026-01-05 10:00:00', 'DE', 0.125, 0);
+  ('GO-1', '2026-01-05 10:00:00', 'DE', 0.25, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0),
+  (NULL, '2026-01-05 10:00:00', 'DE', 0.125, 0);
 INSERT INTO residual_mix (zone, g_per_kwh, source) VALUES ('DE', 800, 'test');
 -- Then some of it once more, in another order.
 INSERT INTO certificates (certificate, hour, zone, kwh, g_per_kwh) VALUES
