@@ -1,5 +1,6 @@
 //! The order in which statements are planned: what is read comes before what reads it.
 
+use super::view::REVISE_CLOCK;
 use crate::parse::Parsed;
 use crate::parse::ddl::{CreateSink, Ddl, SinkInput};
 use crate::parse::syntax::fold;
@@ -104,6 +105,11 @@ fn references(ddl: &Ddl) -> References {
     }
     if let Ddl::Sink(CreateSink { input: SinkInput::Relation(name), .. }) = ddl {
         found.names.insert(name.value.clone());
+    }
+    if let Ddl::View(view) = ddl {
+        // By whose watermark it goes.
+        let clock = view.options.iter().filter(|option| option.name == REVISE_CLOCK);
+        found.names.extend(clock.map(|option| option.value.clone()));
     }
     if let Ddl::Alert(alert) = ddl {
         found.names.insert(alert.over.value.clone());

@@ -21,7 +21,7 @@ pub(crate) const STATE_TTL: &str = "state_ttl";
 /// The options that bound it by event time.
 const REVISE_UNTIL: &str = "revise_until";
 pub(crate) const REVISE_BY: &str = "revise_by";
-const REVISE_CLOCK: &str = "revise_clock";
+pub(crate) const REVISE_CLOCK: &str = "revise_clock";
 const RETAIN: &str = "retain";
 const RETAIN_BY: &str = "retain_by";
 
@@ -165,10 +165,8 @@ fn materialized(
     let lowered = lower::lower(&planned, late, scope, words)?;
     let revised = view.options.iter().any(|option| option.name == REVISE_BY);
     let of_others: &[&str] = &[STATE_TTL, RECURSION_LIMIT, REVISE_BY, REVISE_CLOCK, RETAIN, RETAIN_BY];
-    let of_windows = view
-        .options
-        .iter()
-        .find(|option| !of_others.contains(&option.name.as_str()) && !(revised && option.name == REVISE_UNTIL));
+    let of_other = |option: &str| of_others.contains(&option) || revised && option == REVISE_UNTIL;
+    let of_windows = view.options.iter().find(|option| !of_other(&option.name));
     if let Some(option) = of_windows.filter(|_| !has_windows(&lowered.plan)) {
         let error = Error::user(format!("option \"{}\" has no meaning for view \"{name}\"", option.name))
             .with_detail("It groups by no window, so no row is ever late.")

@@ -40,6 +40,7 @@ EXPECT SELECT hour, fare FROM recent;
 ----
 2026-01-01T08:00:00 | 20.0
 
+ADVANCE INTERVAL '80 minutes';
 INSERT INTO trips (ts, hour, city, km) VALUES ('2026-01-01 09:30:00', '2026-01-01 09:00:00', 'Oslo', 5);
 EXPECT SELECT hour, fare FROM recent;
 ----
@@ -90,6 +91,7 @@ fn every_kind_of_state_goes_and_what_was_said_stays() {
 INSERT INTO trips (ts, hour, city, km) VALUES ('2026-01-01 08:10:00', '2026-01-01 08:00:00', 'Oslo', 10),
   ('2026-01-01 08:11:00', '2026-01-01 08:00:00', 'Bergen', 30), ('2026-01-01 08:12:00', NULL, 'Oslo', 1);
 INSERT INTO rides (ride, began, city, km) VALUES ('a', '2026-01-01 08:30:00', 'Bergen', 7), ('b', '2026-01-01 08:40:00', 'Bergen', 8);
+ADVANCE INTERVAL '2 hours';
 -- Ten o'clock and a minute, and what was said of eight o'clock is final.
 INSERT INTO trips (ts, hour, city, km) VALUES ('2026-01-01 10:02:00', '2026-01-01 10:00:00', 'Oslo', 4);
 INSERT INTO trips (ts, hour, city, km) VALUES ('2026-01-01 10:02:30', '2026-01-01 08:00:00', 'Oslo', 60),
