@@ -42,7 +42,7 @@ pub fn by_key(key: Vec<usize>) -> ByKey {
 }
 
 /// How rows come to workers, and by which columns.
-pub trait Routed<T = u64>: ParallelizationContract<T, Rows> {
+pub trait Routed<T = u64>: ParallelizationContract<T, Rows> + 'static {
     /// The columns; none where rows stay where they are, or all go to one worker.
     fn key(&self) -> &[usize];
 }

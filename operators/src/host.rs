@@ -6,6 +6,7 @@
 use crate::exchange::Routed;
 use crate::observer::Observer;
 use crate::operator::{Operator, Output, Times};
+use crate::ports::{Ports, Sent};
 use crate::rows::Rows;
 use crate::state::{Checkpointed, Restored, Section};
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
@@ -14,9 +15,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
-use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream, StreamVec};
@@ -46,16 +45,9 @@ where
     O: Operator,
 {
     let mut builder = OperatorBuilder::new(name.to_string(), scope);
-    let keys: Vec<Vec<usize>> = inputs.rows.iter().map(|(_, pact)| pact.key().to_vec()).collect();
-    let mut rows_in: Vec<_> = inputs.rows.into_iter().map(|(rows, pact)| builder.new_input(rows, pact)).collect();
-    let mut watermarks_in = builder.new_input(inputs.watermarks, Pipeline);
-    let (mut outputs, mut streams) = (Vec::new(), Vec::new());
-    for _ in 0..ports {
-        let (output, stream) = builder.new_output();
-        outputs.push(OutputBuilder::<u64, NoopBuilder<Rows>>::from(output));
-        streams.push(stream);
-    }
     let meter = observer.operator(view, name);
+    let (mut rows, streams) = Ports::new(&mut builder, inputs.rows, ports, meter.clone());
+    let mut watermarks_in = builder.new_input(inputs.watermarks, Pipeline);
     let hosted = Rc::new(RefCell::new(Hosted {
         operator,
         view: view.to_string(),
@@ -76,21 +68,14 @@ where
             first.take().into_iter().for_each(|capabilities| hosted.set_alarm(0, &capabilities));
             let frontier = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min().unwrap_or(u64::MAX);
             let mut sent = Vec::new();
-            for (input, rows_in) in rows_in.iter_mut().enumerate() {
-                rows_in.for_each(|capability, rows: &mut Rows| {
-                    let rows = std::mem::take(rows);
-                    meter.took_in(&rows, &keys[input]);
-                    hosted.accept_rows(&capability, (input, rows), frontier, &mut sent);
-                });
-            }
+            rows.take_in(|capability, input, rows| {
+                hosted.accept_rows(capability, (input, rows), frontier, &mut sent);
+            });
             watermarks_in.for_each(|capability, updates: &mut Vec<WatermarkUpdate>| {
                 hosted.epoch(&capability).updates.append(updates);
             });
             hosted.advance(frontier, &mut sent);
-            for (port, capability, mut rows) in sent {
-                meter.sent(rows.num_rows());
-                outputs[port].activate().session_with_builder(&capability).give_container(&mut rows);
-            }
+            rows.send(sent);
             meter.holds(hosted.operator.state());
             meter.has_evicted(hosted.operator.evicted());
             meter.worked(hosted.observer.nanos().saturating_sub(began));
@@ -98,9 +83,6 @@ where
     });
     streams
 }
-
-/// Rows to send: out of which port, in whose name.
-type Sent = Vec<(usize, Capability<u64>, Rows)>;
 
 struct Hosted<O> {
     operator: O,
@@ -137,7 +119,13 @@ impl<O: Operator> Hosted<O> {
         })
     }
 
-    fn accept_rows(&mut self, capability: &InputCapability<u64>, rows: (usize, Rows), frontier: u64, sent: &mut Sent) {
+    fn accept_rows(
+        &mut self,
+        capability: &InputCapability<u64>,
+        rows: (usize, Rows),
+        frontier: u64,
+        sent: &mut Sent<u64>,
+    ) {
         let time = *capability.time();
         let first = self.pending.keys().next().is_none_or(|first| time <= *first);
         let epoch = self.epoch(capability);
@@ -150,7 +138,7 @@ impl<O: Operator> Hosted<O> {
         }
     }
 
-    fn process(&mut self, time: u64, (input, rows): (usize, Rows), sent: &mut Sent) {
+    fn process(&mut self, time: u64, (input, rows): (usize, Rows), sent: &mut Sent<u64>) {
         let mut output = Output::default();
         let result = match input {
             0 => self.operator.process(Epoch(time), rows, &mut output),
@@ -164,7 +152,7 @@ impl<O: Operator> Hosted<O> {
     }
 
     /// Finishes what is complete and begins what is due.
-    fn advance(&mut self, frontier: u64, sent: &mut Sent) {
+    fn advance(&mut self, frontier: u64, sent: &mut Sent<u64>) {
         while let Some(&time) = self.pending.keys().next().filter(|time| **time <= frontier) {
             self.ring(time, sent);
             let rows = self.pending.get_mut(&time).map(|e| std::mem::take(&mut e.rows)).unwrap_or_default();
@@ -184,7 +172,7 @@ impl<O: Operator> Hosted<O> {
     }
 
     /// Finishes the epochs before `before` that the operator asked for.
-    fn ring(&mut self, before: u64, sent: &mut Sent) {
+    fn ring(&mut self, before: u64, sent: &mut Sent<u64>) {
         while let Some((time, capabilities)) = self.alarm.take_if(|(time, _)| *time < before) {
             let asked = PendingEpoch { capabilities, rows: Vec::new(), updates: Vec::new(), begun: true };
             self.pending.insert(time, asked);
@@ -200,7 +188,7 @@ impl<O: Operator> Hosted<O> {
         });
     }
 
-    fn finish(&mut self, time: u64, sent: &mut Sent) {
+    fn finish(&mut self, time: u64, sent: &mut Sent<u64>) {
         let Some(epoch) = self.pending.get_mut(&time) else { return };
         let before = self.tracker.current();
         for update in std::mem::take(&mut epoch.updates) {
@@ -219,7 +207,7 @@ impl<O: Operator> Hosted<O> {
         }
     }
 
-    fn settle(&mut self, time: u64, result: Result<()>, output: Output, sent: &mut Sent) {
+    fn settle(&mut self, time: u64, result: Result<()>, output: Output, sent: &mut Sent<u64>) {
         if let Err(error) = result {
             self.observer.fail(error.with_detail(format!("in view \"{}\", epoch {time}", self.view)));
         }
@@ -265,6 +253,7 @@ mod tests {
     use std::sync::Arc;
     use thalweg_schemas::batch::Batch;
     use thalweg_schemas::error::Error;
+    use timely::container::NoopBuilder;
     use timely::dataflow::InputHandle;
     use timely::dataflow::operators::Input;
 

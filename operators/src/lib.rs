@@ -26,6 +26,7 @@ pub mod ordered;
 pub mod over;
 pub mod placement;
 pub mod plan;
+mod ports;
 pub mod project;
 pub mod recursion;
 pub mod reduce;

@@ -7,6 +7,7 @@
 use crate::exchange::Routed;
 use crate::observer::Observer;
 use crate::operator::{DeadRow, Operator, Output, StateSize, Times};
+use crate::ports::{Ports, Sent};
 use crate::rows::Rows;
 use crate::state::{Checkpointed, Restored, Section};
 use arrow::array::{AsArray, BooleanArray};
@@ -17,8 +18,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::{Error, Result};
-use timely::container::NoopBuilder;
-use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
@@ -162,15 +161,8 @@ where
     P: Routed<Time>,
 {
     let mut builder = OperatorBuilder::new(name.to_string(), scope);
-    let keys: Vec<Vec<usize>> = inputs.iter().map(|(_, pact)| pact.key().to_vec()).collect();
-    let mut rows_in: Vec<_> = inputs.into_iter().map(|(rows, pact)| builder.new_input(rows, pact)).collect();
-    let (mut outputs, mut streams) = (Vec::new(), Vec::new());
-    for _ in 0..ports {
-        let (output, stream) = builder.new_output();
-        outputs.push(OutputBuilder::<Time, NoopBuilder<Rows>>::from(output));
-        streams.push(stream);
-    }
     let meter = observer.operator(view, name);
+    let (mut rows, streams) = Ports::new(&mut builder, inputs, ports, meter.clone());
     let hosted = Hosted { operator, view: view.to_string(), observer, ports, pending: BTreeMap::new(), open: None };
     let hosted = Rc::new(RefCell::new(hosted));
     hosted.borrow().observer.built(view, name, hosted.clone());
@@ -179,29 +171,17 @@ where
             let mut hosted = hosted.borrow_mut();
             let began = hosted.observer.nanos();
             let mut sent = Vec::new();
-            for (input, rows_in) in rows_in.iter_mut().enumerate() {
-                rows_in.for_each(|capability, rows: &mut Rows| {
-                    let rows = std::mem::take(rows);
-                    meter.took_in(&rows, &keys[input]);
-                    hosted.accept(&capability, input, rows, &mut sent);
-                });
-            }
+            rows.take_in(|capability, input, rows| hosted.accept(capability, input, rows, &mut sent));
             let frontier =
                 frontiers.iter().filter_map(|f| f.frontier().iter().map(|time| (time.outer, time.inner)).min()).min();
             hosted.advance(frontier, &mut sent);
-            for (port, capability, mut rows) in sent {
-                meter.sent(rows.num_rows());
-                outputs[port].activate().session_with_builder(&capability).give_container(&mut rows);
-            }
+            rows.send(sent);
             meter.holds(hosted.operator.state());
             meter.worked(hosted.observer.nanos().saturating_sub(began));
         }
     });
     streams
 }
-
-/// Rows to send: out of which port, in whose name.
-type Sent = Vec<(usize, Capability<Time>, Rows)>;
 
 struct Hosted<I> {
     operator: I,
@@ -220,7 +200,7 @@ struct Pending {
 }
 
 impl<I: Iterated> Hosted<I> {
-    fn accept(&mut self, capability: &InputCapability<Time>, input: usize, rows: Rows, sent: &mut Sent) {
+    fn accept(&mut self, capability: &InputCapability<Time>, input: usize, rows: Rows, sent: &mut Sent<Time>) {
         let ports = self.ports;
         let time = (capability.time().outer, capability.time().inner);
         let new = || Pending {
@@ -236,7 +216,7 @@ impl<I: Iterated> Hosted<I> {
     }
 
     /// Hands over what is complete: `frontier` is the first iteration of the first epoch that rows may still come for.
-    fn advance(&mut self, frontier: Option<(u64, u64)>, sent: &mut Sent) {
+    fn advance(&mut self, frontier: Option<(u64, u64)>, sent: &mut Sent<Time>) {
         let complete = |time: (u64, u64)| frontier.is_none_or(|frontier| time < frontier);
         loop {
             let next = self.pending.keys().next().copied();
@@ -253,7 +233,7 @@ impl<I: Iterated> Hosted<I> {
         }
     }
 
-    fn iterate(&mut self, (epoch, iteration): (u64, u64), pending: Pending, sent: &mut Sent) {
+    fn iterate(&mut self, (epoch, iteration): (u64, u64), pending: Pending, sent: &mut Sent<Time>) {
         let Pending { capabilities, rows } = pending;
         let mut output = Iteration::default();
         let result = self.operator.iterate(Epoch(epoch), iteration, rows, &mut output);
@@ -274,7 +254,7 @@ impl<I: Iterated> Hosted<I> {
         }
     }
 
-    fn finish(&mut self, epoch: u64, capabilities: &[Capability<Time>], sent: &mut Sent) {
+    fn finish(&mut self, epoch: u64, capabilities: &[Capability<Time>], sent: &mut Sent<Time>) {
         let mut output = Output::default();
         let result = self.operator.finish_epoch(Epoch(epoch), &mut output);
         self.told(epoch, result, output.dead);
