@@ -9,6 +9,7 @@ pub mod anomaly;
 pub mod assign_windows;
 pub mod carbon;
 pub mod closing;
+mod demand;
 pub mod deployed;
 pub mod evaluate;
 mod event_time;
