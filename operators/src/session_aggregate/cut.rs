@@ -6,42 +6,24 @@
 //! or joined is made anew from its rows. Where a session begins follows from the moment before and the moment itself, so
 //! a row changes nothing but where its own moment and the next one belong.
 
+use super::groups::{Groups, Name};
 use super::rows::HeldRows;
 use super::{ENDS, STARTS, SessionAggregateSpec};
-use crate::aggregate::emitted::{Change, Emitted};
-use crate::aggregate::keyed::{KeyedRows, Keys};
-use crate::aggregate::table::Grouping;
-use crate::aggregate::{Part, States, number_groups};
-use crate::event_time::timestamps;
-use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
+use crate::aggregate::{Part, number_groups};
+use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section, fresh_id, unnamed};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt8Type};
+use arrow::datatypes::{Int64Type, UInt8Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::Result;
 
-/// A session by the number of its partition and its start.
-type Name = (u32, i64);
-
 /// Cuts sessions by the marks of their rows. Port 0: every change; port 1: results of closed sessions.
 pub struct CutSessions {
-    spec: SessionAggregateSpec,
-    /// The keys, the start, the end, the results: as they are put together here.
-    inner: SchemaRef,
-    states: States,
-    emit_changes: bool,
-    emit_finals: bool,
-    partitions: Keys,
-    /// The keys of each group, then the start of its session.
-    groups: Keys,
-    /// The states of each group, behind a column that says nothing, so that there is one.
-    held: KeyedRows,
-    /// For each group the end of its session and the results last said.
-    emitted: Emitted,
+    /// Before the states of a group stands a number that says nothing.
+    groups: Groups,
     rows: HeldRows,
     moments: BTreeMap<(u32, i64), Moment>,
     pub(super) sessions: BTreeMap<Name, Session>,
@@ -109,25 +91,8 @@ struct Touched {
 impl CutSessions {
     /// The second phase of what `spec` asks for, with the streams that somebody reads.
     pub fn new(spec: &SessionAggregateSpec, emit_changes: bool, emit_finals: bool) -> Result<CutSessions> {
-        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &spec.input.schema())?;
-        let key_fields = grouping.key_schema.fields();
-        let start = Arc::new(Field::new("start", DataType::Int64, false));
-        let named: Vec<_> = key_fields.iter().cloned().chain([start.clone()]).collect();
-        let (fields, results) = spec.schema.fields().split_at(2 + spec.keys.len());
-        let inner = fields[2..].iter().chain([&start, &fields[1]]).chain(results).cloned().collect::<Vec<_>>();
-        let mut held = vec![DataType::Int64];
-        held.extend(grouping.states.types()?);
-        let said = fields[1..2].iter().chain(results).map(|field| field.data_type().clone());
         Ok(CutSessions {
-            inner: Arc::new(Schema::new(inner)),
-            states: grouping.states.clone(),
-            emit_changes,
-            emit_finals,
-            partitions: Keys::new(Grouping::by(Schema::new(key_fields[..spec.partition].to_vec()))?)?,
-            groups: Keys::new(Grouping::by(Schema::new(named))?)?,
-            held: KeyedRows::new(held),
-            emitted: Emitted::new(said.collect()),
-            spec: spec.clone(),
+            groups: Groups::new(spec, emit_changes, emit_finals)?,
             rows: HeldRows::default(),
             moments: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -140,7 +105,7 @@ impl CutSessions {
     }
 
     fn key_columns(&self) -> usize {
-        self.spec.keys.len()
+        self.groups.spec.keys.len()
     }
 
     /// Puts rows among those of their partitions. Gives those that came for a session that is closed, where `late` says to
@@ -148,7 +113,7 @@ impl CutSessions {
     fn take_in(&mut self, arrived: RecordBatch, late: bool, touched: &mut Touched) -> Result<Vec<u32>> {
         let keys = self.key_columns();
         let count = arrived.num_rows();
-        let partitions = self.partitions.number(&arrived.columns()[..self.spec.partition], count)?;
+        let partitions = self.groups.partitions.number(&arrived.columns()[..self.groups.spec.partition], count)?;
         let times = arrived.column(keys).as_primitive::<Int64Type>().clone();
         let marks = arrived.column(keys + 3).as_primitive::<UInt8Type>().clone();
         let first = self.rows.add(arrived);
@@ -166,7 +131,7 @@ impl CutSessions {
 
     /// Puts one row where it belongs, and cuts and joins the sessions around it.
     fn put(&mut self, partition: u32, time: i64, mark: u8, row: u32, touched: &mut Touched) {
-        let gap = self.spec.gap_ns;
+        let gap = self.groups.spec.gap_ns;
         let before = self.moments.range((partition, i64::MIN)..(partition, time)).next_back();
         let before = before.map(|((_, at), moment)| (*at, moment.ends() || self.closed_between(partition, *at, time)));
         let after = time.checked_add(1).and_then(|next| {
@@ -175,7 +140,7 @@ impl CutSessions {
         });
         let moment = self.moments.entry((partition, time)).or_default();
         if moment.rows.is_empty() {
-            self.partitions.hold(&[partition]);
+            self.groups.partitions.hold(&[partition]);
         }
         moment.mark |= mark;
         moment.rows.push(row);
@@ -240,20 +205,20 @@ impl CutSessions {
             let moment = |at: i64| self.moments.get(&(name.0, at));
             let end = match moment(session.last) {
                 Some(last) if last.ends() => session.last,
-                _ => session.last.saturating_add(self.spec.gap_ns),
+                _ => session.last.saturating_add(self.groups.spec.gap_ns),
             };
             if let Some(before) = session.end.replace(end) {
                 self.ends.remove(&(before, *name));
             }
             self.ends.insert((end, *name));
-            let counts = self.spec.start.is_none() || moment(name.1).is_some_and(Moment::starts);
+            let counts = self.groups.spec.start.is_none() || moment(name.1).is_some_and(Moment::starts);
             session.anew |= counts && !session.counts && session.known;
             session.counts = counts;
         }
     }
 
     fn is_final(&self, end: i64, watermark: Watermark) -> bool {
-        watermark.closes(end.saturating_add(self.spec.on_late.kept_ns()))
+        watermark.closes(end.saturating_add(self.groups.spec.on_late.kept_ns()))
     }
 
     /// Takes out the sessions that were over before their rows came, as if these had not come; gives them.
@@ -285,7 +250,8 @@ impl CutSessions {
     fn begins(&self, (partition, time): (u32, i64)) -> bool {
         let before = self.moments.range((partition, i64::MIN)..(partition, time)).next_back();
         let starts = self.moments.get(&(partition, time)).is_some_and(Moment::starts);
-        let apart = |at: i64| time.saturating_sub(at) > self.spec.gap_ns || self.closed_between(partition, at, time);
+        let apart =
+            |at: i64| time.saturating_sub(at) > self.groups.spec.gap_ns || self.closed_between(partition, at, time);
         starts || before.is_none_or(|((_, at), moment)| moment.ends() || apart(*at))
     }
 
@@ -307,7 +273,7 @@ impl CutSessions {
         let times: Vec<i64> = self.moments.range(name..=(name.0, session.last)).map(|((_, time), _)| *time).collect();
         let moments = times.iter().filter_map(|time| self.moments.remove(&(name.0, *time)));
         let rows: Vec<u32> = moments.flat_map(|moment| moment.rows).collect();
-        self.partitions.release(&vec![name.0; times.len()]);
+        self.groups.partitions.release(&vec![name.0; times.len()]);
         self.rows.let_go(rows.len());
         (Some(session), rows)
     }
@@ -336,8 +302,7 @@ impl CutSessions {
         for at in std::mem::take(&mut touched.moments) {
             self.moments.get_mut(&at).into_iter().for_each(|moment| moment.known = true);
         }
-        self.held.remove(&gone);
-        self.groups.release(&gone);
+        self.groups.let_go(&gone);
         if rows.is_empty() {
             return Ok(gone);
         }
@@ -345,21 +310,22 @@ impl CutSessions {
         let keys = self.key_columns();
         let mut names = batch.columns()[..keys].to_vec();
         names.push(Arc::new(Int64Array::from(starts)));
-        let targets = self.groups.number(&names, rows.len())?;
+        let targets = self.groups.names.number(&names, rows.len())?;
         let distinct = number_groups(&targets).0;
-        let new: BTreeSet<u32> = distinct.iter().copied().filter(|number| !self.held.contains(*number)).collect();
-        self.groups.hold(&new.iter().copied().collect::<Vec<_>>());
-        let mut known = self.held.part_of(&distinct)?;
+        let new: BTreeSet<u32> =
+            distinct.iter().copied().filter(|number| !self.groups.held.contains(*number)).collect();
+        self.groups.names.hold(&new.iter().copied().collect::<Vec<_>>());
+        let mut known = self.groups.held.part_of(&distinct)?;
         known.states.remove(0);
-        let merged = match self.spec.aggregates.is_empty() {
+        let merged = match self.groups.spec.aggregates.is_empty() {
             true => Part { numbers: distinct, states: Vec::new() },
             false => {
                 let came = Part { numbers: targets.clone(), states: batch.columns()[keys + 4..].to_vec() };
-                self.states.merge_states(vec![known, came])?
+                self.groups.states.merge_states(vec![known, came])?
             }
         };
         let nothing: ArrayRef = Arc::new(Int64Array::from(vec![0; merged.numbers.len()]));
-        self.held.put(Part { numbers: merged.numbers, states: [vec![nothing], merged.states].concat() })?;
+        self.groups.held.put(Part { numbers: merged.numbers, states: [vec![nothing], merged.states].concat() })?;
         let mut placed = BTreeSet::new();
         for (target, owner) in targets.into_iter().zip(owners) {
             if new.contains(&target)
@@ -373,42 +339,14 @@ impl CutSessions {
         Ok(gone)
     }
 
-    /// The ends of the sessions and the results of their groups.
-    fn results<'a>(&self, sessions: impl Iterator<Item = &'a Name>) -> Result<Part> {
-        let (mut numbers, mut ends) = (Vec::new(), Vec::new());
-        for session in sessions.filter_map(|name| self.sessions.get(name)) {
-            ends.extend(std::iter::repeat_n(session.end.unwrap_or(session.last), session.groups.len()));
-            numbers.extend(&session.groups);
-        }
-        // Not every aggregate can say what it makes of no group.
-        if numbers.is_empty() {
-            return Ok(Part::default());
-        }
-        let mut columns = vec![timestamps(ends, self.spec.schema.field(1).data_type())?];
-        if !self.spec.aggregates.is_empty() {
-            let mut part = self.held.part_of(&numbers)?;
-            part.states.remove(0);
-            columns.extend(self.states.evaluate(&part)?);
-        }
-        Ok(Part { numbers, states: columns })
-    }
-
-    fn send(&self, change: Change, output: &mut Output) -> Result<()> {
-        if let Some(batch) = change.into_batch(&self.inner, |numbers| self.groups.values(numbers))? {
-            let rows = self.spec.shown(batch.rows.columns())?;
-            output.send(CHANGES, Rows::unbounded(Batch { rows, diffs: batch.diffs }));
-        }
-        Ok(())
-    }
-
     /// Rows as they came, without the marks.
     fn put_aside(&self, rows: &[u32], output: &mut Output) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
         let whole = self.rows.gather(rows)?.column(self.key_columns() + 2).clone();
-        let whole = RecordBatch::try_new(self.spec.input.schema(), whole.as_struct().columns().to_vec())?;
-        let marks = [self.spec.start, self.spec.end];
+        let whole = RecordBatch::try_new(self.groups.spec.input.schema(), whole.as_struct().columns().to_vec())?;
+        let marks = [self.groups.spec.start, self.groups.spec.end];
         let shown: Vec<usize> = (0..whole.num_columns()).filter(|at| !marks.contains(&Some(*at))).collect();
         output.late.push(whole.project(&shown)?);
         Ok(())
@@ -418,16 +356,7 @@ impl CutSessions {
     fn close(&mut self, now: Watermark, output: &mut Output) -> Result<()> {
         let over = self.ends.iter().take_while(|(end, _)| self.is_final(*end, now));
         let names: Vec<Name> = over.map(|(_, name)| *name).collect();
-        let groups = names.iter().filter_map(|name| self.sessions.get(name)).flat_map(|session| &session.groups);
-        let groups: Vec<u32> = groups.copied().collect();
-        if self.emit_finals && !groups.is_empty() {
-            let Part { numbers, states } = match self.emit_changes {
-                true => self.emitted.rows().part_of(&groups)?,
-                false => self.results(names.iter())?,
-            };
-            let columns = [self.groups.values(&numbers)?, states].concat();
-            output.send(FINALS, Rows::unbounded(Batch::append(self.spec.shown(&columns)?)));
-        }
+        self.groups.close(ended(&self.sessions, names.iter()), output)?;
         let mut outside = Vec::new();
         for name in &names {
             let ended = self.sessions.get(name).and_then(|session| {
@@ -441,17 +370,14 @@ impl CutSessions {
             }
         }
         self.put_aside(&outside, output)?;
-        self.held.remove(&groups);
-        self.emitted.rows_mut().remove(&groups);
-        self.groups.release(&groups);
         // Behind the end of a session that a row ended nothing can be taken for a part of it once it is late by itself.
         while let Some((end, partition)) = self.closed_in_order.first().copied() {
-            if !self.is_final(end.saturating_add(self.spec.gap_ns), now) {
+            if !self.is_final(end.saturating_add(self.groups.spec.gap_ns), now) {
                 break;
             }
             self.closed_in_order.remove(&(end, partition));
             self.closed.remove(&partition);
-            self.partitions.release(&[partition]);
+            self.groups.partitions.release(&[partition]);
             self.ids[1] = fresh_id();
         }
         if !names.is_empty() {
@@ -466,7 +392,7 @@ impl CutSessions {
             Some(before) => {
                 self.closed_in_order.remove(&(before, partition));
             }
-            None => self.partitions.hold(&[partition]),
+            None => self.groups.partitions.hold(&[partition]),
         }
         let end = before.map_or(end, |before| before.max(end));
         self.closed.insert(partition, end);
@@ -477,13 +403,11 @@ impl CutSessions {
     /// Forgets the names of what is gone.
     fn forget(&mut self) -> Result<()> {
         if let Some(renamed) = self.groups.compact()? {
-            self.held.rename(&renamed);
-            self.emitted.rename(&renamed);
             for group in self.sessions.values_mut().flat_map(|session| &mut session.groups) {
                 *group = renamed[*group as usize].unwrap_or(*group);
             }
         }
-        if let Some(renamed) = self.partitions.compact()? {
+        if let Some(renamed) = self.groups.partitions.compact()? {
             let new = |(partition, at): (u32, i64)| Some((renamed[partition as usize]?, at));
             let sessions = std::mem::take(&mut self.sessions);
             self.sessions = sessions.into_iter().filter_map(|(name, session)| Some((new(name)?, session))).collect();
@@ -500,7 +424,7 @@ impl CutSessions {
 
     fn closed_rows(&self) -> Result<RecordBatch> {
         let partitions: Vec<u32> = self.closed.keys().copied().collect();
-        let mut columns = self.partitions.values(&partitions)?;
+        let mut columns = self.groups.partitions.values(&partitions)?;
         columns.push(Arc::new(Int64Array::from_iter_values(self.closed.values().copied())));
         unnamed(columns, partitions.len())
     }
@@ -526,15 +450,7 @@ impl Operator for CutSessions {
         self.put_aside(&late, output)?;
         if !touched.sessions.is_empty() || !touched.gone.is_empty() {
             let gone = self.merge(&mut touched)?;
-            let withdrawn = self.emitted.withdraw(&gone)?;
-            if self.emit_changes {
-                let Part { numbers, states } = self.results(touched.sessions.iter())?;
-                self.send(withdrawn, output)?;
-                if !numbers.is_empty() {
-                    let replaced = self.emitted.replace(numbers, states)?;
-                    self.send(replaced, output)?;
-                }
-            }
+            self.groups.revise(ended(&self.sessions, touched.sessions.iter()), &gone, output)?;
         }
         self.close(times.now, output)
     }
@@ -545,7 +461,7 @@ impl Operator for CutSessions {
             true => None,
             false => Some(self.rows.gather(&all)?),
         };
-        let mut sections = self.groups.sections("result", self.emitted.rows_mut())?;
+        let mut sections = self.groups.said()?;
         let closed = self.closed_rows()?;
         let section = |label: &str, id, rows: RecordBatch| Section {
             label: label.to_string(),
@@ -555,7 +471,7 @@ impl Operator for CutSessions {
         };
         sections.extend(rows.map(|rows| section("rows", self.ids[0], rows)));
         sections.push(section("closed", self.ids[1], closed));
-        Ok(sections.into_iter().map(|section| Section { keys: self.spec.partition, ..section }).collect())
+        Ok(sections.into_iter().map(|section| Section { keys: self.groups.spec.partition, ..section }).collect())
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
@@ -566,10 +482,10 @@ impl Operator for CutSessions {
         for Restored { label, rows } in sections {
             match label.as_str() {
                 "rows" => drop(self.take_in(rows, false, &mut touched)?),
-                "result" => drop(self.groups.restore(&rows, self.emitted.rows_mut())?),
+                "result" => self.groups.restore_said(&rows)?,
                 "closed" => {
-                    let (columns, ends) = rows.columns().split_at(self.spec.partition);
-                    let partitions = self.partitions.number(columns, rows.num_rows())?;
+                    let (columns, ends) = rows.columns().split_at(self.groups.spec.partition);
+                    let partitions = self.groups.partitions.number(columns, rows.num_rows())?;
                     let ends = ends[0].as_primitive::<Int64Type>();
                     partitions.into_iter().zip(ends.values()).for_each(|(p, end)| self.note_closed(p, *end));
                 }
@@ -581,10 +497,18 @@ impl Operator for CutSessions {
     }
 
     fn state(&self) -> StateSize {
-        let names = self.groups.size() + self.partitions.size();
         let moments = self.moments.len() * size_of::<((u32, i64), Moment)>();
         let sessions = self.sessions.len() * 2 * size_of::<(Name, Session)>();
-        let bytes = self.rows.size() + self.held.size() + self.emitted.rows().size() + names + moments + sessions;
+        let bytes = self.rows.size() + self.groups.size() + moments + sessions;
         StateSize { rows: self.rows.len() as u64, bytes: bytes as u64 }
     }
+}
+
+/// Sessions by their ends and groups.
+fn ended<'a>(
+    sessions: &'a BTreeMap<Name, Session>,
+    names: impl Iterator<Item = &'a Name> + Clone,
+) -> impl Iterator<Item = (i64, &'a [u32])> + Clone {
+    let sessions = names.filter_map(|name| sessions.get(name));
+    sessions.map(|session| (session.end.unwrap_or(session.last), session.groups.as_slice()))
 }

@@ -1,44 +1,26 @@
 //! The second phase: the sessions of each partition on its owner, and the states of the groups in them.
 //!
-//! A group is named by its keys and the start of its session. Where a session begins earlier than it did, its groups have
-//! other names: their states move, and what was said of the old ones is taken back.
+//! Where a session begins earlier than it did, its groups have other names: their states move, and what was said of the old
+//! ones is taken back.
 
 use super::SessionAggregateSpec;
-use crate::aggregate::emitted::{Change, Emitted};
-use crate::aggregate::keyed::{KeyedRows, Keys};
-use crate::aggregate::table::Grouping;
-use crate::aggregate::{Part, States, number_groups};
-use crate::event_time::timestamps;
-use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
+use super::groups::{Groups, Name};
+use crate::aggregate::{Part, number_groups};
+use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, Watermark};
 use thalweg_schemas::error::{Error, Result};
 
-/// A session by the number of its partition and its start.
-type Name = (u32, i64);
-
 /// Keeps the sessions that are not final. Port 0: every change; port 1: results of closed sessions.
 pub struct MergeSessions {
-    spec: SessionAggregateSpec,
-    /// The keys, the start, the end, the results: as they are put together here.
-    inner: SchemaRef,
-    states: States,
-    emit_changes: bool,
-    emit_finals: bool,
-    partitions: Keys,
-    /// The keys of each group, then the start of its session.
-    keys: Keys,
-    /// For each group the time of its last row, and its states.
-    held: KeyedRows,
-    /// For each group the end of its session and the results last said.
-    emitted: Emitted,
+    /// Before the states of a group the time of its last row is held.
+    groups: Groups,
     pub(super) sessions: BTreeMap<Name, Session>,
     /// The sessions in the order in which they end.
     ends: BTreeSet<(i64, Name)>,
@@ -72,43 +54,23 @@ struct Touched {
 impl MergeSessions {
     /// The second phase of what `spec` asks for, with the streams that somebody reads.
     pub fn new(spec: &SessionAggregateSpec, emit_changes: bool, emit_finals: bool) -> Result<MergeSessions> {
-        let grouping = Grouping::new(&spec.keys, &spec.aggregates, &spec.input.schema())?;
-        let key_fields = grouping.key_schema.fields();
-        let start = Arc::new(Field::new("start", DataType::Int64, false));
-        let named: Vec<_> = key_fields.iter().cloned().chain([start.clone()]).collect();
-        let (fields, results) = spec.schema.fields().split_at(2 + spec.keys.len());
-        let inner = fields[2..].iter().chain([&start, &fields[1]]).chain(results).cloned().collect::<Vec<_>>();
-        let mut held = vec![DataType::Int64];
-        held.extend(grouping.states.types()?);
-        let said = fields[1..2].iter().chain(results).map(|field| field.data_type().clone());
-        Ok(MergeSessions {
-            inner: Arc::new(Schema::new(inner)),
-            states: grouping.states.clone(),
-            emit_changes,
-            emit_finals,
-            partitions: Keys::new(Grouping::by(Schema::new(key_fields[..spec.partition].to_vec()))?)?,
-            keys: Keys::new(Grouping::by(Schema::new(named))?)?,
-            held: KeyedRows::new(held),
-            emitted: Emitted::new(said.collect()),
-            spec: spec.clone(),
-            sessions: BTreeMap::new(),
-            ends: BTreeSet::new(),
-            arrived: Vec::new(),
-        })
+        let groups = Groups::new(spec, emit_changes, emit_finals)?;
+        Ok(MergeSessions { groups, sessions: BTreeMap::new(), ends: BTreeSet::new(), arrived: Vec::new() })
     }
 
     fn key_columns(&self) -> usize {
-        self.spec.keys.len()
+        self.groups.spec.keys.len()
     }
 
     fn is_final(&self, last: i64, watermark: Watermark) -> bool {
-        watermark.closes(self.spec.kept_until(last))
+        watermark.closes(self.groups.spec.kept_until(last))
     }
 
     /// Lets each row that came join the sessions that it reaches; gives the sessions that something came for.
     fn join(&mut self, arrived: &RecordBatch) -> Result<BTreeSet<Name>> {
         let keys = self.key_columns();
-        let partitions = self.partitions.number(&arrived.columns()[..self.spec.partition], arrived.num_rows())?;
+        let partitions =
+            self.groups.partitions.number(&arrived.columns()[..self.groups.spec.partition], arrived.num_rows())?;
         let (first, last) = (arrived.column(keys), arrived.column(keys + 1));
         let (first, last) = (first.as_primitive::<Int64Type>(), last.as_primitive::<Int64Type>());
         let mut touched = BTreeSet::new();
@@ -119,13 +81,13 @@ impl MergeSessions {
             while let Some(name) = self.reached(partition, start, session.last) {
                 let Some(other) = self.sessions.remove(&name) else { break };
                 self.ends.remove(&(other.last, name));
-                self.partitions.release(&[partition]);
+                self.groups.partitions.release(&[partition]);
                 touched.remove(&name);
                 start = start.min(name.1);
                 session.absorb(name.1, other);
             }
             self.ends.insert((session.last, (partition, start)));
-            self.partitions.hold(&[partition]);
+            self.groups.partitions.hold(&[partition]);
             self.sessions.insert((partition, start), session);
             touched.insert((partition, start));
         }
@@ -134,9 +96,10 @@ impl MergeSessions {
 
     /// The last session of `partition` that rows from `first` to `last` reach.
     fn reached(&self, partition: u32, first: i64, last: i64) -> Option<Name> {
-        let begun = self.sessions.range((partition, i64::MIN)..=(partition, last.saturating_add(self.spec.gap_ns)));
+        let begun =
+            self.sessions.range((partition, i64::MIN)..=(partition, last.saturating_add(self.groups.spec.gap_ns)));
         let (name, session) = begun.into_iter().next_back()?;
-        (session.last.saturating_add(self.spec.gap_ns) >= first).then_some(*name)
+        (session.last.saturating_add(self.groups.spec.gap_ns) >= first).then_some(*name)
     }
 
     /// Takes out the sessions that were over before their rows came, and puts these rows aside.
@@ -154,7 +117,7 @@ impl MergeSessions {
             let rows = std::mem::take(&mut session.rows);
             if is_new && self.is_final(last, before) {
                 late.extend(rows);
-                self.remove(last, name);
+                self.remove(name);
                 continue;
             }
             let owner = kept.sessions.len();
@@ -187,42 +150,43 @@ impl MergeSessions {
         if rows.null_count() > 0 {
             return Err(Error::bug("a row is late that its reader took for one in time"));
         }
-        Ok(RecordBatch::try_new(self.spec.input.schema(), rows.as_struct().columns().to_vec())?)
+        Ok(RecordBatch::try_new(self.groups.spec.input.schema(), rows.as_struct().columns().to_vec())?)
     }
 
-    fn remove(&mut self, last: i64, name: Name) -> Option<Session> {
-        self.ends.remove(&(last, name));
-        self.partitions.release(&[name.0]);
-        self.sessions.remove(&name)
+    fn remove(&mut self, name: Name) {
+        if let Some(session) = self.sessions.remove(&name) {
+            self.ends.remove(&(session.last, name));
+            self.groups.partitions.release(&[name.0]);
+        }
     }
 
-    /// Merges what came and what moved into the groups of the touched sessions; gives the groups that are no more.
-    fn merge(&mut self, touched: &Touched, arrived: &RecordBatch) -> Result<Vec<u32>> {
+    /// Merges what came and what moved into the groups of the touched sessions.
+    fn merge(&mut self, touched: &Touched, arrived: &RecordBatch) -> Result<()> {
         let rows = UInt64Array::from(touched.rows.clone());
         let pick = |column: &ArrayRef| take(column, &rows, None);
         let mut names = arrived.columns()[..self.key_columns()].iter().map(pick).collect::<Result<Vec<_>, _>>()?;
         names.push(Arc::new(Int64Array::from(touched.row_starts.clone())));
-        let mut targets = self.keys.number(&names, touched.rows.len())?;
+        let mut targets = self.groups.names.number(&names, touched.rows.len())?;
         let lasts = pick(arrived.column(self.key_columns() + 1))?;
         let states = arrived.columns()[self.key_columns() + 3..].iter().map(pick).collect::<Result<Vec<_>, _>>()?;
         let mut parts = vec![Part { numbers: targets.clone(), states: [vec![lasts], states].concat() }];
 
         if !touched.moved.is_empty() {
-            let mut names = self.keys.values(&touched.moved)?;
+            let mut names = self.groups.names.values(&touched.moved)?;
             names.pop();
             names.push(Arc::new(Int64Array::from(touched.moved_starts.clone())));
-            let numbers = self.keys.number(&names, touched.moved.len())?;
+            let numbers = self.groups.names.number(&names, touched.moved.len())?;
             targets.extend(&numbers);
-            parts.push(Part { numbers, states: self.held.part_of(&touched.moved)?.states });
-            self.held.remove(&touched.moved);
-            self.keys.release(&touched.moved);
+            parts.push(Part { numbers, states: self.groups.held.part_of(&touched.moved)?.states });
+            self.groups.let_go(&touched.moved);
         }
         let distinct = number_groups(&targets).0;
-        let known = self.held.part_of(&distinct)?;
-        let new: Vec<u32> = distinct.iter().copied().filter(|number| !self.held.contains(*number)).collect();
-        self.keys.hold(&new);
+        let known = self.groups.held.part_of(&distinct)?;
+        let new: Vec<u32> = distinct.iter().copied().filter(|number| !self.groups.held.contains(*number)).collect();
+        self.groups.names.hold(&new);
         parts.push(known);
-        self.held.put(self.together(parts)?)?;
+        let together = self.together(parts)?;
+        self.groups.held.put(together)?;
 
         let is_new: BTreeSet<u32> = new.into_iter().collect();
         let mut placed = BTreeSet::new();
@@ -234,7 +198,7 @@ impl MergeSessions {
                 session.groups.push(target);
             }
         }
-        Ok(touched.moved.clone())
+        Ok(())
     }
 
     /// The last times and the states of `parts`, group by group.
@@ -246,81 +210,35 @@ impl MergeSessions {
             }
         }
         let only_states = |part: Part| Part { numbers: part.numbers, states: part.states[1..].to_vec() };
-        let merged = if self.spec.aggregates.is_empty() {
+        let merged = if self.groups.spec.aggregates.is_empty() {
             Part { numbers: lasts.keys().copied().collect(), states: Vec::new() }
         } else {
-            self.states.merge_states(parts.into_iter().map(only_states).collect())?
+            self.groups.states.merge_states(parts.into_iter().map(only_states).collect())?
         };
         let lasts = Int64Array::from_iter_values(merged.numbers.iter().map(|number| lasts[number]));
         Ok(Part { numbers: merged.numbers, states: [vec![Arc::new(lasts) as ArrayRef], merged.states].concat() })
     }
 
-    /// The ends of the sessions and the results of their groups.
-    fn results(&self, sessions: &[Name]) -> Result<Part> {
-        let (mut numbers, mut ends) = (Vec::new(), Vec::new());
-        for session in sessions.iter().filter_map(|name| self.sessions.get(name)) {
-            ends.extend(std::iter::repeat_n(session.last.saturating_add(self.spec.gap_ns), session.groups.len()));
-            numbers.extend(&session.groups);
-        }
-        let mut columns = vec![timestamps(ends, self.spec.schema.field(1).data_type())?];
-        if !self.spec.aggregates.is_empty() {
-            let mut part = self.held.part_of(&numbers)?;
-            part.states.remove(0);
-            columns.extend(self.states.evaluate(&part)?);
-        }
-        Ok(Part { numbers, states: columns })
-    }
-
-    /// Says what changed in the touched sessions.
-    fn revise(&mut self, touched: &[Name], gone: &[u32], output: &mut Output) -> Result<()> {
-        let withdrawn = self.emitted.withdraw(gone)?;
-        let Part { numbers, states } = self.results(touched)?;
-        let replaced = self.emitted.replace(numbers, states)?;
-        self.send(withdrawn, output)?;
-        self.send(replaced, output)
-    }
-
-    fn send(&self, change: Change, output: &mut Output) -> Result<()> {
-        if let Some(batch) = change.into_batch(&self.inner, |numbers| self.keys.values(numbers))? {
-            let rows = self.spec.shown(batch.rows.columns())?;
-            output.send(CHANGES, Rows::unbounded(Batch { rows, diffs: batch.diffs }));
-        }
-        Ok(())
-    }
-
     /// Says the final results of the sessions that are over, and forgets them.
     fn close(&mut self, now: Watermark, output: &mut Output) -> Result<()> {
         let over = self.ends.iter().take_while(|(last, _)| self.is_final(*last, now));
-        let over: Vec<(i64, Name)> = over.copied().collect();
-        if over.is_empty() {
+        let names: Vec<Name> = over.map(|(_, name)| *name).collect();
+        if names.is_empty() {
             return Ok(());
         }
-        let names: Vec<Name> = over.iter().map(|(_, name)| *name).collect();
-        let groups = names.iter().filter_map(|name| self.sessions.get(name)).flat_map(|session| &session.groups);
-        let groups: Vec<u32> = groups.copied().collect();
-        if self.emit_finals {
-            let Part { numbers, states } =
-                if self.emit_changes { self.emitted.rows().part_of(&groups)? } else { self.results(&names)? };
-            let columns = [self.keys.values(&numbers)?, states].concat();
-            output.send(FINALS, Rows::unbounded(Batch::append(self.spec.shown(&columns)?)));
-        }
-        over.into_iter().for_each(|(last, name)| drop(self.remove(last, name)));
-        self.held.remove(&groups);
-        self.emitted.rows_mut().remove(&groups);
-        self.keys.release(&groups);
+        self.groups.close(ended(&self.sessions, self.groups.spec.gap_ns, &names), output)?;
+        names.into_iter().for_each(|name| self.remove(name));
         self.forget()
     }
 
     /// Forgets the names of what is gone.
     fn forget(&mut self) -> Result<()> {
-        if let Some(renamed) = self.keys.compact()? {
-            self.held.rename(&renamed);
-            self.emitted.rename(&renamed);
+        if let Some(renamed) = self.groups.compact()? {
             for group in self.sessions.values_mut().flat_map(|session| &mut session.groups) {
                 *group = renamed[*group as usize].ok_or_else(|| Error::bug("a group of an open session is held"))?;
             }
         }
-        if let Some(renamed) = self.partitions.compact()? {
+        if let Some(renamed) = self.groups.partitions.compact()? {
             let new = |(partition, start): Name| Some((renamed[partition as usize]?, start));
             let sessions = std::mem::take(&mut self.sessions);
             self.sessions = sessions.into_iter().filter_map(|(name, session)| Some((new(name)?, session))).collect();
@@ -333,17 +251,18 @@ impl MergeSessions {
     /// Puts the groups of a checkpoint into their sessions.
     fn restore_groups(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = self.key_columns();
-        let new: BTreeSet<u32> = self.keys.restore(rows, &mut self.held)?.into_iter().collect();
-        self.keys.hold(&new.iter().copied().collect::<Vec<_>>());
-        let numbers = self.keys.number(&rows.columns()[..=keys], rows.num_rows())?;
-        let partitions = self.partitions.number(&rows.columns()[..self.spec.partition], rows.num_rows())?;
+        let new: BTreeSet<u32> = self.groups.names.restore(rows, &mut self.groups.held)?.into_iter().collect();
+        self.groups.names.hold(&new.iter().copied().collect::<Vec<_>>());
+        let numbers = self.groups.names.number(&rows.columns()[..=keys], rows.num_rows())?;
+        let partitions =
+            self.groups.partitions.number(&rows.columns()[..self.groups.spec.partition], rows.num_rows())?;
         let starts = rows.column(keys).as_primitive::<Int64Type>();
         let lasts = rows.column(keys + 1).as_primitive::<Int64Type>();
         let mut placed = BTreeSet::new();
         for (row, partition) in partitions.into_iter().enumerate() {
             let name = (partition, starts.value(row));
             if !self.sessions.contains_key(&name) {
-                self.partitions.hold(&[partition]);
+                self.groups.partitions.hold(&[partition]);
             }
             let session = self.sessions.entry(name).or_insert(Session { last: i64::MIN, ..Session::default() });
             self.ends.remove(&(session.last, name));
@@ -355,6 +274,16 @@ impl MergeSessions {
         }
         Ok(())
     }
+}
+
+/// Sessions by their ends and groups.
+fn ended<'a>(
+    sessions: &'a BTreeMap<Name, Session>,
+    gap_ns: i64,
+    names: &'a [Name],
+) -> impl Iterator<Item = (i64, &'a [u32])> + Clone {
+    let sessions = names.iter().filter_map(|name| sessions.get(name));
+    sessions.map(move |session| (session.last.saturating_add(gap_ns), session.groups.as_slice()))
 }
 
 impl Session {
@@ -385,26 +314,25 @@ impl Operator for MergeSessions {
             let touched = self.join(&arrived)?;
             let touched = self.without_late(touched, times.before, &arrived, output)?;
             if !touched.sessions.is_empty() {
-                let gone = self.merge(&touched, &arrived)?;
-                if self.emit_changes {
-                    self.revise(&touched.sessions, &gone, output)?;
-                }
+                self.merge(&touched, &arrived)?;
+                let sessions = ended(&self.sessions, self.groups.spec.gap_ns, &touched.sessions);
+                self.groups.revise(sessions, &touched.moved, output)?;
             }
         }
         self.close(times.now, output)
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let mut sections = self.keys.sections("state", &mut self.held)?;
-        sections.extend(self.keys.sections("result", self.emitted.rows_mut())?);
-        Ok(sections.into_iter().map(|section| Section { keys: self.spec.partition, ..section }).collect())
+        let mut sections = self.groups.names.sections("state", &mut self.groups.held)?;
+        sections.extend(self.groups.said()?);
+        Ok(sections.into_iter().map(|section| Section { keys: self.groups.spec.partition, ..section }).collect())
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
         for section in sections.iter().filter(|section| section.rows.num_rows() > 0) {
             match section.label.as_str() {
                 "state" => self.restore_groups(&section.rows)?,
-                "result" => drop(self.keys.restore(&section.rows, self.emitted.rows_mut())?),
+                "result" => self.groups.restore_said(&section.rows)?,
                 _ => return Err(section.unknown()),
             }
         }
@@ -412,8 +340,7 @@ impl Operator for MergeSessions {
     }
 
     fn state(&self) -> StateSize {
-        let names = self.keys.size() + self.partitions.size() + self.sessions.len() * 2 * size_of::<(Name, Session)>();
-        let bytes = self.held.size() + self.emitted.rows().size() + names;
-        StateSize { rows: self.held.len() as u64, bytes: bytes as u64 }
+        let bytes = self.groups.size() + self.sessions.len() * 2 * size_of::<(Name, Session)>();
+        StateSize { rows: self.groups.held.len() as u64, bytes: bytes as u64 }
     }
 }

@@ -6,6 +6,7 @@
 //! Where rows say that a session begins or ends, [`CutSessions`] takes its place, and keeps the rows themselves.
 
 mod cut;
+mod groups;
 mod local;
 mod merge;
 mod rows;
