@@ -4,7 +4,7 @@
 use crate::event_time::{EventTimes, times_or_never};
 use crate::horizon::Horizon;
 use crate::operator::{Output, Times};
-use crate::ordered::{Change, Ordered};
+use crate::ordered::Ordered;
 use crate::plan::TimeOrigin;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::not;
@@ -74,11 +74,11 @@ impl Closing {
         Ok(batch.filter(&not(&late)?)?)
     }
 
-    /// Takes note of the partitions of `changes`, which are the rows of `batch`.
-    pub fn note(&mut self, batch: &Batch, changes: &[Change]) -> Result<()> {
+    /// Takes note of the partitions of the rows of `batch`.
+    pub fn note(&mut self, batch: &Batch, partitions: &[u32]) -> Result<()> {
         let Some(column) = self.column() else { return Ok(()) };
-        for (change, bound) in changes.iter().zip(times_or_never(batch.rows.column(column))?) {
-            self.open.entry(bound).or_default().insert(change.partition);
+        for (partition, bound) in partitions.iter().zip(times_or_never(batch.rows.column(column))?) {
+            self.open.entry(bound).or_default().insert(*partition);
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Closing {
     /// Finds again what follows from the rows of a checkpoint.
     pub fn recall(&mut self, rows: &Ordered) -> Result<()> {
         let Some(column) = self.column() else { return Ok(()) };
-        let numbers: Vec<u32> = rows.partitions.keys().copied().collect();
+        let numbers: Vec<u32> = rows.partitions().collect();
         let bounds = rows.partition_column(column, &numbers)?;
         for (number, bound) in numbers.into_iter().zip(times_or_never(&bounds)?) {
             self.open.entry(bound).or_default().insert(number);

@@ -2,19 +2,23 @@
 //!
 //! A row is kept as bytes that compare as the order says; rows that the order leaves equal are told apart by their other
 //! columns, so that the order is the same whatever the workers and the epochs. A change costs by the logarithm of its
-//! partition.
+//! partition. A checkpoint shares the partitions in blocks, of which those that changed are written, on another thread.
 
 use crate::aggregate::keyed::Keys;
 use crate::aggregate::table::Grouping;
-use crate::state::{Section, fresh_id, unnamed};
+use crate::blocks::Blocks;
+use crate::counted::{Counted, CountedBlock, ValueBytes};
+use crate::state::{Restored, Section};
+use crate::state_ttl::{Lifetimes, TOUCHED};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
-use arrow::row::{RowConverter, SortField};
-use std::collections::BTreeMap;
+use arrow::row::{RowConverter, Rows, SortField};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
+use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 
 /// By which column rows are ordered, and how.
@@ -41,45 +45,79 @@ impl OrderBy {
     }
 }
 
-/// A row as bytes: the columns of the order, then the others.
-pub(crate) type Encoded = Arc<[u8]>;
-
 /// Rows by partition and in order, each as often as it is there.
 pub(crate) struct Ordered {
     schema: SchemaRef,
     partition: Vec<usize>,
-    /// The columns that are encoded, in this order.
+    /// The columns that are encoded, in this order: those of the order, then the others.
     encoded: Vec<usize>,
-    rows: RowConverter,
-    /// The columns of the order alone, where it matters which rows it leaves equal.
+    rows: Arc<RowConverter>,
+    /// The columns of the order alone, where it matters which rows it leaves equal: then each row has behind it how many of
+    /// its bytes are theirs.
     order: Option<(Vec<usize>, RowConverter)>,
-    pub keys: Keys,
-    pub partitions: BTreeMap<u32, Partition>,
+    keys: Keys,
+    partitions: Blocks<Counted>,
     /// How many different rows there are, and the bytes that they take.
     held: (usize, usize),
+    /// When partitions go that no row comes for.
+    lifetimes: Option<Lifetimes>,
     /// Rows that were taken back more often than they were there, where partitions are forgotten.
-    overdrawn: Option<Vec<(u32, Encoded)>>,
-    /// Another one after every change.
-    id: u64,
+    overdrawn: Vec<(u32, ValueBytes)>,
 }
 
-/// The rows of one partition.
-pub(crate) type Partition = BTreeMap<Encoded, Copies>;
+/// The bytes that say how many of a row's are those of the order.
+const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// How often a row is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Copies {
-    pub times: i64,
-    /// How many of its leading bytes are the order's, where that is asked for.
-    pub order_len: u32,
+/// The changes of one batch: of each its partition, its row as bytes, and how often the row comes or goes.
+pub(crate) struct Changes {
+    pub partitions: Vec<u32>,
+    rows: Rows,
+    order: Option<Rows>,
+    diffs: Option<Int64Array>,
 }
 
-/// One change of a row.
-pub(crate) struct Change {
-    pub partition: u32,
-    pub row: Encoded,
-    pub order_len: u32,
-    pub diff: i64,
+impl Changes {
+    pub fn row(&self, at: usize) -> Cow<'_, [u8]> {
+        let row = self.rows.row(at).data();
+        match &self.order {
+            None => Cow::Borrowed(row),
+            Some(order) => Cow::Owned([row, &(order.row_len(at) as u32).to_le_bytes()].concat()),
+        }
+    }
+
+    pub fn diff(&self, at: usize) -> i64 {
+        self.diffs.as_ref().map_or(1, |diffs| diffs.value(at))
+    }
+}
+
+/// The changes of an epoch, those of each partition together and the partitions by their numbers.
+pub(crate) struct EpochChanges {
+    batches: Vec<Changes>,
+    /// The partition, the batch and the row of each.
+    places: Vec<(u32, u32, u32)>,
+}
+
+impl EpochChanges {
+    pub fn new(batches: Vec<Changes>) -> EpochChanges {
+        let mut places = Vec::with_capacity(batches.iter().map(|changes| changes.partitions.len()).sum());
+        for (batch, changes) in (0..).zip(&batches) {
+            places.extend((0..).zip(&changes.partitions).map(|(row, partition)| (*partition, batch, row)));
+        }
+        places.sort_unstable();
+        EpochChanges { batches, places }
+    }
+
+    /// Each partition with its changes in the order in which they came: rows, and how often each comes or goes.
+    pub fn partitions(&self) -> impl Iterator<Item = (u32, impl Iterator<Item = (Cow<'_, [u8]>, i64)>)> {
+        let of_one = self.places.chunk_by(|one, other| one.0 == other.0);
+        of_one.map(|places| {
+            let changes = places.iter().map(|(_, batch, row)| {
+                let (changes, row) = (&self.batches[*batch as usize], *row as usize);
+                (changes.row(row), changes.diff(row))
+            });
+            (places[0].0, changes)
+        })
+    }
 }
 
 impl Ordered {
@@ -113,101 +151,121 @@ impl Ordered {
             schema: schema.clone(),
             partition: partition.to_vec(),
             encoded: [first, others].concat(),
-            rows: RowConverter::new(fields)?,
+            rows: Arc::new(RowConverter::new(fields)?),
             order,
             keys: Keys::new(Grouping::by(Schema::new(key_fields))?)?,
-            partitions: BTreeMap::new(),
+            partitions: Blocks::new(),
             held: (0, 0),
-            overdrawn: None,
-            id: fresh_id(),
+            lifetimes: None,
+            overdrawn: Vec::new(),
         })
     }
 
-    /// Lets rows be taken back that are not there: they went with their partition.
-    pub fn forgetting(&mut self) {
-        self.overdrawn = Some(Vec::new());
-    }
-
-    /// Leaves alone what was taken back in this epoch and is not there.
-    pub fn settle(&mut self) {
-        for (partition, row) in self.overdrawn.iter_mut().flat_map(std::mem::take) {
-            let Some(rows) = self.partitions.get_mut(&partition) else { continue };
-            if rows.get(&row).is_some_and(|copies| copies.times < 0) {
-                rows.remove(&row);
-                less(&mut self.held, &row);
-            }
-        }
+    /// Lets partitions go by `lifetimes`. Rows may then be taken back that are not there: they went with their partition.
+    pub fn forgetting(self, lifetimes: Option<Lifetimes>) -> Ordered {
+        Ordered { lifetimes, ..self }
     }
 
     /// The changes of `batch`, each with its partition; nothing is changed yet.
-    pub fn encode(&mut self, batch: &Batch) -> Result<Vec<Change>> {
+    pub fn encode(&mut self, batch: &Batch) -> Result<Changes> {
         let pick = |columns: &[usize]| columns.iter().map(|at| batch.rows.column(*at).clone()).collect::<Vec<_>>();
-        let numbers = self.keys.number(&pick(&self.partition), batch.num_rows())?;
+        let partitions = self.keys.number(&pick(&self.partition), batch.num_rows())?;
+        self.partitions.resize(self.keys.len());
         let mut columns = pick(&self.encoded);
         if columns.is_empty() {
             columns.push(new_null_array(&DataType::Boolean, batch.num_rows()));
         }
-        let rows = self.rows.convert_columns(&columns)?;
-        let lengths = match &self.order {
+        let order = match &self.order {
             Some((columns, converter)) => Some(converter.convert_columns(&pick(columns))?),
             None => None,
         };
-        let change = |(row, partition): (usize, u32)| Change {
-            partition,
-            row: rows.row(row).data().into(),
-            order_len: lengths.as_ref().map_or(0, |order| order.row_len(row) as u32),
-            diff: batch.diff(row),
-        };
-        Ok(numbers.into_iter().enumerate().map(change).collect())
+        Ok(Changes { partitions, rows: self.rows.convert_columns(&columns)?, order, diffs: batch.diffs.clone() })
     }
 
-    /// Makes a change.
-    pub fn apply(&mut self, change: Change) {
-        self.id = fresh_id();
-        let rows = match self.partitions.entry(change.partition) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                self.keys.hold(&[change.partition]);
-                entry.insert(Partition::new())
+    /// The rows of a partition.
+    pub fn rows(&self, partition: u32) -> &Counted {
+        self.partitions.get(partition)
+    }
+
+    /// The partitions that have rows.
+    pub fn partitions(&self) -> impl Iterator<Item = u32> {
+        (0..self.keys.len() as u32).filter(|number| !self.rows(*number).is_empty())
+    }
+
+    /// The bytes of a row by which it is ordered; none where ties do not matter.
+    pub fn order_of<'a>(&self, row: &'a [u8]) -> &'a [u8] {
+        let length = self.order.as_ref().and_then(|_| row.last_chunk::<LENGTH_BYTES>());
+        &row[..length.map_or(0, |length| u32::from_le_bytes(*length) as usize)]
+    }
+
+    /// How many bytes of each row are not its columns'.
+    fn behind(&self) -> usize {
+        if self.order.is_some() { LENGTH_BYTES } else { 0 }
+    }
+
+    /// Lets a row of a partition be there `diff` times more.
+    pub fn change(&mut self, partition: u32, row: &[u8], diff: i64) {
+        let rows = self.partitions.get_mut(partition);
+        let was_empty = rows.is_empty();
+        let (before, now) = rows.change(row, diff);
+        match (before, now) {
+            (0, 0) => return,
+            (0, _) => self.held = (self.held.0 + 1, self.held.1 + row.len()),
+            (_, 0) => self.held = (self.held.0 - 1, self.held.1 - row.len()),
+            _ => {}
+        }
+        match (was_empty, rows.is_empty()) {
+            (true, false) => self.keys.hold(&[partition]),
+            (false, true) => self.keys.release(&[partition]),
+            _ => {}
+        }
+        if now < 0 && self.lifetimes.is_some() {
+            self.overdrawn.push((partition, row.into()));
+        }
+    }
+
+    /// Leaves alone what was taken back in this epoch and is not there.
+    pub fn settle(&mut self) {
+        for (partition, row) in std::mem::take(&mut self.overdrawn) {
+            let times = self.rows(partition).times(&row);
+            if times < 0 {
+                self.change(partition, &row, -times);
             }
-        };
-        if let Some(overdrawn) = self.overdrawn.as_mut().filter(|_| change.diff < 0)
-            && rows.get(&change.row).map_or(0, |copies| copies.times) + change.diff < 0
+        }
+    }
+
+    /// Takes the rows of a partition out.
+    pub fn remove(&mut self, partition: u32) {
+        if !self.rows(partition).is_empty() {
+            let rows = std::mem::take(self.partitions.get_mut(partition));
+            self.keys.release(&[partition]);
+            self.held.0 -= rows.len();
+            self.held.1 -= rows.iter().map(|(row, _)| row.len()).sum::<usize>();
+        }
+    }
+
+    /// Takes the last rows of a partition out, one after the other, as long as `is_behind` says so; it never does of all.
+    pub fn trim(&mut self, partition: u32, is_behind: impl Fn(&Counted) -> bool) {
+        while is_behind(self.rows(partition))
+            && let Some((row, _)) = self.partitions.get_mut(partition).pop_last()
         {
-            overdrawn.push((change.partition, change.row.clone()));
-        }
-        match rows.entry(change.row) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                entry.get_mut().times += change.diff;
-                if entry.get().times == 0 {
-                    less(&mut self.held, entry.key());
-                    entry.remove();
-                }
-            }
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                self.held = (self.held.0 + 1, self.held.1 + size_of_row(entry.key()));
-                entry.insert(Copies { times: change.diff, order_len: change.order_len });
-            }
+            self.held = (self.held.0 - 1, self.held.1 - row.len());
         }
     }
 
-    /// Takes a partition out.
-    pub fn remove(&mut self, partition: u32) -> Option<Partition> {
-        self.id = fresh_id();
-        let removed = self.partitions.remove(&partition)?;
-        self.keys.release(&[partition]);
-        removed.keys().for_each(|row| less(&mut self.held, row));
-        Some(removed)
+    /// Takes note that something came for `partitions`; gives those, with rows, that nothing came for in too long.
+    pub fn expired(&mut self, epoch: Epoch, partitions: impl Iterator<Item = u32>) -> Result<Vec<u32>> {
+        let Some(lifetimes) = &mut self.lifetimes else { return Ok(Vec::new()) };
+        let (emptied, alive): (Vec<u32>, Vec<u32>) =
+            partitions.partition(|number| self.partitions.get(*number).is_empty());
+        lifetimes.forget(&emptied);
+        lifetimes.touch(epoch, &alive)?;
+        lifetimes.expired(epoch)
     }
 
-    /// Takes the last rows of a partition out, one after the other, as long as `is_behind` says so.
-    pub fn trim(&mut self, partition: u32, is_behind: impl Fn(&Partition) -> bool) {
-        let Some(rows) = self.partitions.get_mut(&partition) else { return };
-        while is_behind(rows)
-            && let Some((row, _)) = rows.pop_last()
-        {
-            less(&mut self.held, &row);
-        }
+    /// The epoch in which partitions may go though nothing comes.
+    pub fn wake_at(&self) -> Option<Epoch> {
+        self.lifetimes.as_ref()?.wake_at()
     }
 
     /// The values that a column of the partition has in some partitions.
@@ -218,9 +276,10 @@ impl Ordered {
     }
 
     /// The columns of rows, each given with its partition.
-    pub fn decode(&self, partitions: &[u32], rows: &[&[u8]]) -> Result<RecordBatch> {
+    pub fn decode<'a>(&self, partitions: &[u32], rows: &[&'a [u8]]) -> Result<RecordBatch> {
         let parser = self.rows.parser();
-        let decoded = self.rows.convert_rows(rows.iter().map(|row| parser.parse(row)))?;
+        let own = |row: &&'a [u8]| parser.parse(&row[..row.len() - self.behind()]);
+        let decoded = self.rows.convert_rows(rows.iter().map(own))?;
         let keys = self.keys.values(partitions)?;
         let column = |at: usize| {
             let of = |columns: &[usize], values: &[ArrayRef]| {
@@ -237,27 +296,42 @@ impl Ordered {
     /// Forgets the names of partitions that are gone; gives the new numbers if they changed.
     pub fn compact(&mut self) -> Result<Option<Vec<Option<u32>>>> {
         let Some(renamed) = self.keys.compact()? else { return Ok(None) };
-        let partitions = std::mem::take(&mut self.partitions).into_iter();
-        let moved = partitions.filter_map(|(number, rows)| Some((renamed[number as usize]?, rows)));
-        self.partitions = moved.collect();
+        self.partitions.rename(&renamed);
+        self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         Ok(Some(renamed))
     }
 
-    /// All rows as a section called `rows`: the columns of the partition, the others, and how often each is there.
-    pub fn section(&self) -> Result<Section> {
-        let all = || self.partitions.iter().flat_map(|(number, rows)| rows.iter().map(move |row| (*number, row)));
-        let numbers: Vec<u32> = all().map(|(number, _)| number).collect();
-        let parser = self.rows.parser();
-        let mut columns = self.keys.values(&numbers)?;
-        columns.extend(self.rows.convert_rows(all().map(|(_, (row, _))| parser.parse(row)))?);
-        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, copies))| copies.times))));
-        let rows = unnamed(columns, numbers.len())?;
-        let keys = self.partition.len();
-        Ok(Section { label: "rows".into(), id: self.id, keys, rows: Box::new(move || Ok(rows)) })
+    /// A section called [`ROWS`] for each block of partitions: the columns of the partition, the others, and how often
+    /// each row is there; and when something came for the partitions.
+    pub fn sections(&mut self) -> Result<Vec<Section>> {
+        let (keys, behind, reader) = (self.partition.len(), self.behind(), Arc::new(self.keys.reader()));
+        let mut sections = Vec::new();
+        for at in 0..self.partitions.blocks() {
+            let block = CountedBlock { converter: self.rows.clone(), groups: self.partitions.block(at), behind };
+            let (id, reader) = (block.groups.id, reader.clone());
+            let rows = Box::new(move || block.rows(&reader));
+            sections.push(Section { label: ROWS.into(), id, keys, rows });
+        }
+        if let Some(lifetimes) = &mut self.lifetimes {
+            sections.extend(lifetimes.sections(&self.keys)?);
+        }
+        Ok(sections)
     }
 
-    /// Takes in the rows of a section.
-    pub fn restore(&mut self, rows: &RecordBatch) -> Result<()> {
+    /// Takes in such sections.
+    pub fn restore(&mut self, sections: &[Restored]) -> Result<()> {
+        for section in sections {
+            match (section.label.as_str(), &mut self.lifetimes) {
+                (ROWS, _) => self.restore_rows(&section.rows)?,
+                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.keys, &section.rows)?,
+                _ => return Err(section.unknown()),
+            }
+        }
+        self.partitions.resize(self.keys.len());
+        Ok(())
+    }
+
+    fn restore_rows(&mut self, rows: &RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -272,34 +346,38 @@ impl Ordered {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let whole = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         let times = times.as_primitive::<Int64Type>().clone();
-        for change in self.encode(&Batch::changes(whole, times))? {
-            self.apply(change);
+        let changes = self.encode(&Batch::changes(whole, times))?;
+        for (row, partition) in changes.partitions.iter().enumerate() {
+            self.change(*partition, &changes.row(row), changes.diff(row));
         }
         Ok(())
     }
 
     /// How many different rows there are, and the bytes that they take: asked for all the time.
     pub fn size(&self) -> (usize, usize) {
-        (self.held.0, self.held.1 + self.keys.size())
+        let (rows, bytes) = self.held;
+        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
+        (rows, bytes + rows * ROW_BYTES + self.partitions.size(|_| 0) + self.keys.size() + lifetimes)
+    }
+
+    /// How many partitions have names.
+    #[cfg(test)]
+    pub fn names(&self) -> usize {
+        self.keys.len()
     }
 }
 
-/// The bytes of a row, with its place in its partition.
-fn size_of_row(row: &Encoded) -> usize {
-    row.len() + 64
-}
+/// What the rows are called in a checkpoint.
+const ROWS: &str = "rows";
+/// What a row takes beside its bytes: its place among the others, and what an allocation costs.
+const ROW_BYTES: usize = 64;
 
-/// What is held without `row`.
-fn less(held: &mut (usize, usize), row: &Encoded) {
-    *held = (held.0 - 1, held.1 - size_of_row(row));
-}
-
-/// A partition's rows in order, each as often as it is there; an error where one is there less often than never.
-pub(crate) fn each_copy(partition: &Partition) -> impl Iterator<Item = Result<(&Encoded, u32)>> {
-    partition.iter().flat_map(|(row, copies)| {
-        let negative = copies.times < 0;
+/// A partition's rows in order, each copy of one; an error where one is there less often than never.
+pub(crate) fn each_copy(partition: &Counted) -> impl Iterator<Item = Result<&ValueBytes>> {
+    partition.iter().flat_map(|(row, times)| {
+        let negative = times < 0;
         let error = || Error::bug("a partition was told to retract a row that is not in it");
-        let copy = move |_| if negative { Err(error()) } else { Ok((row, copies.order_len)) };
-        (0..copies.times.max(i64::from(negative))).map(copy)
+        let copy = move |_| if negative { Err(error()) } else { Ok(row) };
+        (0..times.max(i64::from(negative))).map(copy)
     })
 }

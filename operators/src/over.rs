@@ -7,20 +7,21 @@
 //! time, what is final comes out of `in_order`.
 
 use crate::closing::{Closes, Closing};
+use crate::counted::ValueBytes;
 use crate::evaluate::row_to_json;
 use crate::horizon::Horizon;
 use crate::operator::{CHANGES, DeadRow, FINALS, Operator, Output, StateSize, Times};
-use crate::ordered::{Change, OrderBy, Ordered, Partition, each_copy};
+use crate::ordered::{EpochChanges, OrderBy, Ordered, each_copy};
 use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
-use crate::state_ttl::{Lifetimes, TOUCHED};
+use crate::state_ttl::Lifetimes;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use datafusion_physical_expr::window::WindowExpr;
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
@@ -103,8 +104,6 @@ pub struct Over {
     rows: Ordered,
     results: RowConverter,
     closing: Closing,
-    /// When partitions go that no row comes for.
-    lifetimes: Option<Lifetimes>,
     arrived: Vec<Batch>,
 }
 
@@ -112,7 +111,7 @@ pub struct Over {
 struct Answered {
     rows: RecordBatch,
     /// What tells two rows apart: their bytes and those of their answers.
-    names: Vec<(Arc<[u8]>, Box<[u8]>)>,
+    names: Vec<(ValueBytes, Box<[u8]>)>,
 }
 
 impl Over {
@@ -128,27 +127,20 @@ impl Over {
             spec: spec.clone(),
             emit_changes,
             emit_finals,
-            lifetimes: None,
             arrived: Vec::new(),
         })
     }
 
     /// Forgets partitions by `lifetimes`.
-    pub fn forgetting(mut self, lifetimes: Option<Lifetimes>) -> Over {
-        if lifetimes.is_some() {
-            self.rows.forgetting();
-        }
-        Over { lifetimes, ..self }
+    pub fn forgetting(self, lifetimes: Option<Lifetimes>) -> Over {
+        Over { rows: self.rows.forgetting(lifetimes), ..self }
     }
 
     /// The functions over the rows of a partition. Where one cannot be computed, nothing is shown of the partition, and
     /// its first row goes to `dead` with the reason.
-    fn answer(&self, number: u32, partition: Option<&Partition>, dead: &mut Vec<DeadRow>) -> Result<Answered> {
-        let mut encoded = Vec::new();
-        for copy in partition.into_iter().flat_map(each_copy) {
-            encoded.push(copy?.0.clone());
-        }
-        let bytes: Vec<&[u8]> = encoded.iter().map(AsRef::as_ref).collect();
+    fn answer(&self, number: u32, dead: &mut Vec<DeadRow>) -> Result<Answered> {
+        let encoded = each_copy(self.rows.rows(number)).map(|copy| copy.cloned()).collect::<Result<Vec<_>>>()?;
+        let bytes: Vec<&[u8]> = encoded.iter().map(|row| &**row).collect();
         let rows = self.rows.decode(&vec![number; encoded.len()], &bytes)?;
         let nothing = || RecordBatch::new_empty(self.spec.schema.clone());
         if encoded.is_empty() {
@@ -169,36 +161,34 @@ impl Over {
     }
 
     /// Makes the changes of one partition, and says what they change of its answers.
-    fn revise(&mut self, number: u32, changes: Vec<Change>, said: &mut Said, output: &mut Output) -> Result<()> {
+    fn revise<'a>(
+        &mut self,
+        number: u32,
+        changes: impl Iterator<Item = (Cow<'a, [u8]>, i64)>,
+        said: &mut Said,
+        output: &mut Output,
+    ) -> Result<()> {
         // What could not be computed before has been told.
         let before = match self.emit_changes {
-            true => Some(self.answer(number, self.rows.partitions.get(&number), &mut Vec::new())?),
+            true => Some(self.answer(number, &mut Vec::new())?),
             false => None,
         };
-        changes.into_iter().for_each(|change| self.rows.apply(change));
+        changes.for_each(|(row, diff)| self.rows.change(number, &row, diff));
         self.rows.settle();
         if let Some(before) = before {
-            let now = self.answer(number, self.rows.partitions.get(&number), &mut output.dead)?;
+            let now = self.answer(number, &mut output.dead)?;
             let (gone, new) = differences(&before.names, &now.names);
             said.gone.push(take_record_batch(&before.rows, &gone)?);
             said.new.push(take_record_batch(&now.rows, &new)?);
-        }
-        if self.rows.partitions.get(&number).is_some_and(BTreeMap::is_empty) {
-            self.rows.remove(number);
         }
         Ok(())
     }
 
     /// Takes back the rows of partitions that no row came for in too long, and forgets them.
-    fn let_go(&mut self, epoch: Epoch, alive: Vec<u32>, said: &mut Said) -> Result<()> {
-        let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
-        let (alive, emptied): (Vec<u32>, Vec<u32>) =
-            alive.into_iter().partition(|number| self.rows.partitions.contains_key(number));
-        lifetimes.forget(&emptied);
-        lifetimes.touch(epoch, &alive)?;
-        for number in lifetimes.expired(epoch)? {
+    fn let_go(&mut self, epoch: Epoch, alive: impl Iterator<Item = u32>, said: &mut Said) -> Result<()> {
+        for number in self.rows.expired(epoch, alive)? {
             if self.emit_changes {
-                said.gone.push(self.answer(number, self.rows.partitions.get(&number), &mut Vec::new())?.rows);
+                said.gone.push(self.answer(number, &mut Vec::new())?.rows);
             }
             self.rows.remove(number);
         }
@@ -209,20 +199,19 @@ impl Over {
     fn close(&mut self, times: Times, output: &mut Output) -> Result<()> {
         let mut finals = Vec::new();
         for number in self.closing.complete(times) {
-            let Some(rows) = self.rows.remove(number) else { continue };
             if self.emit_finals {
                 // Where somebody reads the changes, they have been told of what cannot be computed.
                 let mut dead = Vec::new();
-                finals.push(self.answer(number, Some(&rows), &mut dead)?.rows);
+                finals.push(self.answer(number, &mut dead)?.rows);
                 output.dead.extend(dead.into_iter().filter(|_| !self.emit_changes));
             }
+            self.rows.remove(number);
         }
         if !finals.is_empty() {
             output.send(FINALS, Rows::unbounded(Batch::append(concat_batches(&self.spec.schema, &finals)?)));
         }
         if let Some(renamed) = self.rows.compact()? {
             self.closing.rename(&renamed);
-            self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         }
         Ok(())
     }
@@ -262,20 +251,18 @@ impl Operator for Over {
     }
 
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
-        let mut changes: BTreeMap<u32, Vec<Change>> = BTreeMap::new();
+        let mut batches = Vec::new();
         for batch in std::mem::take(&mut self.arrived) {
             let batch = self.closing.in_time(batch, times.before, output)?;
-            let encoded = self.rows.encode(&batch)?;
-            self.closing.note(&batch, &encoded)?;
-            for change in encoded {
-                changes.entry(change.partition).or_default().push(change);
-            }
+            let changes = self.rows.encode(&batch)?;
+            self.closing.note(&batch, &changes.partitions)?;
+            batches.push(changes);
         }
-        let (mut said, alive) = (Said::default(), changes.keys().copied().collect());
-        for (number, changes) in changes {
+        let (changes, mut said) = (EpochChanges::new(batches), Said::default());
+        for (number, changes) in changes.partitions() {
             self.revise(number, changes, &mut said, output)?;
         }
-        self.let_go(epoch, alive, &mut said)?;
+        self.let_go(epoch, changes.partitions().map(|(number, _)| number), &mut said)?;
         let gone: usize = said.gone.iter().map(RecordBatch::num_rows).sum();
         let rows = concat_batches(&self.spec.schema, said.gone.iter().chain(&said.new))?;
         let diffs = Int64Array::from_iter_values((0..rows.num_rows()).map(|row| if row < gone { -1 } else { 1 }));
@@ -284,31 +271,20 @@ impl Operator for Over {
     }
 
     fn wake_at(&self) -> Option<Epoch> {
-        self.lifetimes.as_ref()?.wake_at()
+        self.rows.wake_at()
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let mut sections = vec![self.rows.section()?];
-        if let Some(lifetimes) = &mut self.lifetimes {
-            sections.extend(lifetimes.sections(&self.rows.keys)?);
-        }
-        Ok(sections)
+        self.rows.sections()
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
-        for section in sections {
-            match (section.label.as_str(), &mut self.lifetimes) {
-                ("rows", _) => self.rows.restore(&section.rows)?,
-                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.rows.keys, &section.rows)?,
-                _ => return Err(section.unknown()),
-            }
-        }
+        self.rows.restore(&sections)?;
         self.closing.recall(&self.rows)
     }
 
     fn state(&self) -> StateSize {
         let (rows, bytes) = self.rows.size();
-        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
-        StateSize { rows: rows as u64, bytes: (bytes + lifetimes) as u64 }
+        StateSize { rows: rows as u64, bytes: bytes as u64 }
     }
 }

@@ -3,19 +3,21 @@
 //!
 //! Over an append stream only the rows that are shown are kept: what follows them can never be among them. Over a
 //! changelog all rows are kept, since any may move up. Where the partition has the bound of a window, its rows go when the
-//! window closes. A change costs by the logarithm of its partition, and what is shown of it is compared once an epoch.
+//! window closes. A change costs by the logarithm of its partition, and what is shown of it is compared once an epoch with
+//! what was shown as of the epoch before.
 
 use crate::closing::{Closes, Closing};
+use crate::counted::{Counted, ValueBytes};
 use crate::horizon::Horizon;
 use crate::operator::{CHANGES, FINALS, Operator, Output, StateSize, Times};
-use crate::ordered::{Change, Encoded, OrderBy, Ordered, Partition, each_copy};
+use crate::ordered::{EpochChanges, OrderBy, Ordered, each_copy};
 use crate::plan::{Plan, TimeOrigin};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
-use crate::state_ttl::{Lifetimes, TOUCHED};
+use crate::state_ttl::Lifetimes;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
@@ -115,20 +117,20 @@ pub struct TopN {
     emit_finals: bool,
     /// Whether rows only come.
     append: bool,
-    pub(super) rows: Ordered,
-    /// What was said of each partition, in order.
-    shown: BTreeMap<u32, Vec<Shown>>,
+    rows: Ordered,
     closing: Closing,
-    /// When partitions go that no row comes for.
-    lifetimes: Option<Lifetimes>,
     arrived: Vec<Batch>,
 }
 
-/// Partitions whose size is looked at.
-const SOME: usize = 64;
-
 /// A row that is shown, and its place where that is shown too.
-type Shown = (Encoded, u64);
+type Shown = (ValueBytes, u64);
+
+/// Rows that are shown no more, and rows that are shown now, each with its partition.
+#[derive(Default)]
+struct Said {
+    gone: Vec<(u32, Shown)>,
+    new: Vec<(u32, Shown)>,
+}
 
 impl TopN {
     /// The operator that `spec` asks for, with the streams that somebody reads; `append` says that the rows that it is
@@ -141,19 +143,14 @@ impl TopN {
             emit_changes,
             emit_finals,
             append,
-            shown: BTreeMap::new(),
             closing: Closing::new(spec.closes.as_ref(), spec.horizon.as_ref()),
-            lifetimes: None,
             arrived: Vec::new(),
         })
     }
 
     /// Forgets partitions by `lifetimes`.
-    pub fn forgetting(mut self, lifetimes: Option<Lifetimes>) -> TopN {
-        if lifetimes.is_some() {
-            self.rows.forgetting();
-        }
-        TopN { lifetimes, ..self }
+    pub fn forgetting(self, lifetimes: Option<Lifetimes>) -> TopN {
+        TopN { rows: self.rows.forgetting(lifetimes), ..self }
     }
 
     /// The last place that is shown.
@@ -161,64 +158,71 @@ impl TopN {
         self.spec.skip.saturating_add(self.spec.limit)
     }
 
-    /// Takes in rows; the partitions where that may change what is shown go to `touched`, and where any are forgotten all
-    /// that a row came for to `alive`.
-    fn take_in(&mut self, batch: &Batch, touched: &mut BTreeSet<u32>, alive: &mut Vec<u32>) -> Result<()> {
-        let changes = self.rows.encode(batch)?;
-        self.closing.note(batch, &changes)?;
-        for change in changes {
-            if self.lifetimes.is_some() {
-                alive.push(change.partition);
+    /// Makes the changes of one partition, and says what they change of what is shown.
+    fn revise<'a>(
+        &mut self,
+        partition: u32,
+        changes: impl Iterator<Item = (Cow<'a, [u8]>, i64)>,
+        said: &mut Said,
+    ) -> Result<()> {
+        let (mut before, mut touched) = (None, false);
+        for (row, diff) in changes {
+            // What is behind the last place in an append stream can never come before it.
+            if self.append && self.is_behind_kept(partition, &row) {
+                continue;
             }
-            if self.is_behind(&change) {
-                if self.append {
-                    continue;
-                }
-            } else {
-                touched.insert(change.partition);
-            }
-            let partition = change.partition;
-            self.rows.apply(change);
+            let before = match &before {
+                Some(before) => before,
+                None => before.insert(self.shown(partition)?),
+            };
+            touched |= self.append || !self.is_behind(before, &row);
+            self.rows.change(partition, &row, diff);
             if self.append && self.spec.rank == Rank::RowNumber {
-                self.trim(partition);
+                // Each kept row is there at least once.
+                let last = self.last();
+                self.rows.trim(partition, |rows| rows.len() as u64 > last);
+            }
+        }
+        self.rows.settle();
+        if let Some(before) = before.filter(|_| touched) {
+            let now = self.first_of(self.rows.rows(partition))?;
+            self.trim_behind(partition, &now);
+            if self.emit_changes {
+                said.differences(partition, before, now);
             }
         }
         Ok(())
     }
 
-    /// Whether a row is behind all that are shown and none is missing there, so that nothing changes by it.
-    fn is_behind(&self, change: &Change) -> bool {
-        if self.spec.rank != Rank::RowNumber {
-            return false;
-        }
-        match (self.append, self.shown.get(&change.partition)) {
-            // Kept rows are those that are shown.
-            (true, _) => self.rows.partitions.get(&change.partition).is_some_and(|rows| {
-                rows.len() as u64 >= self.last() && rows.last_key_value().is_some_and(|(last, _)| change.row > *last)
-            }),
-            (false, Some(shown)) => {
-                shown.len() as u64 == self.spec.limit && shown.last().is_some_and(|(last, _)| change.row > *last)
-            }
-            (false, None) => false,
-        }
+    /// Whether a row is behind all that are kept and none is missing there.
+    fn is_behind_kept(&self, partition: u32, row: &[u8]) -> bool {
+        let rows = self.rows.rows(partition);
+        self.spec.rank == Rank::RowNumber
+            && rows.len() as u64 >= self.last()
+            && rows.last().is_some_and(|last| *row > **last)
     }
 
-    /// Drops what is behind the last place, where rows only come.
-    fn trim(&mut self, partition: u32) {
-        let last = self.last();
-        // Each kept row is there at least once.
-        self.rows.trim(partition, |rows| rows.len() as u64 > last);
+    /// Whether a row is behind all that were shown and none was missing there, so that nothing changes by it.
+    fn is_behind(&self, shown: &[Shown], row: &[u8]) -> bool {
+        self.spec.rank == Rank::RowNumber
+            && shown.len() as u64 == self.spec.limit
+            && shown.last().is_some_and(|(last, _)| *row > **last)
+    }
+
+    /// What was said of a partition: what is to be shown of its rows before they change.
+    fn shown(&self, partition: u32) -> Result<Vec<Shown>> {
+        if self.emit_changes { self.first_of(self.rows.rows(partition)) } else { Ok(Vec::new()) }
     }
 
     /// What is to be shown of a partition.
-    fn first_of(&self, rows: &Partition) -> Result<Vec<Shown>> {
+    fn first_of(&self, rows: &Counted) -> Result<Vec<Shown>> {
         let (skip, last) = (self.spec.skip, self.last());
         let (mut shown, mut before) = (Vec::new(), None::<&[u8]>);
         let (mut number, mut rank, mut dense) = (0, 0, 0);
         for copy in each_copy(rows) {
-            let (row, order_len) = copy?;
+            let row = copy?;
             number += 1;
-            let order = &row[..order_len as usize];
+            let order = self.rows.order_of(row);
             if before != Some(order) {
                 (rank, dense, before) = (number, dense + 1, Some(order));
             }
@@ -243,37 +247,12 @@ impl TopN {
             return;
         }
         if let Some((last, _)) = shown.last() {
-            self.rows.trim(partition, |rows| rows.last_key_value().is_some_and(|(row, _)| row > last));
+            self.rows.trim(partition, |rows| rows.last().is_some_and(|row| row > last));
         }
     }
 
-    /// Says what changed in the partitions `touched`.
-    fn revise(&mut self, touched: BTreeSet<u32>, output: &mut Output) -> Result<()> {
-        let (mut gone, mut new) = (Vec::new(), Vec::new());
-        for partition in touched {
-            let now = match self.rows.partitions.get(&partition) {
-                Some(rows) => self.first_of(rows)?,
-                None => Vec::new(),
-            };
-            self.trim_behind(partition, &now);
-            if self.emit_changes {
-                let before = self.shown.remove(&partition).unwrap_or_default();
-                let (left, came) = differences(&before, &now);
-                gone.extend(left.into_iter().map(|row| (partition, row)));
-                new.extend(came.into_iter().map(|row| (partition, row)));
-                if !now.is_empty() {
-                    self.shown.insert(partition, now);
-                }
-            }
-            if self.rows.partitions.get(&partition).is_some_and(BTreeMap::is_empty) {
-                self.rows.remove(partition);
-            }
-        }
-        self.send_changes(&gone, &new, output)
-    }
-
-    fn send_changes(&self, gone: &[(u32, Shown)], new: &[(u32, Shown)], output: &mut Output) -> Result<()> {
-        let rows: Vec<_> = gone.iter().chain(new).collect();
+    fn send_changes(&self, Said { gone, new }: Said, output: &mut Output) -> Result<()> {
+        let rows: Vec<_> = gone.iter().chain(&new).collect();
         if !rows.is_empty() {
             let diffs = (0..rows.len()).map(|row| if row < gone.len() { -1 } else { 1 });
             let diffs = Int64Array::from_iter_values(diffs);
@@ -285,7 +264,7 @@ impl TopN {
     /// Rows as the plan has them.
     fn batch(&self, rows: &[&(u32, Shown)]) -> Result<RecordBatch> {
         let partitions: Vec<u32> = rows.iter().map(|(partition, _)| *partition).collect();
-        let encoded: Vec<&[u8]> = rows.iter().map(|(_, (row, _))| row.as_ref()).collect();
+        let encoded: Vec<&[u8]> = rows.iter().map(|(_, (row, _))| &**row).collect();
         let mut columns = self.rows.decode(&partitions, &encoded)?.columns().to_vec();
         if self.spec.numbered {
             let places = rows.iter().map(|(_, (_, place))| *place);
@@ -299,11 +278,11 @@ impl TopN {
     fn close(&mut self, times: Times, output: &mut Output) -> Result<()> {
         let mut finals = Vec::new();
         for partition in self.closing.complete(times) {
-            self.shown.remove(&partition);
-            let Some(rows) = self.rows.remove(partition) else { continue };
             if self.emit_finals {
-                finals.extend(self.first_of(&rows)?.into_iter().map(|row| (partition, row)));
+                let shown = self.first_of(self.rows.rows(partition))?;
+                finals.extend(shown.into_iter().map(|row| (partition, row)));
             }
+            self.rows.remove(partition);
         }
         if !finals.is_empty() {
             let rows = self.batch(&finals.iter().collect::<Vec<_>>())?;
@@ -313,56 +292,30 @@ impl TopN {
     }
 
     /// Takes back what is shown of partitions that no row came for in too long, and forgets them.
-    fn let_go(&mut self, epoch: Epoch, mut alive: Vec<u32>, output: &mut Output) -> Result<()> {
-        let Some(lifetimes) = &mut self.lifetimes else { return Ok(()) };
-        let emptied = alive.extract_if(.., |number| !self.rows.partitions.contains_key(number));
-        lifetimes.forget(&emptied.collect::<Vec<_>>());
-        lifetimes.touch(epoch, &alive)?;
-        let mut gone = Vec::new();
-        for partition in lifetimes.expired(epoch)? {
-            gone.extend(self.shown.remove(&partition).into_iter().flatten().map(|row| (partition, row)));
+    fn let_go(&mut self, epoch: Epoch, alive: impl Iterator<Item = u32>, said: &mut Said) -> Result<()> {
+        for partition in self.rows.expired(epoch, alive)? {
+            said.differences(partition, self.shown(partition)?, Vec::new());
             self.rows.remove(partition);
-        }
-        self.send_changes(&gone, &[], output)
-    }
-
-    fn forget(&mut self) -> Result<()> {
-        if let Some(renamed) = self.rows.compact()? {
-            let new = |number: &u32| renamed[*number as usize];
-            let shown = std::mem::take(&mut self.shown);
-            self.shown = shown.into_iter().filter_map(|(number, rows)| Some((new(&number)?, rows))).collect();
-            self.closing.rename(&renamed);
-            self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         }
         Ok(())
     }
-
-    /// Finds again what follows from the rows of a checkpoint.
-    fn recall(&mut self) -> Result<()> {
-        for (partition, rows) in &self.rows.partitions {
-            let shown = self.first_of(rows)?;
-            if self.emit_changes && !shown.is_empty() {
-                self.shown.insert(*partition, shown);
-            }
-        }
-        self.closing.recall(&self.rows)
-    }
 }
 
-/// What is only in the one and only in the other of two lists in order.
-fn differences(before: &[Shown], now: &[Shown]) -> (Vec<Shown>, Vec<Shown>) {
-    let (mut gone, mut new) = (Vec::new(), Vec::new());
-    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
-    loop {
-        match (before.peek(), now.peek()) {
-            (Some(old), Some(one)) if old == one => {
-                before.next();
-                now.next();
+impl Said {
+    /// Takes note of what is only in the one and only in the other of two lists in order.
+    fn differences(&mut self, partition: u32, before: Vec<Shown>, now: Vec<Shown>) {
+        let (mut before, mut now) = (before.into_iter().peekable(), now.into_iter().peekable());
+        loop {
+            match (before.peek(), now.peek()) {
+                (Some(old), Some(one)) if old == one => {
+                    before.next();
+                    now.next();
+                }
+                (Some(old), Some(one)) if old < one => self.gone.extend(before.next().map(|row| (partition, row))),
+                (_, Some(_)) => self.new.extend(now.next().map(|row| (partition, row))),
+                (Some(_), None) => self.gone.extend(before.next().map(|row| (partition, row))),
+                (None, None) => return,
             }
-            (Some(old), Some(one)) if old < one => gone.extend(before.next().cloned()),
-            (_, Some(_)) => new.extend(now.next().cloned()),
-            (Some(_), None) => gone.extend(before.next().cloned()),
-            (None, None) => return (gone, new),
         }
     }
 }
@@ -374,47 +327,41 @@ impl Operator for TopN {
     }
 
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
-        let (mut touched, mut alive) = (BTreeSet::new(), Vec::new());
+        let mut batches = Vec::new();
         for batch in std::mem::take(&mut self.arrived) {
             let batch = self.closing.in_time(batch, times.before, output)?;
-            self.take_in(&batch, &mut touched, &mut alive)?;
+            let changes = self.rows.encode(&batch)?;
+            self.closing.note(&batch, &changes.partitions)?;
+            batches.push(changes);
         }
-        self.rows.settle();
-        self.revise(touched, output)?;
+        let (changes, mut said) = (EpochChanges::new(batches), Said::default());
+        for (partition, changes) in changes.partitions() {
+            self.revise(partition, changes, &mut said)?;
+        }
+        self.let_go(epoch, changes.partitions().map(|(partition, _)| partition), &mut said)?;
+        self.send_changes(said, output)?;
         self.close(times, output)?;
-        self.let_go(epoch, alive, output)?;
-        self.forget()
+        if let Some(renamed) = self.rows.compact()? {
+            self.closing.rename(&renamed);
+        }
+        Ok(())
     }
 
     fn wake_at(&self) -> Option<Epoch> {
-        self.lifetimes.as_ref()?.wake_at()
+        self.rows.wake_at()
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let mut sections = vec![self.rows.section()?];
-        if let Some(lifetimes) = &mut self.lifetimes {
-            sections.extend(lifetimes.sections(&self.rows.keys)?);
-        }
-        Ok(sections)
+        self.rows.sections()
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
-        for section in sections {
-            match (section.label.as_str(), &mut self.lifetimes) {
-                ("rows", _) => self.rows.restore(&section.rows)?,
-                (TOUCHED, Some(lifetimes)) => lifetimes.restore(&mut self.rows.keys, &section.rows)?,
-                _ => return Err(section.unknown()),
-            }
-        }
-        self.recall()
+        self.rows.restore(&sections)?;
+        self.closing.recall(&self.rows)
     }
 
     fn state(&self) -> StateSize {
         let (rows, bytes) = self.rows.size();
-        // Partitions are alike: of some the others follow.
-        let some: Vec<usize> = self.shown.values().take(SOME).map(Vec::len).collect();
-        let shown = self.shown.len() * size_of::<Shown>() * some.iter().sum::<usize>() / some.len().max(1);
-        let lifetimes = self.lifetimes.as_ref().map_or(0, Lifetimes::size);
-        StateSize { rows: rows as u64, bytes: (bytes + shown + lifetimes) as u64 }
+        StateSize { rows: rows as u64, bytes: bytes as u64 }
     }
 }

@@ -14,6 +14,7 @@ use datafusion_physical_expr::aggregate::AggregateExprBuilder;
 use datafusion_physical_expr::expressions::col;
 use datafusion_physical_expr::window::{PlainAggregateWindowExpr, SlidingAggregateWindowExpr};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use thalweg_schemas::epoch::WorkerId;
 
 const MS: i64 = 1_000_000;

@@ -6,18 +6,18 @@
 //! taken back later is no row of it any more.
 
 use super::ReduceSpec;
-use super::blocks::{BLOCK_GROUPS, Blocks};
-use super::counted::Counted;
 use super::known::{KNOWN, KnownRows, net_changes};
-use super::tally::{CountedBlock, Tally, TallyBlock};
+use super::tally::{Tally, TallyBlock};
 use crate::aggregate::emitted::Emitted;
 use crate::aggregate::keyed::{KeyReader, Keys};
 use crate::aggregate::table::{GroupTable, Grouping};
 use crate::aggregate::{Aggregate, number_groups};
+use crate::blocks::Blocks;
 use crate::closing::Closing;
+use crate::counted::{Counted, CountedBlock};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
-use crate::state::{Restored, Section, fresh_id, unnamed};
+use crate::state::{Restored, Section, unnamed};
 use crate::state_ttl::{Lifetimes, TOUCHED};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter;
@@ -86,8 +86,6 @@ pub struct ReduceRows {
     closing: Closing,
     /// The rows of each group, where groups go that no row comes for.
     known: Option<KnownRows>,
-    /// An id for each section of each block of groups; none where it has changed.
-    ids: Vec<Option<Vec<u64>>>,
 }
 
 /// One aggregate, and which of the argument columns are its.
@@ -162,7 +160,6 @@ impl ReduceRows {
         };
         Ok(ReduceRows {
             schema: spec.schema.clone(),
-            ids: Vec::new(),
             emitted: Emitted::new(results),
             keys: Keys::new(grouping.clone())?,
             owes_first: key_columns == 0 && owns,
@@ -195,15 +192,9 @@ impl ReduceRows {
 
     fn make_room(&mut self, len: usize) {
         self.rows.resize(len);
-        self.ids.resize(self.rows.blocks(), None);
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.resize(len));
         self.held.iter_mut().for_each(|held| held.groups.resize(len));
         self.known.iter_mut().for_each(|known| known.resize(len));
-    }
-
-    /// Notes that groups have changed since the last checkpoint.
-    fn changed(&mut self, numbers: &[u32]) {
-        numbers.iter().for_each(|number| self.ids[*number as usize / BLOCK_GROUPS] = None);
     }
 
     /// Takes in the changes of one batch; gives the groups that they concern.
@@ -225,7 +216,6 @@ impl ReduceRows {
         for (row, number) in numbers.iter().enumerate() {
             *self.rows.get_mut(*number) += diffs.value(row);
         }
-        self.changed(&numbers);
         for slot in &mut self.aggregates {
             if let Some(tally) = &mut slot.tally {
                 tally.change(&numbers, &arguments[slot.columns.clone()], diffs)?;
@@ -267,9 +257,8 @@ impl ReduceRows {
     fn empty(&mut self, numbers: &[u32]) {
         for &number in numbers {
             *self.rows.get_mut(number) = 0;
-            self.held.iter_mut().for_each(|held| *held.groups.get_mut(number) = Counted::Nothing);
+            self.held.iter_mut().for_each(|held| *held.groups.get_mut(number) = Counted::default());
         }
-        self.changed(numbers);
         self.known.iter_mut().for_each(|known| known.clear(numbers));
     }
 
@@ -343,7 +332,6 @@ impl ReduceRows {
         self.emitted.rename(&renamed);
         self.closing.rename(&renamed);
         self.rows.rename(&renamed);
-        self.ids = vec![None; self.rows.blocks()];
         self.aggregates.iter_mut().filter_map(|slot| slot.tally.as_mut()).for_each(|tally| tally.rename(&renamed));
         self.lifetimes.iter_mut().for_each(|lifetimes| lifetimes.rename(&renamed));
         self.known.iter_mut().for_each(|known| known.rename(&renamed));
@@ -351,40 +339,47 @@ impl ReduceRows {
         Ok(())
     }
 
-    /// The sections of a block of groups, whose ids are `ids`.
-    fn block(&self, at: usize, ids: &[u64], keys: &Arc<KeyReader>) -> Vec<Section> {
-        let mut ids = ids.iter().copied();
-        let mut section = |label: String, rows: Box<dyn FnOnce() -> Result<RecordBatch> + Send>| {
-            let (id, keys) = (ids.next().unwrap_or_else(fresh_id), self.grouping.keys());
-            Section { label, id, keys, rows }
+    /// The sections of a block of groups. That of the groups themselves holds their totals, which change only with them.
+    fn block(&mut self, at: usize, keys: &Arc<KeyReader>) -> Vec<Section> {
+        let key_columns = self.grouping.keys();
+        let section = |label: String, id: u64, rows: Box<dyn FnOnce() -> Result<RecordBatch> + Send>| Section {
+            label,
+            id,
+            keys: key_columns,
+            rows,
         };
+        let counted = |label: String, block: CountedBlock| {
+            let (id, reader) = (block.groups.id, keys.clone());
+            section(label, id, Box::new(move || block.rows(&reader)))
+        };
+        let mut others = Vec::new();
+        if let Some(known) = &mut self.known {
+            let (block, reader) = (known.block(at), keys.clone());
+            others.push(section(KNOWN.into(), block.0.id, Box::new(move || block.rows(&reader))));
+        }
+        if let Some(held) = &mut self.held {
+            let (converter, groups) = (held.converter.clone(), held.groups.block(at));
+            others.push(counted("held".into(), CountedBlock { converter, groups, behind: 0 }));
+        }
+        let mut totals = Vec::new();
+        for (position, slot) in self.aggregates.iter_mut().enumerate() {
+            match slot.tally.as_mut().map(|tally| tally.block(at)) {
+                Some(TallyBlock::Values(block)) => others.push(counted(format!("values:{position}"), block)),
+                block => totals.extend(block),
+            }
+        }
         let (rows, reader) = (self.rows.block(at), keys.clone());
-        let tallies: Vec<TallyBlock> =
-            self.aggregates.iter().filter_map(|slot| Some(slot.tally.as_ref()?.block(at))).collect();
+        let id = rows.id;
         let groups = move || {
             let there = rows.groups().filter(|(_, rows)| **rows != 0);
             let (numbers, rows): (Vec<u32>, Vec<i64>) = there.map(|(number, rows)| (number, *rows)).unzip();
             let mut columns = reader.get(&numbers)?;
             columns.push(Arc::new(Int64Array::from(rows)));
-            columns.extend(tallies.iter().filter_map(|tally| tally.to_bytes(&numbers)));
+            columns.extend(totals.iter().filter_map(|tally| tally.to_bytes(&numbers)));
             unnamed(columns, numbers.len())
         };
-        let mut sections = vec![section("groups".into(), Box::new(groups))];
-        if let Some(known) = &self.known {
-            let (block, reader) = (known.block(at), keys.clone());
-            sections.push(section(KNOWN.into(), Box::new(move || block.rows(&reader))));
-        }
-        if let Some(held) = &self.held {
-            let block = CountedBlock { converter: held.converter.clone(), groups: held.groups.block(at) };
-            let reader = keys.clone();
-            sections.push(section("held".into(), Box::new(move || block.rows(&reader))));
-        }
-        for (position, slot) in self.aggregates.iter().enumerate() {
-            if let Some(TallyBlock::Values(block)) = slot.tally.as_ref().map(|tally| tally.block(at)) {
-                let reader = keys.clone();
-                sections.push(section(format!("values:{position}"), Box::new(move || block.rows(&reader))));
-            }
-        }
+        let mut sections = vec![section("groups".into(), id, Box::new(groups))];
+        sections.append(&mut others);
         sections
     }
 
@@ -465,11 +460,8 @@ impl Operator for ReduceRows {
             sections.extend(lifetimes.sections(&self.keys)?);
         }
         let reader = Arc::new(self.keys.reader());
-        let sections_a_block = 3 + self.aggregates.len();
         for at in 0..self.rows.blocks() {
-            let ids = self.ids[at].take().unwrap_or_else(|| (0..sections_a_block).map(|_| fresh_id()).collect());
-            sections.extend(self.block(at, &ids, &reader));
-            self.ids[at] = Some(ids);
+            sections.extend(self.block(at, &reader));
         }
         Ok(sections)
     }

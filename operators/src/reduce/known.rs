@@ -3,8 +3,8 @@
 //! Of each row a hash is kept with how often it is there. What came and went within one epoch is not looked at: only what
 //! the epoch comes to is.
 
-use super::blocks::{Block, Blocks};
 use crate::aggregate::keyed::KeyReader;
+use crate::blocks::{Block, Blocks};
 use crate::evaluate::fault;
 use crate::exchange::hash_rows;
 use crate::state::unnamed;
@@ -62,7 +62,7 @@ impl KnownRows {
     }
 
     /// A block of its groups as it is now.
-    pub fn block(&self, at: usize) -> KnownBlock {
+    pub fn block(&mut self, at: usize) -> KnownBlock {
         KnownBlock(self.groups.block(at))
     }
 
@@ -84,7 +84,7 @@ impl KnownRows {
 }
 
 /// A block of groups as it was at one moment.
-pub(super) struct KnownBlock(Block<BTreeMap<u64, i64>>);
+pub(super) struct KnownBlock(pub Block<BTreeMap<u64, i64>>);
 
 impl KnownBlock {
     /// The rows of its groups, for a section called [`KNOWN`]: the groups' keys, the hash, how often it is there.

@@ -6,9 +6,7 @@
 //! `COUNT(DISTINCT ..)`.
 
 mod append;
-mod blocks;
 mod changelog;
-mod counted;
 mod exact;
 mod known;
 mod tally;

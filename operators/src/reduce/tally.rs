@@ -1,15 +1,13 @@
 //! What is kept of a group for an aggregate whose rows can be taken back one by one: a count, a sum, or the values in order
 //! with how often each is there. A change costs the same however many rows the group has, or the logarithm of that.
 
-use super::blocks::{Block, Blocks};
-use super::counted::Counted;
 use super::exact::ExactSum;
 use crate::aggregate::Aggregate;
-use crate::aggregate::keyed::KeyReader;
-use crate::state::unnamed;
+use crate::blocks::{Block, Blocks};
+use crate::counted::{Counted, CountedBlock, ValueBytes};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Decimal128Array, Decimal256Array, Float64Array,
-    Int64Array, RecordBatch, UInt64Array, new_null_array,
+    Int64Array, UInt64Array, new_null_array,
 };
 use arrow::compute::{SortOptions, concat};
 use arrow::datatypes::{
@@ -59,12 +57,6 @@ pub(super) enum TallyBlock {
     Totals(Block<(i256, i64)>),
     Floats(Block<(ExactSum, i64)>),
     Values(CountedBlock),
-}
-
-/// A block of groups with the values or rows of each, and what makes columns of them.
-pub(super) struct CountedBlock {
-    pub converter: Arc<RowConverter>,
-    pub groups: Block<Counted>,
 }
 
 impl Tally {
@@ -149,9 +141,9 @@ impl Tally {
                 for row in rows.filter(|row| if keeps_null { counts(row) } else { there(row) }) {
                     let (group, value) = (groups.get_mut(numbers[row]), encoded.row(row));
                     match group.first() {
-                        Some(first) if self.first_only && first <= value.data() => {}
-                        Some(_) if self.first_only => *group = Counted::One(value.data().into(), diffs.value(row)),
-                        _ => group.change(value.data(), diffs.value(row)),
+                        Some(first) if self.first_only && **first <= *value.data() => {}
+                        Some(_) if self.first_only => *group = Counted::one(value.data(), diffs.value(row)),
+                        _ => drop(group.change(value.data(), diffs.value(row))),
                     }
                 }
             }
@@ -186,7 +178,7 @@ impl Tally {
 
     /// The first value of each group; NULL where there is none.
     fn firsts<'a>(&self, converter: &RowConverter, groups: impl Iterator<Item = &'a Counted>) -> Result<ArrayRef> {
-        let firsts: Vec<Option<&[u8]>> = groups.map(Counted::first).collect();
+        let firsts: Vec<Option<&ValueBytes>> = groups.map(Counted::first).collect();
         let parser = converter.parser();
         let columns = converter.convert_rows(firsts.iter().flatten().map(|row| parser.parse(row)))?;
         let values = columns.last().ok_or_else(|| Error::bug("values without a column"))?;
@@ -221,7 +213,7 @@ impl Tally {
                 Groups::Counts(groups) => *groups.get_mut(number) = 0,
                 Groups::Totals(groups) => *groups.get_mut(number) = (i256::ZERO, 0),
                 Groups::Floats(groups) => *groups.get_mut(number) = (ExactSum::default(), 0),
-                Groups::Values(_, groups) => *groups.get_mut(number) = Counted::Nothing,
+                Groups::Values(_, groups) => *groups.get_mut(number) = Counted::default(),
             }
         }
     }
@@ -232,13 +224,13 @@ impl Tally {
     }
 
     /// A block of its groups as it is now.
-    pub fn block(&self, at: usize) -> TallyBlock {
-        match &self.groups {
+    pub fn block(&mut self, at: usize) -> TallyBlock {
+        match &mut self.groups {
             Groups::Counts(groups) => TallyBlock::Counts(groups.block(at)),
             Groups::Totals(groups) => TallyBlock::Totals(groups.block(at)),
             Groups::Floats(groups) => TallyBlock::Floats(groups.block(at)),
             Groups::Values(converter, groups) => {
-                TallyBlock::Values(CountedBlock { converter: converter.clone(), groups: groups.block(at) })
+                TallyBlock::Values(CountedBlock { converter: converter.clone(), groups: groups.block(at), behind: 0 })
             }
         }
     }
@@ -311,19 +303,6 @@ impl TallyBlock {
             }
         }
         Some(Arc::new(bytes.finish()))
-    }
-}
-
-impl CountedBlock {
-    /// The values or rows of its groups: the groups' keys, the columns, how often each is there.
-    pub fn rows(&self, keys: &KeyReader) -> Result<RecordBatch> {
-        let all = || self.groups.groups().flat_map(|(number, group)| group.iter().map(move |value| (number, value)));
-        let numbers: Vec<u32> = all().map(|(number, _)| number).collect();
-        let parser = self.converter.parser();
-        let mut columns = keys.get(&numbers)?;
-        columns.extend(self.converter.convert_rows(all().map(|(_, (value, _))| parser.parse(value)))?);
-        columns.push(Arc::new(Int64Array::from_iter_values(all().map(|(_, (_, times))| times))));
-        unnamed(columns, numbers.len())
     }
 }
 

@@ -1,24 +1,27 @@
-//! What is kept of groups, by their numbers, in blocks that a snapshot shares.
+//! What is kept of groups or partitions, by their numbers, in blocks that a snapshot shares.
 //!
 //! A snapshot takes the blocks as they are, for another thread to write; a block that changes while somebody else holds it
 //! is copied first. So nobody waits for a checkpoint, and it writes the blocks that have changed since the one before.
 
+use crate::state::fresh_id;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Groups a block: enough for a section of its own, little enough to be copied and written for one change.
-pub(super) const BLOCK_GROUPS: usize = 1_024;
+const BLOCK_GROUPS: usize = 1_024;
 
 /// What is kept of each group.
 #[derive(Clone, Default)]
-pub(super) struct Blocks<T> {
+pub(crate) struct Blocks<T> {
     blocks: Vec<Arc<Vec<T>>>,
+    /// An id for each block as it is now, for a section of it; none where it has changed since one was asked for.
+    ids: Vec<Option<u64>>,
     len: usize,
 }
 
 impl<T: Clone + Default> Blocks<T> {
     pub fn new() -> Blocks<T> {
-        Blocks { blocks: Vec::new(), len: 0 }
+        Blocks { blocks: Vec::new(), ids: Vec::new(), len: 0 }
     }
 
     /// Makes room for groups with numbers below `len`.
@@ -27,8 +30,10 @@ impl<T: Clone + Default> Blocks<T> {
             let begun = self.len % BLOCK_GROUPS;
             if begun == 0 {
                 self.blocks.push(Arc::default());
+                self.ids.push(None);
             }
-            let Some(block) = self.blocks.last_mut() else { return };
+            let (Some(block), Some(id)) = (self.blocks.last_mut(), self.ids.last_mut()) else { return };
+            *id = None;
             let more = (len - self.len).min(BLOCK_GROUPS - begun);
             Arc::make_mut(block).resize(begun + more, T::default());
             self.len += more;
@@ -44,12 +49,14 @@ impl<T: Clone + Default> Blocks<T> {
     #[inline]
     pub fn get_mut(&mut self, number: u32) -> &mut T {
         let number = number as usize;
+        self.ids[number / BLOCK_GROUPS] = None;
         &mut Arc::make_mut(&mut self.blocks[number / BLOCK_GROUPS])[number % BLOCK_GROUPS]
     }
 
     /// A block as it is now.
-    pub fn block(&self, at: usize) -> Block<T> {
-        Block { first: at * BLOCK_GROUPS, groups: self.blocks[at].clone() }
+    pub fn block(&mut self, at: usize) -> Block<T> {
+        let id = *self.ids[at].get_or_insert_with(fresh_id);
+        Block { first: at * BLOCK_GROUPS, id, groups: self.blocks[at].clone() }
     }
 
     /// How many blocks there are.
@@ -84,8 +91,10 @@ const LOOKED_AT: usize = 64;
 
 /// A block as it was at one moment.
 #[derive(Clone)]
-pub(super) struct Block<T> {
+pub(crate) struct Block<T> {
     first: usize,
+    /// The same id means the same groups with the same in each, see [`crate::state::Section::id`].
+    pub id: u64,
     groups: Arc<Vec<T>>,
 }
 
@@ -109,6 +118,7 @@ impl<T> Block<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     proptest! {
         #[test]
@@ -117,6 +127,7 @@ mod tests {
         ) {
             let (mut blocks, mut model) = (Blocks::<u32>::new(), Vec::<u32>::new());
             let mut shared: Vec<(Block<u32>, Vec<(u32, u32)>)> = Vec::new();
+            let mut by_id: BTreeMap<u64, Vec<(u32, u32)>> = BTreeMap::new();
             for (step, (len, number, kind)) in (1..).zip(steps) {
                 match kind {
                     0 if len > model.len() => {
@@ -125,7 +136,8 @@ mod tests {
                     }
                     1 if !model.is_empty() => {
                         let block = blocks.block(number as usize % blocks.blocks());
-                        let seen = block.groups().map(|(number, group)| (number, *group)).collect();
+                        let seen: Vec<_> = block.groups().map(|(number, group)| (number, *group)).collect();
+                        prop_assert_eq!(by_id.entry(block.id).or_insert(seen.clone()), &seen);
                         shared.push((block, seen));
                     }
                     2 => {
