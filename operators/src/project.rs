@@ -1,7 +1,7 @@
 //! Project: computes other columns from each row. Keeps no state; a retraction is computed as its insertion was.
 
 use crate::evaluate::evaluate;
-use crate::operator::{Operator, Output, Times};
+use crate::operator::{DeadRow, Operator, Output, Times};
 use crate::plan::Plan;
 use crate::rows::Rows;
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 use std::fmt;
 use std::sync::Arc;
+use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
 
@@ -44,6 +45,14 @@ impl Project {
     pub fn new(spec: &ProjectSpec) -> Result<Project> {
         Ok(Project { exprs: spec.exprs.clone(), schema: spec.schema.clone() })
     }
+
+    /// The rows of `batch` with the columns computed; those that cannot be computed are `dead`.
+    pub(crate) fn project(&self, batch: Batch, dead: &mut Vec<DeadRow>) -> Result<Batch> {
+        let (batch, columns) = evaluate(&self.exprs, batch, dead)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let projected = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        Ok(batch.with_rows(projected))
+    }
 }
 
 impl Operator for Project {
@@ -52,10 +61,8 @@ impl Operator for Project {
     fn process(&mut self, _epoch: Epoch, rows: Rows, output: &mut Output) -> Result<()> {
         let bound = rows.late_bound();
         let Some(batch) = rows.into_batch() else { return Ok(()) };
-        let (batch, columns) = evaluate(&self.exprs, batch, &mut output.dead)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let projected = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        output.send(0, Rows::new(batch.with_rows(projected), bound));
+        let projected = self.project(batch, &mut output.dead)?;
+        output.send(0, Rows::new(projected, bound));
         Ok(())
     }
 

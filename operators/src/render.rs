@@ -10,7 +10,7 @@ pub use crate::demand::{Demand, demanded, demands};
 use crate::demand::{read_by_over, read_of, read_of_parts};
 use crate::exchange::{Routed, by_key};
 use crate::expand::Expand;
-use crate::filter::Filter;
+use crate::filter::{Filter, picks};
 use crate::horizon::{Bounds, Horizon, WatchHorizon, WithinHorizon, WithinSpec};
 use crate::host::{Inputs, host};
 use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec, LookupJoin, LookupJoinSpec};
@@ -147,10 +147,16 @@ impl<'scope> Renderer<'scope> {
                 self.each(view, "Filter", input, demand, || Filter::new(spec))?
             }
             Plan::Within(spec) => self.within(view, spec, demand)?,
-            Plan::Project(spec) => {
-                let input = self.render(view, &spec.input, demand)?;
-                self.each(view, "Project", input, demand, || Project::new(spec))?
-            }
+            Plan::Project(spec) => match &*spec.input {
+                Plan::Filter(filter) if picks(spec) => {
+                    let input = self.render(view, &filter.input, demand)?;
+                    self.each(view, "Filter", input, demand, || Filter::picking(filter, spec))?
+                }
+                input => {
+                    let input = self.render(view, input, demand)?;
+                    self.each(view, "Project", input, demand, || Project::new(spec))?
+                }
+            },
             Plan::AssignWindows(spec) => {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "AssignWindows", input, demand, || AssignWindows::new(spec))?
