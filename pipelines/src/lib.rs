@@ -20,6 +20,7 @@ mod bind;
 mod bound;
 mod lower;
 mod registry;
+mod to_char;
 mod types;
 mod wanted;
 

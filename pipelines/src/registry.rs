@@ -1,5 +1,6 @@
 //! DataFusion's functions and ours, set up once: the same for views and for ad-hoc queries.
 
+use crate::to_char;
 use datafusion::config::ConfigOptions;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -22,7 +23,7 @@ pub(crate) fn base() -> &'static SessionState {
         for function in aggregate::functions().into_iter().chain(aggregates) {
             let _ = state.register_udaf(function);
         }
-        for function in scalars.into_iter().chain([json_text::function()]) {
+        for function in scalars.into_iter().chain([json_text::function(), to_char::function()]) {
             let _ = state.register_udf(function);
         }
         state
