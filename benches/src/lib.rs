@@ -6,6 +6,7 @@ pub mod carbon;
 pub mod checkpoints;
 pub mod detectors;
 pub mod first_row;
+pub mod join_state;
 pub mod kafka;
 pub mod keyed;
 pub mod latency;

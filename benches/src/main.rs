@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thalweg_bench::serving::{Outcome, binary};
 use thalweg_bench::{
-    alerts, anomaly, carbon, checkpoints, detectors, first_row, kafka, latency, point_queries, recovery, w1,
+    alerts, anomaly, carbon, checkpoints, detectors, first_row, join_state, kafka, latency, point_queries, recovery, w1,
 };
 use thalweg_operators::anomaly::{DetectSettings, Method};
 use thalweg_schemas::format::{DecodeRequest, by_name};
@@ -163,6 +163,12 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Bytes that a row of a regular join takes beyond its own, and what is left of rows that were taken back.
+    JoinState {
+        /// Rows of each side.
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: usize,
+    },
     /// Samples a second to the ledger of the shipped carbon pipeline, and from a restated intensity to a corrected ledger.
     Carbon {
         #[arg(long, default_value_t = 2_000_000)]
@@ -233,6 +239,10 @@ fn main() -> Outcome {
             let of = |name: String| Method::of(&name).ok_or(format!("there is no method \"{name}\""));
             let load = detectors::Load { series, many, points, only: only.map(of).transpose()? };
             print!("{}", detectors::table(&detectors::measure(load)?));
+            Ok(())
+        }
+        Command::JoinState { rows } => {
+            print!("{}", join_state::table(&join_state::measure(rows)?));
             Ok(())
         }
         Command::Carbon { samples, machines, restated, rounds, workers, pipeline, thalweg } => {
