@@ -1,17 +1,19 @@
 //! The queries of the Nexmark benchmark over its generator: each live view ends with the answer that DataFusion gives over
-//! the same events as a table, whatever the number of workers.
+//! the same events as a table, whatever the number of workers; and holds such an answer as of every epoch before.
 
-use crate::equivalence::lines;
-use crate::in_process::{self, Ended};
+mod epochs;
+
+use crate::equivalence::{difference, lines};
+use crate::in_process;
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use datafusion::prelude::SessionContext;
 use std::fmt::Write;
 
-const EVENTS: &str = "4000";
+const EVENTS: usize = 4_000;
 
-/// The events by kind, and a function that q14 calls.
+/// All events, and a function that q14 calls.
 const VIEWS: &str = "
-CREATE SOURCE nexmark WITH (connector = 'generator', kind = 'nexmark', rows = '{EVENTS}', seed = '7', interval = '10ms');
 CREATE MATERIALIZED VIEW events AS SELECT * FROM nexmark;
 CREATE FUNCTION count_char(text TEXT, c TEXT) RETURNS BIGINT RETURN length(text) - length(replace(text, c, ''));
 ";
@@ -81,53 +83,59 @@ fn batch(query: &str) -> String {
     replaced.replace("count_char(extra, 'c')", "length(extra) - length(replace(extra, 'c', ''))")
 }
 
-fn run(workers: usize) -> Ended {
-    let mut pipeline = VIEWS.replace("{EVENTS}", EVENTS);
+/// The source of so many events.
+fn generator(events: usize, interval: &str) -> String {
+    let options = format!("kind = 'nexmark', rows = '{events}', seed = '7', interval = '{interval}'");
+    format!("CREATE SOURCE nexmark WITH (connector = 'generator', {options});")
+}
+
+/// The events as they come from `source`, and a view for each query.
+fn pipeline(source: &str) -> String {
+    let mut pipeline = format!("{source}{VIEWS}");
     for (at, (name, query)) in texts().into_iter().enumerate() {
         let kind = if at < RELATIONS { "VIEW" } else { "MATERIALIZED VIEW" };
         let _ = writeln!(pipeline, "CREATE {kind} {name} AS {};", streaming(query));
     }
-    in_process::run(&pipeline, std::path::Path::new("."), workers)
+    pipeline
+}
+
+/// What DataFusion answers to each query over a table of `events`.
+fn batch_answers(runtime: &tokio::runtime::Runtime, events: &[RecordBatch]) -> Vec<Vec<String>> {
+    let texts = texts();
+    let (relations, queries) = texts.split_at(RELATIONS);
+    let context = SessionContext::new();
+    context.register_batch("nexmark", concat_batches(&events[0].schema(), events).unwrap()).unwrap();
+    runtime.block_on(async {
+        for (name, query) in relations {
+            context.sql(&format!("CREATE VIEW {name} AS {query}")).await.unwrap();
+        }
+        let mut answers = Vec::new();
+        for (name, query) in queries {
+            let answer = async { context.sql(&batch(query)).await?.collect().await }.await;
+            answers.push(lines(&answer.unwrap_or_else(|error| panic!("{name}: {error}"))));
+        }
+        answers
+    })
 }
 
 #[test]
 fn every_query_ends_with_the_answer_of_a_batch() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut expected: Option<Vec<Vec<String>>> = None;
-    let texts = texts();
-    let (relations, queries) = texts.split_at(RELATIONS);
+    let queries = texts().split_off(RELATIONS);
     assert_eq!(queries.len(), 21);
     for workers in [1, 2, 3] {
-        let ended = run(workers);
+        let ended = in_process::run(&pipeline(&generator(EVENTS, "10ms")), std::path::Path::new("."), workers);
         let all = |name: &str| -> Vec<RecordBatch> { ended.ask(&format!("SELECT * FROM {name}")).unwrap() };
         let expected = expected.get_or_insert_with(|| {
             let events = all("events");
-            let context = SessionContext::new();
-            let table = arrow::compute::concat_batches(&events[0].schema(), &events).unwrap();
-            assert_eq!(table.num_rows().to_string(), EVENTS);
-            context.register_batch("nexmark", table).unwrap();
-            runtime.block_on(async {
-                for (name, query) in relations {
-                    context.sql(&format!("CREATE VIEW {name} AS {query}")).await.unwrap();
-                }
-                let mut answers = Vec::new();
-                for (name, query) in queries {
-                    let answer = async { context.sql(&batch(query)).await?.collect().await }.await;
-                    answers.push(lines(&answer.unwrap_or_else(|error| panic!("{name}: {error}"))));
-                }
-                answers
-            })
+            assert_eq!(events.iter().map(RecordBatch::num_rows).sum::<usize>(), EVENTS);
+            batch_answers(&runtime, &events)
         });
         for ((name, _), expected) in queries.iter().zip(expected.iter()) {
             let found = lines(&all(name));
             assert!(!expected.is_empty(), "{name} says nothing");
-            let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
-            assert!(
-                found == *expected,
-                "{name} with {workers}: {} rows, not {}: {differs:?}",
-                found.len(),
-                expected.len()
-            );
+            assert!(found == *expected, "{name} with {workers}: {}", difference(&found, expected));
         }
     }
 }
