@@ -1,6 +1,7 @@
 //! A file being dealt out piece by piece: what has been read of it before is left out.
 
 use super::arrow_ipc::{self, ArrowBatch, ArrowFile, ArrowStream};
+use super::avro::AvroFile;
 use super::lines::{LineFile, LineRange};
 use super::options::Layout;
 use super::parquet::{ParquetFile, RowGroup};
@@ -186,6 +187,12 @@ fn open(
             let file = ParquetFile::open(file, partition, wanted, done)
                 .map_err(|error| format!("this is not a Parquet file that can be read: {error}"))?;
             Contents::Groups { file: Arc::new(file), group: 0, row: 0 }
+        }
+        Layout::Avro(wanted, schema) => {
+            let bytes = compression.decompress(file, done).map_err(failed)?;
+            let file = AvroFile::open(bytes, partition, wanted.clone(), schema.as_deref())
+                .map_err(|error| format!("this is not an Avro file that can be read: {error}"))?;
+            Contents::Whole(Some(Box::new(file)))
         }
         Layout::Arrow(wanted) => {
             let broken = |error| format!("this is not an Arrow file that can be read: {error}");

@@ -2,6 +2,7 @@
 
 mod again;
 mod arrow_ipc;
+mod avro;
 mod bounded;
 mod committed;
 mod cut;
@@ -35,14 +36,14 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Reads files, once or as they grow; writes rows as lines to one file.",
     source: Some(SourceSpec {
         options: SOURCE,
-        formats: &["json", "csv", "parquet", "arrow", "upsert", "debezium"],
+        formats: &["json", "csv", "parquet", "avro", "arrow", "upsert", "debezium"],
         columns: None,
         bounded: |options| options.get("mode") != Some("tail"),
         open,
     }),
     table: Some(SourceSpec {
         options: table::OPTIONS,
-        formats: &["json", "csv", "parquet", "arrow"],
+        formats: &["json", "csv", "parquet", "avro", "arrow"],
         columns: None,
         bounded: |_| false,
         open: table::open,

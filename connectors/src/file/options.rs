@@ -3,6 +3,7 @@
 use crate::objects::is_url;
 use std::sync::Arc;
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::format::avro;
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 use thalweg_schemas::source::SourceRequest;
 
@@ -61,6 +62,8 @@ pub(super) enum Layout {
     Parquet(Arc<[String]>),
     /// Arrow IPC, file or stream; the columns to read.
     Arrow(Arc<[String]>),
+    /// Avro container files; the columns to read, and the schema to read them by, if one is given.
+    Avro(Arc<[String]>, Option<Arc<str>>),
 }
 
 impl Layout {
@@ -97,9 +100,13 @@ impl FileOptions {
             Some("csv") => Layout::LinesAfterHeader,
             Some("parquet") => Layout::Parquet(wanted(request)),
             Some("arrow") => Layout::Arrow(wanted(request)),
+            Some("avro") => {
+                let schema = request.format_options.get("schema").map(avro::schema_text).transpose()?;
+                Layout::Avro(wanted(request), schema.map(Arc::from))
+            }
             Some(other) => {
                 return Err(Error::user(format!("connector 'file' does not read format '{other}'"))
-                    .with_hint("Formats: json, csv, parquet, arrow, upsert, debezium."));
+                    .with_hint("Formats: json, csv, parquet, avro, arrow, upsert, debezium."));
             }
         };
         let mode = match request.options.get("mode") {

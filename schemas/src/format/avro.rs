@@ -58,12 +58,17 @@ fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
     }))
 }
 
+/// The text of the schema in option `schema`, which may be the path of a file.
+pub fn schema_text(given: &str) -> Result<String> {
+    match given.trim_ascii_start().starts_with(['{', '[', '"']) {
+        true => Ok(given.to_string()),
+        false => std::fs::read_to_string(given).map_err(|error| Error::io(given, &error)),
+    }
+}
+
 /// The schema in option `schema`.
 fn given_schema(given: &str) -> Result<ReaderSchema> {
-    let text = match given.trim_ascii_start().starts_with(['{', '[', '"']) {
-        true => given.to_string(),
-        false => std::fs::read_to_string(given).map_err(|error| Error::io(given, &error))?,
-    };
+    let text = schema_text(given)?;
     let schema = AvroSchema::new(text.clone());
     let wrong = |error: arrow::error::ArrowError| {
         Error::user(format!("option \"schema\" holds no Avro schema: {error}"))

@@ -1,4 +1,4 @@
-//! Parquet and Arrow files: the wanted columns of every row group and batch, once, and faults for what is broken.
+//! Parquet, Arrow and Avro files: the wanted columns of every row group and batch, once, and faults for what is broken.
 
 use super::bounded::{Read, read, request};
 use crate::file::open;
@@ -6,6 +6,9 @@ use arrow::array::{Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use arrow::record_batch::RecordBatch;
+use arrow_avro::compression::CompressionCodec;
+use arrow_avro::writer::WriterBuilder;
+use arrow_avro::writer::format::AvroOcfFormat;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
@@ -122,6 +125,56 @@ fn arrow_files_and_streams_are_read_compressed_or_not() {
         assert_eq!(read.faults.len(), 2, "{:?}", read.faults);
         assert!(read.faults[0].reason.starts_with("this is not an Arrow file that can be read: "), "{:?}", read.faults);
     }
+}
+
+/// An Avro file with a block for each batch.
+fn avro(batches: &[RecordBatch], codec: Option<CompressionCodec>) -> Vec<u8> {
+    let builder = WriterBuilder::new(schema().as_ref().clone()).with_compression(codec);
+    let mut writer = builder.build::<_, AvroOcfFormat>(Vec::new()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.finish().unwrap();
+    writer.into_inner()
+}
+
+#[test]
+fn avro_files_are_read_whatever_their_codec() {
+    let folder = tempfile::tempdir().unwrap();
+    let batches = [batch(0, 10_000), batch(10_000, 10_001), batch(0, 0), batch(10_001, 12_000)];
+    let codecs =
+        [None, Some(CompressionCodec::Deflate), Some(CompressionCodec::Snappy), Some(CompressionCodec::ZStandard)];
+    for (number, codec) in codecs.into_iter().enumerate() {
+        std::fs::write(folder.path().join(format!("{number}.avro")), avro(&batches, codec)).unwrap();
+    }
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&avro(&batches, None)).unwrap();
+    std::fs::write(folder.path().join("4.avro.gz"), gz.finish().unwrap()).unwrap();
+    for peers in [1, 3] {
+        let read = read_columns(folder.path(), "avro", &["n", "not_in_the_file"], peers);
+        assert_eq!(read.rows, (0..5).flat_map(|file| expected(file, 0..12_000)).collect::<Vec<_>>());
+        assert_eq!(read.faults, []);
+    }
+}
+
+#[test]
+fn a_damaged_block_of_an_avro_file_costs_its_own_records_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = avro(&[batch(0, 10), batch(10, 20), batch(20, 30)], None);
+    let at = whole.windows(4).position(|bytes| bytes == b"\x06t11").unwrap();
+    let mut holed = whole.clone();
+    // A text that is longer than its block.
+    holed[at..at + 2].fill(0xff);
+    std::fs::write(folder.path().join("a.avro"), "not avro at all").unwrap();
+    std::fs::write(folder.path().join("b.avro"), &holed).unwrap();
+    std::fs::write(folder.path().join("c.avro"), &whole[..whole.len() - 3]).unwrap();
+    let read = read_columns(folder.path(), "avro", &["n"], 2);
+    let faults: Vec<_> =
+        read.faults.iter().map(|f| f.reason.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
+    assert_eq!(faults[0], "this is not an Avro file that can be read: it does not begin as one");
+    assert!(faults[1].starts_with("10 records of block 2 cannot be read: "), "{faults:?}");
+    assert_eq!(faults[2], "the file cannot be read from block 3 on: the file ends within it");
+    let numbers = |file: u32| -> Vec<u64> { read.rows.iter().filter(|row| row.0 == file).map(|row| row.1).collect() };
+    assert_eq!(numbers(1), (0..10).chain(20..30).collect::<Vec<_>>());
+    assert_eq!(numbers(2), (0..20).collect::<Vec<_>>());
 }
 
 #[test]

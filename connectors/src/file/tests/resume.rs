@@ -150,6 +150,13 @@ fn write_files(folder: &Path, kind: &str, lengths: &[usize]) -> &'static str {
                     writer.finish().unwrap();
                 }
             }
+            "avro" => {
+                let file = std::fs::File::create(path).unwrap();
+                let builder = arrow_avro::writer::WriterBuilder::new(numbers(0, 0).schema().as_ref().clone());
+                let mut writer = builder.build::<_, arrow_avro::writer::format::AvroOcfFormat>(file).unwrap();
+                lengths.iter().for_each(|rows| writer.write(&numbers(*rows as i64, rows * 3)).unwrap());
+                writer.finish().unwrap();
+            }
             other => panic!("{other}"),
         }
     }
@@ -157,11 +164,12 @@ fn write_files(folder: &Path, kind: &str, lengths: &[usize]) -> &'static str {
         "ndjson" => "json",
         "csv" => "csv",
         "parquet" => "parquet",
+        "avro" => "avro",
         _ => "arrow",
     }
 }
 
-const KINDS: [&str; 7] = ["ndjson", "csv", "csv.gz", "ndjson.zst", "parquet", "arrow", "arrows"];
+const KINDS: [&str; 8] = ["ndjson", "csv", "csv.gz", "ndjson.zst", "parquet", "arrow", "arrows", "avro"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
