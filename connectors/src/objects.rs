@@ -10,13 +10,14 @@ use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, WriteMultipart,
+    BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
+    WriteMultipart,
 };
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use thalweg_schemas::error::{Error, Result};
 use tokio::runtime::Runtime;
 
@@ -125,6 +126,17 @@ impl Objects {
             .into_iter()
             .zip(found.iter().map(|file| file.size))
             .collect())
+    }
+
+    /// The names of all files with their lengths in bytes, and when they were written.
+    pub fn list_with_times(&self) -> io::Result<Vec<(String, u64, SystemTime)>> {
+        let (store, prefix) = (self.store.clone(), self.prefix.clone());
+        let found = wait(async move { store.list(Some(&prefix)).try_collect::<Vec<_>>().await })?;
+        let named = |file: &ObjectMeta| {
+            let name = self.names(std::iter::once(&file.location)).pop()?;
+            Some((name, file.size, SystemTime::from(file.last_modified)))
+        };
+        Ok(found.iter().filter_map(named).collect())
     }
 
     /// The length of a file in bytes; `None` if there is none of this name.

@@ -1,7 +1,7 @@
 //! Files in an object store. It has no renaming, and needs none: a staged file becomes visible as a copy, which the store
 //! makes by itself and shows whole or not at all; the staged one goes after that.
 
-use super::store::{Store, is_leftover};
+use super::store::{Store, Stored, is_leftover};
 use crate::objects::Objects;
 use bytes::Bytes;
 use std::io;
@@ -41,6 +41,23 @@ impl Store for Bucket {
             Ok((name, text))
         };
         names.map(read).collect()
+    }
+
+    fn list(&self, prefix: &str) -> io::Result<Vec<Stored>> {
+        let files = self.files.list_with_times()?.into_iter().filter_map(|(path, bytes, modified)| {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            let (folder, name) = (folder.to_string(), name.to_string());
+            name.starts_with(prefix).then_some(Stored { folder, name, bytes, modified })
+        });
+        Ok(files.collect())
+    }
+
+    fn read(&self, folder: &str, name: &str) -> io::Result<Bytes> {
+        self.files.read(&within(folder, name))
+    }
+
+    fn remove(&self, folder: &str, name: &str) -> io::Result<()> {
+        self.files.remove(&within(folder, name))
     }
 
     fn forget(&self, name: &str) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //!   stage    region=eu/.tmp-part-..-0, region=us/.tmp-part-..-1     synced, seen by no reader
 //!   record   .commit-latency-0: epoch 1234, and the names           synced, renamed: committed
 //!   publish  region=eu/.tmp-part-..-0 -> region=eu/part-...parquet  each whole or not there
+//!   remove   the files that they replace, if it is small ones merged
 //! ```
 
 use super::store::Store;
@@ -29,7 +30,12 @@ pub(super) struct Commit {
     /// Rows up to this one are visible.
     pub epoch: Epoch,
     pub files: Vec<Staged>,
+    /// Files whose rows are in those, and that go when those are visible.
+    pub replaced: Vec<Replaced>,
 }
+
+/// A file that goes: its folder below the root, and its name.
+pub(super) type Replaced = (String, String);
 
 /// A whole file, and the name that it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +56,9 @@ impl Commit {
         for file in &self.files {
             text.push_str(&format!("file {}\t{}\t{}\n", file.folder, file.hidden, file.name));
         }
+        for (folder, name) in &self.replaced {
+            text.push_str(&format!("replaced {folder}\t{name}\n"));
+        }
         text.push_str("end\n");
         text
     }
@@ -60,11 +69,16 @@ impl Commit {
         let lineage = lines.next()?.strip_prefix("lineage ")?.to_string();
         let (worker, peers) = lines.next()?.strip_prefix("worker ")?.split_once(" of ")?;
         let epoch = Epoch(lines.next()?.strip_prefix("epoch ")?.parse().ok()?);
-        let mut files = Vec::new();
+        let (mut files, mut replaced) = (Vec::new(), Vec::new());
         for line in lines {
+            if let Some(file) = line.strip_prefix("replaced ") {
+                let (folder, name) = file.split_once('\t')?;
+                replaced.push((folder.to_string(), name.to_string()));
+                continue;
+            }
             let Some(file) = line.strip_prefix("file ") else {
                 let (worker, peers) = (worker.parse().ok()?, peers.parse().ok()?);
-                return (line == "end").then_some(Commit { lineage, worker, peers, epoch, files });
+                return (line == "end").then_some(Commit { lineage, worker, peers, epoch, files, replaced });
             };
             let mut parts = file.split('\t').map(str::to_string);
             files.push(Staged { folder: parts.next()?, hidden: parts.next()?, name: parts.next()? });
@@ -72,9 +86,10 @@ impl Commit {
         None
     }
 
-    /// Gives the files their names; those that have them already are left alone.
+    /// Gives the files their names, and removes those that they replace; what is done already is left alone.
     pub(super) fn publish(&self, store: &dyn Store) -> io::Result<()> {
-        self.files.iter().try_for_each(|file| store.publish(&file.folder, &file.hidden, &file.name))
+        self.files.iter().try_for_each(|file| store.publish(&file.folder, &file.hidden, &file.name))?;
+        self.replaced.iter().try_for_each(|(folder, name)| store.remove(folder, name))
     }
 }
 
@@ -135,8 +150,14 @@ mod tests {
     fn a_record_is_read_as_it_was_written_and_a_part_of_it_is_not() {
         let file =
             |n: usize| Staged { folder: format!("region=e%20u{n}"), hidden: format!(".tmp-{n}"), name: "part".into() };
-        let commit =
-            Commit { lineage: "a b".into(), worker: 1, peers: 3, epoch: Epoch(77), files: vec![file(1), file(2)] };
+        let commit = Commit {
+            lineage: "a b".into(),
+            worker: 1,
+            peers: 3,
+            epoch: Epoch(77),
+            files: vec![file(1), file(2)],
+            replaced: vec![("region=e%20u".into(), "part-1.parquet".into())],
+        };
         let text = commit.text();
         assert_eq!(Commit::parse(&text), Some(commit));
         for len in 0..text.len() - 1 {
@@ -146,7 +167,8 @@ mod tests {
 
     #[test]
     fn another_number_of_workers_is_refused_only_where_rows_could_be_lost() {
-        let commit = Commit { lineage: "l".into(), worker: 0, peers: 2, epoch: Epoch(7), files: vec![] };
+        let commit =
+            Commit { lineage: "l".into(), worker: 0, peers: 2, epoch: Epoch(7), files: vec![], replaced: vec![] };
         let commits: Arc<[Commit]> = vec![commit].into();
         assert_eq!(visible(&commits, "s", 0, 2, Epoch(5)), Ok(Epoch(7)));
         assert_eq!(visible(&commits, "s", 1, 2, Epoch(5)), Ok(Epoch(5)));

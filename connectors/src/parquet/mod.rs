@@ -2,6 +2,7 @@
 
 mod bucket;
 mod commit;
+mod compact;
 mod options;
 mod partition;
 mod sink;

@@ -48,6 +48,21 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         doc: "How long rows wait at most until they are visible in a file. Shorter means more and smaller files.",
     },
     OptionSpec {
+        name: "compact",
+        kind: OptionKind::Flag,
+        default: Some("false"),
+        required: false,
+        doc: "Whether small files of a folder are merged into larger ones, up to target_file_size, and small ones that a \
+              run leaves are at its end.",
+    },
+    OptionSpec {
+        name: "retention",
+        kind: OptionKind::Duration,
+        default: None,
+        required: false,
+        doc: "Files of the sink that were written longer ago than this are removed, as in '90 days'; without it none are.",
+    },
+    OptionSpec {
         name: "compression",
         kind: OptionKind::OneOf(&["zstd", "snappy", "lz4", "none"]),
         default: Some("zstd"),
@@ -69,6 +84,8 @@ pub(super) struct ParquetOptions {
     pub sort: Vec<SortColumn>,
     pub file_bytes: usize,
     pub commit_interval: Duration,
+    pub compact: bool,
+    pub retention: Option<Duration>,
     pub compression: Compression,
 }
 
@@ -113,6 +130,8 @@ impl ParquetOptions {
             sort,
             file_bytes: options.size("target_file_size").unwrap_or(128 << 20) as usize,
             commit_interval: options.duration("commit_interval").unwrap_or(Duration::from_secs(10)),
+            compact: options.flag("compact"),
+            retention: options.duration("retention"),
             compression,
         })
     }

@@ -10,16 +10,18 @@
 //! by one commit (`commit.rs`), which is remembered: so rows of these epochs are never written again.
 
 use super::bucket::Bucket;
-use super::commit::{Commit, Staged, record_name, recover, visible};
+use super::commit::{Commit, Replaced, Staged, record_name, recover, visible};
+use super::compact::{Kept, Merge, epochs_of};
 use super::options::ParquetOptions;
 use super::partition::{files_columns, split};
-use super::store::{Disk, Store, temporary};
+use super::store::{Disk, Store, Stored, temporary};
 use crate::objects::{Objects, is_url};
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 use std::collections::BTreeMap;
@@ -32,6 +34,12 @@ use thalweg_schemas::sink::{Sink, Writer};
 
 /// Rows that wait to be encoded, of all folders of a worker: more, and those of the largest folder are.
 const RAW_BYTES_MAX: usize = 32 << 20;
+
+/// How often at least it is looked for files whose time is over.
+const EXPIRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// For how long files are merged at the end of a run.
+const LAST_MERGES_MAX: Duration = Duration::from_secs(3);
 
 /// The sink.
 pub(super) struct ParquetSink {
@@ -124,6 +132,10 @@ impl Sink for ParquetSink {
             epochs: None,
             staged: Vec::new(),
             publishing: Vec::new(),
+            replacing: Vec::new(),
+            committed: None,
+            kept: None,
+            looked: None,
             files: 0,
         }))
     }
@@ -141,10 +153,18 @@ struct FolderWriter {
     oldest: Option<Instant>,
     /// The first and the last epoch of these rows.
     epochs: Option<(Epoch, Epoch)>,
-    /// Files that are whole and wait for the commit: their folders and hidden names.
-    staged: Vec<(String, String)>,
+    /// Files that are whole and wait for the commit: their folders, hidden names and lengths.
+    staged: Vec<(String, String, u64)>,
     /// Files that are committed and have no name yet.
     publishing: Vec<Staged>,
+    /// Files that others have replaced and that are still there.
+    replacing: Vec<Replaced>,
+    /// The last epoch that was committed.
+    committed: Option<Epoch>,
+    /// The files that are there, once somebody needed to know.
+    kept: Option<Kept>,
+    /// When it was last looked for files whose time is over.
+    looked: Option<Instant>,
     /// How many files this writer has made.
     files: u64,
 }
@@ -179,9 +199,10 @@ impl Writer for FolderWriter {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let due = self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.layout.options.commit_interval);
         // A file that is large enough waits for its epoch alone.
-        if due || !self.staged.is_empty() || !self.publishing.is_empty() {
+        if due || !self.staged.is_empty() || !self.publishing.is_empty() || !self.replacing.is_empty() {
             return self.flush(epoch);
         }
+        self.expire();
         Ok(())
     }
 
@@ -193,11 +214,14 @@ impl Writer for FolderWriter {
         if let Some(commit) = self.next_commit() {
             let name = record_name(&plain(&self.layout.options.name), self.worker.index);
             self.store.record(&name, &commit.text()).map_err(|error| self.failed("", &name, &error))?;
-            self.publishing = commit.files;
+            let bytes: Vec<u64> = self.staged.iter().map(|(.., bytes)| *bytes).collect();
+            self.remember(&commit, &bytes);
+            (self.publishing, self.committed) = (commit.files, Some(commit.epoch));
             self.staged.clear();
         }
         (self.oldest, self.epochs) = (None, None);
-        self.publish()
+        self.publish()?;
+        self.merge(false)
     }
 
     fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {
@@ -205,7 +229,8 @@ impl Writer for FolderWriter {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.flush(Epoch::default())
+        self.flush(Epoch::default())?;
+        self.merge(true)
     }
 }
 
@@ -245,9 +270,10 @@ impl FolderWriter {
         }
         if let Some(bytes) = &folder.file {
             let hidden = temporary(&format!("{}-{}-{}", self.layout.run, self.worker.index, self.files));
+            let length = bytes.len() as u64;
             self.store.stage(name, &hidden, bytes).map_err(|error| self.failed(name, &hidden, &error))?;
             self.files += 1;
-            self.staged.push((name.to_string(), hidden));
+            self.staged.push((name.to_string(), hidden, length));
         }
         // Looked up again: `failed` needed the whole writer.
         if let Some(folder) = self.folders.get_mut(name) {
@@ -262,14 +288,17 @@ impl FolderWriter {
     /// The commit of all files that are staged; their names tell the epochs.
     fn next_commit(&self) -> Option<Commit> {
         let (first, last) = self.epochs?;
-        let files = self.staged.iter().enumerate().map(|(number, (folder, hidden))| {
+        let files = self.staged.iter().enumerate().map(|(number, (folder, hidden, _))| {
             let name = format!("{}-{}-{}-{}-{number}.parquet", self.layout.run, self.worker.index, first.0, last.0);
             Staged { folder: folder.clone(), hidden: hidden.clone(), name }
         });
         let files: Vec<_> = files.collect();
+        (!files.is_empty()).then(|| self.commit_of(last, files, Vec::new()))
+    }
+
+    fn commit_of(&self, epoch: Epoch, files: Vec<Staged>, replaced: Vec<Replaced>) -> Commit {
         let WorkerId { index: worker, peers } = self.worker;
-        let lineage = self.layout.options.lineage.clone();
-        (!files.is_empty()).then_some(Commit { lineage, worker, peers, epoch: last, files })
+        Commit { lineage: self.layout.options.lineage.clone(), worker, peers, epoch, files, replaced }
     }
 
     /// Lets readers see what is committed.
@@ -279,7 +308,130 @@ impl FolderWriter {
             published.map_err(|error| self.failed(&file.folder, &file.name, &error))?;
             self.publishing.pop();
         }
+        while let Some((folder, name)) = self.replacing.last() {
+            let removed = self.store.remove(folder, name);
+            removed.map_err(|error| self.failed(folder, name, &error))?;
+            self.replacing.pop();
+        }
         Ok(())
+    }
+
+    /// What the names of this sink's files begin with.
+    fn prefix(&self) -> String {
+        format!("part-{}-", plain(&self.layout.options.name))
+    }
+
+    /// The files that are there; looked for once, when somebody first needs to know.
+    fn kept(&mut self) -> std::io::Result<&mut Kept> {
+        let kept = match self.kept.take() {
+            Some(kept) => kept,
+            None => Kept::find(self.store.as_ref(), &self.prefix(), self.worker.index, self.worker.peers)?,
+        };
+        Ok(self.kept.insert(kept))
+    }
+
+    /// Keeps in mind the files of `commit`, whose lengths are `bytes`.
+    fn remember(&mut self, commit: &Commit, bytes: &[u64]) {
+        let Some(kept) = &mut self.kept else { return };
+        for (file, bytes) in commit.files.iter().zip(bytes) {
+            #[expect(clippy::disallowed_methods, reason = "`retention` is about real time")]
+            let modified = SystemTime::now();
+            kept.add(Stored { folder: file.folder.clone(), name: file.name.clone(), bytes: *bytes, modified });
+        }
+    }
+
+    /// Makes one file of many small ones, as often as there are enough. What cannot be merged now stays as it is.
+    fn merge(&mut self, end: bool) -> Result<()> {
+        let Some(epoch) = self.committed.filter(|_| self.layout.options.compact) else { return Ok(()) };
+        let target = self.layout.options.file_bytes as u64;
+        #[expect(clippy::disallowed_methods, reason = "the end of a run is not to wait for long")]
+        let begun = Instant::now();
+        while end.then(|| begun.elapsed()).is_none_or(|passed| passed < LAST_MERGES_MAX)
+            && let Some(merge) = self.kept().ok().and_then(|kept| kept.due(target, end))
+        {
+            match self.merge_once(&merge, epoch) {
+                Ok(()) => self.publish()?,
+                Err(error) => {
+                    tracing::warn!(sink = %self.layout.options.name, "small files stay as they are for now: {error}");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits one file in the place of those of `merge`, unless some of these are not what they were.
+    fn merge_once(&mut self, merge: &Merge, epoch: Epoch) -> Result<()> {
+        let Some(merged) = self.merged(merge)? else { return Ok(()) };
+        let hidden = temporary(&format!("{}-{}-{}", self.layout.run, self.worker.index, self.files));
+        self.store.stage(&merge.folder, &hidden, &merged).map_err(|e| self.failed(&merge.folder, &hidden, &e))?;
+        let (first, last) = epochs_of(&merge.names).unwrap_or((epoch.0, epoch.0));
+        // No other file has this number, and none of a commit an `m`.
+        let name = format!("{}-{}-{first}-{last}-{}m.parquet", self.layout.run, self.worker.index, self.files);
+        self.files += 1;
+        let folder = merge.folder.clone();
+        let replaced = merge.names.iter().map(|name| (folder.clone(), name.clone())).collect();
+        let commit = self.commit_of(epoch, vec![Staged { folder, hidden, name }], replaced);
+        let record = record_name(&plain(&self.layout.options.name), self.worker.index);
+        self.store.record(&record, &commit.text()).map_err(|error| self.failed("", &record, &error))?;
+        if let Some(kept) = &mut self.kept {
+            kept.forget(&merge.folder, &merge.names);
+        }
+        self.remember(&commit, &[merged.len() as u64]);
+        (self.publishing, self.replacing) = (commit.files, commit.replaced);
+        Ok(())
+    }
+
+    /// The rows of all files of `merge` as one; `None` if there are files among them that cannot be merged, which are
+    /// then forgotten.
+    fn merged(&mut self, merge: &Merge) -> Result<Option<Bytes>> {
+        let layout = self.layout.clone();
+        let mut whole = Folder::default();
+        for name in &merge.names {
+            let read = self.store.read(&merge.folder, name).ok().and_then(|bytes| {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).ok()?;
+                let same = builder.schema().fields() == layout.schema.fields();
+                let rows = same.then(|| builder.build().ok()).flatten()?;
+                let formed = |batch: RecordBatch| batch.with_schema(layout.schema.clone());
+                rows.map(|batch| batch.and_then(formed)).collect::<Result<Vec<_>, _>>().ok()
+            });
+            let Some(rows) = read else {
+                if let Some(kept) = &mut self.kept {
+                    kept.forget(&merge.folder, std::slice::from_ref(name));
+                }
+                return Ok(None);
+            };
+            for batch in rows {
+                whole.raw_bytes += row_bytes(&batch);
+                whole.raw.push(batch);
+                if whole.raw_bytes > RAW_BYTES_MAX {
+                    whole.encode(&layout)?;
+                }
+            }
+        }
+        whole.encode(&layout)?;
+        let file = whole.encoder.take().map(ArrowWriter::into_inner).transpose().map_err(encoding)?;
+        Ok(file.map(Bytes::from))
+    }
+
+    /// Removes files whose time is over, looking for them every now and then. What cannot be removed now is later.
+    fn expire(&mut self) {
+        let Some(retention) = self.layout.options.retention else { return };
+        #[expect(clippy::disallowed_methods, reason = "`retention` is about real time")]
+        let (now, today) = (Instant::now(), SystemTime::now());
+        let pause = (retention / 10).min(EXPIRY_PAUSE_MAX);
+        if self.looked.is_some_and(|looked| now.duration_since(looked) < pause) {
+            return;
+        }
+        self.looked = Some(now);
+        let expired = self.kept().map(|kept| kept.expired(today, retention)).unwrap_or_default();
+        for file in expired {
+            if self.store.remove(&file.folder, &file.name).is_ok()
+                && let Some(kept) = &mut self.kept
+            {
+                kept.forget(&file.folder, &[file.name]);
+            }
+        }
     }
 
     fn failed(&self, folder: &str, name: &str, error: &std::io::Error) -> Error {

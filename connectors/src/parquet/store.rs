@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// How files in the making are called.
 const TEMPORARY: &str = ".tmp-";
@@ -23,12 +24,32 @@ pub(super) trait Store: Send + Sync {
     /// The records whose names begin with `prefix`, and what they say.
     fn records(&self, prefix: &str) -> io::Result<Vec<(String, String)>>;
 
+    /// The complete files whose names begin with `prefix`.
+    fn list(&self, prefix: &str) -> io::Result<Vec<Stored>>;
+
+    /// The bytes of a complete file.
+    fn read(&self, folder: &str, name: &str) -> io::Result<Bytes>;
+
+    /// Removes a complete file; it need not be there.
+    fn remove(&self, folder: &str, name: &str) -> io::Result<()>;
+
     /// Removes a record.
     fn forget(&self, name: &str) -> io::Result<()>;
 
     /// Removes what runs before this one left unfinished, see [`is_leftover`]. Their last commits have been published by
     /// then.
     fn clean(&self, prefix: &str, own: &str) -> io::Result<()>;
+}
+
+/// A complete file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// The folder below the root.
+    pub folder: String,
+    pub name: String,
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: SystemTime,
 }
 
 /// A folder of this machine.
@@ -81,6 +102,26 @@ impl Store for Disk {
         Ok(records)
     }
 
+    fn list(&self, prefix: &str) -> io::Result<Vec<Stored>> {
+        let mut found = Vec::new();
+        list(&self.root, "", prefix, &mut found)?;
+        Ok(found)
+    }
+
+    fn read(&self, folder: &str, name: &str) -> io::Result<Bytes> {
+        std::fs::read(self.root.join(folder).join(name)).map(Bytes::from)
+    }
+
+    fn remove(&self, folder: &str, name: &str) -> io::Result<()> {
+        let folder = self.root.join(folder);
+        // A folder that is empty then stays: somebody may be about to write to it.
+        match std::fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync(&folder),
+        }
+    }
+
     fn forget(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.root.join(name))?;
         sync(&self.root)
@@ -116,6 +157,21 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn sync(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder)?.sync_all()
+}
+
+fn list(root: &Path, below: &str, prefix: &str, found: &mut Vec<Stored>) -> io::Result<()> {
+    for entry in std::fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() {
+            let below = if below.is_empty() { name } else { format!("{below}/{name}") };
+            list(root, &below, prefix, found)?;
+        } else if name.starts_with(prefix) {
+            let meta = entry.metadata()?;
+            found.push(Stored { folder: below.to_string(), name, bytes: meta.len(), modified: meta.modified()? });
+        }
+    }
+    Ok(())
 }
 
 fn clean(folder: &Path, prefix: &str, own: &str) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::bucket::Bucket;
 use super::options::{OPTIONS, ParquetOptions};
 use super::sink::ParquetSink;
-use super::store::{Disk, Store};
+use super::store::{Disk, Store, Stored};
 use crate::objects::Objects;
 use crate::tests::options;
 use arrow::array::{Array, AsArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
@@ -152,6 +152,55 @@ fn rows_are_visible_after_the_commit_interval() {
 }
 
 #[test]
+fn small_files_are_merged_into_larger_ones_and_the_rest_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = [("commit_interval", "0s"), ("compact", "true"), ("partition_by", "region"), ("sort_by", "p99 desc")];
+    for run in 0..2 {
+        let mut writer = sink(folder.path(), &given).writer(ALONE).unwrap();
+        for epoch in 1..=19 {
+            let value = (run * 100 + epoch) as f64;
+            writer.write(Epoch(epoch), &rows(&[(0, "eu", value), (1, "eu", value + 0.5)])).unwrap();
+            writer.commit(Epoch(epoch)).unwrap();
+            assert!(files(folder.path()).len() < 10, "{:?}", files(folder.path()));
+            assert_eq!(seen(folder.path()).len() as u64, (run * 19 + epoch) * 2);
+        }
+        writer.finish().unwrap();
+        assert_eq!(files(folder.path()).len(), 1, "{:?}", files(folder.path()));
+    }
+    let values = p99s(&files(folder.path())[0]);
+    assert!(values.is_sorted_by(|a, b| a >= b), "one row group is sorted as a whole: {values:?}");
+    // A file of another form, or that somebody took away, is left alone.
+    let other = folder.path().join("region=eu/part-latency-0-0-1-1-0.parquet");
+    std::fs::write(&other, "not parquet").unwrap();
+    let mut writer = sink(folder.path(), &given).writer(ALONE).unwrap();
+    writer.write(Epoch(50), &rows(&[(0, "eu", 1.0)])).unwrap();
+    writer.finish().unwrap();
+    assert!(other.exists());
+}
+
+#[test]
+fn files_whose_time_is_over_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = [("commit_interval", "0s"), ("retention", "1 hour")];
+    let mut writer = sink(folder.path(), &given).writer(ALONE).unwrap();
+    writer.write(Epoch(1), &rows(&[(0, "eu", 1.0)])).unwrap();
+    writer.commit(Epoch(1)).unwrap();
+    let old = files(folder.path()).remove(0);
+    let file = File::options().write(true).open(&old).unwrap();
+    let long_ago = file.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(7_200);
+    file.set_modified(long_ago).unwrap();
+    let others = folder.path().join("notes.parquet");
+    let file = File::create(&others).unwrap();
+    file.set_modified(long_ago).unwrap();
+    let mut writer = sink(folder.path(), &given).writer(ALONE).unwrap();
+    writer.write(Epoch(2), &rows(&[(0, "eu", 2.0)])).unwrap();
+    writer.commit(Epoch(2)).unwrap();
+    writer.commit(Epoch(3)).unwrap();
+    assert!(!old.exists() && others.exists());
+    assert_eq!(files(folder.path()).len(), 2);
+}
+
+#[test]
 fn large_amounts_become_several_files_of_about_the_target_size() {
     let folder = tempfile::tempdir().unwrap();
     let given = [("target_file_size", "1MB"), ("compression", "none"), ("partition_by", "region")];
@@ -244,6 +293,19 @@ impl Store for Limited {
         self.inner.records(prefix)
     }
 
+    fn list(&self, prefix: &str) -> std::io::Result<Vec<Stored>> {
+        self.inner.list(prefix)
+    }
+
+    fn read(&self, folder: &str, name: &str) -> std::io::Result<Bytes> {
+        self.inner.read(folder, name)
+    }
+
+    fn remove(&self, folder: &str, name: &str) -> std::io::Result<()> {
+        self.step()?;
+        self.inner.remove(folder, name)
+    }
+
     fn forget(&self, name: &str) -> std::io::Result<()> {
         self.inner.forget(name)
     }
@@ -268,7 +330,7 @@ impl Place {
     }
 
     fn options(&self) -> ParquetOptions {
-        let given = [("partition_by", "region"), ("commit_interval", "0s")];
+        let given = [("partition_by", "region"), ("commit_interval", "0s"), ("compact", "true")];
         let folder = match self {
             Place::Folder(folder) => folder.path(),
             Place::Bucket(_) => Path::new("bucket"),
@@ -396,6 +458,38 @@ fn dies_at_every_step(new: impl Fn() -> Place) {
         assert_eq!(place.shows().1, expected, "after {first} steps");
         place.store().clean("part-latency-", "part-latency-z").unwrap();
         assert!(place.shows().0.iter().all(|name| name.ends_with(".parquet")));
+    }
+}
+
+#[test]
+fn a_crash_while_files_are_merged_neither_loses_nor_repeats_a_row() {
+    let bucket = || Place::Bucket(Objects::of(Arc::new(InMemory::new())));
+    let places: [fn() -> Place; 2] = [|| Place::Folder(tempfile::tempdir().unwrap()), bucket];
+    for new in places {
+        for steps in 0.. {
+            let place = new();
+            let write = |store: Arc<dyn Store>, epochs: std::ops::RangeInclusive<u64>| {
+                let Ok(sink) = ParquetSink::with_store(place.options(), store) else { return };
+                let mut writer = sink.writer(ALONE).unwrap();
+                for epoch in epochs {
+                    writer.write(Epoch(epoch), &rows(&[(0, "eu", epoch as f64)])).unwrap();
+                    if writer.commit(Epoch(epoch)).is_err() {
+                        return;
+                    }
+                }
+            };
+            write(place.store(), 1..=7);
+            let limited = Limited::new(place.store(), steps, std::io::ErrorKind::PermissionDenied);
+            write(limited.clone(), 8..=8);
+            let sink = ParquetSink::with_store(place.options(), place.store()).unwrap();
+            let visible = sink.writer(ALONE).unwrap().resume(Epoch(7)).unwrap().0;
+            assert_eq!(place.shows().1, (1..=visible).map(|epoch| epoch as f64).collect::<Vec<_>>(), "{steps} steps");
+            if limited.steps.load(Ordering::Relaxed) > 0 {
+                assert_eq!(place.shows().0.iter().filter(|name| name.ends_with(".parquet")).count(), 1);
+                assert!(steps > 10, "a merge has more steps than {steps}");
+                break;
+            }
+        }
     }
 }
 
