@@ -7,6 +7,7 @@ use arrow::json::writer::{LineDelimited, WriterBuilder as JsonBuilder};
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::sink::SinkRequest;
 
 /// The formats that rows can be written as, the first being the default.
 pub(crate) const FORMATS: &[&str] = &["json", "csv"];
@@ -28,6 +29,22 @@ impl TextFormat {
             Some("csv") => Ok(TextFormat::Csv),
             Some(other) => Err(Error::user(format!("rows cannot be written as format '{other}'"))
                 .with_hint(format!("Formats: {}.", FORMATS.join(", ")))),
+        }
+    }
+
+    /// The format of a sink, if it can hold the sink's rows.
+    pub(crate) fn of(request: &SinkRequest) -> Result<TextFormat> {
+        let format = TextFormat::from_name(request.options.get("format"))?;
+        let nested = request.schema.fields().iter().find(|field| field.data_type().is_nested());
+        match nested.filter(|_| format == TextFormat::Csv) {
+            None => Ok(format),
+            Some(field) => {
+                let (column, sink) = (field.name(), &request.name);
+                let message = format!(
+                    "column \"{column}\" of sink \"{sink}\" holds several values, which \"format\" = 'csv' cannot"
+                );
+                Err(Error::user(message).with_hint("Take format = 'json', or columns of single values."))
+            }
         }
     }
 

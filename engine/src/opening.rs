@@ -16,9 +16,8 @@ use thalweg_operators::plan::SourcePlan;
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::sink::{Sink, SinkRequest};
-use thalweg_schemas::source::{Source, SourceRequest};
-use thalweg_schemas::table::{Metadata, Origin, schema_of};
+use thalweg_schemas::sink::Sink;
+use thalweg_schemas::source::Source;
 
 /// How many bytes of dead letters a run keeps that keeps no state.
 const MEMORY_BYTES_MAX: u64 = 16 << 20;
@@ -70,33 +69,7 @@ pub(crate) fn open_source(plan: &SourcePlan, connectors: &[ConnectorSpec]) -> Re
     // What the program hands over by itself stands for tables as well.
     let side: Option<SourceSpec> = if plan.is_table { spec.table.or(spec.source) } else { spec.source };
     let spec = side.ok_or_else(|| Error::bug(format!("connector '{}' is no source", plan.connector)))?;
-    let (fields, wanted) = fields_of(plan);
-    let key = plan.key.iter().filter_map(|at| fields.index_of(&plan.columns[*at].name).ok()).collect();
-    (spec.open)(SourceRequest {
-        name: plan.name.clone(),
-        options: plan.options.clone(),
-        format: plan.format.clone(),
-        format_options: plan.format_options.clone(),
-        fields,
-        wanted,
-        key,
-        metadata: metadata_of(plan).collect(),
-    })
-}
-
-/// The metadata columns that the statement names.
-fn metadata_of(plan: &SourcePlan) -> impl Iterator<Item = Metadata> {
-    plan.columns.iter().filter_map(|column| match column.origin {
-        Origin::Metadata(metadata) => Some(metadata),
-        _ => None,
-    })
-}
-
-/// The columns that come from the record, and which of them are wanted.
-fn fields_of(plan: &SourcePlan) -> (arrow::datatypes::SchemaRef, Vec<bool>) {
-    let fields = plan.columns.iter().zip(&plan.wanted).filter(|(column, _)| column.origin == Origin::Field);
-    let (columns, wanted): (Vec<_>, Vec<_>) = fields.map(|(column, wanted)| (column.clone(), *wanted)).unzip();
-    (schema_of(&columns), wanted)
+    (spec.open)(plan.request())
 }
 
 pub(crate) fn open_sink(
@@ -107,13 +80,7 @@ pub(crate) fn open_sink(
     let spec: SinkSpec = connector(connectors, &plan.connector)?
         .sink
         .ok_or_else(|| Error::bug(format!("connector '{}' is no sink", plan.connector)))?;
-    (spec.open)(SinkRequest {
-        name: plan.name.clone(),
-        options: plan.options.clone(),
-        schema: plan.plan.schema(),
-        changelog: plan.changelog,
-        lineage: lineage.to_string(),
-    })
+    (spec.open)(plan.request(lineage))
 }
 
 pub(crate) fn share(

@@ -63,6 +63,7 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
         Plan::Union { inputs } => inputs.iter().for_each(|input| demands(input, demand, views)),
         Plan::Repeat(spec) => demands(&spec.input, demand, views),
         Plan::Unnest(spec) => demands(&spec.input, demand, views),
+        Plan::Envelope(spec) => demands(&spec.input, Demand::of(Read::Changes), views),
         Plan::WindowAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::SessionAggregate(spec) => demands(&spec.input, Demand::of(Read::Finals), views),
         Plan::Reduce(spec) => demands(&spec.input, Demand::of(read_of(spec)), views),

@@ -13,6 +13,7 @@ pub mod closing;
 mod counted;
 mod demand;
 pub mod deployed;
+pub mod envelope;
 pub mod evaluate;
 mod event_time;
 pub mod exchange;

@@ -42,6 +42,8 @@ pub fn placement(plan: &Plan, known: &BTreeMap<String, Placement>) -> Placement 
             if any { Placement::Any } else { Placement::Scattered }
         }
         Plan::Repeat(spec) => placement(&spec.input, known),
+        // Only sinks read it, which ask for no place.
+        Plan::Envelope(_) => Placement::Scattered,
         Plan::Unnest(spec) => match placement(&spec.input, known) {
             Placement::By(keys) if keys.contains(&spec.column) => Placement::Scattered,
             other => other,

@@ -6,6 +6,7 @@
 
 use crate::alert::{AlertSpec, AlertTime};
 use crate::assign_windows::AssignWindowsSpec;
+use crate::envelope::EnvelopeSpec;
 use crate::expand::ExpandSpec;
 use crate::filter::FilterSpec;
 use crate::horizon::{Horizon, WithinSpec};
@@ -25,7 +26,9 @@ use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
 use thalweg_schemas::alert_event;
 use thalweg_schemas::options::Options;
-use thalweg_schemas::table::Column;
+use thalweg_schemas::sink::{Envelope, SinkRequest};
+use thalweg_schemas::source::SourceRequest;
+use thalweg_schemas::table::{Column, Origin, schema_of};
 
 /// All that one run does, each list in dependency order.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +76,28 @@ impl SourcePlan {
     /// Whether nothing is promised of the event times of its rows.
     pub fn is_silent(&self) -> bool {
         self.watermark.is_none() && !self.is_table
+    }
+
+    /// What its connector is told.
+    pub fn request(&self) -> SourceRequest {
+        let fields = self.columns.iter().zip(&self.wanted).filter(|(column, _)| column.origin == Origin::Field);
+        let (columns, wanted): (Vec<Column>, Vec<bool>) =
+            fields.map(|(column, wanted)| (column.clone(), *wanted)).unzip();
+        let fields = schema_of(&columns);
+        let metadata = self.columns.iter().filter_map(|column| match column.origin {
+            Origin::Metadata(metadata) => Some(metadata),
+            _ => None,
+        });
+        SourceRequest {
+            name: self.name.clone(),
+            options: self.options.clone(),
+            format: self.format.clone(),
+            format_options: self.format_options.clone(),
+            key: self.key.iter().filter_map(|at| fields.index_of(&self.columns[*at].name).ok()).collect(),
+            fields,
+            wanted,
+            metadata: metadata.collect(),
+        }
     }
 
     /// The columns by whose values the rows of a changelog are placed on workers; none: all are on the first.
@@ -205,6 +230,8 @@ pub enum Plan {
     Expand(ExpandSpec),
     /// Each row as often as it says.
     Repeat(RepeatSpec),
+    /// What changes come to, as rows that only ever come.
+    Envelope(EnvelopeSpec),
     /// Each row once for every element of one of its lists.
     Unnest(UnnestSpec),
     /// Rows that are made from rows, for as long as new ones come.
@@ -246,6 +273,28 @@ impl TimeOrigin {
     }
 }
 
+impl SinkPlan {
+    /// What its connector is told, in a run that goes on from the state that `lineage` names.
+    pub fn request(&self, lineage: &str) -> SinkRequest {
+        SinkRequest {
+            name: self.name.clone(),
+            options: self.options.clone(),
+            schema: self.plan.schema(),
+            changelog: self.changelog,
+            envelope: self.envelope().cloned(),
+            lineage: lineage.to_string(),
+        }
+    }
+
+    /// How changes are written, where they are written as rows that only ever come.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        match &self.plan {
+            Plan::Envelope(spec) => Some(&spec.envelope),
+            _ => None,
+        }
+    }
+}
+
 impl Plan {
     /// The schema of its rows, without the difference of a changelog.
     pub fn schema(&self) -> SchemaRef {
@@ -267,6 +316,7 @@ impl Plan {
             Plan::Series(spec) => spec.schema.clone(),
             Plan::Expand(spec) => spec.schema.clone(),
             Plan::Repeat(spec) => spec.schema.clone(),
+            Plan::Envelope(spec) => spec.schema.clone(),
             Plan::Unnest(spec) => spec.schema.clone(),
             Plan::Recursion(spec) => spec.schema.clone(),
             Plan::Alert(_) => alert_event::schema(),
@@ -293,6 +343,7 @@ impl Plan {
             Plan::Series(spec) => vec![&spec.input],
             Plan::Expand(spec) => vec![&spec.input],
             Plan::Repeat(spec) => vec![&spec.input],
+            Plan::Envelope(spec) => vec![&spec.input],
             Plan::Unnest(spec) => vec![&spec.input],
             Plan::Recursion(spec) => vec![&spec.base, &spec.step],
             Plan::Alert(spec) => std::iter::once(&spec.input).chain(&spec.expected).map(|plan| &**plan).collect(),
@@ -319,6 +370,7 @@ impl Plan {
             Plan::Series(spec) => vec![&mut spec.input],
             Plan::Expand(spec) => vec![&mut spec.input],
             Plan::Repeat(spec) => vec![&mut spec.input],
+            Plan::Envelope(spec) => vec![&mut spec.input],
             Plan::Unnest(spec) => vec![&mut spec.input],
             Plan::Recursion(spec) => vec![&mut spec.base, &mut spec.step],
             Plan::Alert(spec) => {
@@ -356,6 +408,7 @@ impl Plan {
             | Plan::Series(_)
             | Plan::Expand(_)
             | Plan::Repeat(_)
+            | Plan::Envelope(_)
             | Plan::Unnest(_)
             | Plan::Recursion(_)
             | Plan::Recursive { .. }
@@ -391,6 +444,7 @@ impl Plan {
             | Plan::AssignWindows(_)
             | Plan::Expand(_)
             | Plan::Repeat(_)
+            | Plan::Envelope(_)
             | Plan::Unnest(_)
             | Plan::Recursion(_)
             | Plan::Recursive { .. } => Vec::new(),

@@ -8,6 +8,7 @@ use crate::anomaly::{Detector, Forecaster};
 use crate::assign_windows::AssignWindows;
 pub use crate::demand::{Demand, demanded, demands};
 use crate::demand::{read_by_over, read_of, read_of_parts};
+use crate::envelope::{EnvelopeSpec, Enveloping};
 use crate::exchange::{Routed, by_key};
 use crate::expand::Expand;
 use crate::filter::{Filter, picks};
@@ -173,6 +174,7 @@ impl<'scope> Renderer<'scope> {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Unnest", input, demand, || Unnest::new(spec))?
             }
+            Plan::Envelope(spec) => self.envelope(view, spec)?,
             Plan::WindowAggregate(_) | Plan::SessionAggregate(_) | Plan::Reduce(_) => {
                 self.aggregate(view, plan, demand)?
             }
@@ -253,6 +255,17 @@ impl<'scope> Renderer<'scope> {
         let (operator, bounds) = WatchHorizon::new(horizon);
         let rows = self.host(view, "WatchHorizon", operator, rows, Pipeline, 1, &horizon.origin).swap_remove(0);
         (rows, bounds)
+    }
+
+    /// The changes of a key meet on one worker; without a key those of a row do.
+    fn envelope(&self, view: &str, spec: &EnvelopeSpec) -> Result<Rendered<'scope>> {
+        let rows = self.input(view, &spec.input, Read::Changes)?;
+        let key = match spec.envelope.key.as_slice() {
+            [] => (0..spec.input.schema().fields().len()).collect(),
+            key => key.to_vec(),
+        };
+        let (operator, none) = (Enveloping::new(spec, self.tick_ns)?, TimeOrigin::default());
+        Ok(Rendered::append(self.host(view, "Envelope", operator, rows, by_key(key), 1, &none).swap_remove(0)))
     }
 
     /// An aggregation over what it reads; that is kept for alerts.

@@ -187,6 +187,7 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
         | Plan::Recursive { .. }
         | Plan::Expand(_)
         | Plan::Repeat(_)
+        | Plan::Envelope(_)
         | Plan::Unnest(_) => None,
     };
     let below = |input: usize| match plan {

@@ -167,6 +167,7 @@ fn explain_view(out: &mut String, view: &ViewPlan, flow: &Dataflow) {
 
 fn explain_sink(out: &mut String, sink: &SinkPlan, flow: &Dataflow) {
     let takes = match (sink.read, mode(&sink.plan, flow)) {
+        _ if sink.envelope().is_some() => "append: what becomes of the row with each key",
         (Read::Changes, _) => "changelog: every change",
         (Read::Finals, Mode::Append) => "append",
         (Read::Finals, _) if reads_alert(&sink.plan, flow) => "append: the events of the alert",
@@ -226,6 +227,7 @@ fn explain_plan(out: &mut String, plan: &Plan, depth: usize, flow: &Dataflow) {
             let times = spec.schema.fields().len();
             line(out, depth, &format!("Repeat: as often as {} says", spec.input.schema().field(times).name()));
         }
+        Plan::Envelope(spec) => line(out, depth, &spec.to_string()),
         Plan::Unnest(spec) => {
             line(out, depth, &format!("Unnest: {}", spec.input.schema().field(spec.column).name()));
         }
@@ -565,7 +567,7 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         }
         Plan::Recursion(spec) if !spec.retracts => Mode::Append,
         Plan::Recursion(_) | Plan::Recursive { .. } => Mode::Changelog,
-        Plan::Series(_) | Plan::LookupJoin(_) => Mode::Append,
+        Plan::Series(_) | Plan::LookupJoin(_) | Plan::Envelope(_) => Mode::Append,
         Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_)
         | Plan::Within(_)

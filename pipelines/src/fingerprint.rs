@@ -140,6 +140,7 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::Series(spec) => writeln!(out, "  {spec} {:?} {:?}", spec.task, spec.origin)?,
         Plan::Expand(spec) => writeln!(out, "  {spec}")?,
         Plan::Repeat(spec) => writeln!(out, "  {spec}")?,
+        Plan::Envelope(spec) => writeln!(out, "  {spec}")?,
         Plan::Unnest(spec) => writeln!(out, "  {spec}")?,
         Plan::Recursion(spec) => writeln!(out, "  {spec}")?,
         Plan::Recursive { .. } => writeln!(out, "  recursive")?,

@@ -77,6 +77,7 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
         // A late row is kept as it came.
         Plan::Within(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
         Plan::Unnest(spec) => need(&spec.input, columns.into_iter().chain([spec.column]).collect(), wanted),
+        Plan::Envelope(spec) => need(&spec.input, (0..spec.input.schema().fields().len()).collect(), wanted),
         Plan::Repeat(spec) => need(&spec.input, (0..=spec.schema.fields().len()).collect(), wanted),
         // A changelog's retractions must be whole: a row is looked up as it was inserted.
         Plan::Reduce(spec) if spec.retracts => {

@@ -89,7 +89,41 @@ pub struct SinkRequest {
     pub schema: SchemaRef,
     /// Whether the rows come with differences.
     pub changelog: bool,
+    /// What each row does to the row with its key, where a changelog is written as rows that only ever come.
+    pub envelope: Option<Envelope>,
     /// Names the state that the run goes on from: the same after a restart, another for other pipelines. For systems
     /// that know their writers by name (transactional ids).
     pub lineage: String,
+}
+
+/// How a changelog is written as rows that only ever come, each of which says what it does to the row with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The form.
+    pub kind: EnvelopeKind,
+    /// The columns of the relation by which a row is found, in the order given; none are known only of
+    /// [`EnvelopeKind::Debezium`].
+    pub key: Vec<usize>,
+}
+
+/// The forms of an [`Envelope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvelopeKind {
+    /// The relation's columns and [`DELETED`], behind them: the row that takes the place of the one with its key; or
+    /// the key of one that goes, all other columns NULL.
+    Upsert,
+    /// `before`, `after`, each a row or NULL; `op`, which is `c`, `u` or `d`; `ts_ms`, when the epoch began.
+    Debezium,
+}
+
+/// The column of an upsert that says whether the row goes.
+pub const DELETED: &str = "_deleted";
+
+impl std::fmt::Display for EnvelopeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EnvelopeKind::Upsert => "upsert",
+            EnvelopeKind::Debezium => "debezium",
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! `kafka`: Apache Kafka, and what speaks its protocol.
 
 mod client;
+mod enveloped;
 mod feed;
 mod live;
 mod options;

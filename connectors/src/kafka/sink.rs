@@ -2,6 +2,7 @@
 //! complete, together with epochs that came meanwhile: as one transaction, or at least once and then without that cost.
 
 use super::client::{Cluster, lock};
+use super::enveloped::{self, Parts};
 use super::outbox::{Clerk, Outbox, Outlet};
 use super::transactions::Transactions;
 use crate::schema_registry;
@@ -18,7 +19,7 @@ use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, ErrorKind, Result};
 use thalweg_schemas::format::{self, EncodeRequest, Records};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
-use thalweg_schemas::sink::{Refused, Sink, SinkRequest, Writer};
+use thalweg_schemas::sink::{Envelope, Refused, Sink, SinkRequest, Writer};
 use thalweg_schemas::suggest::closest;
 
 /// The options of the sink.
@@ -86,17 +87,31 @@ pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
         let names = written.split(',').map(str::trim).filter(|name| !name.is_empty());
         names.map(|name| column(&request.schema, name, option, &owner)).collect()
     };
-    let (key, headers) = (columns("key")?, columns("headers")?);
+    let headers = columns("headers")?;
+    let envelope = request.envelope.clone();
+    let key = match &envelope {
+        Some(envelope) => {
+            let named = request.options.get("key").map(|key| key.split(',').map(str::trim).collect::<Vec<_>>());
+            let own = enveloped::key_names(&request.schema, envelope);
+            if named.is_some_and(|named| named != own) {
+                return Err(Error::user(format!("option \"key\" of {owner} is not the key of its ENVELOPE"))
+                    .with_detail(format!("A row is found by ({}).", own.join(", ")))
+                    .with_hint("Leave the option out: the message's key is that of the row."));
+            }
+            envelope.key.clone()
+        }
+        None => columns("key")?,
+    };
     let format = request.options.get("format").unwrap_or("json").to_string();
     let values = EncodeRequest {
-        schema: request.schema.clone(),
+        schema: enveloped::values_of(&request.schema, envelope.as_ref()),
         registry: schema_registry::from_options(&request.options)?,
         subject: format!("{topic}-value"),
         options: request.options.clone(),
     };
     // What cannot be encoded is found now, and not when the first row is written.
     format::encoder(&format, values.clone())?;
-    let encoding = Encoding { key, headers, format, values };
+    let encoding = Encoding { key, headers, format, values, envelope };
     let exactly_once = request.options.get("delivery") != Some("at_least_once");
     let name = format!("thalweg-{}-{}", request.lineage, request.name);
     // What is wrong with the configuration is found now, and not when the first row is written.
@@ -272,33 +287,38 @@ fn deliver(outlet: &mut Option<Outlet>, cluster: &Cluster, topic: &str, outbox: 
 struct Encoder {
     key: Vec<usize>,
     headers: Vec<usize>,
+    envelope: Option<Envelope>,
     values: Box<dyn format::Encoder>,
     records: Records,
 }
 
 /// How rows become messages, as the statement says.
+#[derive(Clone)]
 struct Encoding {
     key: Vec<usize>,
     headers: Vec<usize>,
     format: String,
     values: EncodeRequest,
+    envelope: Option<Envelope>,
 }
 
 impl Encoder {
     fn new(encoding: &Encoding) -> Result<Encoder> {
-        let Encoding { key, headers, format, values } = encoding;
-        let values = format::encoder(format, values.clone())?;
-        Ok(Encoder { key: key.clone(), headers: headers.clone(), values, records: Records::default() })
+        let Encoding { key, headers, format, values, envelope } = encoding.clone();
+        let values = format::encoder(&format, values)?;
+        Ok(Encoder { key, headers, envelope, values, records: Records::default() })
     }
 
     fn encode(&mut self, rows: &RecordBatch, outbox: &mut Outbox) -> Result<()> {
         self.records.clear();
-        self.values.encode(rows, &mut self.records)?;
-        let keys = self.keys(rows)?;
+        let Parts { values, keyed, key, deleted } = enveloped::parts(rows, &self.key, self.envelope.as_ref())?;
+        self.values.encode(&values, &mut self.records)?;
+        let keys = keys(&keyed, &key)?;
         let names: Vec<_> = self.headers.iter().map(|column| rows.schema_ref().field(*column).name()).collect();
         let headers: Vec<Texts> = self.headers.iter().map(|column| texts(rows, *column)).collect::<Result<_>>()?;
         for (row, value) in self.records.iter().enumerate() {
-            outbox.push(keys.as_ref().and_then(|keys| keys[row].as_deref()), Some(value));
+            let gone = deleted.as_ref().is_some_and(|deleted| deleted.value(row));
+            outbox.push(keys.as_ref().and_then(|keys| keys[row].as_deref()), (!gone).then_some(value));
             for (name, texts) in names.iter().zip(&headers) {
                 if let Some(text) = &texts[row] {
                     outbox.push_header(name, text);
@@ -307,17 +327,18 @@ impl Encoder {
         }
         Ok(())
     }
+}
 
-    fn keys(&self, rows: &RecordBatch) -> Result<Option<Texts>> {
-        match self.key.as_slice() {
-            [] => Ok(None),
-            [column] => texts(rows, *column).map(Some),
-            several => {
-                let mut lines = Vec::new();
-                TextFormat::Json.append(&Batch::append(rows.project(several)?), &mut lines)?;
-                let lines = lines.split(|byte| *byte == b'\n').take(rows.num_rows());
-                Ok(Some(lines.map(|line| Some(line.to_vec())).collect()))
-            }
+/// The messages' keys, of the columns `key`.
+fn keys(rows: &RecordBatch, key: &[usize]) -> Result<Option<Texts>> {
+    match key {
+        [] => Ok(None),
+        [column] => texts(rows, *column).map(Some),
+        several => {
+            let mut lines = Vec::new();
+            TextFormat::Json.append(&Batch::append(rows.project(several)?), &mut lines)?;
+            let lines = lines.split(|byte| *byte == b'\n').take(rows.num_rows());
+            Ok(Some(lines.map(|line| Some(line.to_vec())).collect()))
         }
     }
 }

@@ -52,6 +52,7 @@ fn request(folder: &Path, more: &[(&str, &str)]) -> SinkRequest {
         options: options(OPTIONS, &given),
         schema: schema(),
         changelog: false,
+        envelope: None,
         lineage: "test".into(),
     }
 }

@@ -43,7 +43,7 @@ fn serve(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<Request>>>)
 fn open(given: &[(&str, &str)]) -> Result<Box<dyn Writer>, Error> {
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
     let (options, lineage) = (options(OPTIONS, given), "a/b".to_string());
-    let request = SinkRequest { name: "calls".into(), options, schema, changelog: false, lineage };
+    let request = SinkRequest { name: "calls".into(), options, schema, changelog: false, envelope: None, lineage };
     super::open(request)?.writer(WorkerId { index: 1, peers: 2 })
 }
 

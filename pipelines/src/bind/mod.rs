@@ -4,6 +4,7 @@ pub(crate) mod alert;
 pub(crate) mod asof;
 mod connector;
 pub(crate) mod cut;
+mod envelope;
 mod exemplars;
 mod horizon;
 mod key;

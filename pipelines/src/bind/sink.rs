@@ -1,11 +1,12 @@
 //! `CREATE SINK`: its connector and options, checked, and which of a relation's streams it takes.
 
 use super::connector::{connector, format_of};
-use super::{Mode, Scope, both, messages, query};
+use super::{Mode, Scope, both, envelope, messages, query};
 use crate::lower::{self, LateRows, Lowered};
 use crate::parse::Words;
 use crate::parse::ddl::{CreateSink, SinkInput};
-use thalweg_operators::plan::{Read, SinkPlan};
+use thalweg_operators::envelope::EnvelopeSpec;
+use thalweg_operators::plan::{Plan, Read, SinkPlan};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
 use thalweg_schemas::error::{Error, Result};
@@ -27,7 +28,10 @@ pub(crate) fn bind(
     let owner = format!("sink \"{}\"", name.value);
     let input = input(sink, scope, words).map_err(|error| vec![error.at(words.start())]);
     let ((connector, side, options), input) = both(configure(sink, connectors, &owner), input)?;
+    let enveloped = sink.envelope.as_ref().map(|given| envelope::bind(given, &input, &owner)).transpose();
+    let enveloped = enveloped.map_err(|error| vec![error])?;
     let read = match (input.mode, side.takes_changelog) {
+        _ if enveloped.is_some() => Read::Finals,
         (Mode::Append | Mode::Windows, _) => Read::Finals,
         (Mode::Changelog, true) => Read::Changes,
         (Mode::Changelog, false) => {
@@ -41,7 +45,10 @@ pub(crate) fn bind(
     let history = side.history.map(|folder| folder(&options));
     let plan = SinkPlan {
         name: name.value.clone(),
-        plan: input.plan,
+        plan: match enveloped {
+            Some(envelope) => Plan::Envelope(EnvelopeSpec::new(input.plan, envelope)),
+            None => input.plan,
+        },
         read,
         changelog: read == Read::Changes,
         connector: connector.name.to_string(),
@@ -60,7 +67,10 @@ fn changelog_into(connector: &str, sink: &CreateSink, scope: &Scope) -> Error {
     };
     Error::user(format!("{what}, and connector '{connector}' only appends"))
         .with_detail("Its rows are corrected after they were first shown, and what is written cannot be.")
-        .with_hint("Group by a window, so that results become final when it closes.")
+        .with_hint(
+            "Group by a window, so that results become final when it closes; or write what becomes of the row with each \
+             key: ENVELOPE upsert (columns), or ENVELOPE debezium.",
+        )
 }
 
 fn input(sink: &CreateSink, scope: &Scope, words: &Words) -> Result<Lowered> {
@@ -100,7 +110,10 @@ fn configure<'a>(
             doc: "How rows are written.",
         });
     }
-    let given: Vec<GivenOption> = sink.options.iter().filter(|o| o.name != "connector").cloned().collect();
+    let mut given: Vec<GivenOption> = sink.options.iter().filter(|o| o.name != "connector").cloned().collect();
+    if let (Some(format), Some(written)) = (format, given.iter_mut().find(|o| o.name == "format")) {
+        written.value = format.name.to_string();
+    }
     let options = Options::check(&specs, &given, &format!("connector '{}'", connector.name))
         .map_err(|errors| errors.into_iter().map(|e| e.at(sink.name.position.clone())).collect::<Vec<_>>())?;
     Ok((connector, side, options))

@@ -39,7 +39,8 @@ pub(crate) struct CreateSource {
 #[derive(Clone, Debug)]
 pub(crate) struct DeclaredColumn {
     pub name: Name,
-    pub data_type: DataType,
+    /// `None` where it follows from what the column holds.
+    pub data_type: Option<DataType>,
     pub type_position: Position,
     pub not_null: bool,
     pub generated: Option<Expr>,
@@ -86,7 +87,16 @@ pub(crate) struct CreateSink {
     pub name: Name,
     pub if_not_exists: bool,
     pub input: SinkInput,
+    pub envelope: Option<GivenEnvelope>,
     pub options: Vec<GivenOption>,
+}
+
+/// `ENVELOPE upsert [(columns)] | debezium [(columns)]`
+#[derive(Clone, Debug)]
+pub(crate) struct GivenEnvelope {
+    pub kind: Name,
+    /// The columns by which a row is found, if they are written.
+    pub key: Vec<Name>,
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What users of other systems write, and what later versions will have: named, instead of left to the parser.
 
+use super::Words;
 use super::syntax::is_word;
-use super::{Words, ddl::Name};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use thalweg_schemas::error::Error;
 
@@ -120,10 +120,4 @@ pub(super) fn constraint(word: &str) -> Option<&'static str> {
         "COMMENT" => "Write it as an SQL comment, behind two hyphens.",
         _ => return None,
     })
-}
-
-/// Columns that a view lists by name before its query.
-pub(super) fn listed_columns(view: &Name) -> Error {
-    Error::user(format!("the columns of view \"{}\" are named by its query", view.value))
-        .with_hint("Leave the list out, and name them there: SELECT expression AS name.")
 }

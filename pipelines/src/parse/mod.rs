@@ -8,6 +8,7 @@ mod function;
 pub(crate) mod lookup;
 pub(crate) mod partition;
 mod slo;
+mod source;
 pub(crate) mod syntax;
 mod table;
 mod variables;
@@ -187,6 +188,12 @@ impl Words {
         let says = Self::says(name);
         let token = self.tokens.iter().find(|t| t.span.start >= from && says(t))?;
         Some(position(&self.file, token.span))
+    }
+
+    /// The first place where the statement says the text `text`.
+    pub(crate) fn find_text(&self, text: &str) -> Option<Position> {
+        let says = |token: &&TokenWithSpan| matches!(&token.token, Token::SingleQuotedString(said) if said == text);
+        self.tokens.iter().find(says).map(|token| position(&self.file, token.span))
     }
 
     fn says(name: &str) -> impl Fn(&TokenWithSpan) -> bool + '_ {

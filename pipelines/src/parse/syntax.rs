@@ -1,11 +1,8 @@
 //! The grammar of our statements; expressions, types and queries are sqlparser's.
 
-use super::ddl::{
-    CreateNotification, CreateSink, CreateSource, CreateView, Ddl, DeclaredColumn, DeclaredKey, DeclaredWatermark,
-    Name, SinkInput,
-};
+use super::ddl::{CreateNotification, CreateSink, CreateView, Ddl, GivenEnvelope, Name, SinkInput};
 use super::{Words, foreign, lower_first, partition};
-use datafusion::sql::sqlparser::ast::{Ident, Query};
+use datafusion::sql::sqlparser::ast::{Ident, Query, SetExpr, TableFactor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
@@ -120,43 +117,38 @@ fn without_table_function(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
     tokens
 }
 
-/// `CREATE SINK s AS query WITH (..)` with the options before `AS`: behind a table they would be read as its hints.
+/// `CREATE SINK s AS query WITH (..) ENVELOPE ..` with the clauses before `AS`: behind a table they would be read as its
+/// alias and hints.
 fn options_first(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let is_sink = tokens.len() > 2 && is_word(&tokens[1].token, "SINK");
-    if !is_sink || tokens.last().is_none_or(|t| t.token != Token::RParen) {
-        return tokens;
+    let Some(body) = tokens.iter().position(|t| is_word(&t.token, "AS")).filter(|_| is_sink) else { return tokens };
+    let mut clauses = tokens.len();
+    while let Some(clause) = last_clause(&tokens[..clauses]).filter(|clause| *clause > body) {
+        clauses = clause;
     }
+    let clauses = tokens.split_off(clauses);
+    tokens.splice(body..body, clauses);
+    tokens
+}
+
+/// Where the `WITH (..)` or `ENVELOPE kind [(..)]` begins that `tokens` end with.
+fn last_clause(tokens: &[TokenWithSpan]) -> Option<usize> {
     let mut depth = 0;
     let open = tokens.iter().rposition(|t| {
         depth += i32::from(t.token == Token::RParen) - i32::from(t.token == Token::LParen);
         depth == 0
     });
-    let with = open.and_then(|open| open.checked_sub(1)).filter(|at| is_word(&tokens[*at].token, "WITH"));
-    let body = tokens.iter().position(|t| is_word(&t.token, "AS"));
-    match (with, body) {
-        (Some(with), Some(body)) if body < with => {
-            let options = tokens.split_off(with);
-            tokens.splice(body..body, options);
-        }
-        _ => {}
+    let is = |at: Option<usize>, word: &str| at.filter(|at| is_word(&tokens[*at].token, word));
+    // Without parentheses at the end, `open` is the last token.
+    let (open, bare) = (open?, tokens.last().is_some_and(|t| t.token != Token::RParen));
+    match bare {
+        true => is(open.checked_sub(1), "ENVELOPE"),
+        false => is(open.checked_sub(1), "WITH").or(is(open.checked_sub(2), "ENVELOPE")),
     }
-    tokens
 }
 
 pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
-}
-
-fn keyed(source: &mut CreateSource, key: DeclaredKey) -> Result<()> {
-    match &source.key {
-        Some(_) => Err(Error::user(format!("source \"{}\" has two primary keys", source.name.value))
-            .with_hint("Write one PRIMARY KEY (...) with all of its columns.")
-            .at(key.position)),
-        None => {
-            source.key = Some(key);
-            Ok(())
-        }
-    }
 }
 
 pub(super) struct Grammar<'a> {
@@ -209,143 +201,52 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    pub(super) fn source(&mut self) -> Result<CreateSource> {
-        let if_not_exists = self.if_not_exists()?;
-        let name = self.name()?;
-        let mut source =
-            CreateSource { name, if_not_exists, columns: Vec::new(), watermark: None, key: None, options: Vec::new() };
-        if self.parser.consume_token(&Token::LParen) {
-            loop {
-                self.source_item(&mut source)?;
-                if self.parser.consume_token(&Token::RParen) {
-                    break;
-                }
-                if !self.parser.consume_token(&Token::Comma) {
-                    return Err(self.expected("\",\" or \")\""));
-                }
-                if self.parser.consume_token(&Token::RParen) {
-                    break;
-                }
-            }
-        }
-        source.options = self.options()?;
-        Ok(source)
-    }
-
-    fn source_item(&mut self, source: &mut CreateSource) -> Result<()> {
-        if self.peek("PRIMARY") {
-            let position = self.primary_key()?;
-            self.expect_token(Token::LParen, "\"(\"")?;
-            let mut columns = vec![self.name()?];
-            while self.parser.consume_token(&Token::Comma) {
-                columns.push(self.name()?);
-            }
-            self.expect_token(Token::RParen, "\")\"")?;
-            self.not_enforced()?;
-            return keyed(source, DeclaredKey { columns, position });
-        }
-        if self.peek("UNIQUE") || self.peek("CONSTRAINT") || self.peek("FOREIGN") {
-            let error = Error::user("constraints of a source are not supported");
-            return Err(self.here(error).with_hint("A source may have a PRIMARY KEY (...); leave other clauses out."));
-        }
-        if self.peek("WATERMARK") && is_word(&self.parser.peek_nth_token(1).token, "FOR") {
-            let at = self.position();
-            self.expect("WATERMARK")?;
-            self.expect("FOR")?;
-            let column = self.name()?;
-            self.expect("AS")?;
-            let promise_position = self.position();
-            let promise = self.sql(Parser::parse_expr)?;
-            if source.watermark.is_some() {
-                return Err(Error::user(format!("source \"{}\" has two watermarks", source.name.value)).at(at));
-            }
-            source.watermark = Some(DeclaredWatermark { column, promise, promise_position });
-            return Ok(());
-        }
-        let name = self.name()?;
-        if self.peek("AS") {
-            let error = Error::user(format!("generated column \"{}\" has no type", name.value));
-            return Err(self.here(error).with_hint("Write it before AS: dt DATE AS (ts::date)."));
-        }
-        let type_position = self.position();
-        let data_type = self.sql(Parser::parse_data_type)?;
-        let mut column = DeclaredColumn { name, data_type, type_position, not_null: false, generated: None };
-        loop {
-            if self.accept("NOT") {
-                self.expect("NULL")?;
-                column.not_null = true;
-            } else if self.accept("NULL") {
-                column.not_null = false;
-            } else if self.peek("AS") || self.peek("GENERATED") {
-                column.generated = Some(self.generated()?);
-            } else if self.peek("PRIMARY") {
-                let position = self.primary_key()?;
-                self.not_enforced()?;
-                keyed(source, DeclaredKey { columns: vec![column.name.clone()], position })?;
-            } else if let Some((word, hint)) = self.constraint() {
-                let error = Error::user(format!("{word} of a column is not supported"));
-                return Err(self.here(error).with_hint(hint));
-            } else {
-                break;
-            }
-        }
-        source.columns.push(column);
-        Ok(())
-    }
-
-    /// `PRIMARY KEY`, and where it stands.
-    fn primary_key(&mut self) -> Result<Position> {
-        let position = self.position();
-        self.expect("PRIMARY")?;
-        self.expect("KEY")?;
-        Ok(position)
-    }
-
-    /// `NOT ENFORCED`, which says nothing here: the records decide.
-    fn not_enforced(&mut self) -> Result<()> {
-        if self.peek("NOT") && is_word(&self.parser.peek_nth_token(1).token, "ENFORCED") {
-            self.expect("NOT")?;
-            self.expect("ENFORCED")?;
-        }
-        Ok(())
-    }
-
-    /// A constraint that columns of sources do not have, and what to do instead.
-    fn constraint(&self) -> Option<(String, &'static str)> {
-        let word = self.parser.peek_token().token.to_string().to_uppercase();
-        let hint = foreign::constraint(&word)?;
-        Some((word, hint))
-    }
-
-    /// `AS (expr)` or `GENERATED ALWAYS AS (expr) [STORED]`
-    fn generated(&mut self) -> Result<datafusion::sql::sqlparser::ast::Expr> {
-        if self.accept("GENERATED") {
-            self.expect("ALWAYS")?;
-        }
-        self.expect("AS")?;
-        self.expect_token(Token::LParen, "\"(\"")?;
-        let expr = self.sql(Parser::parse_expr)?;
-        self.expect_token(Token::RParen, "\")\"")?;
-        self.accept("STORED");
-        Ok(expr)
-    }
-
     fn view(&mut self, materialized: bool, emit: Option<(Emit, Position)>) -> Result<CreateView> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.name()?;
-        if self.parser.peek_token().token == Token::LParen {
-            return Err(self.here(foreign::listed_columns(&name)));
-        }
+        let columns = self.listed_columns()?;
         let options = if self.peek("WITH") { self.options()? } else { Vec::new() };
         self.expect("AS")?;
-        let query = self.query()?;
+        let mut query = self.query()?;
+        if !columns.is_empty() {
+            query = self.renamed(query, &name, &columns)?;
+        }
         Ok(CreateView { name, if_not_exists, materialized, options, query, emit })
+    }
+
+    /// `(a, b)` behind the name of a view, or nothing.
+    fn listed_columns(&mut self) -> Result<Vec<Name>> {
+        let mut columns = Vec::new();
+        if self.parser.consume_token(&Token::LParen) {
+            columns.push(self.name()?);
+            while self.parser.consume_token(&Token::Comma) {
+                columns.push(self.name()?);
+            }
+            self.expect_token(Token::RParen, "\",\" or \")\"")?;
+        }
+        Ok(columns)
+    }
+
+    /// `SELECT * FROM (query) AS view (columns)`
+    fn renamed(&mut self, query: Box<Query>, view: &Name, columns: &[Name]) -> Result<Box<Query>> {
+        let quoted = |name: &Name| format!("\"{}\"", name.value.replace('"', "\"\""));
+        let names = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
+        let text = format!("SELECT * FROM (SELECT 1) AS {} ({names})", quoted(view));
+        let written = Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query());
+        let mut renamed = written.map_err(|error| syntax_error(&error, self.words))?;
+        if let SetExpr::Select(select) = renamed.body.as_mut()
+            && let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation)
+        {
+            *subquery = query;
+        }
+        Ok(renamed)
     }
 
     fn sink(&mut self) -> Result<CreateSink> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.name()?;
-        let mut options = if self.peek("WITH") { self.options()? } else { Vec::new() };
+        let (mut options, mut envelope) = (Vec::new(), None);
+        self.sink_clauses(&mut options, &mut envelope)?;
         let input = if self.accept("FROM") {
             SinkInput::Relation(self.name()?)
         } else if self.accept("AS") {
@@ -353,12 +254,24 @@ impl<'a> Grammar<'a> {
         } else {
             return Err(self.expected("FROM or AS"));
         };
-        self.no_envelope()?;
-        if self.peek("WITH") {
-            options.extend(self.options()?);
+        self.sink_clauses(&mut options, &mut envelope)?;
+        Ok(CreateSink { name, if_not_exists, input, envelope, options })
+    }
+
+    /// `WITH (..)` and `ENVELOPE ..`, in any order, where they stand.
+    fn sink_clauses(&mut self, options: &mut Vec<GivenOption>, envelope: &mut Option<GivenEnvelope>) -> Result<()> {
+        loop {
+            if self.peek("WITH") {
+                options.extend(self.options()?);
+            } else if let Some(given) = self.envelope()? {
+                if envelope.is_some() {
+                    return Err(Error::user("ENVELOPE is written twice").at(given.kind.position));
+                }
+                *envelope = Some(given);
+            } else {
+                return Ok(());
+            }
         }
-        self.no_envelope()?;
-        Ok(CreateSink { name, if_not_exists, input, options })
     }
 
     fn notification(&mut self, kind: NotificationKind) -> Result<CreateNotification> {
@@ -370,12 +283,23 @@ impl<'a> Grammar<'a> {
         Ok(CreateNotification { kind, name, if_not_exists, options: self.options()? })
     }
 
-    fn no_envelope(&mut self) -> Result<()> {
-        if !self.peek("ENVELOPE") {
-            return Ok(());
+    /// `ENVELOPE kind [(columns)]`, or nothing.
+    fn envelope(&mut self) -> Result<Option<GivenEnvelope>> {
+        if !self.accept("ENVELOPE") {
+            return Ok(None);
         }
-        let error = Error::user("ENVELOPE is not supported yet");
-        Err(self.here(error).with_hint("Write final results: sink a windowed view, or one with EMIT ON WINDOW CLOSE."))
+        let kind = self.name()?;
+        let mut key = Vec::new();
+        if self.parser.consume_token(&Token::LParen) {
+            while !self.parser.consume_token(&Token::RParen) {
+                key.push(self.name()?);
+                if !self.parser.consume_token(&Token::Comma) {
+                    self.expect_token(Token::RParen, "\",\" or \")\"")?;
+                    break;
+                }
+            }
+        }
+        Ok(Some(GivenEnvelope { kind, key }))
     }
 
     fn query(&mut self) -> Result<Box<Query>> {

@@ -276,6 +276,7 @@ fn is_stateless(plan: &Plan) -> bool {
         | Plan::AssignWindows(_)
         | Plan::Expand(_)
         | Plan::Repeat(_)
+        | Plan::Envelope(_)
         | Plan::Unnest(_) => plan.inputs().into_iter().all(is_stateless),
         Plan::WindowAggregate(_)
         | Plan::SessionAggregate(_)

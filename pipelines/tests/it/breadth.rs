@@ -190,6 +190,10 @@ fn consistent(plan: &Plan, query: &str) {
             let time = schema.field(spec.horizon.column).data_type().clone();
             assert!(matches!(time, DataType::Timestamp(..)), "{query}");
         }
+        Plan::Envelope(spec) => {
+            let width = inputs[0].schema().fields().len();
+            assert!(spec.envelope.key.iter().all(|at| *at < width), "{query}");
+        }
         Plan::Repeat(_) => assert_eq!(inputs[0].schema().fields()[..schema.fields().len()], schema.fields()[..]),
         Plan::Reduce(spec) => {
             typed(&spec.keys, 0);

@@ -32,6 +32,7 @@ fn every_operator_occurs_in_some_plan() {
         "WindowAggregate: ",
         "SessionAggregate: ",
         "Repeat: ",
+        "Envelope ",
         "Unnest: ",
         "TopN: ",
         "Over: ",

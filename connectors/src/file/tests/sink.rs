@@ -33,6 +33,7 @@ fn request(path: &Path, given: &[(&str, &str)], changelog: bool) -> SinkRequest 
         options: options(&[SINK, &[format]].concat(), &given),
         schema: schema(),
         changelog,
+        envelope: None,
         lineage: "test".into(),
     }
 }

@@ -31,7 +31,8 @@ fn sink(brokers: &str, given: &[(&str, &str)]) -> Result<Arc<dyn Sink>, Error> {
     let options = options(spec.options, &all);
     // Tests run side by side, and writers of one name would fence each other.
     let lineage = all.iter().find(|(name, _)| *name == "topic").unwrap().1.to_string();
-    (spec.open)(SinkRequest { name: "s".into(), options, schema: schema(), changelog: false, lineage })
+    let name = "s".into();
+    (spec.open)(SinkRequest { name, options, schema: schema(), changelog: false, envelope: None, lineage })
 }
 
 fn writer(brokers: &str, given: &[(&str, &str)]) -> Box<dyn Writer> {

@@ -6,6 +6,7 @@
 //! ```text
 //!   upsert    message        key {"id": 1}    value {"id": 1, "name": "a"}, or none: the row goes
 //!             line           {"id": 1, "name": "a"}   or   {"key": {"id": 1}, "value": {...} or null}
+//!                            {"id": 1, "_deleted": true}: the row goes, as sinks of ours write it
 //!   debezium  message, line  {"before": row, "after": row, "op": "c" | "u" | "r" | "d"}, in "payload" or not;
 //!                            no value: nothing new, since a message that removes the row came before
 //! ```
@@ -16,6 +17,7 @@ use super::super::{DecodeRequest, Decoded, Decoder, EMPTY, FormatSpec, Framing};
 use super::{line_at, syntax_error};
 use crate::error::Result;
 use crate::messages::Message;
+use crate::sink::DELETED;
 use arrow::array::Int64Array;
 use sonic_rs::{JsonValueTrait, LazyValue};
 
@@ -174,6 +176,11 @@ impl Changelog {
     /// A line of `upsert`: the row itself, or key and value.
     fn line(&mut self, text: &str, offset: u64) -> Result<(), Stop> {
         let members = members(text)?;
+        let undeclared = self.rows.schema().column_with_name(DELETED).is_none();
+        if undeclared && members.iter().any(|(name, value)| name == DELETED && value.as_bool() == Some(true)) {
+            self.put_object(text, Which::Key)?;
+            return self.end(offset, -1);
+        }
         let is_envelope = |(name, _): &(String, LazyValue)| name == "key" || name == "value";
         if self.plain || members.is_empty() || !members.iter().all(is_envelope) {
             self.put_object(text, Which::All)?;

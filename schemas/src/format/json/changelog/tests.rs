@@ -56,6 +56,12 @@ fn a_message_replaces_the_row_with_its_key_and_a_tombstone_removes_it() {
 }
 
 #[test]
+fn a_line_of_our_own_sinks_says_whether_the_row_goes() {
+    let text = "{\"id\":1,\"name\":\"a\",\"_deleted\":false}\n{\"id\":1,\"name\":null,\"_deleted\":true}\n";
+    assert_eq!(lines(Envelope::Upsert, text), ["+1 1 a", "-1 1 -"]);
+}
+
+#[test]
 fn a_message_that_says_nothing_is_a_bad_record() {
     let found = messages(
         Envelope::Upsert,
