@@ -34,6 +34,8 @@ pub struct SourceSpec {
     pub columns: Option<fn(&crate::options::Options) -> Result<BuiltinColumns>>,
     /// Whether a source with these options ends by itself.
     pub bounded: fn(&crate::options::Options) -> bool,
+    /// Says what of its options and columns can be known to be wrong before it is opened.
+    pub check: Option<fn(&SourceRequest) -> Result<()>>,
     /// Opens it.
     pub open: fn(SourceRequest) -> Result<Arc<dyn Source>>,
 }
@@ -58,6 +60,8 @@ pub struct SinkSpec {
     pub takes_changelog: bool,
     /// Whether its history can be queried by the sink's name: then the Parquet folder it writes.
     pub history: Option<fn(&crate::options::Options) -> String>,
+    /// Says what of its options and columns can be known to be wrong before it is opened; nothing is touched.
+    pub check: Option<fn(&SinkRequest) -> Result<()>>,
     /// Opens it.
     pub open: fn(SinkRequest) -> Result<Arc<dyn Sink>>,
 }

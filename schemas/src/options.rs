@@ -127,7 +127,8 @@ impl Options {
 }
 
 impl GivenOption {
-    fn locate(&self, error: Error) -> Error {
+    /// The error at the place where the option stands.
+    pub fn locate(&self, error: Error) -> Error {
         match &self.position {
             Some(position) => error.at(position.clone()),
             None => error,

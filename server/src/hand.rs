@@ -24,7 +24,7 @@ const OPTIONS: &[OptionSpec] =
 pub const CONNECTOR: ConnectorSpec = ConnectorSpec {
     name: "hand",
     doc: "Takes the rows that the program hands over.",
-    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| false, open }),
+    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| false, check: None, open }),
     table: None,
     sink: None,
 };

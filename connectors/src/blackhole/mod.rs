@@ -14,7 +14,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Takes rows and drops them, counted: for measuring what comes before the sink.",
     source: None,
     table: None,
-    sink: Some(SinkSpec { options: &[], formats: &[], takes_changelog: true, history: None, open }),
+    sink: Some(SinkSpec { options: &[], formats: &[], takes_changelog: true, history: None, check: None, open }),
 };
 
 fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {

@@ -39,6 +39,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &["json", "csv", "parquet", "avro", "arrow", "upsert", "debezium"],
         columns: None,
         bounded: |options| options.get("mode") != Some("tail"),
+        check: Some(|request| FileOptions::read(request).map(drop)),
         open,
     }),
     table: Some(SourceSpec {
@@ -46,6 +47,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &["json", "csv", "parquet", "avro", "arrow"],
         columns: None,
         bounded: |_| false,
+        check: Some(|request| FileOptions::read(request).map(drop)),
         open: table::open,
     }),
     sink: Some(SinkSpec {
@@ -53,6 +55,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: crate::text::FORMATS,
         takes_changelog: true,
         history: None,
+        check: Some(|request| sink::where_to(request).map(drop)),
         open: sink::open,
     }),
 };

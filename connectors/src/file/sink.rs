@@ -37,8 +37,9 @@ pub(super) const SINK: &[OptionSpec] = &[
 /// Lines that wait for their epoch; with more, they are written before.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 
-pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
-    let format = TextFormat::from_name(request.options.get("format"))?;
+/// The file that rows go to.
+pub(super) fn where_to(request: &SinkRequest) -> Result<PathBuf> {
+    TextFormat::of(request)?;
     let path = PathBuf::from(request.options.get("path").unwrap_or_default());
     if path.as_os_str().is_empty() || path.to_string_lossy().contains("://") {
         return Err(Error::user(format!(
@@ -54,6 +55,12 @@ pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
         ))
         .with_hint(format!("Leave out '.{suffix}', or use connector 'parquet'.")));
     }
+    Ok(path)
+}
+
+pub(super) fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
+    let format = TextFormat::of(&request)?;
+    let path = where_to(&request)?;
     let append = request.options.get("mode") == Some("append");
     let failed =
         |error: io::Error| Error::io(format!("file '{}' of sink \"{}\"", path.display(), request.name), &error);

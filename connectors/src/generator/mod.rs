@@ -23,6 +23,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &[],
         columns: Some(builtin),
         bounded: |options| options.count("rows").is_some(),
+        check: Some(|request| Wishes::read(&request.options).map(drop)),
         open,
     }),
     table: None,

@@ -21,7 +21,14 @@ use thalweg_schemas::table::{Column, Origin};
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "grid_intensity",
     doc: "Asks a service for the carbon intensity of electricity grids: Electricity Maps, WattTime, or that of Great Britain.",
-    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: Some(builtin), bounded: |_| false, open }),
+    source: Some(SourceSpec {
+        options: OPTIONS,
+        formats: &[],
+        columns: Some(builtin),
+        bounded: |_| false,
+        check: Some(|request| open(request.clone()).map(drop)),
+        open,
+    }),
     table: None,
     sink: None,
 };

@@ -20,7 +20,14 @@ use thalweg_schemas::table::{Column, Origin};
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "host",
     doc: "Reads this machine's processors, memory, disks, network, processes, temperatures and energy counters.",
-    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: Some(builtin), bounded: |_| false, open }),
+    source: Some(SourceSpec {
+        options: OPTIONS,
+        formats: &[],
+        columns: Some(builtin),
+        bounded: |_| false,
+        check: Some(|request| interval(request).map(drop)),
+        open,
+    }),
     table: None,
     sink: None,
 };
@@ -65,7 +72,7 @@ fn builtin(_options: &Options) -> Result<BuiltinColumns> {
     Ok(BuiltinColumns { columns: columns.collect(), watermark: Some(("ts".into(), 0)) })
 }
 
-fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
+fn interval(request: &SourceRequest) -> Result<Duration> {
     let interval = request.options.duration("interval").unwrap_or(Duration::from_secs(1));
     if interval < sysinfo::MINIMUM_CPU_UPDATE_INTERVAL {
         let given = request.options.get("interval").unwrap_or_default();
@@ -73,6 +80,11 @@ fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
         return Err(Error::user(format!("option \"interval\" takes at least {least}ms, not '{given}'"))
             .with_detail("The system does not count the use of processors more finely."));
     }
+    Ok(interval)
+}
+
+fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
+    let interval = interval(&request)?;
     let top = request.options.count("top").unwrap_or(10) as usize;
     let wanted = request.fields.fields().iter().zip(&request.wanted).filter(|(_, wanted)| **wanted);
     let columns = wanted.map(|(field, _)| field.name().clone()).collect();

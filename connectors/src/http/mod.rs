@@ -24,9 +24,10 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Takes records that are posted to it: JSON, NDJSON, CSV and Arrow IPC. Asks a service for a table to look rows up in.",
     source: Some(SourceSpec {
         options: SOURCE,
-        formats: &["json", "csv", "upsert", "debezium"],
+        formats: &["json", "csv", "arrow", "upsert", "debezium"],
         columns: None,
         bounded: |_| false,
+        check: Some(|request| HttpOptions::read(request).map(drop)),
         open,
     }),
     table: Some(SourceSpec {
@@ -34,6 +35,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &[],
         columns: None,
         bounded: |_| false,
+        check: None,
         open: table::open,
     }),
     sink: None,

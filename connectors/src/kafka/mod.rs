@@ -26,6 +26,7 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &["json", "csv", "avro", "protobuf", "upsert", "debezium"],
         columns: None,
         bounded: |options| options.get("mode") == Some("bounded"),
+        check: Some(source::check),
         open: source::open,
     }),
     table: None,
@@ -34,6 +35,7 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
         formats: thalweg_schemas::format::ENCODINGS,
         takes_changelog: false,
         history: None,
+        check: Some(|request| sink::open(request.clone()).map(drop)),
         open: sink::open,
     }),
 };

@@ -21,6 +21,13 @@ use thalweg_schemas::source::{Outlook, Polled, Reader, Source, SourceRequest, Sp
 /// How long the end of a run waits for the last offsets to be told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What is wrong with the options, without a client.
+pub(super) fn check(request: &SourceRequest) -> Result<()> {
+    let options = SourceOptions::read(request)?;
+    let made = config(&options, 1, false).create_native_config();
+    made.map(drop).map_err(|error| options.cluster.configuration(&error))
+}
+
 pub(super) fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
     let options = SourceOptions::read(&request)?;
     let client = Mutex::new(Some(Client::new(&options.cluster, &config(&options, 1, false))?));

@@ -27,6 +27,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &[],
         columns: None,
         bounded: |_| false,
+        check: None,
         open: |request| crate::file::open_table(SourceRequest { format: Some("parquet".to_string()), ..request }),
     }),
     sink: Some(SinkSpec {
@@ -34,6 +35,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &[],
         takes_changelog: false,
         history: Some(|options| options.get("path").unwrap_or_default().to_string()),
+        check: Some(|request| ParquetOptions::read(request).map(drop)),
         open,
     }),
 };

@@ -12,7 +12,14 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "postgres",
     doc: "Reads a table of PostgreSQL again and again, to look rows up in it.",
     source: None,
-    table: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| false, open: table::open }),
+    table: Some(SourceSpec {
+        options: OPTIONS,
+        formats: &[],
+        columns: None,
+        bounded: |_| false,
+        check: None,
+        open: table::open,
+    }),
     sink: None,
 };
 

@@ -16,11 +16,18 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Writes rows as lines to standard output; a changelog begins each row with `_diff`.",
     source: None,
     table: None,
-    sink: Some(SinkSpec { options: &[], formats: FORMATS, takes_changelog: true, history: None, open }),
+    sink: Some(SinkSpec {
+        options: &[],
+        formats: FORMATS,
+        takes_changelog: true,
+        history: None,
+        check: Some(|request| TextFormat::of(request).map(drop)),
+        open,
+    }),
 };
 
 fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {
-    let format = TextFormat::from_name(request.options.get("format"))?;
+    let format = TextFormat::of(&request)?;
     Ok(Arc::new(Stdout { format, schema: request.schema, changelog: request.changelog }))
 }
 

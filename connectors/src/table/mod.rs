@@ -16,7 +16,14 @@ use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Reader, Source,
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "table",
     doc: "Takes the rows of INSERT statements: what CREATE TABLE reads.",
-    source: Some(SourceSpec { options: &[], formats: &["json", "upsert"], columns: None, bounded: |_| false, open }),
+    source: Some(SourceSpec {
+        options: &[],
+        formats: &["json", "upsert"],
+        columns: None,
+        bounded: |_| false,
+        check: None,
+        open,
+    }),
     table: None,
     sink: None,
 };

@@ -19,7 +19,14 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Posts rows to a URL as JSON, each request with a key by which repetitions are known.",
     source: None,
     table: None,
-    sink: Some(SinkSpec { options: OPTIONS, formats: &[], takes_changelog: true, history: None, open }),
+    sink: Some(SinkSpec {
+        options: OPTIONS,
+        formats: &[],
+        takes_changelog: true,
+        history: None,
+        check: Some(|request| WebhookOptions::read(request).map(drop)),
+        open,
+    }),
 };
 
 fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {

@@ -44,9 +44,23 @@ const SCRIPT: &[OptionSpec] =
 pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "scripted",
     doc: "What a test says.",
-    source: Some(SourceSpec { options: SCRIPT, formats: &[], columns: None, bounded: |_| true, open: open_source }),
+    source: Some(SourceSpec {
+        options: SCRIPT,
+        formats: &[],
+        columns: None,
+        bounded: |_| true,
+        check: None,
+        open: open_source,
+    }),
     table: None,
-    sink: Some(SinkSpec { options: SCRIPT, formats: &[], takes_changelog: true, history: None, open: open_sink }),
+    sink: Some(SinkSpec {
+        options: SCRIPT,
+        formats: &[],
+        takes_changelog: true,
+        history: None,
+        check: None,
+        open: open_sink,
+    }),
 }];
 
 fn script_of(options: &Options) -> Arc<Script> {

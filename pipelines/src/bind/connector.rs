@@ -1,9 +1,9 @@
 //! `WITH (..)`: the connector that a statement names, its format, and the options of both, checked.
 
 use crate::parse::ddl::{CreateSource, Name};
-use thalweg_operators::plan::{OnBad, WatermarkPlan};
+use thalweg_operators::plan::{OnBad, SourcePlan, WatermarkPlan};
 use thalweg_schemas::connector::{ConnectorSpec, SourceSpec};
-use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::error::{Error, ErrorKind, Result};
 use thalweg_schemas::format::{self, FormatSpec};
 use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
 use thalweg_schemas::suggest::closest;
@@ -45,10 +45,18 @@ pub(super) fn connector<'a, S>(
     let names = || connectors.iter().filter(|c| side(c).is_some()).map(|c| c.name);
     let known = || format!("There are: {}.", names().collect::<Vec<_>>().join(", "));
     let Some(option) = given.iter().find(|o| o.name == "connector") else {
+        let near = given.iter().find(|option| closest(&option.name, ["connector"].into_iter()).is_some());
+        if let Some(near) = near {
+            let error = Error::user(format!("option \"{}\" does not exist, and {owner} names no connector", near.name));
+            return Err(near.locate(error.with_hint("Did you mean \"connector\"?")));
+        }
         return Err(Error::user(format!("{owner} names no connector"))
             .with_hint(format!("Write WITH (connector = '...', ...). {}", known()))
             .at(name.position.clone()));
     };
+    if let Some(again) = given.iter().filter(|o| o.name == "connector").nth(1) {
+        return Err(again.locate(Error::user("option \"connector\" is given twice")));
+    }
     let located = |error: Error| option.position.clone().into_iter().fold(error, Error::at);
     match connectors.iter().find(|c| c.name == option.value).map(|c| (c, side(c))) {
         Some((connector, Some(side))) => Ok((connector, side)),
@@ -74,6 +82,9 @@ pub(super) fn format_of(
 ) -> Result<Option<&'static FormatSpec>> {
     let option = given.iter().find(|o| o.name == "format");
     let located = |error: Error| option.and_then(|o| o.position.clone()).into_iter().fold(error, Error::at);
+    if let Some(again) = given.iter().filter(|o| o.name == "format").nth(1) {
+        return Err(again.locate(Error::user("option \"format\" is given twice")));
+    }
     let written = match (option, formats) {
         (None, []) => return Ok(None),
         (Some(option), []) => {
@@ -83,7 +94,10 @@ pub(super) fn format_of(
             ));
         }
         (None, [first, ..]) => by_suffix(given).filter(|name| formats.contains(name)).unwrap_or(first),
-        (Some(option), _) => option.value.as_str(),
+        (Some(option), _) => match option.value.as_str() {
+            "ndjson" | "jsonl" => "json",
+            written => written,
+        },
     };
     match format::by_name(written).filter(|f| formats.contains(&f.name)) {
         Some(format) => Ok(Some(format)),
@@ -118,6 +132,7 @@ pub(super) struct Configured {
     pub is_table: bool,
     side: SourceSpec,
     engine: Options,
+    given: Vec<GivenOption>,
 }
 
 /// What a statement means by a connector: with a primary key a table, unless the format's records say what becomes of rows.
@@ -157,7 +172,17 @@ pub(super) fn configure(
     let options = part(side.options)?;
     let bounded = (side.bounded)(&options);
     let (format_options, engine) = (part(of_format)?, part(ENGINE)?);
-    Ok(Configured { connector: connector.name, options, format, format_options, bounded, is_table, side, engine })
+    let connector = connector.name;
+    Ok(Configured { connector, options, format, format_options, bounded, is_table, side, engine, given })
+}
+
+/// What a connector says of options, at the place of the one that it names.
+pub(super) fn refused(error: Error, given: &[GivenOption], name: &Name) -> Error {
+    let named = given.iter().find(|option| error.message.contains(&format!("\"{}\"", option.name)));
+    match named {
+        Some(option) => option.locate(error),
+        None => error.at(name.position.clone()),
+    }
 }
 
 /// Columns, and the event time among them with how late rows may be, in nanoseconds.
@@ -175,6 +200,14 @@ impl Configured {
             Some(columns) => columns(&self.options).map(|c| (c.columns, c.watermark)),
             None => Err(Error::user(format!("{owner} declares no columns"))
                 .with_hint("Write them after its name: (ts TIMESTAMP NOT NULL, host TEXT, ...).")),
+        }
+    }
+
+    /// What the connector says of the source before it is opened.
+    pub(super) fn check(&self, plan: &SourcePlan, name: &Name) -> Result<()> {
+        match self.side.check.map_or(Ok(()), |check| check(&plan.request())) {
+            Err(error) if error.kind == ErrorKind::User => Err(refused(error, &self.given, name)),
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `CREATE SINK`: its connector and options, checked, and which of a relation's streams it takes.
 
-use super::connector::{connector, format_of};
+use super::connector::{connector, format_of, refused};
 use super::{Mode, Scope, both, envelope, messages, query};
 use crate::lower::{self, LateRows, Lowered};
 use crate::parse::Words;
@@ -9,7 +9,7 @@ use thalweg_operators::envelope::EnvelopeSpec;
 use thalweg_operators::plan::{Plan, Read, SinkPlan};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
-use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::error::{Error, ErrorKind, Result};
 use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
 
 /// What a sink came to.
@@ -54,7 +54,10 @@ pub(crate) fn bind(
         connector: connector.name.to_string(),
         options,
     };
-    Ok(BoundSink { plan, history })
+    match side.check.map_or(Ok(()), |check| check(&plan.request(""))) {
+        Err(error) if error.kind == ErrorKind::User => Err(vec![refused(error, &sink.options, name)]),
+        _ => Ok(BoundSink { plan, history }),
+    }
 }
 
 fn changelog_into(connector: &str, sink: &CreateSink, scope: &Scope) -> Error {

@@ -37,6 +37,71 @@ fn a_bounded_run_ends_by_itself_and_leaves_parquet() {
 }
 
 #[test]
+fn a_changelog_goes_into_files_in_an_envelope_and_comes_back_from_them() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("orders.ndjson"), crate::binary::ORDERS).unwrap();
+    let writing = "
+CREATE SOURCE orders (ts TIMESTAMP NOT NULL, item TEXT, price DOUBLE) WITH (connector = 'file', path = 'orders.ndjson');
+CREATE MATERIALIZED VIEW items (item, n) AS SELECT item, count(*) FROM orders GROUP BY item;
+CREATE SINK a FROM items WITH (connector = 'file', path = 'upserts.ndjson') ENVELOPE upsert (item);
+CREATE SINK b FROM items ENVELOPE debezium WITH (connector = 'file', path = 'changes.ndjson');
+CREATE SINK c FROM items WITH (connector = 'parquet', path = 'out') ENVELOPE upsert;
+";
+    std::fs::write(folder.path().join("w.sql"), writing).unwrap();
+    let reading = "
+CREATE SOURCE upserts (item TEXT PRIMARY KEY, n BIGINT) WITH (connector = 'file', path = 'upserts.ndjson', format = 'upsert');
+CREATE SOURCE changes (item TEXT PRIMARY KEY, n BIGINT) WITH (connector = 'file', path = 'changes.ndjson', format = 'debezium');
+CREATE MATERIALIZED VIEW alike AS SELECT u.item, u.n FROM upserts u JOIN changes c ON u.item = c.item AND u.n = c.n;
+CREATE SINK shown FROM alike WITH (connector = 'file', path = 'alike.csv', format = 'csv') ENVELOPE upsert (item);
+";
+    std::fs::write(folder.path().join("r.sql"), reading).unwrap();
+    for pipeline in ["w.sql", "r.sql"] {
+        let output = run(folder.path(), &["run", pipeline, "--pg", "off", "--http", "off", "--workers", "2"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(
+        read("upserts.ndjson").contains("{\"item\":\"tea\",\"n\":3,\"_deleted\":false}"),
+        "{}",
+        read("upserts.ndjson")
+    );
+    let changes = read("changes.ndjson");
+    assert!(changes.contains("\"after\":{\"item\":\"tea\",\"n\":3}"), "{changes}");
+    let mut lines: Vec<String> = read("alike.csv").lines().map(str::to_string).collect();
+    lines.sort();
+    assert_eq!(lines, ["cake,1,false", "item,n,_deleted", "tea,3,false"]);
+}
+
+#[test]
+fn check_looks_at_what_a_connector_says_of_its_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = "CREATE SOURCE g WITH (connector = 'generator', rows = '10');\n\
+                    CREATE SINK a FROM g WITH (connector = 'parquet', path = 'out', partition_by = 'day(ts), regoin');\n\
+                    CREATE SOURCE b (x INT) WITH (connector = 'file', path = 'x', format = 'parquet', mode = 'tail');\n\
+                    CREATE SOURCE c (x INT) WITH (connector = 'kafka', brokers = 'h:1', topic = 't', start = 'soon');\n\
+                    CREATE SOURCE d (x INT) WITH (connector = 'kafka', brokers = 'h:1', topic = 't', 'kafka.bites' = '1');\n\
+                    CREATE SINK e FROM g WITH (connector = 'kafka', brokers = 'h:1', topic = 't', key = 'hots');\n";
+    std::fs::write(folder.path().join("p.sql"), pipeline).unwrap();
+    let output = run(folder.path(), &["check", "p.sql"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for expected in [
+        "p.sql:2:",
+        "Did you mean \"region\"?",
+        "p.sql:3:",
+        "cannot be followed",
+        "p.sql:4:",
+        "p.sql:5:",
+        "p.sql:6:",
+        "Did you mean \"host\"?",
+        "5 errors",
+    ] {
+        assert!(told.contains(expected), "no {expected} in:\n{told}");
+    }
+    assert!(!folder.path().join("out").exists(), "nothing is touched");
+}
+
+#[test]
 fn check_reports_every_error_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = "CREATE SOURCE orders (ts TIMESTAMP, item TEXT) WITH (connector = 'fil', path = 'x');\n\

@@ -43,7 +43,7 @@ pub const OPTION: OptionSpec =
 pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "scripted",
     doc: "What a test says.",
-    source: Some(SourceSpec { options: &[OPTION], formats: &[], columns: None, bounded: |_| true, open }),
+    source: Some(SourceSpec { options: &[OPTION], formats: &[], columns: None, bounded: |_| true, check: None, open }),
     table: None,
     sink: None,
 }];

@@ -72,9 +72,23 @@ const OPTIONS: &[OptionSpec] = &[OPTION];
 pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     name: "world",
     doc: "What outlives a crash.",
-    source: Some(SourceSpec { options: OPTIONS, formats: &[], columns: None, bounded: |_| true, open: open_source }),
+    source: Some(SourceSpec {
+        options: OPTIONS,
+        formats: &[],
+        columns: None,
+        bounded: |_| true,
+        check: None,
+        open: open_source,
+    }),
     table: None,
-    sink: Some(SinkSpec { options: OPTIONS, formats: &[], takes_changelog: true, history: None, open: open_sink }),
+    sink: Some(SinkSpec {
+        options: OPTIONS,
+        formats: &[],
+        takes_changelog: true,
+        history: None,
+        check: None,
+        open: open_sink,
+    }),
 }];
 
 fn world_of(options: &Options) -> Arc<World> {
