@@ -76,6 +76,7 @@ pub(crate) fn sql_names(message: &str) -> String {
 /// A type of Arrow as a column of that type is declared.
 pub fn sql_type(data_type: &Arrow) -> String {
     match data_type {
+        Arrow::Binary => "BYTEA".to_string(),
         Arrow::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
         Arrow::Timestamp(_, zone) => if zone.is_some() { "TIMESTAMPTZ" } else { "TIMESTAMP" }.to_string(),
         Arrow::List(element) => format!("{}[]", sql_type(element.data_type())),

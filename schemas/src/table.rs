@@ -1,6 +1,6 @@
 //! What a source, table or view looks like from outside: its columns and what is promised of them.
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
 /// A column as declared in `CREATE SOURCE`.
@@ -38,7 +38,7 @@ pub enum Metadata {
     Offset,
     /// `_ingest_time`: when its epoch began, timestamp.
     IngestTime,
-    /// `_key`: the record's key, binary; NULL where the system knows none.
+    /// `_key`: the record's key, binary or text (wrong bytes replaced); NULL where the system knows none.
     Key,
     /// `_headers`: the record's headers as a JSON object, text; NULL where the system knows none.
     Headers,
@@ -56,6 +56,19 @@ impl Metadata {
             "_headers" => Metadata::Headers,
             _ => return None,
         })
+    }
+
+    /// The types that such a column may be declared with, the first being its own.
+    pub fn data_types(self) -> Vec<DataType> {
+        match self {
+            Metadata::Source | Metadata::Partition | Metadata::Headers => vec![DataType::Utf8],
+            Metadata::Offset => vec![DataType::Int64],
+            Metadata::IngestTime => {
+                let nanos = |zone| DataType::Timestamp(TimeUnit::Nanosecond, zone);
+                vec![nanos(None), nanos(Some("+00:00".into()))]
+            }
+            Metadata::Key => vec![DataType::Binary, DataType::Utf8],
+        }
     }
 }
 

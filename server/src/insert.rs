@@ -44,6 +44,9 @@ impl Session {
             let names: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(SqlError::user(SYNTAX, message).with_hint(format!("The columns are {}.", names.join(", "))));
         }
+        if let Some(missing) = target.columns[given..].iter().find(|column| !column.nullable) {
+            return Err(no_value(missing, &target.table));
+        }
         let target = Target { columns: target.columns[..given].to_vec(), ..target };
         let mut parameters = query.parameters.clone();
         for (number, at) in insert.placeholders {
@@ -94,8 +97,7 @@ impl Session {
         }
         let named = |column: &&Column| columns.iter().any(|c| c.name == column.name);
         if let Some(missing) = fields.iter().find(|column| !column.nullable && !named(column)) {
-            let message = format!("column \"{}\" of table \"{name}\" is NOT NULL and gets no value", missing.name);
-            return Err(SqlError::user(NOT_NULL, message).with_hint("Name it, and give it one."));
+            return Err(no_value(missing, name));
         }
         Ok(Target { table: name.clone(), source: source.clone(), columns })
     }
@@ -119,6 +121,11 @@ impl Session {
         let row = RecordBatch::try_from_iter_with_nullable([("inserted", counted, false)]).map_err(Error::from)?;
         Answer::of_row(epoch, row)
     }
+}
+
+fn no_value(column: &Column, table: &str) -> SqlError {
+    let message = format!("column \"{}\" of table \"{table}\" is NOT NULL and gets no value", column.name);
+    SqlError::user(NOT_NULL, message).with_hint("Name it, and give it one.")
 }
 
 /// How many rows the answer says were inserted.

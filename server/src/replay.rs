@@ -9,13 +9,17 @@ use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use std::sync::Arc;
 use thalweg_engine::status::Replayed;
-use thalweg_pipelines::Replay;
+use thalweg_pipelines::{DeclarationKind, Replay};
 use thalweg_schemas::error::Error;
 
 impl Session {
     /// Plans the query for the letters that a `REPLAY` is about.
     pub(crate) async fn prepare_replay(&self, text: &str, replay: Replay) -> SqlResult<Arc<Prepared>> {
         let Replay { source, filter } = replay;
+        let source = match self.relations().program.declaration(&source).map(|declaration| &declaration.kind) {
+            Some(DeclarationKind::Table { source }) => source.clone(),
+            _ => source,
+        };
         let filter = filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
         let quoted = source.replace('\'', "''");
         let letters = format!("SELECT id FROM thalweg.dead_letters WHERE origin = '{quoted}'{filter}");

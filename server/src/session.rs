@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use thalweg_notify::machine::acknowledgement::Acknowledgement;
 use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, split_as_of, with_all_time};
-use thalweg_pipelines::{Acknowledge, Change, Shown, Statement, Subscribe, parse_statement, sql_type};
+use thalweg_pipelines::{Acknowledge, Change, DeclarationKind, Shown, Statement, Subscribe, parse_statement, sql_type};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 use thalweg_schemas::suggest::closest;
@@ -412,7 +412,26 @@ impl Session {
 
     /// What an error means for whoever wrote `text`.
     pub fn explain(&self, error: &DataFusionError, text: &str) -> SqlError {
-        sql_error::explain(error, text, &self.sessions.names())
+        let found = sql_error::explain(error, text, &self.sessions.names());
+        let quoted = found.error.message.strip_prefix("relation \"").and_then(|rest| rest.split('"').next());
+        match quoted.filter(|_| found.code == NO_TABLE).map(str::to_string) {
+            Some(name) => self.keeps_no_rows(&name, found),
+            None => found,
+        }
+    }
+
+    /// The error that `name` does not exist, or that it does and cannot be asked.
+    fn keeps_no_rows(&self, name: &str, found: SqlError) -> SqlError {
+        let relations = self.relations();
+        let kind = match relations.program.declaration(name).map(|declaration| &declaration.kind) {
+            Some(DeclarationKind::Source { .. }) => "source",
+            Some(DeclarationKind::View { .. }) => "view over a source",
+            _ => return found,
+        };
+        let mut error = found.error;
+        error.message = format!("\"{name}\" is a {kind}, and keeps no rows that could be asked for");
+        let error = error.with_hint(format!("Keep them: CREATE MATERIALIZED VIEW .. AS SELECT .. FROM {name}."));
+        SqlError { code: found.code, error }
     }
 
     /// Plans as DataFusion reads it; what only PostgreSQL's clients write is rewritten first.

@@ -54,7 +54,11 @@ impl Kind {
             "application/vnd.apache.arrow.stream" | "application/vnd.apache.arrow.file" => Ok(Kind::Arrow),
             // What clients say who were not told what they send.
             "" | "text/plain" | "application/octet-stream" | "application/x-www-form-urlencoded" => {
-                Ok(if options.format == "csv" { Kind::Csv } else { Kind::JsonOrLines })
+                Ok(match options.format.as_str() {
+                    "csv" => Kind::Csv,
+                    "arrow" => Kind::Arrow,
+                    _ => Kind::JsonOrLines,
+                })
             }
             other => {
                 let error = format!("content type '{other}' is not supported");
@@ -68,7 +72,8 @@ impl Kind {
 
 /// The payload of whole lines: in the source's own format, or in the one that the sender chose.
 fn payload(options: &HttpOptions, format: &'static str, bytes: Vec<u8>) -> Payload {
-    let own = (options.format == "csv") == (format == "csv");
+    // Records that say what becomes of rows are JSON too.
+    let own = options.format == format || format == "json" && !matches!(options.format.as_str(), "csv" | "arrow");
     if own { Payload::Bytes(bytes) } else { Payload::Formatted { format, bytes } }
 }
 

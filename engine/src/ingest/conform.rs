@@ -172,6 +172,9 @@ impl Conform {
                 Origin::Field => given.next().cloned().ok_or_else(|| Error::bug("a decoder left out a field"))?,
                 Origin::Metadata(metadata) => {
                     let array = metadata_column(metadata, rows, &per_row, facts);
+                    if (metadata, &column.data_type) == (Metadata::Key, &DataType::Utf8) {
+                        return Ok(as_text(array.as_binary()));
+                    }
                     cast_with_options(&array, &column.data_type, &CastOptions::default())?
                 }
                 Origin::Generated => new_null_array(&column.data_type, rows),
@@ -258,6 +261,11 @@ fn all_nullable(schema: &SchemaRef) -> arrow::datatypes::Schema {
 
 fn not_null(column: &str) -> String {
     format!("column \"{column}\" is NULL but declared NOT NULL")
+}
+
+/// Bytes as text, wrong ones replaced.
+fn as_text(bytes: &BinaryArray) -> ArrayRef {
+    Arc::new(bytes.iter().map(|bytes| bytes.map(String::from_utf8_lossy)).collect::<StringArray>())
 }
 
 fn metadata_column(metadata: Metadata, rows: usize, per_row: &PerRow<'_>, facts: Facts<'_>) -> ArrayRef {

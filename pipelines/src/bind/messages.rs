@@ -26,7 +26,8 @@ pub(crate) fn translate(error: DataFusionError, scope: &Scope, words: &Words) ->
         DataFusionError::SQL(error, _) => crate::parse::syntax::syntax_error(error, words),
         other => {
             let message = other.strip_backtrace();
-            wrong_arguments(&message, words).unwrap_or_else(|| located(Error::user(one_line(&message)), span, words))
+            let known = wrong_arguments(&message, words).or_else(|| wrong_literal(&message, words));
+            known.unwrap_or_else(|| located(Error::user(one_line(&message)), span, words))
         }
     }
 }
@@ -121,6 +122,30 @@ fn wrong_arguments(message: &str, words: &Words) -> Option<Error> {
     Some(located(error.with_hint("Cast the argument, or take another column."), words.find(name), words))
 }
 
+/// `Invalid input syntax for type interval: "soon"`, or `Cannot cast string 'x' to value of Float64 type`
+fn wrong_literal(message: &str, words: &Words) -> Option<Error> {
+    let (literal, error) = if let Some(literal) = quoted_after(message, "Invalid input syntax for type interval: \"") {
+        let error = Error::user(format!("'{literal}' is not an interval"));
+        (literal, error.with_hint("Write a number and a unit: INTERVAL '10 seconds'."))
+    } else {
+        let literal = quoted_after(message, "Cannot cast string '")?;
+        let wanted = message.split("' to value of ").nth(1)?.split(" type").next()?;
+        (literal, Error::user(format!("'{literal}' is no value of type {}", sql_names(wanted))))
+    };
+    Some(located(error, words.find_text(literal), words))
+}
+
+/// `Cannot create filter with non-boolean predicate 'latency_ms' returning Float64`
+fn wrong_condition(message: &str, words: &Words) -> Option<Error> {
+    let condition = quoted_after(message, "non-boolean predicate '")?;
+    let returned = message.split("' returning ").nth(1)?.split_whitespace().next()?;
+    let name = condition.rsplit('.').next().unwrap_or(condition);
+    let error = Error::user(format!("condition \"{name}\" is no truth value"))
+        .with_detail(format!("It is of type {}.", sql_names(returned)))
+        .with_hint(format!("Compare it with something: {name} > 0."));
+    Some(located(error, words.find(name), words))
+}
+
 fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
     if let Some(name) = quoted_after(message, "Invalid function '") {
         let functions = registry::base();
@@ -153,6 +178,16 @@ fn plan_error(message: &str, words: &Words, span: Option<Position>) -> Error {
     }
     if let Some(name) = quoted_after(message, "Projections require unique expression names but the expression \"") {
         return two_columns(name.rsplit('.').next().unwrap_or(name), words);
+    }
+    if let Some(counts) = message.strip_prefix("Source table contains ") {
+        let counts: Vec<&str> = counts.split(' ').filter(|word| word.parse::<usize>().is_ok()).collect();
+        if let [columns, names] = counts.as_slice() {
+            let error = Error::user(format!("{names} columns are named, and the query has {columns}"));
+            return located(error.with_hint("Name each of them, in their order."), span, words);
+        }
+    }
+    if let Some(error) = wrong_condition(message, words) {
+        return error;
     }
     if message.contains("failed to match any signature") || message.contains("No function matches") {
         let error = wrong_arguments(message, words);

@@ -5,11 +5,12 @@ use crate::lower::checked::checked;
 use crate::parse::Words;
 use crate::parse::ddl::{CreateSource, DeclaredColumn, DeclaredWatermark};
 use crate::parse::syntax::fold;
-use crate::types::arrow_type;
-use arrow::datatypes::DataType;
+use crate::types::{arrow_type, sql_type};
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator};
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ pub(crate) fn bind(
         true => configured.builtin(&owner).map_err(located)?,
         false => (declared, None),
     };
+    infer_types(source, &mut columns, scope, words)?;
     let is_table = configured.is_table;
     let key = key::bind(source, configured.format, &columns, is_table, &owner).map_err(|error| vec![error])?;
     if let Some(watermark) = source.watermark.as_ref().filter(|_| is_table) {
@@ -68,9 +70,9 @@ pub(crate) fn bind(
         name: name.value.clone(),
         connector: configured.connector.to_string(),
         on_bad: configured.on_bad(),
-        options: configured.options,
+        options: configured.options.clone(),
         format: configured.format.map(|f| f.name.to_string()),
-        format_options: configured.format_options,
+        format_options: configured.format_options.clone(),
         wanted: vec![false; columns.len()],
         key,
         is_table,
@@ -78,6 +80,7 @@ pub(crate) fn bind(
         generated,
         watermark,
     };
+    configured.check(&plan, name).map_err(|error| vec![error])?;
     Ok(BoundSource { relation, plan, bounded: configured.bounded })
 }
 
@@ -126,9 +129,15 @@ fn columns(source: &CreateSource) -> Result<Vec<Column>, Vec<Error>> {
         if columns.iter().any(|c| c.name == name) {
             errors.push(Error::user(format!("column \"{name}\" is declared twice")).at(declared.name.position.clone()));
         }
-        match arrow_type(&declared.data_type) {
+        let origin = origin(declared);
+        let data_type = match (&declared.data_type, &origin) {
+            (Some(written), _) => arrow_type(written),
+            (None, Origin::Metadata(metadata)) => Ok(metadata.data_types().swap_remove(0)),
+            // It is found when all others are known.
+            (None, _) => Ok(DataType::Null),
+        };
+        match data_type {
             Ok(data_type) => {
-                let origin = origin(declared);
                 if let Some(error) = metadata_type(&origin, declared, &data_type) {
                     errors.push(error);
                 }
@@ -151,18 +160,41 @@ fn origin(column: &DeclaredColumn) -> Origin {
 /// Metadata columns have the types that the engine fills them with.
 fn metadata_type(origin: &Origin, declared: &DeclaredColumn, data_type: &DataType) -> Option<Error> {
     let Origin::Metadata(metadata) = origin else { return None };
-    let (fits, needed) = match metadata {
-        Metadata::Source | Metadata::Partition | Metadata::Headers => (*data_type == DataType::Utf8, "TEXT"),
-        Metadata::Offset => (*data_type == DataType::Int64, "BIGINT"),
-        Metadata::IngestTime => (matches!(data_type, DataType::Timestamp(_, None)), "TIMESTAMP"),
-        Metadata::Key => (*data_type == DataType::Binary, "BYTEA"),
-    };
+    let types = metadata.data_types();
+    if types.contains(data_type) {
+        return None;
+    }
     let name = &declared.name.value;
-    (!fits).then(|| {
-        Error::user(format!("metadata column \"{name}\" is {needed}, not {}", declared.data_type))
-            .with_hint(format!("Write {name} {needed}."))
-            .at(declared.type_position.clone())
-    })
+    let needed = types.iter().map(sql_type).collect::<Vec<_>>().join(" or ");
+    let error = Error::user(format!("metadata column \"{name}\" is {needed}, not {}", sql_type(data_type)));
+    Some(error.with_hint(format!("Write {name} {}.", sql_type(&types[0]))).at(declared.type_position.clone()))
+}
+
+/// Gives generated columns without a type that of their expression.
+fn infer_types(source: &CreateSource, columns: &mut [Column], scope: &Scope, words: &Words) -> Result<(), Vec<Error>> {
+    let mut errors = Vec::new();
+    for (at, declared) in source.columns.iter().enumerate() {
+        let (Some(expr), None) = (&declared.generated, &declared.data_type) else { continue };
+        let scan = record(source, columns).map_err(|error| super::messages::translate(error, scope, words));
+        let found = scan.and_then(|scan| {
+            let planned = query::expression(expr.clone(), scan.schema(), scope, words)?;
+            planned.get_type(scan.schema()).map_err(|error| super::messages::translate(error, scope, words))
+        });
+        match found {
+            Ok(data_type) => columns[at].data_type = column_type(data_type),
+            Err(error) => errors.push(error.at(declared.name.position.clone())),
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// The type of a column that holds values of `data_type`.
+fn column_type(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Nanosecond, zone),
+        other => other,
+    }
 }
 
 fn generated(
@@ -190,21 +222,8 @@ fn generate(
     scope: &Scope,
     words: &Words,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let name = &source.name.value;
-    let relation = Relation {
-        name: name.clone(),
-        kind: RelationKind::Source(Closes::AtEnd),
-        schema: schema_of(columns),
-        mode: Mode::Append,
-        times: vec![None; columns.len()],
-        bounds: Vec::new(),
-        key: None,
-        tables: BTreeSet::new(),
-        clock: TimeOrigin::default(),
-    };
     let translate = |error| super::messages::translate(error, scope, words);
-    let table = Arc::new(RelationSource(Arc::new(relation)));
-    let scan = LogicalPlanBuilder::scan(name.as_str(), table, None).map_err(translate)?;
+    let scan = record(source, columns).map_err(translate)?;
     let planned = query::expression(expr, scan.schema(), scope, words)?;
     for column in planned.column_refs() {
         if columns.iter().any(|c| c.name == column.name && c.origin == Origin::Generated) {
@@ -228,6 +247,23 @@ fn generate(
         }
         other => Err(Error::bug(format!("a generated column became {}", other.display()))),
     }
+}
+
+/// The columns as the expressions of generated ones see them.
+fn record(source: &CreateSource, columns: &[Column]) -> Result<LogicalPlanBuilder, DataFusionError> {
+    let name = &source.name.value;
+    let relation = Relation {
+        name: name.clone(),
+        kind: RelationKind::Source(Closes::AtEnd),
+        schema: schema_of(columns),
+        mode: Mode::Append,
+        times: vec![None; columns.len()],
+        bounds: Vec::new(),
+        key: None,
+        tables: BTreeSet::new(),
+        clock: TimeOrigin::default(),
+    };
+    LogicalPlanBuilder::scan(name.as_str(), Arc::new(RelationSource(Arc::new(relation))), None)
 }
 
 /// `WATERMARK FOR ts AS ts - INTERVAL '5 seconds'`: which column, and how late its rows may be.

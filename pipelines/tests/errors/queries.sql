@@ -29,3 +29,6 @@ CREATE MATERIALIZED VIEW ao AS SELECT host, count(*) AS n FROM telemetry GROUP B
 CREATE MATERIALIZED VIEW ap AS SELECT window_start, count(*) FROM TUMBLE(telemetry, ts, '1 minute') GROUP BY 1 EMIT ON CLOSE;
 CREATE MATERIALIZED VIEW aq AS SELECT window_start, count(*) FROM TUMBLE(size => INTERVAL '1 minute', data => telemetry) GROUP BY 1;
 CREATE MATERIALIZED VIEW ar AS SELECT window_start, count(*) FROM telemetry GROUP BY window_start;
+CREATE MATERIALIZED VIEW literal_interval AS SELECT window_start FROM TUMBLE(telemetry, ts, INTERVAL 'soon') GROUP BY 1;
+CREATE MATERIALIZED VIEW literal_number AS SELECT host FROM telemetry WHERE latency_ms > 'fast';
+CREATE MATERIALIZED VIEW no_condition AS SELECT host FROM telemetry WHERE latency_ms;
