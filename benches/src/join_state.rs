@@ -84,6 +84,7 @@ fn spec(retracts: bool) -> JoinSpec {
         nulls: NullKeys::MatchNothing,
         filter: None,
         within: None,
+        horizons: [None, None],
         state_ttl_ns: None,
         schema: Arc::new(Schema::new(both)),
     }

@@ -45,7 +45,7 @@ pub(super) fn connector<'a, S>(
     let names = || connectors.iter().filter(|c| side(c).is_some()).map(|c| c.name);
     let known = || format!("There are: {}.", names().collect::<Vec<_>>().join(", "));
     let Some(option) = given.iter().find(|o| o.name == "connector") else {
-        let near = given.iter().find(|option| closest(&option.name, ["connector"].into_iter()).is_some());
+        let near = given.iter().find(|option| closest(&option.name, ["connector"]).is_some());
         if let Some(near) = near {
             let error = Error::user(format!("option \"{}\" does not exist, and {owner} names no connector", near.name));
             return Err(near.locate(error.with_hint("Did you mean \"connector\"?")));

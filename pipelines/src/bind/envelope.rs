@@ -54,7 +54,7 @@ fn kind(given: &Name) -> Result<EnvelopeKind> {
     found.ok_or_else(|| {
         let error = Error::user(format!("ENVELOPE takes upsert or debezium, not \"{}\"", given.value));
         let error = error.at(given.position.clone());
-        match closest(&given.value, ["upsert", "debezium"].into_iter()) {
+        match closest(&given.value, ["upsert", "debezium"]) {
             Some(near) => error.with_hint(format!("Did you mean {near}?")),
             None => error,
         }

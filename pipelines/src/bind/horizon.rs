@@ -116,6 +116,7 @@ impl Revised {
             | Plan::SessionAggregate(_)
             | Plan::Series(_)
             | Plan::Expand(_)
+            | Plan::Envelope(_)
             | Plan::Alert(_) => {
                 plan.inputs_mut().into_iter().for_each(|below| drop(input(below)));
                 Times::new()
