@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use thalweg_operators::alert::rule::{Absent, AbsentPolicy, LEVELS_MAX, Rule};
 use thalweg_operators::alert::{AlertSpec, AlertTime, Part, Severity, Template};
-use thalweg_operators::plan::{Dataflow, Emit, Plan, ViewPlan};
+use thalweg_operators::plan::{Dataflow, Emit, Plan, TimeOrigin, ViewPlan};
 use thalweg_operators::window_aggregate::OnLate;
 use thalweg_schemas::alert_event;
 use thalweg_schemas::error::{Error, Position, Result};
