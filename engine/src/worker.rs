@@ -312,18 +312,22 @@ fn build_views<'scope>(
                 None => store.apply(&batches).map(|()| batches),
             };
             match changes {
+                // An epoch in which only event time went on, and nothing fell behind.
+                Ok(changes) if changes.is_empty() => {}
                 Ok(changes) => target.publish(id.index, epoch, store.version(), &changes),
                 Err(error) => ledger.fail(error),
             }
         };
         let name = format!("Publish {}", view.name);
+        // Rows also leave a worker's part when nothing comes to it.
+        let moves = view.retain.as_ref().map(|_| renderer.watermarks.clone());
         if place == Placement::Scattered {
             // A row and its retraction must come to one worker, by what is known of both.
             let all: Vec<usize> = (0..view.plan.schema().fields().len()).collect();
-            for_each_epoch(scope, &name, stream, by_key(all.clone()), probe, publish);
+            for_each_epoch(scope, &name, stream, by_key(all.clone()), moves, probe, publish);
             place = Placement::By(all);
         } else {
-            for_each_epoch(scope, &name, stream, Pipeline, probe, publish);
+            for_each_epoch(scope, &name, stream, Pipeline, moves, probe, publish);
         }
         stores.push((view.name.clone(), place, store));
     }
@@ -380,9 +384,9 @@ fn build_sinks<'scope>(
         };
         let name = format!("Deliver {}", sink.name);
         if job.single_writers[position] {
-            for_each_epoch(scope, &name, stream, by_key(Vec::new()), probe, deliver);
+            for_each_epoch(scope, &name, stream, by_key(Vec::new()), None, probe, deliver);
         } else {
-            for_each_epoch(scope, &name, stream, Pipeline, probe, deliver);
+            for_each_epoch(scope, &name, stream, Pipeline, None, probe, deliver);
         }
     }
     Ok(())
