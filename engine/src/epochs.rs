@@ -39,7 +39,7 @@ pub(crate) fn for_each_epoch<'scope, P>(
                 let (_, batches) = entry.or_insert_with(|| (capability.retain(0), Vec::new()));
                 batches.extend(std::mem::take(rows).into_batch());
             });
-            for moves in &mut moves {
+            if let Some(moves) = &mut moves {
                 moves.for_each(|capability, _| {
                     pending.entry(*capability.time()).or_insert_with(|| (capability.retain(0), Vec::new()));
                 });
