@@ -33,7 +33,7 @@ pub struct EnvelopeSpec {
     pub input: Box<Plan>,
     /// How they are written, with the columns of `input` by which a row is found.
     pub envelope: Envelope,
-    /// What comes out; see [`EnvelopeSpec::schema_of`].
+    /// What comes out.
     pub schema: SchemaRef,
 }
 

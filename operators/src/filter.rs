@@ -47,7 +47,7 @@ impl Filter {
         Ok(Filter { predicate: [spec.predicate.clone()], picked: None })
     }
 
-    /// The operator that `spec` asks for and, after it, what [picks](picks) of its rows.
+    /// The operator that `spec` asks for and, after it, what [picks] of its rows.
     pub fn picking(spec: &FilterSpec, picked: &ProjectSpec) -> Result<Filter> {
         let nullable = picked.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let nullable = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
