@@ -13,6 +13,7 @@ pub mod objects;
 mod parquet;
 mod postgres;
 mod schema_registry;
+mod snapshot_changes;
 mod snapshots;
 mod stdout;
 mod stretches;

@@ -18,9 +18,6 @@ fn crate_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
-/// Folders of what several connectors share.
-const SHARED: [&str; 1] = ["snapshots"];
-
 #[test]
 fn folders_and_list_agree() {
     let folders: BTreeSet<String> = std::fs::read_dir(crate_folder().join("src"))
@@ -28,7 +25,6 @@ fn folders_and_list_agree() {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_type().unwrap().is_dir())
         .map(|entry| entry.file_name().into_string().unwrap())
-        .filter(|folder| !SHARED.contains(&folder.as_str()))
         .collect();
     let listed: BTreeSet<String> = ALL.iter().map(|c| c.name.to_string()).collect();
     assert_eq!(folders, listed);
