@@ -201,14 +201,23 @@ impl Driver {
     }
 
     fn say_watermarks(&mut self, now_ns: i64) {
-        let Some(watermarks) = &mut self.watermarks else { return };
-        for ingest in &mut self.ingests {
-            for update in ingest.watermark_updates(now_ns) {
-                watermarks.send(update);
-                self.entry.said.push(update);
+        for position in 0..self.ingests.len() {
+            for update in self.ingests[position].watermark_updates(now_ns) {
+                self.tell(update);
             }
         }
-        watermarks.flush();
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.flush();
+        }
+    }
+
+    /// Says `update` to all workers, and to the epoch log if there is one.
+    fn tell(&mut self, update: WatermarkUpdate) {
+        let Some(watermarks) = &mut self.watermarks else { return };
+        watermarks.send(update);
+        if self.job.durability.is_some() {
+            self.entry.said.push(update);
+        }
     }
 
     /// Whether what is on its way must become less before more is taken in.
@@ -408,11 +417,16 @@ impl Driver {
                 self.say(said);
                 self.begin(Epoch(epoch + 1));
             }
-            Step::Done { said } => {
+            Step::Done { promises } => {
                 let next = replay.next_epoch.max(self.epoch.0);
                 self.replay = None;
                 self.begin(Epoch(next));
-                self.say(said);
+                for promise in promises {
+                    if let Some(ingest) = self.ingests.get_mut(promise.source as usize) {
+                        ingest.go_on(promise);
+                        self.tell(promise);
+                    }
+                }
             }
         }
         Ok(true)

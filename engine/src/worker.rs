@@ -7,6 +7,7 @@ use crate::durability::Durability;
 use crate::durability::manifest::Manifest;
 use crate::durability::record::{Entry, EpochRecord};
 use crate::durability::replay::Replay;
+use crate::durability::said::Said;
 use crate::durability::storage::Storage;
 use crate::ending::Ending;
 use crate::epochs::for_each_epoch;
@@ -32,9 +33,8 @@ use thalweg_operators::exchange::by_key;
 use thalweg_operators::placement::{Placement, placement};
 use thalweg_operators::plan::{Dataflow, Emit, Read};
 use thalweg_operators::render::{Demand, Renderer, demanded};
-use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
+use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::sink::Writer;
 use timely::dataflow::channels::pact::Pipeline;
@@ -236,6 +236,7 @@ fn build(
 
 /// Gives a worker its share of what an earlier run left.
 fn take_on(driver: &mut Driver, past: &Past, seed_inputs: BTreeMap<String, RowsInput>) -> Result<()> {
+    let mut said = Said::new(driver.id.peers);
     let mut primes = Vec::new();
     if let Some(manifest) = &past.manifest {
         let holdings = driver.holdings.borrow();
@@ -243,29 +244,19 @@ fn take_on(driver: &mut Driver, past: &Past, seed_inputs: BTreeMap<String, RowsI
         for (position, (plan, ingest)) in driver.job.dataflow.sources.iter().zip(&mut driver.ingests).enumerate() {
             // A source that the checkpoint does not know is read from its beginning.
             let Some(source) = manifest.sources.get(&plan.name).cloned() else { continue };
-            let said = said_before(&source.said, manifest.workers, driver.id);
-            let said = said.map(|said| WatermarkUpdate { source: position as u32, ..said });
-            ingest.restore(source.partitions, floor, said);
-            primes.extend(said);
+            ingest.restore(source.partitions, floor);
+            said.restore(position as u32, source.said);
+        }
+        // The log is of as many workers, and each said more of the same shares in it.
+        if !past.records.is_empty() {
+            primes = said.by(driver.id.index);
         }
         holdings.publish(&driver.job.views, driver.id.index, Epoch(manifest.epoch));
         sow(seed_inputs, &holdings, Epoch(manifest.epoch + 1))?;
     }
-    driver.replay = Some(Replay::new(past.records.clone(), primes, past.next_epoch));
+    said.follow(&past.records);
+    driver.replay = Some(Replay::new(past.records.clone(), primes, said.promises(driver.id.index), past.next_epoch));
     Ok(())
-}
-
-/// What this worker's share of a source is to say first: what it said last, or, where there were other workers, the
-/// promise that all of them had made.
-fn said_before(said: &[WatermarkUpdate], workers: usize, id: WorkerId) -> Option<WatermarkUpdate> {
-    if workers == id.peers {
-        return said.iter().find(|said| said.worker as usize == id.index).copied();
-    }
-    // What an old share had brought to its end says nothing of the others.
-    let open = || said.iter().filter(|said| said.watermark_ns != Watermark::MAX.0);
-    let least = open().filter(|said| !said.idle).min_by_key(|said| said.watermark_ns);
-    let least = least.or_else(|| open().max_by_key(|said| said.watermark_ns)).or(said.first())?;
-    Some(WatermarkUpdate { worker: id.index as u32, ..*least })
 }
 
 fn build_views<'scope>(

@@ -15,6 +15,7 @@ pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod recovery;
 pub(crate) mod replay;
+pub(crate) mod said;
 pub(crate) mod spans;
 pub mod standing;
 pub mod storage;

@@ -10,6 +10,8 @@ pub(crate) struct Replay {
     records: VecDeque<Arc<EpochRecord>>,
     /// What was said before the first of them.
     primes: Vec<WatermarkUpdate>,
+    /// What is promised after the last.
+    promises: Vec<WatermarkUpdate>,
     /// The next piece of this worker's entry in the first record, and the offset from which it is still to be read.
     position: (usize, Option<u64>),
     /// The epoch after the last record.
@@ -22,13 +24,18 @@ pub(crate) enum Step {
     Read { record: Arc<EpochRecord>, taken: usize, from: u64 },
     /// Say these watermarks; then the epoch is over.
     EndEpoch { epoch: u64, said: Vec<WatermarkUpdate> },
-    /// Nothing is left but to say these watermarks.
-    Done { said: Vec<WatermarkUpdate> },
+    /// Nothing is left; the run goes on by itself with these promises.
+    Done { promises: Vec<WatermarkUpdate> },
 }
 
 impl Replay {
-    pub fn new(records: Vec<Arc<EpochRecord>>, primes: Vec<WatermarkUpdate>, next_epoch: u64) -> Replay {
-        Replay { records: records.into(), primes, position: (0, None), next_epoch }
+    pub fn new(
+        records: Vec<Arc<EpochRecord>>,
+        primes: Vec<WatermarkUpdate>,
+        promises: Vec<WatermarkUpdate>,
+        next_epoch: u64,
+    ) -> Replay {
+        Replay { records: records.into(), primes, promises, position: (0, None), next_epoch }
     }
 
     /// Whether no record of the log is left.
@@ -38,7 +45,7 @@ impl Replay {
 
     /// What `worker` is to do next.
     pub fn step(&self, worker: usize) -> Step {
-        let Some(record) = self.records.front() else { return Step::Done { said: self.primes.clone() } };
+        let Some(record) = self.records.front() else { return Step::Done { promises: self.promises.clone() } };
         let entry = record.entries.iter().find(|entry| entry.worker == worker);
         let (taken, from) = self.position;
         match entry.and_then(|entry| entry.taken.get(taken)) {

@@ -36,8 +36,17 @@ pub(super) struct EventTime {
 
 struct Partition {
     index: u32,
+    /// By the rows that this share has read since it began or went on.
     watermark: Watermark,
+    /// How far it had come before that, whoever read it then.
+    before: Watermark,
     last_row_ns: i64,
+}
+
+impl Partition {
+    fn reached(&self) -> Watermark {
+        self.watermark.max(self.before)
+    }
 }
 
 impl EventTime {
@@ -73,10 +82,19 @@ impl EventTime {
     /// The event time of each partition, for a checkpoint.
     pub fn partition_times(&self) -> impl Iterator<Item = (Arc<str>, PartitionTime)> {
         let met = self.partitions.iter().map(|(name, p)| {
-            let time = PartitionTime { watermark_ns: p.watermark.0, last_row_ns: p.last_row_ns };
+            let time = PartitionTime { watermark_ns: p.reached().0, last_row_ns: p.last_row_ns };
             (name.clone(), time)
         });
         met.chain(self.known.iter().map(|(name, time)| (name.as_str().into(), *time)))
+    }
+
+    /// All that an earlier run took in has been taken in: from here on the shares are dealt anew, and what was a share's of a
+    /// partition that several read may now be another's. So each begins with what all of them had promised together.
+    pub fn go_on(&mut self, promise: Watermark, idle: bool) {
+        for partition in self.partitions.values_mut() {
+            (partition.before, partition.watermark) = (partition.reached(), Watermark::MIN);
+        }
+        self.note_said(promise, idle);
     }
 
     /// This was said on behalf of the share.
@@ -110,7 +128,8 @@ impl EventTime {
             let known = self.known.remove(&**name);
             let partition = Partition {
                 index,
-                watermark: known.map_or(Watermark::MIN, |known| Watermark(known.watermark_ns)),
+                watermark: Watermark::MIN,
+                before: known.map_or(Watermark::MIN, |known| Watermark(known.watermark_ns)),
                 last_row_ns: now_ns,
             };
             self.partitions.insert(name.clone(), partition);
@@ -166,7 +185,7 @@ impl EventTime {
 
     /// Of a share that has ended and not said so yet: how far its event time came.
     pub fn last_promise(&self) -> Option<Watermark> {
-        let last = self.partitions.values().map(|partition| partition.watermark).max()?;
+        let last = self.partitions.values().map(Partition::reached).max()?;
         (self.ended && last > self.said.0 && last != Watermark::MAX).then_some(last)
     }
 
@@ -187,12 +206,12 @@ impl EventTime {
             let idle_after = self.plan.as_ref()?.idle_timeout_ns;
             let idle = |p: &Partition| self.rested_ns.saturating_sub(p.last_row_ns) >= idle_after;
             let active = self.partitions.values().filter(|p| !idle(p));
-            match active.map(|p| p.watermark).min() {
+            match active.map(Partition::reached).min() {
                 Some(watermark) => (watermark.max(self.said.0), false),
                 None if self.partitions.is_empty() && !all_met => self.said,
                 // Where all rest at once, none that brought rows is waited for by one that never did.
                 None => {
-                    let used = self.partitions.values().map(|p| p.watermark).filter(|w| *w > Watermark::MIN);
+                    let used = self.partitions.values().map(Partition::reached).filter(|w| *w > Watermark::MIN);
                     (used.min().map_or(self.said.0, |watermark| watermark.max(self.said.0)), true)
                 }
             }
@@ -208,7 +227,7 @@ impl EventTime {
     pub fn show(&self, book: &SourceBook, worker: usize) {
         let mut shown = lock(&book.watermarks);
         for (name, partition) in &self.partitions {
-            let watermark = if self.ended { Watermark::MAX } else { partition.watermark };
+            let watermark = if self.ended { Watermark::MAX } else { partition.reached() };
             shown.insert((worker, name.to_string()), (watermark, self.said.1));
         }
     }
@@ -326,6 +345,21 @@ mod tests {
         assert_eq!(event_time.end_of_epoch(Outlook::Open, false), Some((Watermark::MAX, false)));
         // Read anew after a start, it is still the one that was read before.
         assert_eq!(event_time.end_of_epoch(Outlook::MoreToCome, false), None);
+    }
+
+    #[test]
+    fn of_a_partition_that_several_read_a_share_promises_only_what_it_has_read_itself() {
+        let mut event_time = of_two();
+        event_time.go_on(Watermark(20), false);
+        event_time.note_rest(10);
+        // The rest of a piece that another had begun is before what this one has read.
+        assert_eq!(event_time.end_of_epoch(Outlook::LastOne, true), None);
+        event_time.partition(1, &"topic/1".into(), 20).watermark = Watermark(30);
+        assert_eq!(event_time.end_of_epoch(Outlook::LastOne, true), Some((Watermark(30), false)));
+        // Where a partition is one share's, what was known of it holds.
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), None);
+        event_time.partition(1, &"topic/1".into(), 20).watermark = Watermark(110);
+        assert_eq!(event_time.end_of_epoch(Outlook::Open, true), Some((Watermark(100), false)));
     }
 
     #[test]

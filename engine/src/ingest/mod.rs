@@ -210,9 +210,13 @@ impl Ingest {
     }
 
     /// Goes on from an earlier run.
-    pub fn restore(&mut self, known: BTreeMap<String, PartitionTime>, floor: Watermark, said: Option<WatermarkUpdate>) {
+    pub fn restore(&mut self, known: BTreeMap<String, PartitionTime>, floor: Watermark) {
         self.event_time.restore(known, floor);
-        said.into_iter().for_each(|said| self.note_said(said));
+    }
+
+    /// Goes on by itself, after what an earlier run took in, with what all its shares had promised.
+    pub fn go_on(&mut self, promise: WatermarkUpdate) {
+        self.event_time.go_on(Watermark(promise.watermark_ns), promise.idle);
     }
 
     /// This was said on behalf of the share, by the epoch log.

@@ -312,6 +312,10 @@ fn what_goes_is_the_same_for_any_number_of_workers() {
     let straight = asked(&in_process::run(&without, folder.path(), 1));
     assert!(straight.lines().count() > 80, "{straight}");
     assert_eq!(asked(&in_process::run(text, folder.path(), 3)), straight);
+    // Who goes on may read the rest of what another had begun, long before what it had read itself.
+    for workers in [[2, 2], [2, 3]] {
+        assert_eq!(asked(&in_process::run_in_two_lives(text, folder.path(), workers)), straight);
+    }
 }
 
 #[test]
