@@ -309,22 +309,24 @@ impl Journal {
 impl Pen {
     fn append(&mut self, storage: &dyn Storage) -> Result<()> {
         let (Some(first), Some(last)) = (self.unwritten.first(), self.unwritten.last()) else { return Ok(()) };
+        let (first, first_epoch, last_epoch) = (first.sequence, first.epoch, last.epoch);
         let mut bytes = Vec::new();
-        for record in &self.unwritten {
+        for record in &mut self.unwritten {
+            record.together_from = (record.sequence > first).then_some(first);
             record.write(&mut bytes)?;
         }
         let log = match &mut self.log {
-            Some(log) => log,
-            None => {
-                let name = log_name(first.sequence);
+            Some(log) if !log.is_full() => log,
+            _ => {
+                let name = log_name(first);
                 let log = storage.create_log(&name)?;
-                self.files.push((name, first.epoch));
+                self.files.push((name, first_epoch));
                 self.log.insert(log)
             }
         };
         log.append(&bytes)?;
         if let Some((_, epoch)) = self.files.last_mut() {
-            *epoch = last.epoch;
+            *epoch = last_epoch;
         }
         Ok(())
     }
@@ -335,7 +337,12 @@ pub(crate) fn log_name(sequence: u64) -> String {
     format!("log-{sequence:020}.twel")
 }
 
-/// Whether `name` is one that [`log_name`] gives.
+/// The number of the first record of the log called `name`; `None` if its name does not say.
+pub(crate) fn first_of(name: &str) -> Option<u64> {
+    name.strip_prefix("log-")?.strip_suffix(".twel")?.parse().ok()
+}
+
+/// Whether `name` is that of a log.
 pub(crate) fn is_log(name: &str) -> bool {
     name.starts_with("log-") && name.ends_with(".twel")
 }

@@ -9,6 +9,7 @@ pub(crate) mod barrier;
 pub(crate) mod checkpoint;
 pub(crate) mod frame;
 pub(crate) mod journal;
+mod log_file;
 pub(crate) mod manifest;
 pub(crate) mod read_ahead;
 pub(crate) mod record;

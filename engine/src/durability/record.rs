@@ -21,6 +21,10 @@ pub(crate) struct EpochRecord {
     pub epoch: u64,
     /// Counts the records of the log.
     pub sequence: u64,
+    /// The number of the first of those that were written in one go with it: none of them was durable before all were.
+    /// `None`: this one, or the version that wrote it did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together_from: Option<u64>,
     /// How many workers took it in.
     pub workers: usize,
     /// What each of them did, for those who did anything.
@@ -240,26 +244,93 @@ impl EpochRecord {
 pub(crate) struct Readout {
     /// The whole records from the beginning.
     pub records: Vec<EpochRecord>,
-    /// How many bytes they take.
+    /// How many bytes they take, with the zeros behind them if there is nothing else.
     pub good: usize,
-    /// Whether a whole record follows somewhere behind the first bad byte: then it is damage, not a torn end.
-    pub more_behind: bool,
+    /// Whether something follows behind the first bad byte that was written when what is bad was durable: then it is damage,
+    /// not a torn end.
+    pub is_damaged: bool,
 }
 
-/// Reads the records of a log up to the first that is not whole.
-pub(crate) fn read_log(bytes: &[u8]) -> Readout {
+/// Reads the records of a log up to the first that is not whole; the first of all has the number `first`, if that is known.
+pub(crate) fn read_log(bytes: &[u8], first: Option<u64>) -> Readout {
     let (mut records, mut good) = (Vec::new(), 0);
     while let Some((record, length)) = read_record(&bytes[good..]) {
         records.push(record);
         good += length;
     }
+    if bytes[good..].iter().all(|byte| *byte == 0) {
+        return Readout { records, good: bytes.len(), is_damaged: false };
+    }
+    let missing = records.last().map(|record: &EpochRecord| record.sequence + 1).or(first);
+    // Of what was written in one go the end may be there and the beginning not: blocks reach a disk in any order.
+    let is_later = |record: &EpochRecord| match record.together_from {
+        Some(from) => missing.is_some_and(|missing| from > missing),
+        None => true,
+    };
     let behind = bytes.get(good + 1..).unwrap_or_default();
-    let more_behind = memchr::memmem::find_iter(behind, MAGIC).any(|at| read_record(&behind[at..]).is_some());
-    Readout { records, good, more_behind }
+    let is_damaged = memchr::memmem::find_iter(behind, MAGIC)
+        .any(|at| read_record(&behind[at..]).is_some_and(|(record, _)| is_later(&record)));
+    Readout { records, good, is_damaged }
 }
 
 fn read_record(bytes: &[u8]) -> Option<(EpochRecord, usize)> {
     let (mut record, body, length) = frame::read::<EpochRecord>(MAGIC, bytes)?;
     record.kept = body.to_vec();
     Some((record, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of three records, and where each begins; the third was written with the second if `together`.
+    fn log(together: bool) -> (Vec<u8>, Vec<usize>) {
+        let (mut log, mut begins) = (Vec::new(), Vec::new());
+        for sequence in 1..=3 {
+            begins.push(log.len());
+            let together_from = (together && sequence == 3).then_some(2);
+            EpochRecord { epoch: sequence, sequence, together_from, ..EpochRecord::default() }.write(&mut log).unwrap();
+        }
+        (log, begins)
+    }
+
+    fn found(bytes: &[u8]) -> (usize, usize, bool) {
+        let Readout { records, good, is_damaged } = read_log(bytes, Some(1));
+        (records.len(), good, is_damaged)
+    }
+
+    #[test]
+    fn zeros_behind_the_last_record_are_nothing() {
+        let log = log(false).0;
+        assert_eq!(found(&log), (3, log.len(), false));
+        let padded = [&log[..], &[0; 5_000]].concat();
+        assert_eq!(found(&padded), (3, padded.len(), false));
+        assert_eq!(found(&[0; 100]), (0, 100, false));
+        assert_eq!(found(&[]), (0, 0, false));
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_by_zeros_is_a_torn_end() {
+        let (log, begins) = log(false);
+        for cut in begins[2] + 1..log.len() {
+            let mut torn = log.clone();
+            // The last byte is a bracket, and no zero.
+            torn[cut..].fill(0);
+            torn.extend([0; 500]);
+            assert_eq!(found(&torn), (2, begins[2], false), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_hole_is_damage_unless_what_follows_was_written_with_what_is_missing() {
+        for together in [false, true] {
+            let (mut log, begins) = log(together);
+            log[begins[1]..begins[2]].fill(0);
+            assert_eq!(found(&log), (1, begins[1], !together));
+            log[..begins[1]].fill(0);
+            assert_eq!(found(&log), (0, 0, true));
+            // A file that begins with the second.
+            assert_eq!(read_log(&log[begins[1]..], Some(2)).is_damaged, !together);
+        }
+    }
 }

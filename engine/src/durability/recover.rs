@@ -1,9 +1,9 @@
 //! What an earlier run left behind: the newest checkpoint that is whole, and the log since then.
 
-use super::journal::{Mark, is_log};
+use super::journal::{Mark, first_of, is_log};
 use super::manifest::{Manifest, SectionRef, VERSION};
 use super::read_ahead::{ReadAhead, read_ahead};
-use super::record::{EpochRecord, read_log};
+use super::record::{EpochRecord, Readout, read_log};
 use super::storage::Storage;
 use std::collections::BTreeMap;
 use thalweg_schemas::error::{Error, Result};
@@ -75,31 +75,37 @@ fn refuse(what: &str) -> Error {
 type Files = Vec<(String, u64)>;
 
 fn read_logs<'a>(storage: &dyn Storage, names: impl Iterator<Item = &'a String>) -> Result<(Vec<EpochRecord>, Files)> {
-    let (mut records, mut files) = (Vec::new(), Vec::new());
-    let mut names = names.peekable();
-    while let Some(name) = names.next() {
+    let mut logs = Vec::new();
+    for name in names {
         let bytes = storage.read(name)?;
-        let mut readout = read_log(&bytes);
-        if readout.good < bytes.len() {
-            if readout.more_behind || names.peek().is_some() {
+        logs.push((name, bytes.len(), read_log(&bytes, first_of(name))));
+    }
+    // After a loss of power one may still have the name under which it was made ahead.
+    let first = |log: &Readout| log.records.first().map(|record| record.sequence);
+    logs.sort_by_key(|(name, _, log)| first_of(name).or_else(|| first(log)).unwrap_or(u64::MAX));
+    let last = logs.iter().rposition(|(_, _, log)| !log.records.is_empty()).unwrap_or_default();
+    let (mut records, mut files) = (Vec::new(), Vec::new());
+    for (at, (name, length, mut log)) in logs.into_iter().enumerate() {
+        if log.good < length {
+            if log.is_damaged || at < last {
                 return Err(refuse("the epoch log is damaged").with_detail(format!(
                     "{}, byte {}: no whole record begins here, but others follow",
                     storage.describe(name),
-                    readout.good
+                    log.good
                 )));
             }
             tracing::warn!(
                 "{}: cut {} bytes at the end, of a record that was not whole when the process ended",
                 storage.describe(name),
-                bytes.len() - readout.good
+                length - log.good
             );
-            storage.cut_log(name, readout.good as u64)?;
+            storage.cut_log(name, log.good as u64)?;
         }
-        match readout.records.last() {
+        match log.records.last() {
             Some(last) => files.push((name.clone(), last.epoch)),
             None => storage.remove(name)?,
         }
-        records.append(&mut readout.records);
+        records.append(&mut log.records);
     }
     Ok((records, files))
 }

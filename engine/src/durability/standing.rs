@@ -31,7 +31,7 @@ pub fn log_is_empty(storage: &dyn Storage) -> Result<bool> {
     let manifest = newest(storage, &names);
     let logs = names.iter().filter(|name| is_log(name)).filter_map(|name| storage.read(name).ok());
     let holds = |record: &EpochRecord| manifest.as_ref().is_some_and(|manifest| manifest.holds(record));
-    Ok(logs.into_iter().all(|bytes| read_log(&bytes).records.iter().all(holds)))
+    Ok(logs.into_iter().all(|bytes| read_log(&bytes, None).records.iter().all(holds)))
 }
 
 fn newest(storage: &dyn Storage, names: &[String]) -> Option<Manifest> {

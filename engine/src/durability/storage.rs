@@ -1,5 +1,6 @@
 //! Where the epoch log and the checkpoints lie: named blobs that are written whole, and logs that are appended to.
 
+use super::log_file::{Ahead, LogFile};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,15 +36,21 @@ pub trait Storage: Send + Sync {
     }
 }
 
-/// A log that is being appended to.
+/// A log that is being appended to. Zeros may lie behind what was appended.
 pub trait Log: Send {
     /// Appends and makes durable. After an error the log is as it was before the call.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Whether the next bytes had better go into a new log, since there is one that is written faster.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// A folder of the local file system.
 pub struct LocalFolder {
     folder: PathBuf,
+    pub(super) ahead: Ahead,
 }
 
 impl LocalFolder {
@@ -51,7 +58,7 @@ impl LocalFolder {
     pub fn open(folder: impl Into<PathBuf>) -> Result<LocalFolder> {
         let folder = folder.into();
         std::fs::create_dir_all(&folder).map_err(|e| Error::io(folder.display(), &e))?;
-        Ok(LocalFolder { folder })
+        Ok(LocalFolder { ahead: Ahead::new(folder.clone()), folder })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,11 +121,7 @@ impl Storage for LocalFolder {
     }
 
     fn create_log(&self, name: &str) -> Result<Box<dyn Log>> {
-        let path = self.path(name);
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path);
-        let file = file.map_err(|e| Error::io(path.display(), &e))?;
-        self.sync_folder()?;
-        Ok(Box::new(LocalLog { file, path, length: 0 }))
+        Ok(Box::new(LogFile::create(self.path(name), &self.ahead, || self.sync_folder())?))
     }
 
     fn cut_log(&self, name: &str, length: u64) -> Result<()> {
@@ -133,30 +136,5 @@ impl Storage for LocalFolder {
 
     fn describe(&self, name: &str) -> String {
         self.path(name).display().to_string()
-    }
-}
-
-struct LocalLog {
-    file: File,
-    path: PathBuf,
-    length: u64,
-}
-
-impl Log for LocalLog {
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let appended = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
-        if let Err(error) = appended {
-            // Half a record must not lie before the next one.
-            let undone = self.file.set_len(self.length).and_then(|()| {
-                use std::io::Seek;
-                self.file.seek(std::io::SeekFrom::Start(self.length)).map(drop)
-            });
-            return Err(match undone {
-                Ok(()) => Error::retry(format!("{}: {error}", self.path.display())),
-                Err(_) => Error::io(self.path.display(), &error),
-            });
-        }
-        self.length += bytes.len() as u64;
-        Ok(())
     }
 }

@@ -324,7 +324,7 @@ impl Storage for SharedDisk {
         self.0.spend()?;
         let name = self.path(name);
         self.0.world.disk.lock().unwrap().insert(name.clone(), Vec::new());
-        Ok(Box::new(DiskLog { disk: self.0.clone(), name }))
+        Ok(Box::new(DiskLog { disk: self.0.clone(), name, length: 0 }))
     }
 
     fn cut_log(&self, name: &str, length: u64) -> Result<()> {
@@ -338,17 +338,42 @@ impl Storage for SharedDisk {
     }
 }
 
+/// So many zeros lie behind what was appended to the epoch log, which on a real disk is written into files of zeros.
+const ZEROS: usize = 64;
+
 struct DiskLog {
     disk: Arc<Disk>,
     name: String,
+    length: usize,
 }
 
 impl Log for DiskLog {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let alive = self.disk.spend();
-        // The process that dies while appending leaves a torn record.
-        let length = if alive.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        self.disk.world.change_file(&self.name, |file| file.extend_from_slice(&bytes[..length]));
+        let (begin, end, half) = (self.length, self.length + bytes.len(), bytes.len() / 2);
+        let is_ahead = self.name.starts_with("log-");
+        self.disk.world.change_file(&self.name, |file| {
+            file.truncate(begin);
+            file.extend_from_slice(bytes);
+            // The process that dies while appending leaves a torn record: its beginning, or, as blocks of a file of zeros
+            // reach a disk in any order, its end.
+            match &alive {
+                Ok(()) => {}
+                Err(_) if !is_ahead => file.truncate(begin + half),
+                Err(_) if bytes.len() % 2 == 0 => file[begin + half..].fill(0),
+                Err(_) => file[begin..end - half].fill(0),
+            }
+            if is_ahead {
+                file.resize(end + ZEROS, 0);
+            }
+        });
+        if alive.is_ok() {
+            self.length = end;
+        }
         alive
+    }
+
+    fn is_full(&self) -> bool {
+        self.length > 1_000
     }
 }
