@@ -408,6 +408,11 @@ impl Engine {
         *lock(&self.job.workers_done.0) == self.job.settings.workers.max(1)
     }
 
+    /// The error that ends the run, if one does.
+    pub fn failure(&self) -> Option<Error> {
+        self.job.ledger.failure()
+    }
+
     /// Waits until the run has ended and all sinks have finished; the error that ended it, if one did.
     /// Snapshots can be read afterwards.
     pub fn wait(&self) -> Result<()> {

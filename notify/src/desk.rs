@@ -14,6 +14,7 @@ use crate::speaker::Speaker;
 use crate::time::SECOND;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use thalweg_schemas::error::{Error, Result};
@@ -75,6 +76,8 @@ pub(crate) struct Desk {
     /// When the outbox, which could not be written, is tried again.
     paused_until_ns: i64,
     leaving: Leaving,
+    /// Set before it is told to stop, for what it would be busy with until it hears of that.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -85,6 +88,7 @@ impl Desk {
         speakers: Vec<Speaker>,
         (clock, pulse): (Clock, Pulse),
         messages: Sender<Message>,
+        stopping: Arc<AtomicBool>,
     ) -> Result<Desk> {
         let mut stations = BTreeMap::new();
         for speaker in speakers {
@@ -105,7 +109,20 @@ impl Desk {
         }
         let (unlogged, effects, leaving) = (Vec::new(), Vec::new(), Leaving::No);
         let now_ns = clock();
-        Ok(Desk { machine, outbox, stations, clock, pulse, now_ns, unlogged, effects, paused_until_ns: 0, leaving })
+        let paused_until_ns = 0;
+        Ok(Desk {
+            machine,
+            outbox,
+            stations,
+            clock,
+            pulse,
+            now_ns,
+            unlogged,
+            effects,
+            paused_until_ns,
+            leaving,
+            stopping,
+        })
     }
 
     /// Serves until it is told to leave.
@@ -223,8 +240,12 @@ impl Desk {
                 }
             }
         }
-        if let Err(error) = self.outbox.shorten(&lock(&self.machine)) {
-            tracing::warn!("the outbox stays long: {error}");
+        // Nobody waits for that at the end: the next run begins with it.
+        if self.leaving == Leaving::No && !self.stopping.load(Ordering::Acquire) {
+            let shorten = self.outbox.shorten(&lock(&self.machine), || self.stopping.load(Ordering::Acquire));
+            if let Err(error) = shorten {
+                tracing::warn!("the outbox stays long: {error}");
+            }
         }
     }
 

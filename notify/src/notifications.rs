@@ -15,6 +15,7 @@ use crate::statements::{Routes, config, declared_silence};
 use crossbeam_channel::{Sender, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use thalweg_schemas::alert_event::from_rows;
@@ -56,6 +57,8 @@ pub struct Notifications {
     clock: Clock,
     epoch: EpochOf,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the thread is about to be told to stop.
+    stopping: Arc<AtomicBool>,
 }
 
 pub(crate) fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
@@ -81,11 +84,13 @@ impl Notifications {
         let (messages, received) = unbounded();
         let epoch = EpochOf::default();
         let pulse = Pulse::new(lock(&machine).config(), epoch.clone(), clock());
-        let desk = Desk::new(machine.clone(), outbox, speakers, (clock.clone(), pulse), messages.clone())?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (times, tell) = ((clock.clone(), pulse), messages.clone());
+        let desk = Desk::new(machine.clone(), outbox, speakers, times, tell, stopping.clone())?;
         let thread = std::thread::Builder::new().name("notifications".into()).spawn(move || desk.serve(&received));
         let thread = thread.map_err(|error| Error::io("starting a thread for notifications", &error))?;
         let thread = Mutex::new(Some(thread));
-        let notifications = Arc::new(Notifications { machine, messages, clock, epoch, thread });
+        let notifications = Arc::new(Notifications { machine, messages, clock, epoch, thread, stopping });
         for silence in silences {
             notifications.put(Input::Silence(silence))?;
         }
@@ -154,6 +159,7 @@ impl Notifications {
 
     /// The pipeline was stopped, and will go on: what is being tried comes to its end, everything else waits in the outbox.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.leave(Message::Stop);
     }
 

@@ -71,6 +71,28 @@ struct Disk {
     state_bytes: u64,
 }
 
+/// A state is written in pieces of this size, between which it can be left.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A file that is written until it is left.
+struct Leavable<'a> {
+    file: File,
+    leave: &'a dyn Fn() -> bool,
+}
+
+impl Write for Leavable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if (self.leave)() {
+            return Err(std::io::Error::other("it is left as it is"));
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Counts the bytes that are written to it, and sums them up.
 #[derive(Default)]
 struct Measure {
@@ -122,8 +144,8 @@ impl Outbox {
                 machine.with_config(config)
             }
         };
-        let disk = Disk::begin(folder, last.unwrap_or(0) + 1, &machine)?;
-        Ok((Outbox { disk: Some(disk) }, machine))
+        let disk = Disk::begin(folder, last.unwrap_or(0) + 1, &machine, &|| false)?;
+        Ok((Outbox { disk }, machine))
     }
 
     /// Appends and makes durable. After an error the log is as it was.
@@ -141,12 +163,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Replaces a log that has become long by the state that it leads to.
-    pub fn shorten(&mut self, machine: &Machine) -> Result<()> {
+    /// Replaces a log that has become long by the state that it leads to, unless it should be left as it is before that
+    /// state is written.
+    pub fn shorten(&mut self, machine: &Machine, leave: impl Fn() -> bool) -> Result<()> {
         if let Some(disk) = &mut self.disk
             && disk.log_bytes > LOG_BYTES_MAX.max(2 * disk.state_bytes)
+            && let Some(next) = Disk::begin(&disk.folder, disk.generation + 1, machine, &leave)?
         {
-            *disk = Disk::begin(&disk.folder, disk.generation + 1, machine)?;
+            *disk = next;
         }
         Ok(())
     }
@@ -159,8 +183,8 @@ impl Outbox {
 }
 
 impl Disk {
-    /// Writes a generation down, and lets go of those before it.
-    fn begin(folder: &Path, generation: u64, machine: &Machine) -> Result<Disk> {
+    /// Writes a generation down, and lets go of those before it; `None`: it was left, and they are as they were.
+    fn begin(folder: &Path, generation: u64, machine: &Machine, leave: &dyn Fn() -> bool) -> Result<Option<Disk>> {
         let saved = Saved { form: FORM, config: machine.config(), state: machine.state() };
         let log_path = folder.join(format!("log-{generation}"));
         let log =
@@ -168,21 +192,28 @@ impl Disk {
         let path = folder.join(format!("state-{generation}.json"));
         let unfinished = folder.join("state.unfinished");
         let write = || -> std::io::Result<u64> {
-            let mut file = BufWriter::new(File::create(&unfinished)?);
+            let mut file = BufWriter::with_capacity(PIECE_BYTES, Leavable { file: File::create(&unfinished)?, leave });
             serde_json::to_writer(&mut file, &saved)?;
             file.flush()?;
-            file.get_ref().sync_all()?;
+            file.get_ref().file.sync_all()?;
             std::fs::rename(&unfinished, &path)?;
             File::open(folder)?.sync_all()?;
             path.metadata().map(|metadata| metadata.len())
         };
-        let state_bytes = write().map_err(failed(&path))?;
+        let state_bytes = match write() {
+            Ok(bytes) => bytes,
+            Err(_) if leave() && !path.exists() => {
+                drop((std::fs::remove_file(&unfinished), std::fs::remove_file(&log_path)));
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(&path)(error)),
+        };
         let current = [format!("log-{generation}"), format!("state-{generation}.json")];
         for old in names(folder)?.into_iter().filter(|name| !current.contains(name)) {
             let old = folder.join(old);
             std::fs::remove_file(&old).map_err(failed(&old))?;
         }
-        Ok(Disk { folder: folder.to_path_buf(), generation, log, log_bytes: 0, state_bytes })
+        Ok(Some(Disk { folder: folder.to_path_buf(), generation, log, log_bytes: 0, state_bytes }))
     }
 
     /// Writes records behind the others. Each is made twice, once to be measured, since it may be of a hundred thousand
@@ -356,9 +387,11 @@ mod tests {
                 n,
                 Input::Alerts(n as u64, Machine::alerts_of(std::slice::from_ref(&large))),
             );
-            outbox.shorten(&machine).unwrap();
+            // It is due after eight megabytes, and left that once.
+            outbox.shorten(&machine, || n == 8).unwrap();
+            let generation = outbox.disk.as_ref().unwrap().generation;
+            assert_eq!((generation > 1, names(folder.path()).unwrap().len()), (n == 9, 2), "after {n} MB");
         }
-        assert!(outbox.disk.as_ref().unwrap().generation > 1);
         drop(outbox);
         let (_, again) = Outbox::open(Some(folder.path()), config(), 20).unwrap();
         assert_eq!(again.state().epoch, 9);

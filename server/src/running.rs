@@ -38,7 +38,7 @@ pub struct Running {
     pub http: Option<SocketAddr>,
     runtime: Runtime,
     /// Holds the lock on the state until the run is over.
-    _state: Option<StateFolder>,
+    state: Option<StateFolder>,
     /// Heard from the start: a signal that comes while the run begins must end it in order, not kill it.
     signals: tokio::sync::Mutex<Signals>,
 }
@@ -101,14 +101,7 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
     let redeployer = storage.map(|storage| Redeployer { pipeline, settings, clock, storage, archives, outbox });
     let live = Live::new(relations, redeployer);
     serve::spawn(&runtime, live.clone(), pg, http);
-    Ok(Running {
-        live,
-        pg: addresses.0,
-        http: addresses.1,
-        runtime,
-        _state: state,
-        signals: tokio::sync::Mutex::new(signals),
-    })
+    Ok(Running { live, pg: addresses.0, http: addresses.1, runtime, state, signals: tokio::sync::Mutex::new(signals) })
 }
 
 impl Running {
@@ -147,13 +140,25 @@ impl Running {
                         within.as_mut().reset(tokio::time::Instant::now() + END_WITHIN);
                         self.live.engine().abandon();
                     }
-                    () = &mut at_last, if stopping => {
-                        return Err(Error::bug(format!("the engine did not end within {END_WITHIN:?}")));
-                    }
+                    () = &mut at_last, if stopping => return self.leave_unfinished(),
                     _ = ticks.tick() => look(&self.live.engine()).await,
                 }
             }
         })
+    }
+
+    /// What is said of a run that goes on for too long after it was asked to stop, busy with what came before. To end it now
+    /// is to kill it: with an epoch log the next run loses nothing by that.
+    fn leave_unfinished(&self) -> Result<()> {
+        let what = format!("the run has not come to its end within {END_WITHIN:?}");
+        match self.live.engine().failure() {
+            Some(error) => Err(error),
+            None if self.state.is_some() => {
+                tracing::warn!("{what}; what is left to do is done by the next run, from the epoch log");
+                Ok(())
+            }
+            None => Err(Error::outside(what).with_detail("It keeps no state: what it was still busy with is lost.")),
+        }
     }
 
     /// Lets go of the servers without waiting for their clients.
