@@ -181,7 +181,7 @@ struct Desk {
     gate: Option<Gate>,
     /// Rows of epochs up to this one are visible outside already; `None`: none are.
     visible: Option<Epoch>,
-    /// The bytes of rows that were handed over and not committed.
+    /// The bytes of rows that were handed over and not committed, which still count as queued.
     written: usize,
     /// Whether an order was left out because the run was over: none may follow, or a part of an epoch would be seen.
     cut_off: bool,
@@ -217,8 +217,10 @@ impl Desk {
                 _ => (0, 0),
             };
             let done = if self.may(&order) { self.carry_out(&order) } else { Ok(()) };
-            self.written = if bytes > 0 { self.written + bytes } else { 0 };
-            self.queue.remove(bytes);
+            self.written += bytes;
+            if !matches!(order, Order::Write(..)) {
+                self.queue.remove(std::mem::take(&mut self.written));
+            }
             match done {
                 Ok(()) => {
                     self.book().rows.fetch_add(rows, Ordering::AcqRel);

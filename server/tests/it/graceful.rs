@@ -1,6 +1,8 @@
 //! SIGTERM: what was taken in is finished, a checkpoint is written, and the process ends with 0, whatever sinks do.
 
 use crate::binary::{SERVE, Serving, serve_as, thalweg};
+use crate::process::wait;
+use crate::receiver::Receiver;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -53,11 +55,15 @@ fn under_load_the_end_is_checkpointed_and_the_next_start_says_so() {
 }
 
 #[test]
-fn sinks_that_are_dead_or_stuck_do_not_hold_the_end_up_and_get_their_rows_from_the_next_run() {
+fn sinks_that_are_dead_stuck_or_slow_do_not_hold_the_end_up_and_get_their_rows_from_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     let (dead, stuck) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (dead_at, stuck_at) = (dead.local_addr().unwrap(), stuck.local_addr().unwrap());
     drop(dead);
+    // It takes all that comes, and is minutes behind.
+    let slow = Receiver::start(0);
+    slow.take_time(Duration::from_millis(200));
+    let slow_at = slow.address;
     let pipeline = format!(
         "CREATE SOURCE g WITH (connector = 'generator', rate = '2000', rows = '4000', seed = '7');
          CREATE SOURCE forever WITH (connector = 'generator', rate = '10', seed = '8');
@@ -65,21 +71,32 @@ fn sinks_that_are_dead_or_stuck_do_not_hold_the_end_up_and_get_their_rows_from_t
          CREATE MATERIALIZED VIEW f AS SELECT count(*) AS n FROM forever;
          CREATE SINK dead AS SELECT ts, host FROM g WITH (connector = 'webhook', url = 'http://{dead_at}/');
          CREATE SINK stuck AS SELECT ts, host FROM g
-         WITH (connector = 'webhook', url = 'http://{stuck_at}/', timeout = '1m');"
+         WITH (connector = 'webhook', url = 'http://{stuck_at}/', timeout = '1m');
+         CREATE SINK slow AS SELECT ts, host FROM g
+         WITH (connector = 'webhook', url = 'http://{slow_at}/', body = 'ndjson', batch_rows = 10);"
     );
     let serving = start(folder.path(), &pipeline);
     wait_until(|| count(&serving, "SELECT coalesce(sum(n), 0) FROM n") == 4_000);
     let told = end(serving);
-    for sink in ["dead", "stuck"] {
+    for sink in ["dead", "stuck", "slow"] {
         assert!(told.contains(&format!("sink \"{sink}\" has not taken ")), "{told}");
     }
     drop(stuck);
-    // The receiver is there again: it gets every row.
+    let before = slow.count();
+    assert!(0 < before && before < 300, "{before} requests");
+    slow.take_time(Duration::ZERO);
+    // The receiver is there again: it gets every row. The slow one gets those that it lacks, and others again as they were.
     let receiver = TcpListener::bind(dead_at).unwrap();
     let received = std::thread::spawn(move || receive(&receiver, 4_000));
     let serving = start(folder.path(), &pipeline);
     assert_eq!(received.join().unwrap(), 4_000);
+    wait("the slow receiver lacks rows", || slow.lines().len() >= 4_000);
     drop(serving);
+    let mut lines = slow.lines();
+    assert_eq!(lines.len(), 4_000);
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!((lines.len(), slow.changed()), (4_000, Vec::new()));
 }
 
 /// Takes requests until `rows` rows have come; how many there were.
@@ -141,4 +158,30 @@ fn keys_without_end_hold_the_sources_and_not_the_process() {
     wait_until(|| count(&serving, rows) > now);
     assert_eq!(count(&serving, "SELECT count(*) FROM thalweg.memory WHERE held IS NOT NULL"), 0);
     end(serving);
+}
+
+/// Rows come in ten times as fast as they go out, and more: what is on its way stays within bounds, however long that goes on.
+#[test]
+fn a_source_that_is_too_fast_waits_for_the_sink() {
+    const BUDGET: u64 = 400 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let slow = Receiver::start(0);
+    slow.take_time(Duration::from_millis(50));
+    let pipeline = format!(
+        "CREATE SOURCE g WITH (connector = 'generator', seed = '7');
+         CREATE SINK slow FROM g WITH (connector = 'webhook', url = 'http://{}/', batch_rows = 100);",
+        slow.address
+    );
+    let mut command = thalweg(folder.path(), &SERVE);
+    command.args(["--memory", "400MB"]);
+    let serving = serve_as(folder.path(), &pipeline, command);
+    let rows = || count(&serving, "SELECT sum(rows_in) FROM thalweg.sources");
+    wait_until(|| count(&serving, "SELECT sum(queued_bytes) FROM thalweg.sinks") > 40 << 20);
+    // What one worker's writer has taken of its rows makes room for as many, and no more come in.
+    let (taken, before) = (slow.count(), rows());
+    wait_until(|| slow.count() > taken + 40);
+    let came = rows() - before;
+    let queued = count(&serving, "SELECT sum(queued_bytes) FROM thalweg.sinks");
+    assert!(queued < 80 << 20 && came < before / 2, "{queued} bytes wait, of {before} rows and {came} more");
+    assert!(serving.peak_memory() < BUDGET, "{} MB", serving.peak_memory() >> 20);
 }

@@ -2,10 +2,11 @@
 //! `Idempotency-Key`s, and keeps what it took in the order in which it came. It fails when it is told to, and notices a key
 //! that comes back with another body.
 
+use crate::process::pass;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -46,13 +47,15 @@ pub struct Receiver {
     taken: Arc<(Mutex<Taken>, Condvar)>,
     /// Every so many requests one is answered with 500; 0: none.
     fails_every: Arc<AtomicUsize>,
+    /// How many milliseconds it takes over each request.
+    pause_ms: Arc<AtomicU64>,
 }
 
 impl Receiver {
     pub fn start(fails_every: usize) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, fails_every) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(fails_every)));
-        let receiver = Receiver { address, taken: Arc::default(), fails_every };
+        let receiver = Receiver { address, taken: Arc::default(), fails_every, pause_ms: Arc::default() };
         let server = receiver.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -61,6 +64,11 @@ impl Receiver {
             }
         });
         receiver
+    }
+
+    /// From now on it takes so long over each request.
+    pub fn take_time(&self, pause: Duration) {
+        self.pause_ms.store(pause.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// From now on no request fails.
@@ -88,6 +96,7 @@ impl Receiver {
             }
             let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
             stream.read_exact(&mut body).ok()?;
+            pass(Duration::from_millis(self.pause_ms.load(Ordering::Relaxed)));
             let message = Message { headers, body: String::from_utf8(body).unwrap() };
             let status = if self.take(message) { "204 No Content" } else { "500 Not Now" };
             write!(stream.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").ok()?;
