@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
-/// The binary, in `folder`, undisturbed by the environment's own settings.
+/// The binary, in `folder`, undisturbed by the environment's own settings: the one that was built with the tests, or the
+/// one at `THALWEG_BINARY`, such as a release build for what goes on for long.
 pub fn thalweg(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    let binary = std::env::var_os("THALWEG_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_thalweg").into());
+    let mut command = Command::new(binary);
     command.current_dir(folder).args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("THALWEG_")) {
         command.env_remove(name);

@@ -7,8 +7,8 @@ use super::load::{BEGIN_MS, KEYS, Load, PARTITIONS, key};
 use crate::binary::{SERVE, serve_as, thalweg};
 use crate::broker::Broker;
 use crate::equivalence::Random;
-use crate::http::{rows, wait_for};
-use crate::process::{Process, number, pass, unserved};
+use crate::http::rows;
+use crate::process::{Process, number, pass, unserved, wait};
 use crate::receiver::Receiver;
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -68,11 +68,12 @@ impl Scene<'_> {
         let count = load.finish();
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         let serving = serve_as(folder.path(), &pipeline(broker, &receiver), thalweg(folder.path(), &SERVE));
-        wait_for(&serving, "SELECT sum(n) FROM per_key", &format!("{count}\n"));
+        wait("all is counted", || rows(&serving, "SELECT sum(n) FROM per_key") == format!("{count}\n"));
         let view = rows(&serving, "SELECT k, n, s FROM per_key ORDER BY k");
         // A process that is asked to end leaves to the next one what a sink that is behind has not taken within seconds.
-        wait_for(&serving, "SELECT sum(queued_bytes) FROM thalweg.sinks", "0\n");
-        assert_eq!(serving.terminate(), Some(0), "{log}");
+        wait("all is taken", || rows(&serving, "SELECT sum(queued_bytes) FROM thalweg.sinks") == "0\n");
+        let (code, told) = serving.terminate_and_tell();
+        assert!(code == Some(0) && !told.contains("has not taken"), "{log}\n{told}");
 
         let mut expected = BTreeMap::<u64, (u64, u64)>::new();
         (0..count).for_each(|id| {
