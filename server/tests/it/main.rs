@@ -10,6 +10,7 @@ mod binary;
 mod broker;
 mod carbon;
 mod cli;
+mod damaged;
 mod ddl;
 mod dead_letters;
 mod demo;

@@ -52,6 +52,12 @@ impl Process {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 
+    /// Kills it.
+    pub fn kill(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
     /// What it said, and those before it.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
@@ -60,8 +66,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
+        self.kill();
     }
 }
 
