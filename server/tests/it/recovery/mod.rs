@@ -17,11 +17,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
+use thalweg_engine::baton::Baton;
 use thalweg_engine::clock::VirtualClock;
 use thalweg_engine::deployment::{Archives, Place, Surroundings};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
-use thalweg_engine::turns::Free;
+use thalweg_engine::turns::{Free, Turns};
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::{Environment, SqlText, compile, render_errors};
 use thalweg_schemas::error::Result;
@@ -50,6 +51,10 @@ impl Lives {
     }
 
     fn start(&self, workers: usize, operations: i64) -> (Result<Engine>, Arc<Disk>) {
+        self.start_in_turns(workers, operations, Arc::new(Free))
+    }
+
+    fn start_in_turns(&self, workers: usize, operations: i64, turns: Arc<dyn Turns>) -> (Result<Engine>, Arc<Disk>) {
         let disk = Arc::new(Disk { world: self.world.clone(), left: AtomicI64::new(operations) });
         let settings = Settings {
             workers,
@@ -61,7 +66,7 @@ impl Lives {
         let surroundings = Surroundings {
             sinks: std::collections::BTreeMap::new(),
             clock: self.clock.clone(),
-            turns: Arc::new(Free),
+            turns,
             storage: Some(Arc::new(SharedDisk(disk.clone(), ""))),
             archives: Some(Archives { dead: place("dead"), others: Vec::new(), late: place("late") }),
         };
@@ -70,7 +75,12 @@ impl Lives {
 
     /// A process that dies at its `operations`-th write, or comes to the end.
     fn live(&self, workers: usize, operations: i64) -> Option<Engine> {
-        let (engine, disk) = self.start(workers, operations);
+        self.live_in_turns(workers, operations, Arc::new(Free))
+    }
+
+    /// As [`live`](Self::live), its workers taking turns.
+    fn live_in_turns(&self, workers: usize, operations: i64, turns: Arc<dyn Turns>) -> Option<Engine> {
+        let (engine, disk) = self.start_in_turns(workers, operations, turns);
         let engine = match engine {
             Ok(engine) => engine,
             Err(error) => {
@@ -165,7 +175,8 @@ fn every_query_survives_crashes_with_other_numbers_of_workers() {
     assert_eq!(lives.world.files(), Vec::<String>::new(), "a run that has come to its end leaves no state");
 }
 
-/// A small pipeline of everything that holds state, killed at every writing operation, by seed.
+/// A small pipeline of everything that holds state, killed at every writing operation, by seed: half of the seeds with
+/// another number of workers after each death, half with the same, who then take turns by the seed.
 #[test]
 fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() {
     let seconds: u64 = std::env::var("THALWEG_SIMULATE").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
@@ -177,7 +188,7 @@ fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() 
         seed += 1;
         lives += simulate(seed);
     }
-    println!("{seed} seeds, {lives} processes");
+    println!("{seed} seeds, {lives} processes, {} of them killed", lives - seed as usize);
 }
 
 /// A clock that begins at its own beginning, and processes that die at each of their first writes: what came in with the
@@ -243,10 +254,17 @@ fn simulate(seed: u64) -> usize {
         CREATE SINK ends FROM of_totals WITH ({world});";
     let lives = Lives::new(&format!("seed-{seed}"), &sql, world(&rows, 1 + random.below(4), 1 + random.below(40)));
     let mut processes = 0;
+    let always = (seed % 2 == 1).then(|| 1 + random.below(3));
     let engine = loop {
         processes += 1;
         let operations = if processes > 12 { i64::MAX } else { random.below(30) as i64 };
-        if let Some(engine) = lives.live(1 + random.below(3), operations) {
+        let workers = always.unwrap_or_else(|| 1 + random.below(3));
+        // A log that other workers wrote is finished by as many as these were: no one order is of both.
+        let turns: Arc<dyn Turns> = match always {
+            Some(_) => Arc::new(Baton::new(seed * 100 + processes as u64, workers)),
+            None => Arc::new(Free),
+        };
+        if let Some(engine) = lives.live_in_turns(workers, operations, turns) {
             break engine;
         }
     };
