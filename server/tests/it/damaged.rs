@@ -66,7 +66,7 @@ fn a_torn_log_and_a_damaged_checkpoint_are_told_and_a_damaged_log_is_refused() {
     let mut process = Process::start(folder.path(), unserved(folder.path(), "300ms", 2));
     wait("it does not end", || process.ended().is_some());
     let told = process.log();
-    assert_eq!(process.ended().unwrap().code(), Some(1), "{told}");
+    assert_eq!(process.ended().unwrap().code(), Some(2), "{told}");
     assert!(told.contains("the epoch log is damaged") && told.contains(&format!("{}, byte 0", name(&first))), "{told}");
     assert!(told.contains("Bring the files back from a copy, or start anew with another --data folder"), "{told}");
 }

@@ -360,7 +360,7 @@ impl Log for DiskLog {
             match &alive {
                 Ok(()) => {}
                 Err(_) if !is_ahead => file.truncate(begin + half),
-                Err(_) if bytes.len() % 2 == 0 => file[begin + half..].fill(0),
+                Err(_) if bytes.len().is_multiple_of(2) => file[begin + half..].fill(0),
                 Err(_) => file[begin..end - half].fill(0),
             }
             if is_ahead {
