@@ -1,11 +1,11 @@
 //! Rows on their way out: columns as PostgreSQL's types, batches as its rows.
 
 use super::errors;
+use super::text_rows::TextRows;
 use crate::session::Session;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use arrow_pg::datatypes::arrow_schema_to_pg_fields;
-use arrow_pg::row_encoder::RowEncoder;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{Stream, StreamExt, stream};
 use pgwire::api::ClientInfo;
@@ -29,15 +29,14 @@ pub fn fields<C: ClientInfo + ?Sized>(
 }
 
 /// All rows of a batch.
-pub fn rows(fields: &Arc<Vec<FieldInfo>>, batch: RecordBatch) -> impl Iterator<Item = PgWireResult<DataRow>> + use<> {
-    let mut encoder = RowEncoder::new(batch, fields.clone());
-    std::iter::from_fn(move || encoder.next_row())
+pub fn rows(fields: &[FieldInfo], batch: &RecordBatch) -> impl Iterator<Item = PgWireResult<DataRow>> + use<> {
+    TextRows::new(batch, fields)
 }
 
 /// Rows that are known already.
 pub fn of_batches(fields: &Arc<Vec<FieldInfo>>, batches: Vec<RecordBatch>) -> QueryResponse {
     let row_fields = fields.clone();
-    let rows = stream::iter(batches.into_iter().flat_map(move |batch| rows(&row_fields, batch)));
+    let rows = stream::iter(batches.into_iter().flat_map(move |batch| rows(&row_fields, &batch)));
     QueryResponse::new(fields.clone(), rows)
 }
 
@@ -59,7 +58,7 @@ pub fn of_stream(
     let row_fields = fields.clone();
     let rows = within(batches, limits).flat_map(move |batch| {
         let rows: Box<dyn Iterator<Item = PgWireResult<DataRow>> + Send> = match batch {
-            Ok(Ok(batch)) => Box::new(rows(&row_fields, batch)),
+            Ok(Ok(batch)) => Box::new(rows(&row_fields, &batch)),
             Ok(Err(error)) => Box::new(std::iter::once(Err(explain(error)))),
             Err(ended) => Box::new(std::iter::once(Err(ended))),
         };

@@ -135,7 +135,7 @@ where
                 unsent = true;
                 match &mut form {
                     Form::Rows => {
-                        for row in super::answer::rows(fields, batch) {
+                        for row in super::answer::rows(fields, &batch) {
                             client.feed(PgWireBackendMessage::DataRow(row?)).await?;
                         }
                     }

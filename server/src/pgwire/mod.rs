@@ -12,6 +12,7 @@ mod settings;
 mod simple;
 mod startup;
 mod statement;
+mod text_rows;
 
 pub use settings::default_setting;
 
