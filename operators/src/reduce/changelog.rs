@@ -256,8 +256,8 @@ impl ReduceRows {
     /// Takes the rows of groups out.
     fn empty(&mut self, numbers: &[u32]) {
         for &number in numbers {
-            *self.rows.get_mut(number) = 0;
-            self.held.iter_mut().for_each(|held| *held.groups.get_mut(number) = Counted::default());
+            self.rows.clear(number);
+            self.held.iter_mut().for_each(|held| held.groups.clear(number));
         }
         self.known.iter_mut().for_each(|known| known.clear(numbers));
     }

@@ -53,7 +53,7 @@ impl KnownRows {
 
     /// Forgets the rows of groups.
     pub fn clear(&mut self, numbers: &[u32]) {
-        numbers.iter().for_each(|number| self.groups.get_mut(*number).clear());
+        numbers.iter().for_each(|number| self.groups.clear(*number));
     }
 
     /// Moves all groups to other numbers; those without one are gone.

@@ -210,10 +210,10 @@ impl Tally {
     pub fn clear(&mut self, numbers: &[u32]) {
         for &number in numbers {
             match &mut self.groups {
-                Groups::Counts(groups) => *groups.get_mut(number) = 0,
-                Groups::Totals(groups) => *groups.get_mut(number) = (i256::ZERO, 0),
-                Groups::Floats(groups) => *groups.get_mut(number) = (ExactSum::default(), 0),
-                Groups::Values(_, groups) => *groups.get_mut(number) = Counted::default(),
+                Groups::Counts(groups) => groups.clear(number),
+                Groups::Totals(groups) => groups.clear(number),
+                Groups::Floats(groups) => groups.clear(number),
+                Groups::Values(_, groups) => groups.clear(number),
             }
         }
     }
@@ -241,17 +241,27 @@ impl Tally {
         let number = |bytes: &[u8]| Some(i64::from_le_bytes(bytes.try_into().ok()?));
         for (group, bytes) in numbers.iter().zip(bytes.iter()) {
             let bytes = bytes.ok_or_else(damaged)?;
+            // What nothing was kept of takes no room.
             match &mut self.groups {
-                Groups::Counts(groups) => *groups.get_mut(*group) = number(bytes).ok_or_else(damaged)?,
+                Groups::Counts(groups) => match number(bytes).ok_or_else(damaged)? {
+                    0 => groups.clear(*group),
+                    count => *groups.get_mut(*group) = count,
+                },
                 Groups::Totals(groups) => {
                     let (total, count) = bytes.split_at_checked(32).ok_or_else(damaged)?;
                     let total = total.try_into().map(i256::from_le_bytes).map_err(|_| damaged())?;
-                    *groups.get_mut(*group) = (total, number(count).ok_or_else(damaged)?);
+                    match (total, number(count).ok_or_else(damaged)?) {
+                        (i256::ZERO, 0) => groups.clear(*group),
+                        totals => *groups.get_mut(*group) = totals,
+                    }
                 }
                 Groups::Floats(groups) => {
                     let (count, total) = bytes.split_at_checked(8).ok_or_else(damaged)?;
                     let total = ExactSum::from_bytes(total).ok_or_else(damaged)?;
-                    *groups.get_mut(*group) = (total, number(count).ok_or_else(damaged)?);
+                    match (total, number(count).ok_or_else(damaged)?) {
+                        (ExactSum::Nothing, 0) => groups.clear(*group),
+                        totals => *groups.get_mut(*group) = totals,
+                    }
                 }
                 Groups::Values(..) => return Err(damaged()),
             }
