@@ -57,6 +57,8 @@ where
         pending: BTreeMap::new(),
         alarm: None,
         finished: None,
+        // What a checkpoint brought is told of as well.
+        has_worked: true,
     }));
     observer.built(view, name, hosted.clone());
     builder.build(move |capabilities| {
@@ -76,8 +78,10 @@ where
             });
             hosted.advance(frontier, &mut sent);
             rows.send(sent);
-            meter.holds(hosted.operator.state());
-            meter.has_evicted(hosted.operator.evicted());
+            if std::mem::take(&mut hosted.has_worked) {
+                meter.holds(hosted.operator.state());
+                meter.has_evicted(hosted.operator.evicted());
+            }
             meter.worked(hosted.observer.nanos().saturating_sub(began));
         }
     });
@@ -95,6 +99,8 @@ struct Hosted<O> {
     alarm: Option<(u64, Vec<Capability<u64>>)>,
     /// The last epoch that was finished, for the contract.
     finished: Option<u64>,
+    /// Whether the operator was called since its state was last looked at: looking is not free.
+    has_worked: bool,
 }
 
 /// An epoch that is not finished.
@@ -139,6 +145,7 @@ impl<O: Operator> Hosted<O> {
     }
 
     fn process(&mut self, time: u64, (input, rows): (usize, Rows), sent: &mut Sent<u64>) {
+        self.has_worked = true;
         let mut output = Output::default();
         let result = match input {
             0 => self.operator.process(Epoch(time), rows, &mut output),
@@ -198,6 +205,7 @@ impl<O: Operator> Hosted<O> {
         let begun = epoch.begun || self.alarm.as_ref().is_some_and(|(at, _)| *at <= time);
         self.finished = Some(time);
         if begun || now != before {
+            self.has_worked = true;
             let mut output = Output::default();
             let result = self.operator.finish_epoch(Epoch(time), Times { before, now, reached }, &mut output);
             self.settle(time, result, output, sent);
@@ -237,6 +245,7 @@ impl<O: Operator> Checkpointed for Hosted<O> {
     }
 
     fn restore(&mut self, watermark: Watermark, sections: Vec<Restored>) -> Result<()> {
+        self.has_worked = true;
         self.tracker.restore(watermark);
         self.operator.restore(sections, watermark)
     }
