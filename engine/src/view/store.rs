@@ -1,7 +1,7 @@
 //! The rows of one view on one worker: immutable Arrow chunks, and for each a bitmap of the rows that still count.
 //!
-//! An epoch's insertions become a chunk; its retractions clear bits. Chunks of similar size are merged, as in an LSM
-//! tree, so that a row is rewritten a logarithmic number of times and a scan meets few chunks. A published version
+//! An epoch's insertions become a chunk; its retractions clear bits. Several chunks of similar size are merged into one, as in a
+//! tiered LSM tree, so that a row is rewritten a few times at most and a scan meets few chunks. A published version
 //! shares the chunks; only bitmaps that changed are copied.
 
 use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt64Array, make_comparator};
@@ -21,6 +21,9 @@ use thalweg_schemas::error::{Error, Result};
 /// A chunk is not merged any further once it has this many rows.
 const CHUNK_ROWS_MAX: usize = 1 << 16;
 
+/// So many chunks of about one size become one: a row is copied a few times, and there are few chunks.
+const CHUNKS_TOGETHER: usize = 4;
+
 /// The rows of a view on one worker.
 pub(crate) struct ViewStore {
     schema: SchemaRef,
@@ -38,6 +41,7 @@ struct Chunk {
     hashes: Option<Vec<u64>>,
     live: Vec<bool>,
     live_rows: usize,
+    bytes: u64,
     /// The bitmap as last published.
     mask: Option<Arc<BooleanArray>>,
     /// A time that no row is before, where rows go by their times and it has been looked for.
@@ -163,7 +167,7 @@ impl ViewStore {
         let mut version = Version::default();
         for chunk in self.chunks.values_mut() {
             version.rows += chunk.live_rows as u64;
-            version.bytes += chunk.rows.get_array_memory_size() as u64;
+            version.bytes += chunk.bytes;
             version.chunks.push(super::Chunk { rows: chunk.rows.clone(), live: chunk.mask() });
         }
         version
@@ -257,49 +261,67 @@ impl ViewStore {
         Ok(None)
     }
 
-    /// Merges the youngest chunks while they are not much smaller than their elders, and rewrites half-empty ones.
+    /// Merges the youngest chunks once there are several of a size, and rewrites half-empty ones.
     fn merge(&mut self) -> Result<()> {
         loop {
-            let mut last = self.chunks.iter().rev();
-            let (Some((&young, y)), Some((&old, o))) = (last.next(), last.next()) else { return Ok(()) };
-            let sparse = o.live_rows * 2 < o.rows.num_rows();
-            if !sparse && (y.live_rows * 2 < o.live_rows || y.live_rows + o.live_rows > CHUNK_ROWS_MAX) {
+            let (mut together, mut rows, mut sparse) = (Vec::new(), 0, 0);
+            let youngest = self.chunks.values().next_back().map_or(0, |chunk| chunk.live_rows);
+            for (&id, chunk) in self.chunks.iter().rev() {
+                rows += chunk.live_rows;
+                if rows > CHUNK_ROWS_MAX || chunk.live_rows / CHUNKS_TOGETHER > youngest {
+                    break;
+                }
+                together.push(id);
+                sparse += usize::from(chunk.is_sparse());
+            }
+            if together.len() < CHUNKS_TOGETHER && (sparse == 0 || together.len() < 2) {
                 break;
             }
-            self.merge_chunks(&[old, young])?;
+            together.reverse();
+            self.merge_chunks(&together)?;
         }
         // Retractions can empty chunks in the middle; one rewrite an epoch keeps the waste bounded.
-        let sparse = self.chunks.iter().find(|(_, c)| c.live_rows * 2 < c.rows.num_rows()).map(|(&id, _)| id);
+        let sparse = self.chunks.iter().find(|(_, chunk)| chunk.is_sparse()).map(|(&id, _)| id);
         match sparse {
             Some(id) => self.merge_chunks(&[id]),
             None => Ok(()),
         }
     }
 
+    /// Puts the rows that count of some chunks into one, in whose place they are found then.
     fn merge_chunks(&mut self, ids: &[u64]) -> Result<()> {
         let (mut rows, mut hashes) = (Vec::new(), self.index.is_some().then(Vec::new));
+        let merged = self.next_chunk;
+        self.next_chunk += 1;
+        let mut next_row = 0;
         for id in ids {
             let Some(chunk) = self.chunks.remove(id) else { continue };
             if let (Some(index), Some(hashes), Some(own)) = (&mut self.index, &mut hashes, &chunk.hashes) {
                 for (row, &hash) in own.iter().enumerate().filter(|(row, _)| chunk.live[*row]) {
-                    if let Ok(entry) =
-                        index.find_entry(hash, |p| p.hash == hash && p.chunk == *id && p.row == row as u32)
-                    {
-                        entry.remove();
-                    }
+                    let place = index.find_mut(hash, |p| p.hash == hash && p.chunk == *id && p.row == row as u32);
+                    let place = place.ok_or_else(|| Error::bug("a row of a view is not in its index"))?;
+                    (place.chunk, place.row) = (merged, next_row);
+                    next_row += 1;
                     hashes.push(hash);
                 }
             }
             rows.push(filter_record_batch(&chunk.rows, &BooleanArray::from(chunk.live))?);
         }
-        self.add_chunk(Chunk::new(concat_batches(&self.schema, &rows)?, hashes))
+        self.chunks.insert(merged, Chunk::new(concat_batches(&self.schema, &rows)?, hashes));
+        Ok(())
     }
 }
 
 impl Chunk {
     fn new(rows: RecordBatch, hashes: Option<Vec<u64>>) -> Chunk {
-        let live_rows = rows.num_rows();
-        Chunk { section: fresh_id(), live: vec![true; live_rows], hashes, rows, live_rows, mask: None, earliest: None }
+        let (live_rows, bytes) = (rows.num_rows(), rows.get_array_memory_size() as u64);
+        let live = vec![true; live_rows];
+        Chunk { section: fresh_id(), live, hashes, rows, live_rows, bytes, mask: None, earliest: None }
+    }
+
+    /// Whether most of its rows do not count any more.
+    fn is_sparse(&self) -> bool {
+        self.live_rows * 2 < self.rows.num_rows()
     }
 
     /// The rows that count; `None`: all.
