@@ -34,36 +34,41 @@ pub(super) fn score(surprise: f64) -> f64 {
 /// The tail of the distances of one series.
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
-    threshold: f64,
-    excess: f64,
+    threshold: f32,
+    excess: f32,
     rows: u32,
 }
 
 impl Default for Tail {
     fn default() -> Tail {
-        Tail { threshold: PRIOR_THRESHOLD, excess: PRIOR_EXCESS, rows: 0 }
+        Tail { threshold: PRIOR_THRESHOLD as f32, excess: PRIOR_EXCESS as f32, rows: 0 }
     }
 }
 
 impl Tail {
     /// -log10 of the probability of a distance of `z` or more.
     pub fn surprise(&self, z: f64) -> f64 {
-        let at_threshold = -SHARE.log10();
-        if z > self.threshold {
-            at_threshold + (z - self.threshold) / self.excess * std::f64::consts::LOG10_E
+        let (at_threshold, threshold, excess) = self.shape();
+        if z > threshold {
+            at_threshold + (z - threshold) / excess * std::f64::consts::LOG10_E
         } else {
-            at_threshold * z / self.threshold
+            at_threshold * z / threshold
         }
     }
 
     /// The distance that has this surprise.
     pub fn distance(&self, surprise: f64) -> f64 {
-        let at_threshold = -SHARE.log10();
+        let (at_threshold, threshold, excess) = self.shape();
         if surprise > at_threshold {
-            self.threshold + (surprise - at_threshold) * self.excess / std::f64::consts::LOG10_E
+            threshold + (surprise - at_threshold) * excess / std::f64::consts::LOG10_E
         } else {
-            self.threshold * surprise / at_threshold
+            threshold * surprise / at_threshold
         }
+    }
+
+    /// The surprise at the threshold, the threshold, and the mean of what is beyond.
+    fn shape(&self) -> (f64, f64, f64) {
+        (-SHARE.log10(), f64::from(self.threshold), f64::from(self.excess))
     }
 
     pub fn learn(&mut self, z: f64) {
@@ -71,21 +76,23 @@ impl Tail {
             return;
         }
         self.rows = self.rows.saturating_add(1);
-        let step = 0.1 * self.threshold / (f64::from(self.rows) + PRIOR_ROWS).min(MEMORY);
-        if z > self.threshold {
-            self.threshold += step * (1.0 - SHARE) / SHARE;
-            let excess = (z - self.threshold).clamp(0.0, EXCESS_CLIP * self.excess);
-            self.excess = (self.excess + EXCESS_GAIN * (excess - self.excess)).max(LEAST_EXCESS);
+        let (_, threshold, excess) = self.shape();
+        let step = 0.1 * threshold / (f64::from(self.rows) + PRIOR_ROWS).min(MEMORY);
+        if z > threshold {
+            let threshold = threshold + step * (1.0 - SHARE) / SHARE;
+            let beyond = (z - threshold).clamp(0.0, EXCESS_CLIP * excess);
+            self.threshold = threshold as f32;
+            self.excess = (excess + EXCESS_GAIN * (beyond - excess)).max(LEAST_EXCESS) as f32;
         } else {
-            self.threshold = (self.threshold - step).max(LEAST_THRESHOLD);
+            self.threshold = (threshold - step).max(LEAST_THRESHOLD) as f32;
         }
     }
 }
 
 impl Coded for Tail {
     fn fields(&mut self, codec: &mut Codec<'_>) {
-        codec.f64(&mut self.threshold);
-        codec.f64(&mut self.excess);
+        codec.f64_of(&mut self.threshold);
+        codec.f64_of(&mut self.excess);
         codec.u32(&mut self.rows);
     }
 }

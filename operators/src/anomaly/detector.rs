@@ -23,12 +23,10 @@ pub struct Detector {
     tail: Tail,
     incident: Incident,
     last_ns: i64,
-    interval_ns: f64,
+    interval_ns: f32,
     rows: u32,
     /// What is deployed, if anybody says so; 0 before anybody has.
     version: u32,
-    /// Rows in which a deployment is still news.
-    deployed: u8,
 }
 
 impl Detector {
@@ -42,7 +40,6 @@ impl Detector {
             interval_ns: 0.0,
             rows: 0,
             version: 0,
-            deployed: 0,
         }
     }
 
@@ -59,7 +56,7 @@ impl Detector {
     pub fn deploy(&mut self, version: u32) {
         let version = version.max(1);
         if self.version != 0 && self.version != version {
-            self.deployed = DEPLOYED_ROWS;
+            self.incident.deployed = DEPLOYED_ROWS;
         }
         self.version = version;
     }
@@ -80,7 +77,7 @@ impl Detector {
         group: Option<&mut Group>,
     ) -> Verdict {
         self.keep_time(at.at);
-        self.deployed = self.deployed.saturating_sub(1);
+        self.incident.deployed = self.incident.deployed.saturating_sub(1);
         let local = at.local;
         self.model.turn_to(local);
         let x = match value {
@@ -125,7 +122,7 @@ impl Detector {
             is_anomaly: outcome.is_anomaly,
             reason: reason.filter(|_| outcome.is_anomaly),
             learning,
-            after_deploy: outcome.is_anomaly && self.deployed > 0,
+            after_deploy: outcome.is_anomaly && self.incident.deployed > 0,
         }
     }
 
@@ -151,7 +148,7 @@ impl Detector {
 
     fn keep_time(&mut self, at: i64) {
         if self.last_ns > i64::MIN && at > self.last_ns {
-            let step = at.saturating_sub(self.last_ns) as f64;
+            let step = at.saturating_sub(self.last_ns) as f32;
             // A gap in the data is not another rhythm.
             self.interval_ns = match self.interval_ns {
                 0.0 => step,
@@ -163,7 +160,7 @@ impl Detector {
 
     /// The surprise from which on a row is an anomaly: such rows come as often as alarms are tolerated.
     fn threshold(&self, settings: &DetectSettings) -> f64 {
-        let rows_a_day = if self.interval_ns > 0.0 { DAY_NS / self.interval_ns } else { 1.0 };
+        let rows_a_day = if self.interval_ns > 0.0 { DAY_NS / f64::from(self.interval_ns) } else { 1.0 };
         (rows_a_day / settings.sensitivity).log10().clamp(SURPRISE_FROM, SURPRISE_TO)
     }
 
@@ -225,9 +222,19 @@ impl Coded for Detector {
         self.tail.fields(codec);
         self.incident.fields(codec);
         codec.i64(&mut self.last_ns);
-        codec.f64(&mut self.interval_ns);
+        codec.f64_of(&mut self.interval_ns);
         codec.u32(&mut self.rows);
         codec.u32(&mut self.version);
-        codec.u8(&mut self.deployed);
+        codec.u8(&mut self.incident.deployed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_without_a_season_takes_less_than_two_hundred_bytes() {
+        assert!(size_of::<Option<Detector>>() <= 184, "{} bytes", size_of::<Option<Detector>>());
     }
 }

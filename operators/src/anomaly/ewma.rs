@@ -14,36 +14,38 @@ pub(super) const CLIP: f64 = 6.0;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ewma {
     pub mean: f64,
-    variance: f64,
+    /// The root of the variance. Seven digits are more than an estimate of it has.
+    scale: f32,
     pub rows: u32,
 }
 
 impl Ewma {
     /// What is expected next; `None` before the first row.
     pub fn expect(&self) -> Option<Estimate> {
-        (self.rows > 0).then(|| Estimate::new(self.mean, self.variance.sqrt()))
+        (self.rows > 0).then(|| Estimate::new(self.mean, f64::from(self.scale)))
     }
 
     /// The exponentially weighted variance.
     pub fn variance(&self) -> f64 {
-        self.variance
+        f64::from(self.scale).powi(2)
     }
 
     /// Begins anew with what is known from elsewhere, worth so many rows.
     pub fn restart(&mut self, rows: u32, mean: f64, variance: f64) {
-        *self = Ewma { mean, variance, rows };
+        *self = Ewma { mean, scale: variance.sqrt() as f32, rows };
     }
 
     /// Learns `x`: it counts for `alpha` of what is known.
     pub fn learn(&mut self, x: f64, alpha: f64) {
         let alpha = alpha.max(1.0 / (f64::from(self.rows) + 1.0));
         let mut d = x - self.mean;
-        if self.rows >= WARM_UP && self.variance > 0.0 {
-            let clip = CLIP * self.variance.sqrt();
+        let scale = f64::from(self.scale);
+        if self.rows >= WARM_UP && scale > 0.0 {
+            let clip = CLIP * scale;
             d = d.clamp(-clip, clip);
         }
         self.mean += alpha * d;
-        self.variance = (1.0 - alpha) * (self.variance + alpha * d * d);
+        self.scale = ((1.0 - alpha) * (scale * scale + alpha * d * d)).sqrt() as f32;
         self.rows = self.rows.saturating_add(1);
     }
 }
@@ -51,7 +53,9 @@ impl Ewma {
 impl Coded for Ewma {
     fn fields(&mut self, codec: &mut Codec<'_>) {
         codec.f64(&mut self.mean);
-        codec.f64(&mut self.variance);
+        let mut variance = self.variance();
+        codec.f64(&mut variance);
+        self.scale = variance.sqrt() as f32;
         codec.u32(&mut self.rows);
     }
 }
@@ -69,7 +73,7 @@ mod tests {
         let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 5.0;
         let estimate = model.expect().unwrap();
         assert!((estimate.expected - mean).abs() < 1e-12);
-        assert!((estimate.scale - variance.sqrt()).abs() < 1e-12);
+        assert!((estimate.scale - variance.sqrt()).abs() < 1e-6);
     }
 
     #[test]
@@ -78,6 +82,6 @@ mod tests {
         (0..100).for_each(|i| model.learn(f64::from(i % 2), 0.01));
         let before = model.clone();
         model.learn(1e9, 0.01);
-        assert!(model.mean - before.mean <= 0.01 * CLIP * before.variance.sqrt() + 1e-12);
+        assert!(model.mean - before.mean <= 0.01 * CLIP * f64::from(before.scale) + 1e-12);
     }
 }

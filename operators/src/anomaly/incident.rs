@@ -6,13 +6,13 @@
 use super::codec::{Codec, Coded};
 
 /// So many rows that stand out, one after the other, are not learnt.
-const FROZEN_MAX: u16 = 30;
+const FROZEN_MAX: u8 = 30;
 
 /// So many rows of an incident are learnt by the tail.
-const FRESH_MAX: u16 = 2;
+const FRESH_MAX: u8 = 2;
 
 /// What follows a surprising row within so many rows belongs to it.
-const REFRACTORY: u16 = 10;
+const REFRACTORY: u8 = 10;
 /// And scores no more than this share of its surprise.
 const KNOWN: f64 = 0.5;
 /// A row is surprising that comes less often than once in a hundred rows.
@@ -22,13 +22,15 @@ const NEWS: f64 = 2.0;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incident {
     /// Rows that stood out without one between them that did not.
-    streak: u16,
+    streak: u8,
     /// Their sum.
     sum: f64,
     /// The most surprising row of late.
-    peak: f64,
+    peak: f32,
     /// Rows since.
-    since: u16,
+    since: u8,
+    /// Rows in which a deployment is still news.
+    pub deployed: u8,
 }
 
 /// What follows of a row.
@@ -50,11 +52,13 @@ impl Incident {
     /// the news.
     pub fn news(&mut self, surprise: f64) -> f64 {
         self.since = self.since.saturating_add(1);
-        if surprise > self.peak || self.since > REFRACTORY || self.peak < NEWS {
-            (self.peak, self.since) = (surprise, 0);
+        // As it is kept: what is as surprising as the peak is not above it.
+        let told = surprise as f32;
+        if told > self.peak || self.since > REFRACTORY || f64::from(self.peak) < NEWS {
+            (self.peak, self.since) = (told, 0);
             return surprise;
         }
-        surprise.min(KNOWN * self.peak)
+        surprise.min(KNOWN * f64::from(self.peak))
     }
 
     /// Takes note of a row that stands out, or does not.
@@ -78,9 +82,9 @@ impl Incident {
 
 impl Coded for Incident {
     fn fields(&mut self, codec: &mut Codec<'_>) {
-        codec.u16(&mut self.streak);
+        codec.u16_of(&mut self.streak);
         codec.f64(&mut self.sum);
-        codec.f64(&mut self.peak);
-        codec.u16(&mut self.since);
+        codec.f64_of(&mut self.peak);
+        codec.u16_of(&mut self.since);
     }
 }

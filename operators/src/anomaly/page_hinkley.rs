@@ -49,19 +49,19 @@ pub(super) struct PageHinkley {
     up: Side,
     down: Side,
     /// The greatest sum that came to nothing.
-    record: f64,
+    record: f32,
 }
 
 impl Side {
     /// Adds a row; `record` takes note of a sum that has come to nothing.
-    fn add(&mut self, x: f64, z: f64, level: f64, record: &mut f64) {
+    fn add(&mut self, x: f64, z: f64, level: f64, record: &mut f32) {
         if self.sum <= 0.0 {
             *self = Side { from: level as f32, ..Side::default() };
         }
         self.peak = self.peak.max(self.sum);
         self.sum = (self.sum + (z - DELTA) as f32).max(0.0);
         if self.sum <= 0.0 {
-            *record = record.max(f64::from(self.peak));
+            *record = record.max(self.peak);
         }
         self.values += x;
         self.rows = self.rows.saturating_add(1);
@@ -75,7 +75,7 @@ impl Side {
 
 impl PageHinkley {
     fn lambda(&self) -> f64 {
-        LAMBDA.max(RECORDS * self.record)
+        LAMBDA.max(RECORDS * f64::from(self.record))
     }
 
     /// How near the larger sum is to λ, from 0 to 1.
@@ -89,7 +89,7 @@ impl PageHinkley {
         let mut shift = None;
         if let Some(estimate) = estimate.filter(|_| self.level.rows >= WARM_UP) {
             let z = ((x - estimate.expected) / estimate.scale).clamp(-CLIP, CLIP);
-            self.record *= 1.0 - FORGOTTEN;
+            self.record *= 1.0 - FORGOTTEN as f32;
             self.up.add(x, z, self.level.mean, &mut self.record);
             self.down.add(x, -z, self.level.mean, &mut self.record);
             let lambda = self.lambda();
@@ -114,7 +114,7 @@ impl Coded for PageHinkley {
             codec.f32(&mut side.from);
             codec.u32(&mut side.rows);
         }
-        codec.f64(&mut self.record);
+        codec.f64_of(&mut self.record);
     }
 }
 
