@@ -204,6 +204,36 @@ fn an_incident_is_acknowledged_and_who_fails_is_stood_in_for() {
 }
 
 #[test]
+fn who_reads_alerts_sees_what_holds_an_incident_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(0);
+    let pipeline =
+        "CREATE SOURCE requests (ts TIMESTAMP NOT NULL, service TEXT, latency_ms DOUBLE, WATERMARK FOR ts AS ts)
+         WITH (connector = 'file', path = 'requests.ndjson', format = 'json', mode = 'tail');
+         CREATE NOTIFIER ops WITH (type = 'webhook', url = '${OPS_URL}');
+         CREATE ALERT slow FROM requests BY service WARNING WHEN latency_ms > 250 NOTIFY ops;
+         CREATE ALERT down FROM requests BY service CRITICAL WHEN latency_ms > 5000 NOTIFY ops;
+         CREATE INHIBITION of_the_down WITH (source_matchers = 'alertname=down', target_matchers = 'alertname=slow',
+                                             equal = 'service');";
+    let serving = serve(folder.path(), pipeline, &receiver);
+    rows(&serving, "CREATE SILENCE quiet WITH (matchers = 'service=api', duration = '1h', author = 'ada')");
+    append(folder.path(), &[("00:00:01", "api", 700.0), ("00:00:02", "db", 9000.0), ("00:00:03", "web", 800.0)]);
+    append(folder.path(), &[("00:00:04", "x", 1.0)]);
+    let down = "SELECT incident_id FROM thalweg.alerts WHERE alert = 'down'";
+    // That of the others is told when the group of the last has heard of it.
+    receiver.wait(2);
+    let down = rows(&serving, down).trim().to_string();
+    let held = "SELECT alert, json_text(key, 'service'), suppressed_by FROM thalweg.alerts ORDER BY 1, 2";
+    let expected =
+        format!("down,db,\nslow,api,silence quiet\nslow,db,inhibition of_the_down by incident {down}\nslow,web,\n");
+    wait_for(&serving, held, &expected);
+    rows(&serving, "DROP SILENCE quiet");
+    append(folder.path(), &[("00:00:05", "db", 300.0), ("00:00:06", "x", 1.0)]);
+    wait_for(&serving, &held.replace("ORDER", "WHERE state = 'firing' ORDER"), "slow,api,\nslow,db,\nslow,web,\n");
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
 fn a_pipeline_that_ends_tells_its_groups_before_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(2);
