@@ -368,9 +368,12 @@ fn build_sinks<'scope>(
                 Some(delivery)
             }
         };
-        let deliver = move |epoch, batches| {
+        let changelog = sink.changelog;
+        let deliver = move |epoch, batches: Vec<Batch>| {
             if let Some(delivery) = &delivery {
-                delivery.deliver(epoch, batches);
+                // A sink of changes is told of each row what it is.
+                let changes = |batch: Batch| if changelog { batch.into_changes() } else { batch };
+                delivery.deliver(epoch, batches.into_iter().map(changes).collect());
             }
         };
         let name = format!("Deliver {}", sink.name);

@@ -50,6 +50,14 @@ impl Batch {
         self.diffs.as_ref().map_or(1, |diffs| diffs.value(row))
     }
 
+    /// The same rows as changes: insertions where they are nothing else.
+    pub fn into_changes(self) -> Batch {
+        match self.diffs {
+            Some(_) => self,
+            None => Batch::changes(self.rows.clone(), Int64Array::from(vec![1; self.rows.num_rows()])),
+        }
+    }
+
     /// The same changes with other columns, as a projection leaves them.
     pub fn with_rows(&self, rows: RecordBatch) -> Batch {
         assert_eq!(rows.num_rows(), self.num_rows(), "a projection keeps the number of rows");

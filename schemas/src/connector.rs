@@ -49,6 +49,17 @@ pub struct BuiltinColumns {
     pub watermark: Option<(String, i64)>,
 }
 
+/// Whether a sink takes changelogs as they are: rows that come and go, told apart by a column `_diff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changelogs {
+    /// It only ever appends rows.
+    Never,
+    /// Where the statement asks for it, by `ENVELOPE changelog`: whoever reads what it wrote has to know.
+    WhenAsked,
+    /// What it takes, nobody reads.
+    Always,
+}
+
 /// A connector's side that writes.
 #[derive(Clone, Copy)]
 pub struct SinkSpec {
@@ -57,7 +68,7 @@ pub struct SinkSpec {
     /// The formats it takes, the first being the default; empty where it has a form of its own.
     pub formats: &'static [&'static str],
     /// Whether it can take a changelog as it is (with a `_diff` column).
-    pub takes_changelog: bool,
+    pub changelogs: Changelogs,
     /// Whether its history can be queried by the sink's name: then the Parquet folder it writes.
     pub history: Option<fn(&crate::options::Options) -> String>,
     /// Says what of its options and columns can be known to be wrong before it is opened; nothing is touched.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::Result;
 use thalweg_schemas::sink::{Sink, SinkRequest, Writer};
@@ -14,7 +14,14 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     doc: "Takes rows and drops them, counted: for measuring what comes before the sink.",
     source: None,
     table: None,
-    sink: Some(SinkSpec { options: &[], formats: &[], takes_changelog: true, history: None, check: None, open }),
+    sink: Some(SinkSpec {
+        options: &[],
+        formats: &[],
+        changelogs: Changelogs::Always,
+        history: None,
+        check: None,
+        open,
+    }),
 };
 
 fn open(request: SinkRequest) -> Result<Arc<dyn Sink>> {

@@ -26,7 +26,7 @@ use options::{FileOptions, Mode, SOURCE};
 use sink::SINK;
 use std::sync::Arc;
 use tail::Tail;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::error::Result;
 use thalweg_schemas::source::{Source, SourceRequest};
 
@@ -53,7 +53,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     sink: Some(SinkSpec {
         options: SINK,
         formats: crate::text::FORMATS,
-        takes_changelog: true,
+        changelogs: Changelogs::WhenAsked,
         history: None,
         check: Some(|request| sink::where_to(request).map(drop)),
         open: sink::open,

@@ -15,7 +15,7 @@ mod slots;
 mod source;
 mod transactions;
 
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
 
 /// The connector's description.
 pub const SPEC: ConnectorSpec = ConnectorSpec {
@@ -33,7 +33,7 @@ pub const SPEC: ConnectorSpec = ConnectorSpec {
     sink: Some(SinkSpec {
         options: sink::SINK,
         formats: thalweg_schemas::format::ENCODINGS,
-        takes_changelog: false,
+        changelogs: Changelogs::Never,
         history: None,
         check: Some(|request| sink::open(request.clone()).map(drop)),
         open: sink::open,

@@ -11,7 +11,7 @@ mod store;
 use options::{OPTIONS, ParquetOptions};
 use sink::ParquetSink;
 use std::sync::Arc;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::error::Result;
 use thalweg_schemas::sink::{Sink, SinkRequest};
 use thalweg_schemas::source::SourceRequest;
@@ -33,7 +33,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     sink: Some(SinkSpec {
         options: OPTIONS,
         formats: &[],
-        takes_changelog: false,
+        changelogs: Changelogs::Never,
         history: Some(|options| options.get("path").unwrap_or_default().to_string()),
         check: Some(|request| ParquetOptions::read(request).map(drop)),
         open,

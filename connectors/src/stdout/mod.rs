@@ -5,7 +5,7 @@ use arrow::datatypes::SchemaRef;
 use std::io::Write;
 use std::sync::Arc;
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::sink::{Sink, SinkRequest, Writer};
@@ -19,7 +19,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     sink: Some(SinkSpec {
         options: &[],
         formats: FORMATS,
-        takes_changelog: true,
+        changelogs: Changelogs::WhenAsked,
         history: None,
         check: Some(|request| TextFormat::of(request).map(drop)),
         open,

@@ -9,7 +9,7 @@ pub mod target;
 use options::{OPTIONS, WebhookOptions};
 use sink::Webhook;
 use std::sync::Arc;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec};
 use thalweg_schemas::error::Result;
 use thalweg_schemas::sink::{Sink, SinkRequest};
 
@@ -22,7 +22,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     sink: Some(SinkSpec {
         options: OPTIONS,
         formats: &[],
-        takes_changelog: true,
+        changelogs: Changelogs::WhenAsked,
         history: None,
         check: Some(|request| WebhookOptions::read(request).map(drop)),
         open,

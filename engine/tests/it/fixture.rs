@@ -10,7 +10,7 @@ use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_operators::plan::{Dataflow, Emit, OnBad, Plan, Read, SinkPlan, SourcePlan, ViewPlan, WatermarkPlan};
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
@@ -56,7 +56,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     sink: Some(SinkSpec {
         options: SCRIPT,
         formats: &[],
-        takes_changelog: true,
+        changelogs: Changelogs::Always,
         history: None,
         check: None,
         open: open_sink,

@@ -1,4 +1,5 @@
-//! `ENVELOPE upsert (columns) | debezium`: how a sink writes changes as rows that only ever come, and by which key.
+//! `ENVELOPE upsert (columns) | debezium | changelog`: how a sink writes changes as rows that only ever come, and by which
+//! key.
 
 use super::Mode;
 use crate::lower::Lowered;
@@ -7,6 +8,21 @@ use arrow::datatypes::SchemaRef;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::sink::{DELETED, Envelope, EnvelopeKind};
 use thalweg_schemas::suggest::closest;
+
+/// The kind that is none: changes as they are.
+const CHANGELOG: &str = "changelog";
+
+/// Whether a statement asks for changes as they are.
+pub(super) fn asks_for_changes(given: Option<&GivenEnvelope>) -> Result<bool> {
+    let Some(given) = given.filter(|given| given.kind.value == CHANGELOG) else { return Ok(false) };
+    match given.key.first() {
+        None => Ok(true),
+        Some(column) => Err(Error::user("ENVELOPE changelog takes no columns")
+            .with_detail("Every change is a row: none takes the place of another.")
+            .with_hint("Leave them out.")
+            .at(column.position.clone())),
+    }
+}
 
 /// The envelope that a statement asks for around the rows of `input`.
 pub(super) fn bind(given: &GivenEnvelope, input: &Lowered, owner: &str) -> Result<Envelope> {
@@ -52,9 +68,9 @@ fn kind(given: &Name) -> Result<EnvelopeKind> {
     let kinds = [EnvelopeKind::Upsert, EnvelopeKind::Debezium];
     let found = kinds.into_iter().find(|kind| kind.to_string() == given.value);
     found.ok_or_else(|| {
-        let error = Error::user(format!("ENVELOPE takes upsert or debezium, not \"{}\"", given.value));
+        let error = Error::user(format!("ENVELOPE takes upsert, debezium or changelog, not \"{}\"", given.value));
         let error = error.at(given.position.clone());
-        match closest(&given.value, ["upsert", "debezium"]) {
+        match closest(&given.value, ["upsert", "debezium", CHANGELOG]) {
             Some(near) => error.with_hint(format!("Did you mean {near}?")),
             None => error,
         }

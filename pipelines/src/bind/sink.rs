@@ -8,7 +8,7 @@ use crate::parse::ddl::{CreateSink, SinkInput};
 use thalweg_operators::envelope::EnvelopeSpec;
 use thalweg_operators::plan::{Plan, Read, SinkPlan};
 use thalweg_operators::window_aggregate::OnLate;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec};
 use thalweg_schemas::error::{Error, ErrorKind, Result};
 use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
 
@@ -28,18 +28,22 @@ pub(crate) fn bind(
     let owner = format!("sink \"{}\"", name.value);
     let input = input(sink, scope, words).map_err(|error| vec![error.at(words.start())]);
     let ((connector, side, options), input) = both(configure(sink, connectors, &owner), input)?;
-    let enveloped = sink.envelope.as_ref().map(|given| envelope::bind(given, &input, &owner)).transpose();
+    let asked = envelope::asks_for_changes(sink.envelope.as_ref()).map_err(|error| vec![error])?;
+    let given = sink.envelope.as_ref().filter(|_| !asked);
+    let enveloped = given.map(|given| envelope::bind(given, &input, &owner)).transpose();
     let enveloped = enveloped.map_err(|error| vec![error])?;
-    let read = match (input.mode, side.takes_changelog) {
+    let read = match (input.mode, side.changelogs) {
+        (_, Changelogs::Never) if asked => return Err(vec![cannot_change(connector.name, sink)]),
+        _ if asked => Read::Changes,
         _ if enveloped.is_some() => Read::Finals,
         (Mode::Append | Mode::Windows, _) => Read::Finals,
-        (Mode::Changelog, true) => Read::Changes,
-        (Mode::Changelog, false) => {
+        (Mode::Changelog, Changelogs::Always) => Read::Changes,
+        (Mode::Changelog, changelogs) => {
             let position = match &sink.input {
                 SinkInput::Relation(relation) => relation.position.clone(),
                 SinkInput::Query(_) => name.position.clone(),
             };
-            return Err(vec![changelog_into(connector.name, sink, scope).at(position)]);
+            return Err(vec![changelog_into(connector.name, changelogs, sink, scope).at(position)]);
         }
     };
     let history = side.history.map(|folder| folder(&options));
@@ -60,7 +64,7 @@ pub(crate) fn bind(
     }
 }
 
-fn changelog_into(connector: &str, sink: &CreateSink, scope: &Scope) -> Error {
+fn changelog_into(connector: &str, changelogs: Changelogs, sink: &CreateSink, scope: &Scope) -> Error {
     let what = match &sink.input {
         SinkInput::Relation(relation) => {
             let noun = scope.relations.get(&relation.value).map_or("view", |relation| relation.noun());
@@ -68,12 +72,24 @@ fn changelog_into(connector: &str, sink: &CreateSink, scope: &Scope) -> Error {
         }
         SinkInput::Query(_) => format!("the query of sink \"{}\" is a changelog", sink.name.value),
     };
+    let also = match changelogs {
+        Changelogs::Never => "",
+        Changelogs::WhenAsked | Changelogs::Always => {
+            " ENVELOPE changelog writes every change as a row, with a column _diff of 1 or -1."
+        }
+    };
     Error::user(format!("{what}, and connector '{connector}' only appends"))
         .with_detail("Its rows are corrected after they were first shown, and what is written cannot be.")
-        .with_hint(
+        .with_hint(format!(
             "Group by a window, so that results become final when it closes; or write what becomes of the row with each \
-             key: ENVELOPE upsert (columns), or ENVELOPE debezium.",
-        )
+             key: ENVELOPE upsert (columns), or ENVELOPE debezium.{also}"
+        ))
+}
+
+fn cannot_change(connector: &str, sink: &CreateSink) -> Error {
+    let error = Error::user(format!("connector '{connector}' only appends, and takes no ENVELOPE changelog"))
+        .with_hint("Write what becomes of the row with each key: ENVELOPE upsert (columns), or ENVELOPE debezium.");
+    sink.envelope.iter().fold(error, |error, given| error.at(given.kind.position.clone()))
 }
 
 fn input(sink: &CreateSink, scope: &Scope, words: &Words) -> Result<Lowered> {

@@ -11,3 +11,6 @@ CREATE SINK e FROM telemetry WITH (connector = 'page', path = 'x') ENVELOPE upse
 CREATE SINK f FROM hosts ENVELOPE debezium WITH (connector = 'page', path = 'x') ENVELOPE upsert (host, region);
 CREATE SINK g AS SELECT host, region AS _deleted FROM hosts ENVELOPE upsert (host, _deleted) WITH (connector = 'page', path = 'x');
 CREATE SINK h FROM hosts WITH (connector = 'page', path = 'x') ENVELOPE upsert (host;
+CREATE SINK i FROM hosts WITH (connector = 'screen');
+CREATE SINK j FROM hosts WITH (connector = 'screen') ENVELOPE changelog (host);
+CREATE SINK k FROM hosts WITH (connector = 'page', path = 'x') ENVELOPE changelog;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use thalweg_pipelines::{Environment, Program, SqlText, compile};
-use thalweg_schemas::connector::{BuiltinColumns, ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::connector::{BuiltinColumns, Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::{NotificationKind, NotificationPlan, NotificationSpec};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
@@ -25,7 +25,7 @@ const RATE: OptionSpec =
     OptionSpec { name: "rate", kind: OptionKind::Count, default: None, required: false, doc: "Rows a second." };
 
 /// `feed` reads, `gauge` reads and brings its columns, `shelf` is a table, `store` appends and can be queried, `page` appends with a
-/// format, `screen` takes changelogs.
+/// format, `screen` takes changelogs where that is asked for.
 pub const CONNECTORS: &[ConnectorSpec] = &[
     ConnectorSpec {
         name: "feed",
@@ -77,7 +77,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         sink: Some(SinkSpec {
             options: &[PATH, PARTITION_BY],
             formats: &[],
-            takes_changelog: false,
+            changelogs: Changelogs::Never,
             history: Some(|options| options.get("path").unwrap_or_default().to_string()),
             check: None,
             open: no_sink,
@@ -91,7 +91,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         sink: Some(SinkSpec {
             options: &[PATH],
             formats: &["json", "csv"],
-            takes_changelog: false,
+            changelogs: Changelogs::Never,
             history: None,
             check: None,
             open: no_sink,
@@ -105,7 +105,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         sink: Some(SinkSpec {
             options: &[],
             formats: &["json", "csv"],
-            takes_changelog: true,
+            changelogs: Changelogs::WhenAsked,
             history: None,
             check: None,
             open: no_sink,

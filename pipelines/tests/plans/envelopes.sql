@@ -10,3 +10,5 @@ CREATE SINK by_its_key FROM live ENVELOPE UPSERT WITH (connector = 'page', path 
 CREATE SINK changes AS SELECT host, requests FROM hosts WHERE requests > 3 WITH (connector = 'store', path = 'x') ENVELOPE debezium;
 CREATE SINK pairs AS SELECT a.host, b.status FROM telemetry a JOIN telemetry b ON a.host = b.host
   WITH (connector = 'page', path = 'x') ENVELOPE debezium;
+CREATE SINK every_change FROM hosts WITH (connector = 'screen') ENVELOPE changelog;
+CREATE SINK live_windows FROM live WITH (connector = 'screen') ENVELOPE changelog;

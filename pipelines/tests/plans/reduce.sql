@@ -6,4 +6,4 @@ CREATE MATERIALIZED VIEW hosts AS SELECT host, count(*) AS n, min(ts) AS first_s
 CREATE MATERIALIZED VIEW sizes AS SELECT n, count(*) AS hosts FROM hosts WHERE n > 1 GROUP BY n;
 CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n, avg(latency_ms) AS mean FROM telemetry;
 CREATE MATERIALIZED VIEW services AS SELECT DISTINCT service FROM telemetry;
-CREATE SINK shown FROM hosts WITH (connector = 'screen');
+CREATE SINK shown FROM hosts WITH (connector = 'screen') ENVELOPE changelog;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use thalweg_engine::durability::storage::{Log, Storage};
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::connector::{ConnectorSpec, SinkSpec, SourceSpec};
+use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec, Options};
@@ -84,7 +84,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
     sink: Some(SinkSpec {
         options: OPTIONS,
         formats: &[],
-        takes_changelog: true,
+        changelogs: Changelogs::Always,
         history: None,
         check: None,
         open: open_sink,
