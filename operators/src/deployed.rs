@@ -5,6 +5,7 @@
 //! other, and nobody else can.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What a run is made of.
@@ -72,26 +73,31 @@ pub enum ObjectKind {
     Sink,
 }
 
-/// Another name for a source or a view, which goes on under it.
+/// Other names for what one statement declares, which goes on under them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renaming {
-    /// The old name.
-    pub from: String,
-    /// The new one.
-    pub to: String,
-    /// The fingerprints of all objects under the new name, by their declarations: names of what is read are part of them.
+    /// The new name of each old one: a table has a source of its rows beside it.
+    pub names: BTreeMap<String, String>,
+    /// The fingerprints of all objects under the new names, by their declarations: names of what is read are part of them.
     pub fingerprints: BTreeMap<String, String>,
 }
 
 impl Renaming {
-    /// What `name` is called.
-    pub fn of<'a>(&'a self, name: &'a str) -> &'a str {
-        if name == self.from { &self.to } else { name }
+    /// What `name` is called. A further reading of what has another name, `orders#2`, has it too.
+    pub fn of<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if let Some(new) = self.names.get(name) {
+            return Cow::Owned(new.clone());
+        }
+        let of_instance = name.rsplit_once('#').and_then(|(declared, number)| {
+            number.parse::<u64>().ok()?;
+            Some(format!("{}#{number}", self.names.get(declared)?))
+        });
+        of_instance.map_or(Cow::Borrowed(name), Cow::Owned)
     }
 
-    /// The same map under the new name.
+    /// The same map under the new names.
     pub fn keys<T>(&self, map: BTreeMap<String, T>) -> BTreeMap<String, T> {
-        map.into_iter().map(|(name, value)| (self.of(&name).to_string(), value)).collect()
+        map.into_iter().map(|(name, value)| (self.of(&name).into_owned(), value)).collect()
     }
 
     /// The objects under the new name.

@@ -156,16 +156,14 @@ impl Manifest {
         Manifest { epoch, deployed, seeds, next_sequence: self.next_sequence + 1, ..self }
     }
 
-    /// The same state with another name for one of its objects.
+    /// The same state with other names for some of its objects.
     pub fn renamed(mut self, renaming: &Renaming) -> Manifest {
         let operator = |id: String| match object_of_operator(&id) {
-            Some(object) if object == renaming.from => format!("{}{}", renaming.to, &id[object.len()..]),
-            _ => id,
+            Some(object) => format!("{}{}", renaming.of(object), &id[object.len()..]),
+            None => id,
         };
         let counter = |name: String| match (object_of_counter(&name), name.split_once('/'), name.rsplit_once('/')) {
-            (Some(object), Some((kind, _)), Some((_, what))) if object == renaming.from => {
-                format!("{kind}/{}/{what}", renaming.to)
-            }
+            (Some(object), Some((kind, _)), Some((_, what))) => format!("{kind}/{}/{what}", renaming.of(object)),
             _ => name,
         };
         self.sources = renaming.keys(self.sources);

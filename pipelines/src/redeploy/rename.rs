@@ -1,5 +1,6 @@
-//! Another name for a source or a view: what that makes of the state.
+//! Another name for a source, a table, a view or a sink: what that makes of the state.
 
+use crate::bind::table::rows_of;
 use crate::fingerprint::objects;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
@@ -11,7 +12,10 @@ use thalweg_operators::plan::{Dataflow, SourcePlan};
 pub fn renaming(before: &Dataflow, after: &Dataflow, from: &str, to: &str) -> Option<Renaming> {
     let fingerprint = |(name, object): (String, Object)| (name, object.fingerprint);
     let fingerprints = objects(after).into_iter().map(fingerprint).collect();
-    let renaming = Renaming { from: from.to_string(), to: to.to_string(), fingerprints };
+    // The source of a table's rows is called after it.
+    let family = |name: &str| [name.to_string(), rows_of(name)];
+    let names = family(from).into_iter().zip(family(to)).collect();
+    let renaming = Renaming { names, fingerprints };
     (renaming.keys(columns(before)) == columns(after)).then_some(renaming)
 }
 
