@@ -10,6 +10,7 @@ mod host;
 mod http;
 mod kafka;
 pub mod objects;
+mod once;
 mod parquet;
 mod postgres;
 mod schema_registry;
@@ -32,6 +33,7 @@ pub const ALL: &[ConnectorSpec] = &[
     host::SPEC,
     http::SPEC,
     kafka::SPEC,
+    once::SPEC,
     parquet::SPEC,
     postgres::SPEC,
     stdout::SPEC,

@@ -5,6 +5,7 @@ use crate::bind::view::{REVISE_BY, STATE_TTL};
 use crate::parse::Parsed;
 use crate::parse::ddl::{CreateView, Ddl};
 use crate::program::{DeclarationKind, Program};
+use datafusion::sql::sqlparser::ast::{Distinct, SetExpr};
 use thalweg_operators::join::JoinKind;
 use thalweg_operators::plan::{Emit, Plan, Read, ViewPlan};
 use thalweg_operators::reduce::Kept;
@@ -22,6 +23,7 @@ pub(crate) fn warnings(program: &Program, statements: &[Parsed]) -> Vec<Error> {
             let all = never_closed(program, view)
                 .into_iter()
                 .chain(kept_for_ever(view))
+                .chain(idle_order(view, statements))
                 .chain(idle_options(view, statements));
             all.map(move |error| named(view, error)).collect::<Vec<_>>()
         })
@@ -74,6 +76,22 @@ fn idle_options(view: &ViewPlan, statements: &[Parsed]) -> Vec<Error> {
         changes_nothing(REVISE_BY, "It keeps no rows, groups or partitions by such a time that nothing else bounds.")
     });
     ttl.into_iter().chain(horizon).collect()
+}
+
+/// A warning where the query of a view orders rows, all of which it keeps.
+fn idle_order(view: &ViewPlan, statements: &[Parsed]) -> Option<Error> {
+    let statement = statements.iter().find(|statement| statement.ddl.name().value == view.name)?;
+    let query = statement.ddl.query()?;
+    let chooses = match query.body.as_ref() {
+        SetExpr::Select(select) => matches!(select.distinct, Some(Distinct::On(_))),
+        _ => false,
+    };
+    let orders = query.order_by.is_some() && query.limit_clause.is_none() && query.fetch.is_none() && !chooses;
+    orders.then(|| {
+        Error::user(format!("ORDER BY changes nothing in view \"{}\"", view.name))
+            .with_detail("A view is a set of rows, whatever the order in which they were asked for.")
+            .with_hint("Order what you read from the view: SELECT .. FROM view ORDER BY ..")
+    })
 }
 
 fn anywhere(plan: &Plan, works: fn(&Plan) -> bool) -> bool {

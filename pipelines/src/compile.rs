@@ -3,6 +3,7 @@
 use crate::bind::RelationKind;
 use crate::bind::{Relation, Scope, alert, notification, order, sink, source, table, view};
 use crate::functions::Functions;
+use crate::lower::constant;
 use crate::parse::ddl::{CreateSource, Ddl, Name, SinkInput};
 use crate::parse::{Outcome, Parsed, parse_all};
 use crate::program::{Declaration, DeclarationKind, Environment, Program, SqlText};
@@ -67,6 +68,7 @@ pub fn compile(texts: &[SqlText], environment: &Environment) -> Result<Program, 
     }
     let sink = notification::sink(&compiler.program);
     compiler.program.dataflow.sinks.extend(sink);
+    compiler.program.dataflow.sources.push(constant::source());
     wanted::mark(&mut compiler.program.dataflow);
     compiler.program.warnings = crate::bound::warnings(&compiler.program, &statements);
     Ok(compiler.program)
@@ -140,7 +142,7 @@ impl Compiler<'_> {
                     Ok(bound) => bound,
                     Err(errors) => return Err(self.stand_in(ddl, errors)),
                 };
-                let kind = DeclarationKind::Table { source: bound.source.name.clone() };
+                let kind = DeclarationKind::Table { source: bound.source.name.clone(), defaults: bound.defaults };
                 self.program.dataflow.sources.push(bound.source);
                 self.program.dataflow.views.push(bound.view);
                 self.add(statement, kind, bound.relation.schema.clone(), Some(bound.relation));

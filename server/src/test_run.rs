@@ -14,6 +14,7 @@ use thalweg_engine::clock::{Clock, SystemClock, VirtualClock};
 use thalweg_engine::engine::Engine;
 use thalweg_engine::settings::Settings;
 use thalweg_operators::plan::{Dataflow, SourcePlan};
+use thalweg_pipelines::ONCE;
 use thalweg_pipelines::testfile::{Action, Expect, Insert, Step};
 use thalweg_pipelines::{DeclarationKind, Program};
 use thalweg_schemas::connector::ConnectorSpec;
@@ -70,10 +71,14 @@ impl VirtualRun {
     pub fn start(mut program: Program, beginning_ns: i64, workers: usize) -> Result<VirtualRun> {
         let mut hands = BTreeMap::new();
         let sources = program.dataflow.sources.clone();
-        for source in &mut program.dataflow.sources {
+        // Constants are what they are.
+        let by_hand = |source: &&mut SourcePlan| source.connector != ONCE;
+        for source in program.dataflow.sources.iter_mut().filter(by_hand) {
             hands.insert(source.name.clone(), Hand::take_over(source)?);
         }
-        let run = VirtualRun::of(program, &[hand::CONNECTOR], beginning_ns, workers)?;
+        let once = thalweg_connectors::ALL.iter().filter(|connector| connector.name == ONCE);
+        let connectors: Vec<ConnectorSpec> = once.copied().chain([hand::CONNECTOR]).collect();
+        let run = VirtualRun::of(program, &connectors, beginning_ns, workers)?;
         Ok(VirtualRun { sources, hands, ..run })
     }
 

@@ -3,6 +3,7 @@
 mod aggregate;
 pub(crate) mod checked;
 mod computed;
+pub(crate) mod constant;
 mod filter;
 mod grouping_sets;
 mod join;
@@ -130,6 +131,10 @@ impl Lowering<'_> {
             LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::RecursiveQuery(query) => self.recursion(query),
+            LogicalPlan::EmptyRelation(relation) => self.empty(relation),
+            LogicalPlan::Values(values) => self.values(values),
+            // A view is a set: in what order its rows were asked for, nobody who reads it sees.
+            LogicalPlan::Sort(sort) => self.lower(&sort.input),
             LogicalPlan::Join(join) if set_operation::is_one(join) => self.set_operation(join),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Extension(node) => {
@@ -146,23 +151,14 @@ impl Lowering<'_> {
 
     fn unsupported(&self, plan: &LogicalPlan) -> Error {
         let (what, keyword) = match plan {
-            LogicalPlan::Sort(_) => ("ORDER BY without LIMIT", "ORDER"),
-            LogicalPlan::Values(_) => ("VALUES", "VALUES"),
-            LogicalPlan::EmptyRelation(_) => ("a query without FROM", "SELECT"),
             LogicalPlan::Unnest(_) => ("this UNNEST", "UNNEST"),
             LogicalPlan::Subquery(_) => ("a subquery in an expression", "SELECT"),
             _ => ("this statement", "SELECT"),
         };
-        let hint = match plan {
-            LogicalPlan::Sort(_) => {
-                "A view is a set that changes: leave it out, and order what you read from the view."
-            }
-            _ => {
-                "A query that reads the view can do it; what a view keeps up to date is filters, projections, joins, set \
-                 operations, DISTINCT, GROUP BY, window functions and LIMIT."
-            }
-        };
-        let error = Error::user(format!("{what} is not supported in a materialized view yet")).with_hint(hint);
+        let error = Error::user(format!("{what} is not supported in a materialized view yet")).with_hint(
+            "A query that reads the view can do it; what a view keeps up to date is filters, projections, joins, set \
+             operations, DISTINCT, GROUP BY, window functions and LIMIT.",
+        );
         self.words.find(keyword).into_iter().fold(error, Error::at)
     }
 

@@ -4,10 +4,11 @@ use super::{Bounds, Lowered, Lowering, Place, top_n};
 use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::logical_expr::{Expr, Projection};
+use datafusion::logical_expr::{Expr, Operator, Projection};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 use thalweg_operators::plan::{Plan, TimeOrigin};
 use thalweg_operators::project::ProjectSpec;
@@ -80,7 +81,11 @@ pub(super) fn bare(expr: &Expr) -> &Expr {
 /// The places of logical columns are left as if the new columns were just them.
 pub(super) fn project(input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, fields: Vec<FieldRef>) -> Result<Lowered> {
     let source: Vec<Option<usize>> = exprs.iter().map(position).collect();
-    let times: Vec<Option<TimeOrigin>> = source.iter().map(|at| input.times[(*at)?].clone()).collect();
+    let time = |(at, expr): (&Option<usize>, &Arc<dyn PhysicalExpr>)| match at {
+        Some(at) => input.times[*at].clone(),
+        None => earlier(expr).and_then(|(at, ns)| Some(input.times[at].as_ref()?.delayed(ns))),
+    };
+    let times: Vec<Option<TimeOrigin>> = source.iter().zip(&exprs).map(time).collect();
     let key = input.key.as_ref().and_then(|key| {
         let passed = |part: &Vec<usize>| {
             let columns = (0..source.len()).filter(|at| source[*at].is_some_and(|column| part.contains(&column)));
@@ -132,6 +137,16 @@ fn over(input: Plan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: arrow::datatypes
 /// The position of the column that `expr` is, if it is just one.
 pub(crate) fn position(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     (expr.as_ref() as &dyn std::any::Any).downcast_ref::<Column>().map(Column::index)
+}
+
+/// The column that `expr` is, a fixed length of time earlier: where the one is a time, so is the other.
+fn earlier(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, i64)> {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let minus = (expr.as_ref() as &dyn std::any::Any).downcast_ref::<BinaryExpr>()?;
+    let length = (minus.right().as_ref() as &dyn std::any::Any).downcast_ref::<Literal>()?;
+    let ScalarValue::IntervalMonthDayNano(Some(length)) = length.value() else { return None };
+    let ns = i64::from(length.days).checked_mul(DAY_NS)?.checked_add(length.nanoseconds)?;
+    (*minus.op() == Operator::Minus && length.months == 0 && ns >= 0).then_some((position(minus.left())?, ns))
 }
 
 /// `expr` with each column replaced by the expression that computes it.
