@@ -42,10 +42,14 @@ pub(crate) fn arrow_type(sql: &Sql) -> Result<Arrow> {
             | ArrayElemTypeDef::Parenthesis(item),
         ) => Arrow::List(Arc::new(Field::new_list_field(arrow_type(item)?, true))),
         Sql::Struct(fields, _) => Arrow::Struct(struct_fields(fields)?),
+        Sql::Map(key, value) => {
+            let pair = vec![Field::new("key", arrow_type(key)?, false), Field::new("value", arrow_type(value)?, true)];
+            Arrow::Map(Arc::new(Field::new("entries", Arrow::Struct(pair.into()), false)), false)
+        }
         other => {
             return Err(Error::user(format!("type \"{other}\" is not supported for a column")).with_hint(
                 "There are TEXT, BOOLEAN, TINYINT to BIGINT, REAL, DOUBLE, DECIMAL(p, s), DATE, TIME, TIMESTAMP, \
-                 TIMESTAMPTZ, BYTEA, arrays (INT[]) and STRUCT<a INT, b TEXT>.",
+                 TIMESTAMPTZ, BYTEA, arrays (INT[]), STRUCT<a INT, b TEXT> and MAP<TEXT, INT>.",
             ));
         }
     })
@@ -84,6 +88,12 @@ pub fn sql_type(data_type: &Arrow) -> String {
             let fields = fields.iter().map(|field| format!("{} {}", field.name(), sql_type(field.data_type())));
             format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
         }
+        Arrow::Map(entries, _) => match entries.data_type() {
+            Arrow::Struct(pair) if pair.len() == 2 => {
+                format!("MAP<{}, {}>", sql_type(pair[0].data_type()), sql_type(pair[1].data_type()))
+            }
+            other => sql_names(&other.to_string()),
+        },
         other => sql_names(&other.to_string()),
     }
 }

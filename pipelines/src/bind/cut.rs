@@ -50,6 +50,25 @@ impl Kind {
         })
     }
 
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Kind::Tumble => "TUMBLE",
+            Kind::Hop => "HOP",
+            Kind::Cumulate => "CUMULATE",
+            Kind::Session => "SESSION",
+        }
+    }
+
+    /// What Flink calls the arguments, in their order. The last one may be left out.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Kind::Tumble => &["DATA", "TIMECOL", "SIZE", "OFFSET"],
+            Kind::Hop => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"],
+            Kind::Cumulate => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET"],
+            Kind::Session => &["DATA", "TIMECOL", "GAP", "OFFSET"],
+        }
+    }
+
     /// What is wrong with `given` arguments, where their number is.
     fn wrong_number(self, given: usize) -> Error {
         let (name, numbers, hint) = match self {
@@ -66,8 +85,8 @@ impl Kind {
             ),
             Kind::Session => (
                 "SESSION",
-                "3 arguments, PARTITION BY, START WHEN and END WHEN",
-                "Write SESSION(t, time, INTERVAL '5 minutes' [, PARTITION BY k ..] [START WHEN ..] [END WHEN ..]).",
+                "3 or 4 arguments, PARTITION BY, START WHEN and END WHEN",
+                "Write SESSION(t, time, INTERVAL '5 minutes' [, offset] [, PARTITION BY k ..] [START WHEN ..] [END WHEN ..]).",
             ),
         };
         Error::user(format!("{name} takes {numbers}, not {given}")).with_hint(hint)
@@ -101,11 +120,9 @@ impl<'a> Arguments<'a> {
             return Err(Error::user("PARTITION BY belongs to SESSION")
                 .with_hint("Windows of a fixed length are the same for all rows: group by the column as well."));
         }
-        let is_clause =
-            |expr: &Expr| [PARTITION_BY, START_WHEN, END_WHEN].iter().any(|name| clause(expr, name).is_some());
         let arguments: Vec<&Expr> = given.iter().copied().filter(|expr| !is_clause(expr)).collect();
         let (fixed, offset) = match (kind, arguments.as_slice()) {
-            (Kind::Tumble, [fixed @ .., offset]) if fixed.len() == 3 => (fixed, Some(*offset)),
+            (Kind::Tumble | Kind::Session, [fixed @ .., offset]) if fixed.len() == 3 => (fixed, Some(*offset)),
             (Kind::Hop | Kind::Cumulate, [fixed @ .., offset]) if fixed.len() == 4 => (fixed, Some(*offset)),
             (_, fixed) => (fixed, None),
         };
@@ -130,6 +147,7 @@ impl<'a> Arguments<'a> {
         let offset_ns = self.offset.map_or(Ok(0), |expr| query::interval_ns(expr, scope, words))?;
         let step_ns = self.step.map_or(Ok(size_ns), length)?;
         Ok(Cut::Windows(match self.kind {
+            // A session begins with its first row: there is nothing that an offset could move.
             Kind::Session => {
                 let by = self.by.iter().map(|expr| (*expr).clone()).collect();
                 let (start, end) = (self.start.cloned(), self.end.cloned());
@@ -150,6 +168,11 @@ impl<'a> Arguments<'a> {
             Kind::Cumulate => Window::Cumulate { step_ns, size_ns, offset_ns },
         }))
     }
+}
+
+/// Whether an argument stands for a clause of sessions.
+pub(super) fn is_clause(expr: &Expr) -> bool {
+    [PARTITION_BY, START_WHEN, END_WHEN].iter().any(|name| clause(expr, name).is_some())
 }
 
 /// The condition that stands behind `name`, if one does.

@@ -17,8 +17,10 @@ pub(crate) mod recursion;
 pub(crate) mod series;
 pub(crate) mod sink;
 pub(crate) mod source;
+mod spelling;
 pub(crate) mod table;
 pub(crate) mod view;
+mod window_time;
 pub(crate) mod windows;
 
 use arrow::datatypes::SchemaRef;

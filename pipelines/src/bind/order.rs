@@ -5,7 +5,7 @@ use crate::parse::Parsed;
 use crate::parse::ddl::{CreateSink, Ddl, SinkInput};
 use crate::parse::syntax::fold;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, ObjectNamePart, Query, TableFactor, Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, ObjectNamePart, Query, TableFactor, TableFunctionArgs, Visit, Visitor,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -145,13 +145,22 @@ impl Visitor for References {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args, .. } = factor {
-            let ident = match args.as_ref().and_then(|args| args.args.first()) {
-                None => name.0.last().and_then(ObjectNamePart::as_ident),
-                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))) => Some(ident),
-                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))) => parts.last(),
+            // What a function in FROM reads is its first argument, or the one of that name.
+            let is_data = |arg: &&FunctionArg| matches!(arg, FunctionArg::Named { name, .. } if fold(name) == "data");
+            let read = |args: &TableFunctionArgs| args.args.iter().find(is_data).or(args.args.first()).cloned();
+            let ident = match args.as_ref().map(read) {
+                None => name.0.last().and_then(ObjectNamePart::as_ident).cloned(),
+                Some(Some(
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+                    | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. },
+                )) => match expr {
+                    Expr::Identifier(ident) => Some(ident),
+                    Expr::CompoundIdentifier(parts) => parts.last().cloned(),
+                    _ => None,
+                },
                 Some(_) => None,
             };
-            self.names.extend(ident.map(fold));
+            self.names.extend(ident.as_ref().map(fold));
         }
         ControlFlow::Continue(())
     }

@@ -25,7 +25,7 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::{self, Ident, Query, Statement, With};
+use datafusion::sql::sqlparser::ast::{self, Ident, Query, SetExpr, Statement, TableAlias, TableFactor, With};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use std::sync::Arc;
@@ -171,6 +171,20 @@ pub(crate) fn select_all(name: &str, with: Option<With>) -> Result<Query> {
     let parsed = Parser::new(&GenericDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query());
     let query = parsed.map_err(|error| Error::bug(format!("{text}: {error}")))?;
     Ok(Query { with, ..*query })
+}
+
+/// `SELECT * FROM (query)`
+pub(crate) fn select_of(query: &Query) -> Result<Query> {
+    let mut around = select_all("it", None)?;
+    if let SetExpr::Select(select) = around.body.as_mut()
+        && let Some(from) = select.from.first_mut()
+    {
+        let name = Ident::with_quote('"', "it");
+        let alias = Some(TableAlias { explicit: true, name, columns: vec![], at: None });
+        let subquery = Box::new(query.clone());
+        from.relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+    }
+    Ok(around)
 }
 
 fn planner<'a>(provider: &'a Provider<'a>) -> SqlToRel<'a, Provider<'a>> {

@@ -21,6 +21,9 @@ use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
 use thalweg_schemas::table::{Column, Metadata, Origin, schema_of};
 
+/// What to write instead of `DEFAULT` in a source.
+const NO_DEFAULT: &str = "A missing field is NULL; write coalesce(column, value) in a view.";
+
 /// What a source came to.
 pub(crate) struct BoundSource {
     pub relation: Relation,
@@ -128,6 +131,10 @@ fn columns(source: &CreateSource) -> Result<Vec<Column>, Vec<Error>> {
         let name = declared.name.value.clone();
         if columns.iter().any(|c| c.name == name) {
             errors.push(Error::user(format!("column \"{name}\" is declared twice")).at(declared.name.position.clone()));
+        }
+        if let Some((_, position)) = &declared.default {
+            let error = Error::user("DEFAULT of a column is not supported");
+            errors.push(error.with_hint(NO_DEFAULT).at(position.clone()));
         }
         let origin = origin(declared);
         let data_type = match (&declared.data_type, &origin) {

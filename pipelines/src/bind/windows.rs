@@ -1,8 +1,8 @@
 //! Functions in FROM, windows (`TUMBLE(..)`, ..) and series (`DETECT_ANOMALIES(..)`): taken out of the query, planned by
 //! themselves, put back as tables.
 
-use super::cut::{Arguments, Cut, KNOWN, Kind};
-use super::{SeriesSource, WindowSource, query, series};
+use super::cut::{Arguments, Cut, KNOWN, Kind, is_clause};
+use super::{SeriesSource, WindowSource, query, series, spelling, window_time};
 use crate::parse::Words;
 use crate::parse::partition::{END_WHEN, START_WHEN};
 use crate::parse::syntax::fold;
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SelectItem,
-    SetExpr, Spanned, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, With,
+    SetExpr, Spanned, TableAlias, TableFactor, VisitMut, VisitorMut, With,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -59,25 +59,12 @@ pub(crate) fn extract(
     knows: &dyn Fn(&str) -> bool,
     words: &Words,
 ) -> Result<Vec<TableCall>> {
-    let _ = query.visit(&mut DollarQuotes);
+    spelling::put_right(query, words)?;
+    window_time::put_in(query);
     let mut extractor = Extractor { knows, words, around: Vec::new(), calls: Vec::new() };
     match query.visit(&mut extractor) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(extractor.calls),
-    }
-}
-
-/// A text in dollars is one in quotes, wherever one can stand.
-struct DollarQuotes;
-
-impl VisitorMut for DollarQuotes {
-    type Break = ();
-
-    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-        if let Value::DollarQuotedString(text) = &value.value {
-            value.value = Value::SingleQuotedString(text.value.clone());
-        }
-        ControlFlow::Continue(())
     }
 }
 
@@ -144,7 +131,7 @@ impl Extractor<'_> {
         let word = function.value.to_uppercase();
         let mut marks = Vec::new();
         let (input, function) = if let Some(kind) = Kind::of(&word) {
-            let arguments = arguments.iter().map(positional).collect::<Result<Vec<_>>>().map_err(located)?;
+            let arguments = in_order(kind, arguments).map_err(located)?;
             let shape = Arguments::of(kind, &arguments).map_err(located)?;
             let mut cut = shape.cut(self.words).map_err(located)?;
             if let Cut::Sessions { start, end, .. } = &mut cut {
@@ -228,12 +215,44 @@ fn no_such_function(written: &str) -> Error {
     }
 }
 
-fn positional(argument: &FunctionArg) -> Result<&Expr> {
-    match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
-        other => Err(Error::user(format!("argument \"{other}\" of a window is not understood"))
-            .with_detail("Arguments go by position.")
-            .with_hint(KNOWN)),
+/// The arguments in the order of the function, whether they are written so or by their names, as Flink has them.
+fn in_order(kind: Kind, arguments: &[FunctionArg]) -> Result<Vec<&Expr>> {
+    let (mut positional, mut named) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => positional.push(expr),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
+                let known = kind.names().iter().position(|known| name.value.eq_ignore_ascii_case(known));
+                let place = known.ok_or_else(|| {
+                    Error::user(format!("\"{}\" is no argument of {}", name.value, kind.word()))
+                        .with_hint(format!("Its arguments are {}.", kind.names().join(", ")))
+                })?;
+                named.push((place, expr));
+            }
+            other => {
+                return Err(Error::user(format!("argument \"{other}\" of a window is not understood")).with_hint(KNOWN));
+            }
+        }
+    }
+    if named.is_empty() {
+        return Ok(positional);
+    }
+    named.sort_by_key(|(place, _)| *place);
+    let names = kind.names();
+    if let Some(twice) = named.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(Error::user(format!("{} of {} is given twice", names[twice[0].0], kind.word())));
+    }
+    // The clauses of sessions have no names, and stand behind the others.
+    let (clauses, unnamed): (Vec<&Expr>, Vec<&Expr>) = positional.into_iter().partition(|expr| is_clause(expr));
+    let missing = (0..names.len() - 1).find(|place| named.iter().all(|(named, _)| named != place));
+    match (unnamed.first(), missing) {
+        (Some(expr), _) => {
+            Err(Error::user(format!("argument \"{expr}\" of {} has no name, and others have", kind.word()))
+                .with_hint(format!("Name all of them: {}.", names.join(", "))))
+        }
+        (None, Some(place)) => Err(Error::user(format!("{} is given no {}", kind.word(), names[place]))
+            .with_hint(format!("Its arguments are {}.", names.join(", ")))),
+        (None, None) => Ok(named.into_iter().map(|(_, expr)| expr).chain(clauses).collect()),
     }
 }
 
@@ -276,16 +295,7 @@ impl Input {
     fn with_columns(self, columns: Vec<SelectItem>) -> Result<Input> {
         let mut query = match self.name {
             Some(_) => self.query,
-            None => {
-                let mut around = query::select_all("session", None)?;
-                let SetExpr::Select(select) = around.body.as_mut() else { return Err(no_select()) };
-                let Some(table) = select.from.first_mut() else { return Err(no_select()) };
-                let name = Ident::with_quote('"', "session");
-                let alias = Some(TableAlias { explicit: true, name, columns: vec![], at: None });
-                let subquery = Box::new(self.query);
-                table.relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
-                around
-            }
+            None => query::select_of(&self.query)?,
         };
         let SetExpr::Select(select) = query.body.as_mut() else { return Err(no_select()) };
         select.projection.extend(columns);

@@ -44,6 +44,8 @@ pub(crate) struct DeclaredColumn {
     pub type_position: Position,
     pub not_null: bool,
     pub generated: Option<Expr>,
+    /// What a row has that is inserted without a value, and where that is said.
+    pub default: Option<(Expr, Position)>,
 }
 
 /// `CREATE FUNCTION name(parameters) RETURNS type AS body`

@@ -8,7 +8,6 @@ use thalweg_schemas::error::Error;
 const IN_A_QUERY: &str = "A query that reads the view can do it; what a view keeps up to date is filters, projections, \
                           joins, set operations, DISTINCT, GROUP BY, window functions and LIMIT.";
 const EMIT: &str = "There are EMIT CHANGES and EMIT ON WINDOW CLOSE, at the end of the statement.";
-const LIMIT: &str = "Write LIMIT, with the ORDER BY that says which rows come first.";
 
 /// A phrase in a statement: its words, what it is called, and what to do instead.
 struct Phrase(&'static [&'static str], &'static str, &'static str);
@@ -24,8 +23,6 @@ const IN_QUERIES: &[Phrase] = &[
     Phrase(&["TABLESAMPLE"], "TABLESAMPLE is not supported in a materialized view", "Filter by a column instead."),
     Phrase(&["PIVOT", "("], "PIVOT is not supported", "Write count(*) FILTER (WHERE region = 'eu') for each column."),
     Phrase(&["UNPIVOT", "("], "UNPIVOT is not supported", "Write a UNION ALL of the columns."),
-    Phrase(&["FETCH", "FIRST"], "FETCH FIRST is not supported in a materialized view", LIMIT),
-    Phrase(&["FETCH", "NEXT"], "FETCH NEXT is not supported in a materialized view", LIMIT),
     Phrase(&["FOR", "UPDATE"], "FOR UPDATE has no meaning in a view", "Leave it out: nothing here is locked."),
     Phrase(&["FOR", "SHARE"], "FOR SHARE has no meaning in a view", "Leave it out: nothing here is locked."),
     Phrase(
@@ -113,7 +110,6 @@ pub(super) fn instead_of(word: &str) -> Option<&'static str> {
 /// A constraint of a column that sources do not have, and what to do instead.
 pub(super) fn constraint(word: &str) -> Option<&'static str> {
     Some(match word {
-        "DEFAULT" => "A missing field is NULL; write coalesce(column, value) in a view.",
         "CHECK" => "Filter in a view: CREATE VIEW .. AS SELECT .. WHERE ..",
         "UNIQUE" | "REFERENCES" | "CONSTRAINT" => "Rows of a source are taken as they come; leave it out.",
         "COLLATE" => "Text is compared byte by byte; leave it out.",

@@ -28,7 +28,7 @@ impl Grammar<'_> {
             return Err(self.here(error).with_hint("CREATE VIEW gives a query a name."));
         }
         let returns_position = self.position();
-        let returns = self.sql(Parser::parse_data_type)?;
+        let returns = self.data_type()?;
         let mut body = None;
         loop {
             if self.accept("LANGUAGE") {
@@ -67,7 +67,7 @@ impl Grammar<'_> {
                 let error = Error::user(format!("parameter \"{}\" is there twice", name.value));
                 return Err(error.at(name.position));
             }
-            let data_type = self.sql(Parser::parse_data_type)?;
+            let data_type = self.data_type()?;
             parameters.push((name, data_type));
             if self.parser.consume_token(&Token::RParen) {
                 return Ok(parameters);

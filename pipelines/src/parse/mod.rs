@@ -7,10 +7,11 @@ mod foreign;
 mod function;
 pub(crate) mod lookup;
 pub(crate) mod partition;
-mod slo;
+pub(crate) mod slo;
 mod source;
 pub(crate) mod syntax;
 mod table;
+mod types;
 mod variables;
 
 use crate::program::{Environment, SqlText};
@@ -51,12 +52,12 @@ pub(crate) fn parse_all(texts: &[SqlText], environment: &Environment) -> Outcome
     let mut objectives = Vec::new();
     for text in texts {
         for piece in split(text, &mut outcome.errors) {
-            let name = syntax::declared_name(&piece);
-            let parsed = if slo::is_slo(&piece) {
-                parse_slo(text, piece, environment).map(|slo| objectives.push((slo, name.clone())))
-            } else {
-                parse_one(text, piece, environment).map(|parsed| outcome.statements.push(parsed))
-            };
+            let (name, words) = (syntax::declared_name(&piece), Words::of(text, &piece));
+            let tokens = syntax::without_or_replace(piece, &words).map_err(|error| vec![error]);
+            let parsed = tokens.and_then(|tokens| match slo::is_slo(&tokens) {
+                true => parse_slo(text, tokens, words, environment).map(|slo| objectives.push((slo, name.clone()))),
+                false => parse_one(text, tokens, words, environment).map(|parsed| outcome.statements.push(parsed)),
+            });
             outcome.note(parsed, name);
         }
     }
@@ -81,17 +82,21 @@ impl Outcome {
 fn parse_slo(
     text: &SqlText,
     tokens: Vec<TokenWithSpan>,
+    words: Words,
     environment: &Environment,
 ) -> Result<(slo::CreateSlo, Words, String), Vec<Error>> {
-    let words = Words::of(text, &tokens);
     let tokens = variables::substitute(tokens, &words, environment.variables)?;
     let slo = slo::parse(tokens, &words).map_err(|error| vec![error.at(words.start())])?;
     let text = words.text_in(&text.text);
     Ok((slo, words, text))
 }
 
-fn parse_one(text: &SqlText, tokens: Vec<TokenWithSpan>, environment: &Environment) -> Result<Parsed, Vec<Error>> {
-    let words = Words { file: text.file.clone(), tokens: tokens.clone().into() };
+fn parse_one(
+    text: &SqlText,
+    tokens: Vec<TokenWithSpan>,
+    words: Words,
+    environment: &Environment,
+) -> Result<Parsed, Vec<Error>> {
     let tokens = variables::substitute(tokens, &words, environment.variables)?;
     let tokens = lookup::as_asof(asof::with_match_condition(tokens), &words).map_err(|error| vec![error])?;
     let ddl = syntax::statement(tokens, &words).map_err(|error| vec![error.at(words.start())])?;

@@ -79,7 +79,7 @@ enum Good {
 }
 
 /// Whether the statement is one of an SLO.
-pub(super) fn is_slo(tokens: &[TokenWithSpan]) -> bool {
+pub(crate) fn is_slo(tokens: &[TokenWithSpan]) -> bool {
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
     is(0, "CREATE") && is(1, "SLO")
 }

@@ -68,8 +68,9 @@ impl Grammar<'_> {
         // A computed column has the type of what computes it, metadata that of what it holds, unless another is written.
         let ends = matches!(self.parser.peek_token().token, Token::Comma | Token::RParen) || self.peek("NOT");
         let is_untyped = self.peek("AS") || ends && Metadata::by_name(&name.value).is_some();
-        let data_type = if is_untyped { None } else { Some(self.sql(Parser::parse_data_type)?) };
-        let mut column = DeclaredColumn { name, data_type, type_position, not_null: false, generated: None };
+        let data_type = if is_untyped { None } else { Some(self.data_type()?) };
+        let (not_null, generated, default) = (false, None, None);
+        let mut column = DeclaredColumn { name, data_type, type_position, not_null, generated, default };
         loop {
             if self.accept("NOT") {
                 self.expect("NULL")?;
@@ -82,6 +83,10 @@ impl Grammar<'_> {
                 let position = self.primary_key()?;
                 self.not_enforced()?;
                 keyed(source, DeclaredKey { columns: vec![column.name.clone()], position })?;
+            } else if self.peek("DEFAULT") {
+                let position = self.position();
+                self.expect("DEFAULT")?;
+                column.default = Some((self.sql(Parser::parse_expr)?, position));
             } else if let Some((word, hint)) = self.constraint() {
                 let error = Error::user(format!("{word} of a column is not supported"));
                 return Err(self.here(error).with_hint(hint));

@@ -1,7 +1,9 @@
 //! The grammar of our statements; expressions, types and queries are sqlparser's.
 
 use super::ddl::{CreateNotification, CreateSink, CreateView, Ddl, GivenEnvelope, Name, SinkInput};
-use super::{Words, foreign, lower_first, partition};
+use super::{Words, byte_of, foreign, lower_first, partition, split};
+use crate::program::SqlText;
+use crate::query::PUBLIC;
 use datafusion::sql::sqlparser::ast::{Ident, Query, SetExpr, TableFactor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -46,8 +48,10 @@ pub(crate) fn statement(tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Ddl
 
 /// The name that a statement declares, as far as can be seen without parsing it.
 pub(crate) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
-    const BEFORE: [&str; 12] = [
+    const BEFORE: [&str; 14] = [
         "CREATE",
+        "OR",
+        "REPLACE",
         "MATERIALIZED",
         "SOURCE",
         "VIEW",
@@ -62,10 +66,27 @@ pub(crate) fn declared_name(tokens: &[TokenWithSpan]) -> Option<String> {
     ];
     let nouns = NotificationKind::ALL.map(NotificationKind::noun);
     let before = |t: &&TokenWithSpan| BEFORE.iter().chain(&nouns).any(|word| is_word(&t.token, word));
-    match &tokens.iter().find(|t| !before(t))?.token {
+    let mut at = tokens.iter().position(|t| !before(&t))?;
+    let is_public = is_word(&tokens[at].token, PUBLIC) && tokens.get(at + 1).is_some_and(|t| t.token == Token::Period);
+    at += if is_public { 2 } else { 0 };
+    match &tokens.get(at)?.token {
         Token::Word(word) => Some(fold(&word.to_ident(Span::empty()))),
         _ => None,
     }
+}
+
+/// Takes `OR REPLACE` out: what a pipeline declares takes the place of what it declared before in any case.
+pub(crate) fn without_or_replace(mut tokens: Vec<TokenWithSpan>, words: &Words) -> Result<Vec<TokenWithSpan>> {
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
+    if is(0, "CREATE") && is(1, "OR") && is(2, "REPLACE") {
+        if is(3, "TABLE") {
+            let error = Error::user("CREATE OR REPLACE TABLE is not supported")
+                .with_hint("The rows that were inserted would be lost: DROP TABLE it first where that is meant.");
+            return Err(words.at(tokens[1].span).into_iter().fold(error, Error::at));
+        }
+        tokens.drain(1..3);
+    }
+    Ok(tokens)
 }
 
 /// Takes `EMIT CHANGES` or `EMIT ON WINDOW CLOSE` off the end.
@@ -92,8 +113,8 @@ fn without_table_keyword(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let superfluous = |at: usize| {
         at >= 2
             && is_word(&tokens[at].token, "TABLE")
-            && tokens[at - 1].token == Token::LParen
-            && is_window(&tokens[at - 2].token)
+            && (tokens[at - 1].token == Token::LParen && is_window(&tokens[at - 2].token)
+                || tokens[at - 1].token == Token::RArrow && is_word(&tokens[at - 2].token, "DATA"))
             && matches!(tokens.get(at + 1).map(|t| &t.token), Some(Token::Word(_)))
     };
     let kept: Vec<bool> = (0..tokens.len()).map(|at| !superfluous(at)).collect();
@@ -115,6 +136,20 @@ fn without_table_function(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
         tokens.drain(at..at + 2);
     }
     tokens
+}
+
+/// A query without what [`without_table_keyword`] and [`without_table_function`] take out; everything else keeps its place.
+pub(crate) fn without_table_words(text: &str) -> String {
+    let whole = SqlText { file: "".into(), text: text.into() };
+    let tokens: Vec<TokenWithSpan> = split(&whole, &mut Vec::new()).into_iter().flatten().collect();
+    let left: Vec<Span> =
+        without_table_keyword(without_table_function(tokens.clone())).iter().map(|token| token.span).collect();
+    let mut out = text.to_string();
+    for token in tokens.iter().filter(|token| !left.contains(&token.span)) {
+        let range = byte_of(text, token.span.start)..byte_of(text, token.span.end);
+        out.replace_range(range.clone(), &" ".repeat(range.len()));
+    }
+    out
 }
 
 /// `CREATE SINK s AS query WITH (..) ENVELOPE ..` with the clauses before `AS`: behind a table they would be read as its
@@ -164,11 +199,6 @@ impl<'a> Grammar<'a> {
         let is_view = self.peek("VIEW") || self.peek("MATERIALIZED");
         if let Some((_, position)) = emit.as_ref().filter(|_| !is_view) {
             return Err(Error::user("EMIT belongs to CREATE MATERIALIZED VIEW").at(position.clone()));
-        }
-        if self.peek("OR") {
-            return Err(self
-                .here(Error::user("CREATE OR REPLACE is not supported"))
-                .with_hint("Change the statement itself: a pipeline is deployed as a whole."));
         }
         if self.accept("SOURCE") {
             Ok(Ddl::Source(Box::new(self.source()?)))
@@ -370,9 +400,13 @@ impl<'a> Grammar<'a> {
         if !matches!(self.parser.peek_token().token, Token::Word(_)) {
             return Err(self.expected("a name"));
         }
-        let ident = self.sql(Parser::parse_identifier)?;
+        let mut ident = self.sql(Parser::parse_identifier)?;
+        if fold(&ident) == PUBLIC && self.parser.consume_token(&Token::Period) {
+            ident = self.sql(Parser::parse_identifier)?;
+        }
         if self.parser.peek_token().token == Token::Period {
-            return Err(self.here(Error::user("a name with a schema cannot be declared")).with_hint("Leave it out."));
+            let error = self.here(Error::user("a name can only be declared in the schema public"));
+            return Err(error.with_hint("Leave the schema out."));
         }
         Ok(Name { value: fold(&ident), position })
     }

@@ -3,6 +3,7 @@
 mod all_time;
 mod as_of;
 mod history;
+mod names;
 mod pieces;
 mod table;
 mod windows;

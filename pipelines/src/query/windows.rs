@@ -3,9 +3,11 @@
 //!
 //! The functions are taken out of the statement as they are for views, so that both read the same words in the same way.
 
+use super::names;
 use crate::bind::cut::Cut;
 use crate::bind::windows::{Called, WINDOW_END, WINDOW_START, WINDOWS, extract};
 use crate::bind::{WindowSource, recursion, series};
+use crate::parse::syntax::without_table_words;
 use crate::parse::{Words, partition};
 use arrow::datatypes::DataType;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
@@ -32,7 +34,7 @@ const INPUT: &str = "__input";
 /// Plans the one statement that `text` is over the relations of `state`.
 pub async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan> {
     let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(&partition::rewritten(text), &dialect)?;
+    let statement = state.sql_to_statement(&partition::rewritten(&without_table_words(text)), &dialect)?;
     plan_statement(state, statement, text).await
 }
 
@@ -43,6 +45,7 @@ pub async fn plan_statement(state: &SessionState, mut statement: Statement, text
     let external = |error: Error| DataFusionError::External(Box::new(error));
     let calls = match sql_of(&mut statement) {
         Some(sql) => {
+            names::put_apart(sql);
             recursion::check(sql, &words).map_err(external)?;
             extract(sql, &knows, &words).map_err(external)?
         }

@@ -34,5 +34,5 @@ CREATE VIEW ab AS SELECT host FROM telemetry EMIT ON WINDOW CLOSE;
 CREATE VIEW ac WITH (lateness = '1s') AS SELECT host FROM telemetry;
 CREATE MATERIALIZED VIEW ad AS SELECT window_start, count(*) FROM TUMBLE(telemetry, ts, '1 minute') GROUP BY 1 EMIT FINAL;
 CREATE MATERIALIZED VIEW ae AS SELECT window_start, count(*) FROM TUMBLE(telemetry, ts, '1 minute') GROUP BY 1 EMIT AFTER WATERMARK;
-CREATE MATERIALIZED VIEW public.af AS SELECT host FROM telemetry;
+CREATE MATERIALIZED VIEW other.af AS SELECT host FROM telemetry;
 CREATE MATERIALIZED VIEW "Äg" AS SELECT hosst FROM telemetry;

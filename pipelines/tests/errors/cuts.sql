@@ -16,3 +16,6 @@ CREATE MATERIALIZED VIEW j AS SELECT count(*) FROM TUMBLE(visits, window_start, 
 CREATE MATERIALIZED VIEW k AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s', PARTITION BY host START WHEN service) GROUP BY window_end, host;
 CREATE MATERIALIZED VIEW l AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s' END WHEN status = 1 END WHEN status = 2) GROUP BY window_end;
 CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM SESSION(telemetry, ts, INTERVAL '5 s' START WHEN stats = 1) GROUP BY window_end;
+CREATE MATERIALIZED VIEW n AS SELECT count(*) FROM TUMBLE(DATA => telemetry, TIMECOL => ts, LENGTH => INTERVAL '5 s') GROUP BY window_end;
+CREATE MATERIALIZED VIEW o AS SELECT count(*) FROM HOP(DATA => telemetry, TIMECOL => ts, SIZE => INTERVAL '5 s') GROUP BY window_end;
+CREATE MATERIALIZED VIEW p AS SELECT count(*) FROM TUMBLE(telemetry, TIMECOL => ts, SIZE => INTERVAL '5 s') GROUP BY window_end;

@@ -1,7 +1,7 @@
 //! Rows on their way out: columns as PostgreSQL's types, batches as its rows.
 
-use super::errors;
 use super::text_rows::TextRows;
+use super::{errors, maps};
 use crate::session::Session;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
@@ -25,12 +25,16 @@ pub fn fields<C: ClientInfo + ?Sized>(
     format: &Format,
 ) -> PgWireResult<Arc<Vec<FieldInfo>>> {
     let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
-    Ok(Arc::new(arrow_schema_to_pg_fields(schema, format, Some(options))?))
+    Ok(Arc::new(arrow_schema_to_pg_fields(&maps::schema(schema), format, Some(options))?))
 }
 
 /// All rows of a batch.
 pub fn rows(fields: &[FieldInfo], batch: &RecordBatch) -> impl Iterator<Item = PgWireResult<DataRow>> + use<> {
-    TextRows::new(batch, fields)
+    let (rows, failed) = match maps::rows(batch.clone()) {
+        Ok(batch) => (Some(TextRows::new(&batch, fields)), None),
+        Err(error) => (None, Some(Err(error))),
+    };
+    failed.into_iter().chain(rows.into_iter().flatten())
 }
 
 /// Rows that are known already.

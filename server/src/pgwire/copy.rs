@@ -1,7 +1,7 @@
 //! What is sent as it comes, flushed change by change: `COPY (..) TO STDOUT`, and subscriptions.
 
-use super::errors;
 use super::statement::CopyFormat;
+use super::{errors, maps};
 use crate::subscription::{Changes, Heard};
 use arrow::record_batch::RecordBatch;
 use arrow_pg::encoder::encode_value;
@@ -140,6 +140,7 @@ where
                         }
                     }
                     Form::Copy(encoder) => {
+                        let batch = maps::rows(batch)?;
                         for row in 0..batch.num_rows() {
                             let data = copy_row(encoder, fields, &batch, row)?;
                             client.feed(PgWireBackendMessage::CopyData(data)).await?;
