@@ -20,6 +20,8 @@ pub struct Insert {
     pub query: String,
     /// For each `$1`, `$2` .. that stands alone in a `VALUES` list, its place in the row.
     pub placeholders: Vec<(usize, usize)>,
+    /// The rows and places of a `VALUES` list that say `DEFAULT`: NULL stands there in the query.
+    pub defaults: Vec<(usize, usize)>,
 }
 
 /// Reads the statement that `tokens` are, the first of which is `INSERT`.
@@ -66,6 +68,10 @@ pub(crate) fn insert(text: &SqlText, tokens: &[TokenWithSpan]) -> Result<Insert>
         columns = Some(names);
     }
     refuse_clauses(tokens, at, &place)?;
+    if is(at, "DEFAULT") && is(at + 1, "VALUES") && at + 2 == tokens.len() {
+        let (query, defaults) = ("VALUES (NULL)".to_string(), vec![(0, 0)]);
+        return Ok(Insert { table, columns, query, placeholders: Vec::new(), defaults });
+    }
     let begins = ["VALUES", "SELECT", "WITH", "TABLE"].iter().any(|word| is(at, word));
     if !begins && tokens.get(at).is_none_or(|token| token.token != Token::LParen) {
         return Err(expected(at, "VALUES or SELECT"));
@@ -73,9 +79,44 @@ pub(crate) fn insert(text: &SqlText, tokens: &[TokenWithSpan]) -> Result<Insert>
     let start = byte_of(&text.text, tokens[at].span.start);
     let blank = |c: char| if c == '\n' { "\n".to_string() } else { " ".repeat(c.len_utf8()) };
     let query: String = text.text[..start].chars().map(blank).chain([text.text[start..].to_string()]).collect();
-    let query = query.trim_end().trim_end_matches(';').to_string();
+    let mut query = query.trim_end().trim_end_matches(';').to_string();
+    let defaults = if is(at, "VALUES") { defaults(&tokens[at..]) } else { Vec::new() };
+    for (_, token) in &defaults {
+        let start = byte_of(&text.text, tokens[at + token].span.start);
+        // As long as the word, so that all others keep their places.
+        query.replace_range(start..start + "DEFAULT".len(), "NULL   ");
+    }
+    let defaults = defaults.into_iter().map(|(place, _)| place).collect();
     let placeholders = placeholders(&query);
-    Ok(Insert { table, columns, query, placeholders })
+    Ok(Insert { table, columns, query, placeholders, defaults })
+}
+
+/// The values that are just `DEFAULT`, by row and place, each with its token.
+fn defaults(values: &[TokenWithSpan]) -> Vec<((usize, usize), usize)> {
+    let (mut depth, mut row, mut column, mut found) = (0_usize, 0, 0, Vec::new());
+    for (at, token) in values.iter().enumerate() {
+        let alone = |token: Option<&TokenWithSpan>, ends: [Token; 2]| token.is_some_and(|t| ends.contains(&t.token));
+        match &token.token {
+            Token::LParen => {
+                depth += 1;
+                column = if depth == 1 { 0 } else { column };
+            }
+            Token::RParen => {
+                depth = depth.saturating_sub(1);
+                row += usize::from(depth == 0);
+            }
+            Token::Comma if depth == 1 => column += 1,
+            word if depth == 1
+                && is_word(word, "DEFAULT")
+                && alone(values.get(at.wrapping_sub(1)), [Token::LParen, Token::Comma])
+                && alone(values.get(at + 1), [Token::RParen, Token::Comma]) =>
+            {
+                found.push(((row, column), at));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// What PostgreSQL has behind the query and is not supported.
@@ -88,9 +129,6 @@ fn refuse_clauses(tokens: &[TokenWithSpan], from: usize, place: &dyn Fn(usize) -
             }
             () if is(at, "ON") && is(at + 1, "CONFLICT") => {
                 ("ON CONFLICT", "A table with a PRIMARY KEY replaces the row that has the key; leave the clause out.")
-            }
-            () if is(at, "DEFAULT") && is(at + 1, "VALUES") => {
-                ("DEFAULT VALUES", "Columns have no defaults: write VALUES (..).")
             }
             () => continue,
         };
@@ -134,6 +172,11 @@ mod tests {
         let all = read("insert into t select a, $1 from u where b = $2").unwrap();
         assert_eq!((all.columns, all.placeholders), (None, Vec::new()));
         assert_eq!(read("INSERT INTO t (SELECT 1)").unwrap().columns, None);
+        let defaults = read("INSERT INTO t (a, b) VALUES (f(1, 2), DEFAULT), (default, 'DEFAULT')").unwrap();
+        assert_eq!(defaults.query.trim(), "VALUES (f(1, 2), NULL   ), (NULL   , 'DEFAULT')");
+        assert_eq!(defaults.defaults, [(0, 1), (1, 0)]);
+        let all = read("INSERT INTO t DEFAULT VALUES").unwrap();
+        assert_eq!((all.query.as_str(), all.defaults), ("VALUES (NULL)", vec![(0, 0)]));
     }
 
     #[test]
@@ -143,7 +186,7 @@ mod tests {
             "INSERT INTO VALUES (1)",
             "INSERT INTO t (a b) VALUES (1)",
             "INSERT INTO t (a) x",
-            "INSERT INTO t DEFAULT VALUES",
+            "INSERT INTO t DEFAULT VALUES x",
             "INSERT INTO t VALUES (1) RETURNING a",
             "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
         ] {

@@ -2,6 +2,7 @@
 
 use crate::functions::Functions;
 use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_operators::plan::Dataflow;
 use thalweg_schemas::connector::ConnectorSpec;
@@ -96,6 +97,8 @@ pub enum DeclarationKind {
     Table {
         /// The source that takes its rows in.
         source: String,
+        /// What a row has in a column that it is inserted without, as SQL over no columns; NULL where nothing is said.
+        defaults: BTreeMap<String, String>,
     },
     /// `CREATE FUNCTION`
     Function,

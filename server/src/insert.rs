@@ -3,13 +3,17 @@
 use crate::prepared::{Answer, Prepared, Work};
 use crate::session::Session;
 use crate::sql_error::{NO_COLUMN, NO_TABLE, SYNTAX, SqlError, SqlResult};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
-use thalweg_pipelines::{DeclarationKind, Insert};
+use thalweg_pipelines::{DeclarationKind, Insert, bytea};
+use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
 use thalweg_schemas::suggest::closest;
 use thalweg_schemas::table::{Column, Origin};
@@ -30,12 +34,37 @@ pub struct Target {
     /// The source that takes the table's rows in.
     source: String,
     columns: Vec<Column>,
+    /// The other columns that have a default, each with it as SQL.
+    others: Vec<(Column, String)>,
+    /// The defaults of the columns that have one.
+    defaults: BTreeMap<String, String>,
+    /// The rows and places that say `DEFAULT`.
+    said: Vec<(usize, usize)>,
+}
+
+impl Target {
+    /// The columns that are given, in their order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The target where only the first columns are given; an error if one of the others needs a value.
+    fn first(mut self, given: usize) -> SqlResult<Target> {
+        for column in self.columns.split_off(given.min(self.columns.len())) {
+            match self.defaults.get(&column.name) {
+                Some(default) => self.others.push((column.clone(), default.clone())),
+                None if column.nullable => {}
+                None => return Err(no_value(&column, &self.table)),
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl Session {
     /// Plans the query whose rows are to be inserted.
     pub async fn prepare_insert(&self, text: &str, insert: Insert) -> SqlResult<Arc<Prepared>> {
-        let target = self.target(&insert)?;
+        let target = Target { said: insert.defaults, ..self.target(&insert.table, insert.columns.as_deref())? };
         let query = self.prepare(&insert.query).await?;
         let (given, wanted) = (query.schema.fields().len(), target.columns.len());
         if given > wanted || insert.columns.is_some() && given < wanted {
@@ -44,10 +73,7 @@ impl Session {
             let names: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(SqlError::user(SYNTAX, message).with_hint(format!("The columns are {}.", names.join(", "))));
         }
-        if let Some(missing) = target.columns[given..].iter().find(|column| !column.nullable) {
-            return Err(no_value(missing, &target.table));
-        }
-        let target = Target { columns: target.columns[..given].to_vec(), ..target };
+        let target = target.first(given)?;
         let mut parameters = query.parameters.clone();
         for (number, at) in insert.placeholders {
             if let (Some(known), Some(column)) = (parameters.get_mut(number), target.columns.get(at)) {
@@ -66,10 +92,9 @@ impl Session {
         }))
     }
 
-    /// The table, and of its columns those that the statement names, in its order.
-    fn target(&self, insert: &Insert) -> SqlResult<Target> {
+    /// The table `name`, and of its columns those that a statement names, in its order.
+    pub(crate) fn target(&self, name: &str, columns: Option<&[String]>) -> SqlResult<Target> {
         let program = &self.relations().program;
-        let name = &insert.table;
         let is_table = |kind: &DeclarationKind| matches!(kind, DeclarationKind::Table { .. });
         let Some(declaration) = program.declaration(name) else {
             let error = SqlError::user(NO_TABLE, format!("table \"{name}\" does not exist"));
@@ -79,7 +104,7 @@ impl Session {
                 None => error.with_hint("Make one: CREATE TABLE name (columns)."),
             });
         };
-        let DeclarationKind::Table { source } = &declaration.kind else {
+        let DeclarationKind::Table { source, defaults } = &declaration.kind else {
             return Err(SqlError::user(WRONG_KIND, format!("\"{name}\" is no table"))
                 .with_hint("Rows are inserted into tables: CREATE TABLE name (columns)."));
         };
@@ -87,7 +112,7 @@ impl Session {
         let plan = plan.ok_or_else(|| Error::bug(format!("table \"{name}\" has no source")))?;
         let fields: Vec<Column> =
             plan.columns.iter().filter(|column| column.origin == Origin::Field).cloned().collect();
-        let columns = match &insert.columns {
+        let columns = match columns {
             None => fields.clone(),
             Some(names) => names.iter().map(|column| column_of(name, column, &fields)).collect::<SqlResult<_>>()?,
         };
@@ -95,11 +120,12 @@ impl Session {
         {
             return Err(SqlError::user("42701", format!("column \"{}\" is named twice", twice.1.name)));
         }
-        let named = |column: &&Column| columns.iter().any(|c| c.name == column.name);
-        if let Some(missing) = fields.iter().find(|column| !column.nullable && !named(column)) {
-            return Err(no_value(missing, name));
-        }
-        Ok(Target { table: name.clone(), source: source.clone(), columns })
+        let named = columns.len();
+        let others: Vec<Column> =
+            fields.into_iter().filter(|column| columns.iter().all(|named| named.name != column.name)).collect();
+        let all = columns.into_iter().chain(others).collect();
+        let (table, source, defaults) = (name.to_string(), source.clone(), defaults.clone());
+        Target { table, source, columns: all, others: Vec::new(), defaults, said: Vec::new() }.first(named)
     }
 
     /// Runs the query, and inserts its rows; the answer is how many they were, when they are durable and can be seen.
@@ -112,15 +138,60 @@ impl Session {
         let found = Box::pin(self.execute(query, values)).await?;
         let schema = found.rows.schema();
         let found: Vec<RecordBatch> = found.rows.try_collect().await.map_err(|e| self.explain(&e, &query.text))?;
-        let rows = target.fit(&concat_batches(&schema, &found).map_err(Error::from)?)?;
-        let count = rows.num_rows() as i64;
-        let (engine, source) = (self.relations().engine.clone(), target.source.clone());
-        let epoch = tokio::task::spawn_blocking(move || engine.insert(&source, rows)).await;
-        let epoch = epoch.map_err(|error| Error::bug(format!("inserting rows: {error}")))??;
-        let counted: ArrayRef = Arc::new(Int64Array::from(vec![count]));
+        let (epoch, count) = self.insert_rows(target, &concat_batches(&schema, &found).map_err(Error::from)?).await?;
+        let counted: ArrayRef = Arc::new(Int64Array::from(vec![count as i64]));
         let row = RecordBatch::try_from_iter_with_nullable([("inserted", counted, false)]).map_err(Error::from)?;
         Answer::of_row(epoch, row)
     }
+
+    /// Inserts rows; the epoch in which they can be seen, and how many they are.
+    pub(crate) async fn insert_rows(&self, target: &Target, rows: &RecordBatch) -> SqlResult<(Epoch, usize)> {
+        let mut given = rows.columns().to_vec();
+        for (at, column) in target.columns.iter().enumerate() {
+            let said: Vec<usize> = target.said.iter().filter(|(_, place)| *place == at).map(|(row, _)| *row).collect();
+            if let Some(default) = target.defaults.get(&column.name).filter(|_| !said.is_empty()) {
+                let value = self.default_values(column, default, rows.num_rows()).await?;
+                let mask: BooleanArray = (0..rows.num_rows()).map(|row| Some(said.contains(&row))).collect();
+                let own = cast(&given[at], &column.data_type).map_err(Error::from)?;
+                given[at] = zip(&mask, &value, &own).map_err(Error::from)?;
+            }
+        }
+        let mut fitted = target.fit(&given)?;
+        for (column, default) in &target.others {
+            fitted.push((column.name.clone(), self.default_values(column, default, rows.num_rows()).await?));
+        }
+        let rows = RecordBatch::try_from_iter(fitted).map_err(Error::from)?;
+        let count = rows.num_rows();
+        let (engine, source) = (self.relations().engine.clone(), target.source.clone());
+        let epoch = tokio::task::spawn_blocking(move || engine.insert(&source, rows)).await;
+        Ok((epoch.map_err(|error| Error::bug(format!("inserting rows: {error}")))??, count))
+    }
+
+    /// What a column has by default in each of `rows` rows.
+    async fn default_values(&self, column: &Column, default: &str, rows: usize) -> SqlResult<ArrayRef> {
+        // A query, since now() is the time of one, and random() is another for each row.
+        let query = format!("SELECT ({default}) AS value FROM generate_series(1, {rows})");
+        let found = Box::pin(self.execute(&*self.prepare(&query).await?, Vec::new())).await?;
+        let schema = found.rows.schema();
+        let found: Vec<RecordBatch> = found.rows.try_collect().await.map_err(|e| self.explain(&e, &query))?;
+        let values = concat_batches(&schema, &found).map_err(Error::from)?;
+        let cast = cast_with_options(values.column(0), &column.data_type, &STRICT);
+        let cast = cast.map_err(|error| bad_value(&column.name, "DEFAULT", &column.data_type, &error))?;
+        match cast.null_count() > 0 && !column.nullable {
+            true => {
+                Err(SqlError::user(NOT_NULL, format!("column \"{}\" is NOT NULL, and its DEFAULT is", column.name)))
+            }
+            false => Ok(cast),
+        }
+    }
+}
+
+/// No value becomes NULL because it does not fit.
+const STRICT: CastOptions<'static> =
+    CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
+
+fn bad_value(column: &str, table: &str, wanted: &DataType, error: &dyn Display) -> SqlError {
+    SqlError::user(BAD_VALUE, format!("column \"{column}\" of {table} is {wanted}: {error}"))
 }
 
 fn no_value(column: &Column, table: &str) -> SqlError {
@@ -147,28 +218,35 @@ fn column_of(table: &str, name: &str, fields: &[Column]) -> SqlResult<Column> {
 }
 
 impl Target {
-    /// The rows with the table's names and types; a value that does not fit refuses all of them.
-    fn fit(&self, rows: &RecordBatch) -> SqlResult<RecordBatch> {
-        let strict = CastOptions { safe: false, ..CastOptions::default() };
+    /// The given columns with the table's names and types; a value that does not fit refuses all of them.
+    fn fit(&self, given: &[ArrayRef]) -> SqlResult<Vec<(String, ArrayRef)>> {
         let mut columns = Vec::with_capacity(self.columns.len());
-        for (column, given) in self.columns.iter().zip(rows.columns()) {
-            let (name, table) = (&column.name, &self.table);
-            let wanted = &column.data_type;
+        let table = format!("table \"{}\"", self.table);
+        for (column, given) in self.columns.iter().zip(given) {
+            let (name, wanted) = (&column.name, &column.data_type);
             if !arrow::compute::can_cast_types(given.data_type(), wanted) {
-                let message =
-                    format!("column \"{name}\" of table \"{table}\" is {wanted}, and {} is not", given.data_type());
+                let message = format!("column \"{name}\" of {table} is {wanted}, and {} is not", given.data_type());
                 return Err(SqlError::user(MISMATCH, message));
             }
-            let cast = cast_with_options(given, wanted, &strict).map_err(|error| {
-                SqlError::user(BAD_VALUE, format!("column \"{name}\" of table \"{table}\" is {wanted}: {error}"))
-            })?;
+            let cast = match (given.data_type(), wanted) {
+                (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Binary) => {
+                    bytes(given).map_err(|error| bad_value(name, &table, wanted, &error.message))
+                }
+                _ => cast_with_options(given, wanted, &STRICT).map_err(|error| bad_value(name, &table, wanted, &error)),
+            }?;
             if let Some(row) = (0..cast.len()).find(|row| !column.nullable && cast.is_null(*row)) {
-                let message =
-                    format!("column \"{name}\" of table \"{table}\" is NOT NULL, and row {} has no value", row + 1);
+                let message = format!("column \"{name}\" of {table} is NOT NULL, and row {} has no value", row + 1);
                 return Err(SqlError::user(NOT_NULL, message));
             }
             columns.push((name.clone(), cast));
         }
-        Ok(RecordBatch::try_from_iter(columns).map_err(Error::from)?)
+        Ok(columns)
     }
+}
+
+/// Texts as PostgreSQL reads bytes in them.
+fn bytes(texts: &ArrayRef) -> thalweg_schemas::error::Result<ArrayRef> {
+    let texts = cast(texts, &DataType::Utf8)?;
+    let read = texts.as_string::<i32>().iter().map(|text| text.map(bytea::read).transpose());
+    Ok(Arc::new(read.collect::<thalweg_schemas::error::Result<BinaryArray>>()?))
 }

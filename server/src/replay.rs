@@ -17,7 +17,7 @@ impl Session {
     pub(crate) async fn prepare_replay(&self, text: &str, replay: Replay) -> SqlResult<Arc<Prepared>> {
         let Replay { source, filter } = replay;
         let source = match self.relations().program.declaration(&source).map(|declaration| &declaration.kind) {
-            Some(DeclarationKind::Table { source }) => source.clone(),
+            Some(DeclarationKind::Table { source, .. }) => source.clone(),
             _ => source,
         };
         let filter = filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();

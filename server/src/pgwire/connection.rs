@@ -1,6 +1,7 @@
 //! What belongs to one connection: its session, its cursors, its way of being cancelled.
 
 use super::cancel::Cancel;
+use super::copy_in::CopyIn;
 use super::cursor::Cursor;
 use super::errors;
 use crate::session::Session;
@@ -15,6 +16,8 @@ pub struct Connection {
     session: std::sync::Mutex<Arc<Session>>,
     /// Its open cursors, by name.
     pub cursors: Mutex<BTreeMap<String, Cursor>>,
+    /// The rows that it is sending, for `COPY FROM STDIN`.
+    pub copy_in: Mutex<Option<CopyIn>>,
     /// How it is cancelled.
     pub cancel: Cancel,
 }
@@ -22,7 +25,8 @@ pub struct Connection {
 impl Connection {
     /// A connection with its first session.
     pub fn new(session: Session, cancel: Cancel) -> Connection {
-        Connection { session: std::sync::Mutex::new(Arc::new(session)), cursors: Mutex::default(), cancel }
+        let session = std::sync::Mutex::new(Arc::new(session));
+        Connection { session, cursors: Mutex::default(), copy_in: Mutex::default(), cancel }
     }
 
     /// Its session: another one when what runs has changed.

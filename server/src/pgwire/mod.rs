@@ -4,9 +4,11 @@ mod answer;
 mod cancel;
 mod connection;
 mod copy;
+mod copy_in;
 mod cursor;
 mod errors;
 mod extended;
+mod maps;
 mod prepared;
 mod settings;
 mod simple;
@@ -63,6 +65,10 @@ impl PgWireServerHandlers for Handlers {
     }
 
     fn extended_query_handler(&self) -> Arc<impl pgwire::api::query::ExtendedQueryHandler> {
+        self.queries.clone()
+    }
+
+    fn copy_handler(&self) -> Arc<impl pgwire::api::copy::CopyHandler> {
         self.queries.clone()
     }
 

@@ -2,6 +2,7 @@
 
 use crate::binary::{SERVE, Serving, serve, serve_as, thalweg};
 use crate::http::rows;
+use futures::SinkExt;
 use std::net::SocketAddr;
 use tokio_postgres::{Client, NoTls};
 
@@ -86,4 +87,61 @@ fn what_does_not_fit_a_table_is_refused_whole() {
         client.batch_execute("DROP TABLE notes CASCADE").await.unwrap();
         assert_eq!(client.query("SELECT * FROM notes", &[]).await.unwrap_err().code().unwrap().code(), "42P01");
     });
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(
+        folder.path(),
+        "CREATE TABLE notes (id BIGINT DEFAULT 7, at TIMESTAMP NOT NULL DEFAULT now(), mood TEXT DEFAULT 'fine',
+           tag TEXT NOT NULL DEFAULT upper('none'), raw BYTEA);",
+    );
+    with_client(serving.pg, async |client| {
+        for text in [
+            "INSERT INTO notes (raw) VALUES ('\\x00ff')",
+            "INSERT INTO notes (id, mood) VALUES (1, DEFAULT), (DEFAULT, 'bad')",
+            "INSERT INTO notes DEFAULT VALUES",
+            "INSERT INTO notes VALUES (2, '2026-01-01')",
+        ] {
+            client.batch_execute(text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        }
+        let error = client.batch_execute("INSERT INTO notes (tag) VALUES (NULL)").await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "23502", "{error:?}");
+        let bytes = client.query_one("SELECT raw, '\\x01'::bytea FROM notes WHERE raw IS NOT NULL", &[]).await.unwrap();
+        assert_eq!((bytes.get::<_, Vec<u8>>(0), bytes.get::<_, Vec<u8>>(1)), (vec![0, 255], vec![1]));
+    });
+    let told = "SELECT id, mood, tag, count(*) FROM notes WHERE at >= '2026-01-01' GROUP BY 1, 2, 3 ORDER BY 1, 2";
+    assert_eq!(rows(&serving, told), "1,fine,NONE,1\n2,fine,NONE,1\n7,bad,NONE,1\n7,fine,NONE,2\n");
+}
+
+#[test]
+fn rows_are_copied_in_all_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(folder.path(), PIPELINE);
+    with_client(serving.pg, async |client| {
+        let copy = async |statement: &str, data: &'static str| {
+            let sink = client.copy_in::<_, bytes::Bytes>(statement).await?;
+            let mut sink = std::pin::pin!(sink);
+            sink.as_mut().send(bytes::Bytes::from(data)).await?;
+            sink.finish().await
+        };
+        assert_eq!(copy("COPY people FROM STDIN", "1\tAda\t36\n2\tBob\t\\N\n").await.unwrap(), 2);
+        let csv = "COPY people (name, id) FROM STDIN WITH (FORMAT csv, HEADER)";
+        assert_eq!(copy(csv, "name,id\n\"Cyd, the third\",3\n").await.unwrap(), 1);
+        for (data, code, told) in [
+            ("4\tDan\n", "22P04", "COPY line 1 is missing data for column \"age\""),
+            ("4\tDan\t1\t1\n", "22P04", "COPY line 1 has data after the last column"),
+            ("4\tDan\t1\nx\tEve\t2\n", "22P02", "column \"id\""),
+            ("4\t\\N\t1\n", "23502", "row 1 has no value"),
+        ] {
+            let error = copy("COPY people FROM STDIN", data).await.unwrap_err();
+            let error = error.as_db_error().unwrap_or_else(|| panic!("{data}: {error:?}"));
+            assert_eq!(error.code().code(), code, "{data}: {error:?}");
+            assert!(error.message().contains(told), "{data}: {error:?}");
+        }
+        let error = client.copy_in::<_, bytes::Bytes>("COPY by_name FROM STDIN").await.err().unwrap();
+        assert_eq!(error.code().unwrap().code(), "42809", "{error:?}");
+    });
+    assert_eq!(people(&serving), "1,Ada,36\n2,Bob,\n3,\"Cyd, the third\",\n");
 }
