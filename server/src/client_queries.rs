@@ -5,6 +5,9 @@
 /// Pieces that begin so, up to the parenthesis that closes them, and what stands for them.
 const PIECES: &[(&str, &str)] = &[
     ("(SELECT json_build_object(", "NULL"),
+    // Whether a type is a row's own and not that of a relation: of those there are none.
+    ("(SELECT c.relkind = 'c' FROM pg_catalog.pg_class c", "false"),
+    ("pg_catalog.array_to_string(n.nspacl,", "NULL"),
     ("(SELECT pg_catalog.pg_get_expr(pg_catalog.pg_attrdef", "NULL"),
     ("(SELECT pg_catalog.pg_type.typcollation", "NULL"),
     ("(SELECT pg_catalog.pg_collation.collname", "NULL"),

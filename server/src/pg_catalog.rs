@@ -3,8 +3,9 @@
 //! Built once and shared by all sessions: object ids must stay the same from one statement to the next.
 
 use crate::information_schema;
+use crate::pg_class::{Listed, WithListed};
 use crate::relations::Relations;
-use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{AsArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
@@ -20,7 +21,7 @@ use datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_pg_catalog::pg_catalog::context::{PgCatalogContextProvider, Role};
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use thalweg_pipelines::query::{CATALOG, PUBLIC, SYSTEM};
@@ -58,7 +59,13 @@ impl PgCatalog {
         let tables: Arc<dyn SchemaProvider> =
             Arc::new(PgCatalogSchemaProvider::try_new(Names(relations.clone()), fixed, Users)?);
         let information = information_schema::schema(&relations)?;
-        functions.push(Arc::new(ScalarUDF::from(IsVisible::new(&tables)?)));
+        let listed = Listed::new(&tables, &relations)?;
+        let tables: Arc<dyn SchemaProvider> = Arc::new(WithListed::new(tables, &listed));
+        let one = Signature::any(1, Volatility::Stable);
+        functions.push(Arc::new(ScalarUDF::from(IsVisible { oids: listed.visible, signature: one })));
+        let or_two = TypeSignature::OneOf(vec![TypeSignature::Any(1), TypeSignature::Any(2)]);
+        let signature = Signature::new(or_two, Volatility::Stable);
+        functions.push(Arc::new(ScalarUDF::from(ViewDefinition { queries: listed.queries, signature })));
         functions
             .push(Arc::new(ScalarUDF::from(CurrentSetting { signature: Signature::string(1, Volatility::Stable) })));
         Ok(PgCatalog { tables, information, functions })
@@ -183,7 +190,6 @@ fn fixed_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
         ("obj_description", none.clone()),
         ("col_description", none.clone()),
         ("shobj_description", none.clone()),
-        ("pg_get_viewdef", none.clone()),
         ("pg_get_indexdef", none.clone()),
         ("pg_get_serial_sequence", none.clone()),
         ("pg_get_functiondef", none.clone()),
@@ -198,40 +204,21 @@ fn fixed_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
         // Drivers look for extension types by it, of which there are none.
         ("to_regtype", ScalarValue::Int32(None)),
         ("pg_indexes_size", ScalarValue::Int64(Some(0))),
+        // Views and tables are in memory: thalweg.views says how large they are.
+        ("pg_table_size", ScalarValue::Int64(None)),
+        ("pg_relation_size", ScalarValue::Int64(None)),
+        ("pg_total_relation_size", ScalarValue::Int64(None)),
+        ("pg_size_pretty", none.clone()),
     ]
     .into_iter()
     .map(|(name, value)| Arc::new(ScalarUDF::from(Fixed::new(name, value))))
 }
 
-/// `pg_table_is_visible`: whether a relation can be named without its schema. Relations stay the same until what runs
-/// changes, and then there is another catalog.
+/// `pg_table_is_visible`: whether a relation can be named without its schema.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct IsVisible {
     oids: Vec<i64>,
     signature: Signature,
-}
-
-impl IsVisible {
-    fn new(tables: &Arc<dyn SchemaProvider>) -> Result<IsVisible> {
-        let find = async {
-            let context = SessionContext::new();
-            for name in ["pg_class", "pg_namespace"] {
-                if let Some(table) = tables.table(name).await? {
-                    context.register_table(name, table)?;
-                }
-            }
-            let query = "SELECT CAST(c.oid AS BIGINT) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                         WHERE n.nspname IN ('public', 'pg_catalog')";
-            context.sql(query).await?.collect().await
-        };
-        // On a thread and a runtime of its own: the query spawns tasks, and whoever opens a session may be one itself.
-        let ask = || tokio::runtime::Builder::new_current_thread().build()?.block_on(find);
-        let batches = std::thread::scope(|scope| scope.spawn(ask).join());
-        let batches = batches.map_err(|_| DataFusionError::Internal("reading pg_class panicked".to_string()))??;
-        let column = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
-        let oids = batches.iter().flat_map(column).collect();
-        Ok(IsVisible { oids, signature: Signature::any(1, Volatility::Stable) })
-    }
 }
 
 impl ScalarUDFImpl for IsVisible {
@@ -252,6 +239,34 @@ impl ScalarUDFImpl for IsVisible {
         let oids = arrow::compute::cast(&arrays[0], &DataType::Int64)?;
         let visible = oids.as_primitive::<Int64Type>().iter().map(|oid| Some(self.oids.contains(&oid?)));
         Ok(ColumnarValue::Array(Arc::new(visible.collect::<BooleanArray>())))
+    }
+}
+
+/// `pg_get_viewdef`: the query of a view, by its id.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ViewDefinition {
+    queries: BTreeMap<i64, String>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for ViewDefinition {
+    fn name(&self) -> &str {
+        "pg_get_viewdef"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let oids = arrow::compute::cast(&arrays[0], &DataType::Int64)?;
+        let queries = oids.as_primitive::<Int64Type>().iter().map(|oid| self.queries.get(&oid?).map(String::as_str));
+        Ok(ColumnarValue::Array(Arc::new(queries.collect::<StringArray>())))
     }
 }
 
