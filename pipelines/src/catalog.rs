@@ -1,8 +1,9 @@
 //! Statements that come and go while a pipeline runs: what a text declares, what is left without some of it, who reads it.
 
 use crate::bind::order::{functions, reads};
-use crate::parse::syntax::{declared_name, fold, is_word};
-use crate::parse::{Parsed, Words, byte_of, parse_all, split};
+use crate::fingerprint::is_secret;
+use crate::parse::syntax::{declared_name, fold, is_word, without_or_replace};
+use crate::parse::{Parsed, Words, byte_of, parse_all, slo, split};
 use crate::program::{Environment, SqlText};
 use datafusion::sql::sqlparser::ast::Ident;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -13,6 +14,56 @@ pub fn declared(text: &SqlText) -> BTreeMap<String, String> {
     let pieces = split(text, &mut Vec::new());
     let statement = |tokens: &Vec<_>| Some((declared_name(tokens)?, Words::of(text, tokens).text_in(&text.text)));
     pieces.iter().filter_map(statement).collect()
+}
+
+/// A statement for everybody's eyes: secrets that it says, and does not take from the environment, are three stars.
+pub fn without_secrets(statement: &str) -> String {
+    let text = SqlText { file: "".into(), text: statement.into() };
+    let tokens: Vec<TokenWithSpan> = split(&text, &mut Vec::new()).into_iter().flatten().collect();
+    let mut shown = statement.to_string();
+    for three in tokens.windows(3).rev() {
+        let (Token::SingleQuotedString(value), Token::Eq) = (&three[2].token, &three[1].token) else { continue };
+        let name = three[0].token.to_string();
+        if let Some(value) = masked(name.trim_matches(['\'', '"']), value) {
+            let range = byte_of(statement, three[2].span.start)..byte_of(statement, three[2].span.end);
+            shown.replace_range(range, &format!("'{}'", value.replace('\'', "''")));
+        }
+    }
+    shown
+}
+
+/// What is shown in place of the value of an option; `None` where it says no secret.
+fn masked(name: &str, value: &str) -> Option<String> {
+    const STARS: &str = "***";
+    if is_secret(&name.to_lowercase()) {
+        return (!value.contains("${")).then(|| STARS.to_string());
+    }
+    // The password in postgres://user:password@host
+    let (scheme, rest) = value.split_once("://")?;
+    let (account, host) = rest.split_once('@')?;
+    let (user, password) = account.split_once(':')?;
+    (!password.contains("${")).then(|| format!("{scheme}://{user}:{STARS}@{host}"))
+}
+
+/// Whether a statement is `CREATE SLO`, which stands for several relations.
+pub fn is_slo(statement: &str) -> bool {
+    let text = SqlText { file: "".into(), text: statement.into() };
+    let tokens: Vec<TokenWithSpan> = split(&text, &mut Vec::new()).into_iter().flatten().collect();
+    let words = Words::of(&text, &tokens);
+    without_or_replace(tokens, &words).is_ok_and(|tokens| slo::is_slo(&tokens))
+}
+
+/// The query in the statement of a view: what stands behind its `AS`.
+pub fn query_in(statement: &str) -> Option<String> {
+    let text = SqlText { file: "".into(), text: statement.into() };
+    let tokens: Vec<TokenWithSpan> = split(&text, &mut Vec::new()).into_iter().flatten().collect();
+    let mut depth = 0;
+    let at = tokens.iter().position(|token| {
+        depth += i32::from(token.token == Token::LParen) - i32::from(token.token == Token::RParen);
+        depth == 0 && is_word(&token.token, "AS")
+    })?;
+    let query = tokens.get(at + 1..).filter(|query| !query.is_empty())?;
+    Some(Words::of(&text, query).text_in(statement))
 }
 
 /// `text` without the statements that `gone` names; everything else stays at its place. A statement that says something
@@ -92,7 +143,8 @@ fn replaced(text: &SqlText, tokens: &[TokenWithSpan], from: &str, to: &str) -> S
 
 /// Whether a word stands where only a relation can, or before the point of `relation.column`.
 fn is_relation(tokens: &[TokenWithSpan], mut at: usize) -> bool {
-    const BEFORE: [&str; 8] = ["SOURCE", "TABLE", "VIEW", "EXISTS", "FROM", "JOIN", "INTO", "LATERAL"];
+    const BEFORE: [&str; 10] =
+        ["SOURCE", "TABLE", "VIEW", "SINK", "ALERT", "EXISTS", "FROM", "JOIN", "INTO", "LATERAL"];
     if tokens.get(at + 1).is_some_and(|token| token.token == Token::Period) {
         return true;
     }
@@ -103,7 +155,9 @@ fn is_relation(tokens: &[TokenWithSpan], mut at: usize) -> bool {
     let Some(before) = at.checked_sub(1).map(|before| &tokens[before].token) else { return false };
     let follows = |token: &Token| BEFORE.iter().any(|word| is_word(token, word));
     // The first argument of a function in FROM: a window's, for one.
-    follows(before) || (*before == Token::LParen && at >= 3 && follows(&tokens[at - 3].token))
+    let is_first = |open: usize| tokens[open].token == Token::LParen && open >= 2 && follows(&tokens[open - 2].token);
+    let is_data = *before == Token::RArrow && at >= 3 && is_word(&tokens[at - 2].token, "DATA");
+    follows(before) || is_first(at - 1) || is_data
 }
 
 #[cfg(test)]
@@ -135,6 +189,24 @@ mod tests {
         assert!(cyclic.is_empty() && errors.is_empty(), "{errors:?}");
         let place = |name: &str| order.iter().position(|s| statements[*s].ddl.name().value == name).unwrap();
         assert!(place("count") < place("c") && place("twice") < place("d"));
+    }
+
+    #[test]
+    fn secrets_are_not_shown_where_they_are_written() {
+        let whole = "CREATE NOTIFIER n WITH (type = 'webhook', url = 'http://a:b@c/d', 'secret' = 'it''s', kafka.sasl.password = 'x', \
+                     token = '${TOKEN}')";
+        let shown = "CREATE NOTIFIER n WITH (type = 'webhook', url = 'http://a:***@c/d', 'secret' = '***', kafka.sasl.password = '***', \
+                     token = '${TOKEN}')";
+        assert_eq!(without_secrets(whole), shown);
+    }
+
+    #[test]
+    fn the_query_of_a_view_stands_behind_its_as() {
+        let query = "SELECT (x AS y) FROM t -- and so on\n WHERE x > 1";
+        for head in ["CREATE VIEW a AS ", "create materialized view a (b) WITH (retain = '1 day') as\n"] {
+            assert_eq!(query_in(&format!("{head}{query}")).as_deref(), Some(query));
+        }
+        assert_eq!(query_in("CREATE SOURCE s WITH (connector = 'host')"), None);
     }
 
     #[test]

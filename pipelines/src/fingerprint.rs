@@ -92,10 +92,14 @@ fn describe_source(source: &SourcePlan, out: &mut String) -> std::fmt::Result {
     writeln!(out, "  {:?} {:?} {:?}", source.watermark, source.on_bad, source.key)
 }
 
+/// Whether the value of an option of this name is nobody else's business.
+pub(crate) fn is_secret(option: &str) -> bool {
+    ["password", "secret", "token", "auth", "credential"].iter().any(|secret| option.contains(secret))
+}
+
 fn describe_options(options: &Options, out: &mut String) -> std::fmt::Result {
-    const SECRET: [&str; 5] = ["password", "secret", "token", "auth", "credential"];
     for (name, value) in options.with_prefix("") {
-        if !SECRET.iter().any(|secret| name.contains(secret)) {
+        if !is_secret(name) {
             writeln!(out, "  {name} = {value}")?;
         }
     }

@@ -1,5 +1,6 @@
 //! From what the user wrote to a plan: parse, bind, check, lower, explain; and ad-hoc queries over snapshots.
 
+pub mod bytea;
 pub mod catalog;
 mod compile;
 mod explain;
@@ -29,6 +30,7 @@ pub use explain::explain;
 pub use fingerprint::{fingerprint, fingerprint_of};
 pub use functions::Functions;
 pub use insert::Insert;
+pub use lower::constant::{CONNECTOR as ONCE, is_constant};
 pub use program::{Declaration, DeclarationKind, Environment, Escalation, Program, SqlText};
 pub use report::{render_errors, render_warnings};
 pub use statement::{Acknowledge, Change, Replay, Shown, Statement, Subscribe, parse_statement};

@@ -3,6 +3,7 @@
 //! A library only so that its integration tests can reach it.
 
 pub mod backtest;
+pub mod change;
 pub mod checkpoint_place;
 pub mod cli;
 pub mod client_queries;
@@ -23,6 +24,7 @@ pub mod markdown;
 mod memory_budget;
 pub mod notifications;
 pub mod pg_catalog;
+mod pg_class;
 pub mod pgwire;
 pub mod pipeline_files;
 pub mod point_query;
@@ -34,6 +36,7 @@ pub mod replay;
 pub mod running;
 pub mod serve;
 pub mod session;
+mod shown;
 pub mod sql_error;
 pub mod state_folder;
 pub mod statements;

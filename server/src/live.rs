@@ -1,13 +1,14 @@
 //! What is being served, and changing it while it runs: the engine is stopped with a checkpoint, the changed pipeline goes
 //! on from it, and takes the old one's place behind the servers, whose sockets stay open.
 
+use crate::change::{Changed, Done, changed, first_of, is_a_column_too, notices, skipped, tag_of, with_created};
 use crate::compile::Pipeline;
 use crate::deploy::{self, Transition};
 use crate::failure::Failure;
 use crate::notifications;
 use crate::relations::{Relations, know_stores};
 use crate::session::Sessions;
-use crate::sql_error::{NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
+use crate::sql_error::{NOT_SUPPORTED, SqlError, SqlResult};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,17 +21,8 @@ use thalweg_engine::settings::Settings;
 use thalweg_engine::turns::Free;
 use thalweg_notify::notifications::Notifications;
 use thalweg_pipelines::redeploy::{compare, renaming};
-use thalweg_pipelines::{Change, Declaration, DeclarationKind, Program};
+use thalweg_pipelines::{Change, Program, alert_history_of, explain};
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::notification::NotificationKind;
-use thalweg_schemas::suggest::closest;
-
-/// `duplicate_table`
-const TAKEN: &str = "42P07";
-/// `dependent_objects_still_exist`
-const IS_READ: &str = "2BP01";
-/// `wrong_object_type`
-const WRONG_KIND: &str = "42809";
 
 /// How long to wait before looking again whether one engine has taken the place of another.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -133,23 +125,39 @@ impl Live {
         self.engine().stop();
     }
 
-    /// Makes a change, and answers with its tag when it is durable and can be seen. Waits for the engine: not for a thread
+    fn redeployer(&self) -> SqlResult<&Mutex<Redeployer>> {
+        self.redeployer.as_ref().ok_or_else(|| {
+            SqlError::user(NOT_SUPPORTED, "a run that keeps no state cannot be changed")
+                .with_hint("Run it with --data DIR.")
+        })
+    }
+
+    /// The dataflow that the statement `text`, which declares `name`, would make. Waits while something changes.
+    pub fn explain_created(&self, name: &str, text: &str) -> SqlResult<String> {
+        let redeployer = self.redeployer()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = self.sessions().relations().program.clone();
+        let pipeline = with_created(&redeployer.pipeline, &program, name, text);
+        let program = pipeline.compile_errors().map_err(first_of)?;
+        Ok(explain(&program, Some(name))?)
+    }
+
+    /// Makes a change, and answers when it is durable and can be seen. Waits for the engine: not for a thread
     /// that must not.
-    pub fn change(&self, change: &Change) -> SqlResult<&'static str> {
-        let Some(redeployer) = &self.redeployer else {
-            return Err(SqlError::user(NOT_SUPPORTED, "a run that keeps no state cannot be changed")
-                .with_hint("Run it with --data DIR."));
-        };
-        let mut redeployer = redeployer.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn change(&self, change: &Change) -> SqlResult<Done> {
+        let mut redeployer = self.redeployer()?.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.sessions();
         let relations = before.relations();
         if relations.engine.ended() {
             return Err(has_ended().into());
         }
-        let Some(Changed { pipeline, allowed, renamed }) = changed(change, &relations.program, &redeployer.pipeline)?
+        let Some(Changed { pipeline, mut allowed, renamed }) =
+            changed(change, &relations.program, &redeployer.pipeline)?
         else {
-            return Ok(tag_of(change));
+            return Ok(Done { tag: tag_of(change), notices: vec![skipped(change)] });
         };
+        // What an alert has said goes with it.
+        let histories: Vec<String> = allowed.iter().map(|name| alert_history_of(name)).collect();
+        allowed.extend(histories);
         let program = pipeline.compile_errors().map_err(first_of)?;
         if program.dataflow.sources.is_empty() {
             return Err(SqlError::user(NOT_SUPPORTED, "nothing would be left that reads a source")
@@ -164,6 +172,7 @@ impl Live {
         }
         compare(&program.dataflow, &there).check(&allowed)?;
         settle_sinks(&relations.engine, &allowed)?;
+        let notices = notices(change, &program);
         let transition = Transition { allowed: &allowed, renaming: new, ..Transition::default() };
         self.changing.store(true, Ordering::Release);
         let outcome = self.hand_over(&redeployer, &pipeline, program, transition);
@@ -174,7 +183,7 @@ impl Live {
         if outcome.is_ok() {
             self.wait_for_first_epoch();
         }
-        outcome.map(|()| tag_of(change)).map_err(SqlError::from)
+        outcome.map(|()| Done { tag: tag_of(change), notices }).map_err(SqlError::from)
     }
 
     /// Waits until what was created shows the rows that it begins with: they are of the first epoch.
@@ -289,148 +298,4 @@ fn settle_sinks(engine: &Engine, gone: &[String]) -> Result<()> {
 
 fn has_ended() -> Error {
     Error::user("the run has ended").with_hint("Start it again to change it.")
-}
-
-fn tag_of(change: &Change) -> &'static str {
-    match change {
-        Change::Create { tag, .. } | Change::Drop { tag, .. } | Change::Rename { tag, .. } => tag,
-    }
-}
-
-/// What a change makes of the pipeline.
-struct Changed<'a> {
-    pipeline: Pipeline,
-    /// The objects whose rows go with it.
-    allowed: Vec<String>,
-    /// The old and the new name.
-    renamed: Option<(&'a str, &'a str)>,
-}
-
-/// What `change` makes of `pipeline`; `None` where there is nothing to do.
-fn changed<'a>(change: &'a Change, program: &Program, pipeline: &Pipeline) -> SqlResult<Option<Changed<'a>>> {
-    Ok(Some(match change {
-        Change::Create { name, if_not_exists, text, .. } => {
-            if program.declaration(name).is_some() {
-                return if *if_not_exists { Ok(None) } else { Err(taken(name)) };
-            }
-            Changed { pipeline: pipeline.with_created(text), allowed: Vec::new(), renamed: None }
-        }
-        Change::Drop { .. } => {
-            let gone = to_drop(change, program, pipeline)?;
-            if gone.is_empty() {
-                return Ok(None);
-            }
-            Changed { pipeline: pipeline.with_dropped(&gone), allowed: gone, renamed: None }
-        }
-        Change::Rename { name, to, .. } => {
-            if !can_be_renamed(change, program)? {
-                return Ok(None);
-            }
-            Changed { pipeline: pipeline.with_renamed(name, to), allowed: Vec::new(), renamed: Some((name, to)) }
-        }
-    }))
-}
-
-fn taken(name: &str) -> SqlError {
-    SqlError::user(TAKEN, format!("\"{name}\" already exists")).with_hint("DROP it first, or take another name.")
-}
-
-/// What a `DROP` comes down to: the names, and with `CASCADE` those of all that reads them.
-fn to_drop(change: &Change, program: &Program, pipeline: &Pipeline) -> SqlResult<Vec<String>> {
-    let Change::Drop { names, tag, if_exists, cascade } = change else { return Ok(Vec::new()) };
-    let mut gone = Vec::new();
-    for name in names {
-        let Some(declaration) = program.declaration(name) else {
-            if *if_exists {
-                continue;
-            }
-            return Err(unknown(name, program));
-        };
-        let kind = kind_of(declaration);
-        if tag.strip_prefix("DROP ") != Some(kind) {
-            return Err(wrong_kind(name, kind, &format!("DROP {kind} {name}")));
-        }
-        gone.push(name.clone());
-    }
-    let mut readers: Vec<String> = Vec::new();
-    for name in &gone {
-        readers.extend(pipeline.readers(name));
-    }
-    readers.retain(|reader| !gone.contains(reader));
-    readers.dedup();
-    if !readers.is_empty() && !cascade {
-        let listed = readers.iter().map(|reader| format!("\"{reader}\"")).collect::<Vec<_>>().join(", ");
-        let mut error = SqlError::user(IS_READ, format!("\"{}\" cannot be dropped: it is read", gone.join("\", \"")));
-        error.error = error.error.with_detail(format!("It is read by {listed}."));
-        return Err(error.with_hint("Drop those first, or write CASCADE to drop them too."));
-    }
-    gone.extend(readers);
-    Ok(gone)
-}
-
-/// Whether there is what is to have another name, and that name is free.
-fn can_be_renamed(change: &Change, program: &Program) -> SqlResult<bool> {
-    let Change::Rename { name, to, tag, if_exists } = change else { return Ok(false) };
-    let Some(declaration) = program.declaration(name) else {
-        return if *if_exists { Ok(false) } else { Err(unknown(name, program)) };
-    };
-    let kind = kind_of(declaration);
-    if tag.strip_prefix("ALTER ") != Some(kind) {
-        return Err(wrong_kind(name, kind, &format!("ALTER {kind} {name} RENAME TO {to}")));
-    }
-    if !matches!(kind, "SOURCE" | "TABLE" | "VIEW" | "MATERIALIZED VIEW") {
-        let error = SqlError::user(NOT_SUPPORTED, format!("{} \"{name}\" cannot be renamed", kind.to_lowercase()));
-        return Err(error.with_hint(format!(
-            "Others know it by its name. CREATE {kind} {to} as \"{name}\" is, and DROP {kind} {name}."
-        )));
-    }
-    if program.declaration(to).is_some() {
-        return Err(taken(to));
-    }
-    Ok(true)
-}
-
-fn is_a_column_too(name: &str) -> SqlError {
-    SqlError::user(NOT_SUPPORTED, format!("\"{name}\" cannot be renamed: a column would have another name, too"))
-        .with_hint("Give that column an alias, or DROP and CREATE what is to have another name.")
-}
-
-fn unknown(name: &str, program: &Program) -> SqlError {
-    let error = SqlError::user(NO_TABLE, format!("\"{name}\" does not exist"));
-    match closest(name, program.declarations.iter().map(|declaration| declaration.name.as_str())) {
-        Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
-        None => error,
-    }
-}
-
-fn wrong_kind(name: &str, kind: &str, instead: &str) -> SqlError {
-    SqlError::user(WRONG_KIND, format!("\"{name}\" is a {}", kind.to_lowercase()))
-        .with_hint(format!("Write {instead}."))
-}
-
-fn kind_of(declaration: &Declaration) -> &'static str {
-    match declaration.kind {
-        DeclarationKind::Source { .. } => "SOURCE",
-        DeclarationKind::Table { .. } => "TABLE",
-        DeclarationKind::Function => "FUNCTION",
-        DeclarationKind::View { .. } => "VIEW",
-        DeclarationKind::MaterializedView => "MATERIALIZED VIEW",
-        DeclarationKind::Alert { .. } => "ALERT",
-        DeclarationKind::Sink { .. } => "SINK",
-        DeclarationKind::Notification(NotificationKind::Notifier) => "NOTIFIER",
-        DeclarationKind::Notification(NotificationKind::Silence) => "SILENCE",
-        DeclarationKind::Notification(NotificationKind::Inhibition) => "INHIBITION",
-        DeclarationKind::Notification(NotificationKind::Calendar) => "CALENDAR",
-    }
-}
-
-/// One error is what the protocols carry: the first, which says how many there are.
-fn first_of(errors: Vec<Error>) -> SqlError {
-    let more = errors.len().saturating_sub(1);
-    let Some(first) = errors.into_iter().next() else { return Error::bug("no error was told").into() };
-    if more == 0 {
-        return first.into();
-    }
-    let detail = first.detail.clone().map_or_else(String::new, |detail| format!("{detail} "));
-    first.with_detail(format!("{detail}There are {more} more errors.")).into()
 }

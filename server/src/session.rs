@@ -1,16 +1,14 @@
 //! A session of a reader: plans statements, keeps the plans, and runs each over views pinned as of one epoch.
 
 use crate::client_queries;
-use crate::explain_analyze;
 use crate::live::Live;
 use crate::notifications;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
 use crate::prepared::{Answer, Prepared, Work, parameters_of, refuse_other_than_queries, refuse_writing, views_of};
 use crate::relations::{Relations, SessionRelations};
+use crate::shown::listing;
 use crate::sql_error::{self, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
-use arrow::datatypes::Field;
 use datafusion::common::ParamValues;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -25,10 +23,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use thalweg_notify::machine::acknowledgement::Acknowledgement;
 use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, split_as_of, with_all_time};
-use thalweg_pipelines::{Acknowledge, Change, DeclarationKind, Shown, Statement, Subscribe, parse_statement, sql_type};
+use thalweg_pipelines::{Acknowledge, Change, DeclarationKind, Statement, Subscribe, parse_statement};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
-use thalweg_schemas::suggest::closest;
 
 /// How many plans a session keeps; when there are more, it begins anew.
 const PLANS_MAX: usize = 256;
@@ -133,7 +130,7 @@ impl Sessions {
 pub struct Session {
     sessions: Arc<Sessions>,
     relations: Arc<SessionRelations>,
-    context: SessionContext,
+    pub(crate) context: SessionContext,
     plans: Mutex<BTreeMap<String, Arc<Prepared>>>,
     /// What was prepared under a name.
     named: Mutex<BTreeMap<String, Arc<Prepared>>>,
@@ -157,7 +154,9 @@ impl Session {
             Statement::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
             Statement::Change(change) => Ok(Request::Change(change)),
             Statement::Show(shown) => Ok(Request::Query(self.prepare(listing(shown)).await?)),
+            Statement::ShowCreate { kind, name } => Ok(Request::Query(self.show_create(kind, &name)?)),
             Statement::ExplainView { view, analyze } => Ok(Request::Query(self.explain_view(&view, analyze)?)),
+            Statement::ExplainCreate { name, text } => Ok(Request::Query(self.explain_created(name, text).await?)),
             Statement::Insert(insert) => Ok(Request::Query(self.prepare_insert(text, insert).await?)),
             Statement::Replay(replay) => Ok(Request::Query(self.prepare_replay(text, replay).await?)),
             Statement::Describe(schema, name) => {
@@ -360,56 +359,6 @@ impl Session {
         execute_stream(physical, state.task_ctx())
     }
 
-    /// The dataflow of a view, a line a row; with `analyze` what its operators have done so far.
-    fn explain_view(&self, view: &str, analyze: bool) -> SqlResult<Arc<Prepared>> {
-        let relations = self.relations();
-        let mut text = thalweg_pipelines::explain(&relations.program, Some(view))?;
-        if analyze {
-            text.push_str(&explain_analyze::figures(&relations.engine.status(), view));
-        }
-        let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
-        self.known(view, RecordBatch::try_from_iter([("QUERY PLAN", lines)]).map_err(Error::from)?)
-    }
-
-    /// The columns of a relation, one a row.
-    fn describe(&self, schema: &str, name: &str) -> SqlResult<Arc<Prepared>> {
-        let Some(columns) = self.relations().schema_of(schema, name) else {
-            let error = SqlError::user(NO_TABLE, format!("relation \"{name}\" does not exist"));
-            let names = self.names();
-            return Err(match closest(name, names.iter().map(String::as_str)) {
-                Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
-                None => error.with_hint("SHOW VIEWS lists what can be queried."),
-            });
-        };
-        let column = |of: &dyn Fn(&Field) -> String| -> ArrayRef {
-            Arc::new(columns.fields().iter().map(|field| Some(of(field))).collect::<StringArray>())
-        };
-        let nullable: ArrayRef =
-            Arc::new(columns.fields().iter().map(|f| Some(f.is_nullable())).collect::<BooleanArray>());
-        let batch = RecordBatch::try_from_iter([
-            ("column", column(&|field| field.name().clone())),
-            ("type", column(&|field| sql_type(field.data_type()))),
-            ("nullable", nullable),
-        ]);
-        self.known(name, batch.map_err(Error::from)?)
-    }
-
-    /// A statement whose answer is known.
-    fn known(&self, text: &str, batch: RecordBatch) -> SqlResult<Arc<Prepared>> {
-        let plan = self.context.read_batch(batch).map_err(|error| self.explain(&error, text))?.into_unoptimized_plan();
-        let schema = Arc::new(plan.schema().as_arrow().clone());
-        Ok(Arc::new(Prepared {
-            text: text.to_string(),
-            work: Work::Plan(Box::new(plan)),
-            views: vec![],
-            parameters: vec![],
-            schema,
-            reads_history: false,
-            as_of: None,
-            generation: None,
-        }))
-    }
-
     /// What an error means for whoever wrote `text`.
     pub fn explain(&self, error: &DataFusionError, text: &str) -> SqlError {
         let found = sql_error::explain(error, text, &self.sessions.names());
@@ -465,20 +414,6 @@ impl Session {
             return Err(DataFusionError::Plan("one statement is expected".to_string()));
         }
         plan_statement(state, SqlStatement::Statement(Box::new(statements.remove(0))), text).await
-    }
-}
-
-/// `SHOW` as a query over the system tables.
-fn listing(shown: Shown) -> &'static str {
-    match shown {
-        Shown::Sources => "SELECT name, connector, state, rows_in, dead, watermark FROM thalweg.sources ORDER BY name",
-        Shown::Views => "SELECT name, materialized, rows, late FROM thalweg.views ORDER BY name",
-        Shown::Sinks => "SELECT name, connector, rows, last_error FROM thalweg.sinks ORDER BY name",
-        Shown::Alerts => "SELECT name, relation, state, firing, pending FROM thalweg.alert_rules ORDER BY name",
-        Shown::Notifiers => "SELECT * FROM thalweg.notifiers ORDER BY name",
-        Shown::Silences => "SELECT * FROM thalweg.silences ORDER BY ends_at, name",
-        Shown::Calendars => "SELECT * FROM thalweg.calendars ORDER BY name",
-        Shown::Inhibitions => "SELECT * FROM thalweg.inhibitions ORDER BY name",
     }
 }
 

@@ -95,9 +95,9 @@ async fn answer(
         Request::Change(change) => {
             let engine = live.clone();
             let changed = tokio::task::spawn_blocking(move || engine.change(&change)).await;
-            let tag = changed.map_err(|error| Error::bug(format!("a change: {error}")))??;
+            let done = changed.map_err(|error| Error::bug(format!("a change: {error}")))??;
             let epoch = live.engine().epoch();
-            let done: ArrayRef = Arc::new(StringArray::from(vec![tag]));
+            let done: ArrayRef = Arc::new(StringArray::from(vec![done.tag]));
             let batch = RecordBatch::try_from_iter([("done", done)]).map_err(Error::from)?;
             let rows = MemoryStream::try_new(vec![batch.clone()], batch.schema(), None);
             let rows = rows.map_err(|error| session.explain(&error, piece.text))?;

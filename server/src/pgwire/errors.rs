@@ -21,6 +21,11 @@ pub fn fatal(error: SqlError) -> PgWireError {
     PgWireError::UserError(Box::new(info("FATAL", &error)))
 }
 
+/// What is worth a word though a statement was carried out.
+pub fn notice(notice: thalweg_schemas::error::Error) -> ErrorInfo {
+    info("NOTICE", &SqlError { code: "00000", error: notice })
+}
+
 /// A statement took longer than `statement_timeout` lets it.
 pub fn timed_out() -> PgWireError {
     plain(SqlError::user(CANCELED, "canceling statement due to statement timeout"))

@@ -2,10 +2,14 @@
 
 use crate::pg_catalog::SERVER_VERSION;
 use crate::sql_error::{SqlError, SqlResult};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use pgwire::api::ClientInfo;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::startup::ParameterStatus;
+use std::sync::Arc;
 use std::time::Duration;
+use thalweg_schemas::error::Error;
 use thalweg_schemas::options::parse_duration;
 
 /// The settings that a connection has before it sets any. PostgreSQL's clients ask for all of them.
@@ -35,6 +39,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("transaction_isolation", "repeatable read"),
     ("transaction_read_only", "on"),
 ];
+
+/// What they are to those who list them.
+const TIMEOUT: &str = "How long a query may be computed, 0 without end.";
+const KEPT: &str = "Kept with the connection for PostgreSQL's clients.";
 
 /// Those whose changes clients are told, as PostgreSQL spells them.
 const REPORTED: &[(&str, &str)] = &[
@@ -72,6 +80,22 @@ pub fn show<C: ClientInfo + ?Sized>(client: &C, name: &str) -> SqlResult<String>
         None => Err(SqlError::user("42704", format!("setting \"{name}\" does not exist"))
             .with_hint("SHOW also lists SOURCES, VIEWS, SINKS and ALERTS.")),
     }
+}
+
+/// The columns of `SHOW ALL`.
+pub fn schema_of_all() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![text("name"), text("setting"), text("description")]))
+}
+
+/// All settings, and what they are.
+pub fn show_all<C: ClientInfo + ?Sized>(client: &C) -> SqlResult<RecordBatch> {
+    let value = |(name, default): &(&str, &str)| client.metadata().get(*name).cloned().unwrap_or(default.to_string());
+    let names: ArrayRef = Arc::new(DEFAULTS.iter().map(|(name, _)| Some(*name)).collect::<StringArray>());
+    let values: ArrayRef = Arc::new(DEFAULTS.iter().map(|setting| Some(value(setting))).collect::<StringArray>());
+    let said = DEFAULTS.iter().map(|(name, _)| Some(if *name == "statement_timeout" { TIMEOUT } else { KEPT }));
+    let described: ArrayRef = Arc::new(said.collect::<StringArray>());
+    Ok(RecordBatch::try_new(schema_of_all(), vec![names, values, described]).map_err(Error::from)?)
 }
 
 /// How long a statement may take, if that is limited.

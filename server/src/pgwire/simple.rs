@@ -3,6 +3,7 @@
 use super::answer::Limits;
 use super::cancel::cancellable;
 use super::copy::{self, Batches};
+use super::copy_in::CopyIn;
 use super::cursor::{self, Cursor};
 use super::statement::Statement;
 use super::{Queries, answer, connection, errors, settings};
@@ -16,7 +17,7 @@ use datafusion::scalar::ScalarValue;
 use futures::{Sink, SinkExt};
 use pgwire::api::portal::Format;
 use pgwire::api::query::SimpleQueryHandler;
-use pgwire::api::results::{QueryResponse, Response, Tag};
+use pgwire::api::results::{CopyResponse, QueryResponse, Response, Tag};
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore};
 use pgwire::error::{PgWireError, PgWireResult};
@@ -62,7 +63,7 @@ impl SimpleQueryHandler for Queries {
 
 /// Whether its rows are sent as they come, past the answers of the statements before it.
 fn is_streamed(statement: &Statement) -> bool {
-    matches!(statement, Statement::Subscribe(..) | Statement::Copy(..))
+    matches!(statement, Statement::Subscribe(..) | Statement::Copy(..) | Statement::CopyIn(..))
 }
 
 /// Sends the columns of a statement whose rows are sent as they come.
@@ -176,6 +177,17 @@ where
             let value = settings::show(client, name).map_err(errors::plain)?;
             show(client, statement, value, format).map(Response::Query)
         }
+        Statement::ShowAll => {
+            let all = settings::show_all(client).map_err(errors::plain)?;
+            let mut response = answer::of_batches(&answer::fields(client, &all.schema(), format)?, vec![all]);
+            response.set_command_tag("SHOW");
+            Ok(Response::Query(response))
+        }
+        Statement::CopyIn(target, format) => {
+            let columns = target.columns().len();
+            connection.copy_in.lock().await.replace(CopyIn::new(target.clone(), *format));
+            Ok(Response::CopyIn(CopyResponse::new(0, columns, futures::stream::empty())))
+        }
         Statement::Begin => Ok(Response::TransactionStart(Tag::new("BEGIN"))),
         Statement::End(tag) => {
             // Cursors end with their transaction, as in PostgreSQL.
@@ -189,7 +201,11 @@ where
             let change = change.clone();
             let changed = tokio::task::spawn_blocking(move || live.change(&change)).await;
             let changed = changed.map_err(|error| errors::internal(format!("a change: {error}")))?;
-            Ok(Response::Execution(Tag::new(changed.map_err(|error| errors::at(error, text, 0))?)))
+            let done = changed.map_err(|error| errors::at(error, text, 0))?;
+            for notice in done.notices {
+                client.feed(PgWireBackendMessage::NoticeResponse(errors::notice(notice).into())).await?;
+            }
+            Ok(Response::Execution(Tag::new(done.tag)))
         }
         Statement::Accepted(tag) => Ok(Response::Execution(Tag::new(tag))),
     }

@@ -1,6 +1,8 @@
 //! What a statement is: a query, or one of the few that only concern the connection.
 
-use super::prepared;
+use super::copy_in::{self, InputFormat};
+use super::{prepared, settings};
+use crate::insert::Target;
 use crate::prepared::Prepared;
 use crate::session::{Request, Session};
 use crate::sql_error::{NOT_SUPPORTED, SYNTAX, SqlError, SqlResult};
@@ -8,10 +10,7 @@ use crate::subscription;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
-use thalweg_pipelines::{Change, Subscribe};
-
-/// `SHOW TABLES`
-const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables ORDER BY 1, 2";
+use thalweg_pipelines::{Change, Subscribe, parse_statement};
 
 /// A statement, planned as far as it can be before it runs.
 #[derive(Clone, Debug)]
@@ -34,10 +33,14 @@ pub enum Statement {
     Deallocate(Option<String>),
     /// `COPY (..) TO STDOUT`
     Copy(Box<Statement>, CopyFormat),
+    /// `COPY table [(columns)] FROM STDIN`
+    CopyIn(Target, InputFormat),
     /// `SET name = value`; without a value: the default.
     Set(String, Option<String>),
     /// `SHOW name`
     ShowSetting(String),
+    /// `SHOW ALL`
+    ShowAll,
     /// `BEGIN`
     Begin,
     /// `COMMIT` or `ROLLBACK`, by its tag.
@@ -99,14 +102,13 @@ impl Statement {
                 None => return Err(SqlError::user(SYNTAX, "CLOSE is given no cursor")),
             })),
             "COPY" => copy(session, text, words).await,
-            "SHOW" => {
-                let setting = words.rest.trim().to_ascii_lowercase();
-                match setting.as_str() {
-                    "sources" | "views" | "materialized views" | "sinks" | "alerts" => query(session, text).await,
-                    "tables" => query(session, TABLES).await,
-                    _ => Ok(Statement::ShowSetting(setting)),
+            "SHOW" if words.rest.trim().eq_ignore_ascii_case("all") => Ok(Statement::ShowAll),
+            "SHOW" => match parse_statement(text)? {
+                thalweg_pipelines::Statement::Query(_) => {
+                    Ok(Statement::ShowSetting(words.rest.trim().to_ascii_lowercase()))
                 }
-            }
+                _ => query(session, text).await,
+            },
             _ => query(session, text).await,
         }
     }
@@ -122,6 +124,7 @@ impl Statement {
             Statement::ShowSetting(name) => {
                 Some(Arc::new(Schema::new(vec![Field::new(name.replace(' ', "_"), DataType::Utf8, false)])))
             }
+            Statement::ShowAll => Some(settings::schema_of_all()),
             Statement::Fetch(..) => None,
             _ => Some(Arc::new(Schema::empty())),
         }
@@ -203,11 +206,15 @@ fn fetch(mut words: Words<'_>) -> SqlResult<Statement> {
     }
 }
 
-/// `COPY (body) TO STDOUT [[WITH] (FORMAT csv, HEADER) | CSV HEADER]`, `COPY name TO STDOUT`.
+/// `COPY (body) TO STDOUT [[WITH] (FORMAT csv, HEADER) | CSV HEADER]`, `COPY name TO STDOUT`, `COPY name FROM STDIN`.
 async fn copy(session: &Session, text: &str, words: Words<'_>) -> SqlResult<Statement> {
+    if let Some(copy) = copy_in::statement(text)? {
+        let target = session.target(&copy.table, copy.columns.as_deref())?;
+        return Ok(Statement::CopyIn(target, copy.format));
+    }
     let refused = || {
-        SqlError::user(NOT_SUPPORTED, "only COPY (query) TO STDOUT is supported")
-            .with_hint("Rows come in through sources, and leave for files through sinks.")
+        SqlError::user(NOT_SUPPORTED, "only COPY (query) TO STDOUT and COPY table FROM STDIN are supported")
+            .with_hint("Files come in through sources, and rows leave for files through sinks.")
     };
     let target = text.to_ascii_uppercase().rfind("TO STDOUT").ok_or_else(refused)?;
     let body_start = text.len() - words.rest.len();

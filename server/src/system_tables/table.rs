@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Columns being put together.
 #[derive(Default)]
 pub(super) struct Table {
-    columns: Vec<(&'static str, ArrayRef)>,
+    pub(super) columns: Vec<(&'static str, ArrayRef)>,
 }
 
 impl Table {

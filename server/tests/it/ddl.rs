@@ -163,3 +163,82 @@ fn what_is_renamed_keeps_its_state_and_its_readers() {
     assert_eq!(rows(&again, sold), "cake,1\ntea,3\n");
     assert_eq!(rows(&again, "SELECT name FROM thalweg.sources"), "incoming\n");
 }
+
+#[test]
+fn what_is_replaced_takes_its_place_and_what_is_renamed_keeps_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = format!(
+        "{STEADY}
+         CREATE TABLE people (id BIGINT PRIMARY KEY, name TEXT);
+         CREATE ALERT expensive FROM per_item BY item WARNING WHEN revenue > 5;
+         CREATE SOURCE calls (ts TIMESTAMP NOT NULL, ok BOOLEAN, WATERMARK FOR ts AS ts)
+         WITH (connector = 'file', path = 'calls*.ndjson', mode = 'tail');
+         CREATE SLO served FROM calls GOOD WHEN ok OBJECTIVE 0.9;
+         CREATE SINK written FROM sold WITH (connector = 'file', path = 'written.ndjson');"
+    );
+    std::fs::write(folder.path().join("orders.ndjson"), ORDERS).unwrap();
+    let serving = serve(folder.path(), &pipeline);
+    wait_for_orders(&serving);
+    with_clients(serving.pg, async |client, _| {
+        client.batch_execute("INSERT INTO people VALUES (1, 'Ada')").await.unwrap();
+        client.batch_execute("CREATE OR REPLACE VIEW dear AS SELECT item FROM sold WHERE price > 3").await.unwrap();
+        client.batch_execute("CREATE OR REPLACE MATERIALIZED VIEW late AS SELECT item FROM sold").await.unwrap();
+        client
+            .batch_execute("CREATE OR REPLACE MATERIALIZED VIEW late AS SELECT item FROM sold WHERE n > 1")
+            .await
+            .unwrap();
+        // It reads its source by itself, from the beginning.
+        client.batch_execute("CREATE MATERIALIZED VIEW again AS SELECT item FROM orders").await.unwrap();
+        client.batch_execute("ALTER TABLE people RENAME TO folk").await.unwrap();
+        client.batch_execute("INSERT INTO folk VALUES (2, 'Bob')").await.unwrap();
+        client.batch_execute("ALTER SINK written RENAME TO put_down").await.unwrap();
+        client.batch_execute("ALTER ALERT expensive RENAME TO costly").await.unwrap();
+        client.batch_execute("ALTER SOURCE orders RENAME TO incoming").await.unwrap();
+        for (text, code, told) in [
+            ("CREATE OR REPLACE VIEW late AS SELECT item FROM sold", "42809", "\"late\" is a materialized view"),
+            ("CREATE OR REPLACE TABLE folk (id BIGINT)", "42601", "CREATE OR REPLACE TABLE is not supported"),
+            ("CREATE OR REPLACE VIEW dear AS SELECT itme FROM sold", "42601", "\"itme\""),
+            ("DROP ALERT served", "42809", "\"served\" is an SLO"),
+        ] {
+            let error = client.batch_execute(text).await.unwrap_err();
+            let error = error.as_db_error().unwrap();
+            assert_eq!(error.code().code(), code, "{text}: {error:?}");
+            assert!(error.message().contains(told), "{text}: {error:?}");
+        }
+        client.batch_execute("DROP SLO served").await.unwrap();
+    });
+    assert_eq!(rows(&serving, "SELECT item FROM dear ORDER BY item"), "cake\ntea\n");
+    wait_for(&serving, "SELECT item FROM late ORDER BY item", "cake\ntea\n");
+    wait_for(&serving, "SELECT name FROM folk ORDER BY id", "Ada\nBob\n");
+    let named = "SELECT name FROM thalweg.sources ORDER BY 1";
+    assert_eq!(rows(&serving, named), "folk$rows\nincoming\nincoming#2\n");
+    assert_eq!(rows(&serving, "SELECT name FROM thalweg.sinks"), "put_down\n");
+    wait_for(&serving, "SELECT DISTINCT alert FROM thalweg.alerts", "costly\n");
+    let mut file = std::fs::OpenOptions::new().append(true).open(folder.path().join("orders.ndjson")).unwrap();
+    writeln!(file, r#"{{"ts":"2026-01-01T00:00:05","item":"tea","price":1.0,"n":1}}"#).unwrap();
+    wait_for(&serving, "SELECT rows FROM thalweg.sinks", "4\n");
+    drop(serving);
+
+    let again = serve_as(folder.path(), &pipeline, thalweg(folder.path(), &SERVE));
+    wait_for(&again, "SELECT name FROM folk ORDER BY id", "Ada\nBob\n");
+    wait_for(&again, "SELECT item FROM late ORDER BY item", "cake\ntea\n");
+    let written = std::fs::read_to_string(folder.path().join("written.ndjson")).unwrap();
+    assert_eq!(written.lines().count(), 4, "each row once, under either name of the sink: {written}");
+}
+
+#[test]
+fn a_dataflow_is_explained_before_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = steady(folder.path());
+    let plan =
+        rows(&serving, "EXPLAIN CREATE MATERIALIZED VIEW few AS SELECT item, sum(n) AS n FROM sold GROUP BY item");
+    assert!(plan.contains("materialized view few: changelog") && plan.contains("Reduce over append"), "{plan}");
+    assert_eq!(rows(&serving, "SELECT count(*) FROM thalweg.views WHERE name = 'few'"), "0\n");
+    with_clients(serving.pg, async |client, _| {
+        let text = "EXPLAIN CREATE MATERIALIZED VIEW few AS SELECT itme FROM sold";
+        let error = client.simple_query(text).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        let place = text.find("itme").unwrap() as u32 + 1;
+        assert_eq!(error.position(), Some(&tokio_postgres::error::ErrorPosition::Original(place)), "{error:?}");
+    });
+}

@@ -81,7 +81,19 @@ fn relations_are_listed_described_and_explained() {
         assert_eq!(simple(&client, "DESC public.per_item;").await, described);
         assert_eq!(simple(&client, "SHOW SOURCES").await.len(), 1);
         assert_eq!(simple(&client, "SHOW VIEWS").await.len(), 3);
-        assert_eq!(simple(&client, "SHOW MATERIALIZED VIEWS").await.len(), 3);
+        assert_eq!(simple(&client, "SHOW MATERIALIZED VIEWS").await.len(), 2);
+        let created = simple(&client, "SHOW CREATE VIEW dear").await;
+        assert_eq!(created, ["dear|CREATE VIEW dear AS SELECT item, price FROM sold WHERE price > 5"]);
+        assert!(simple(&client, "SHOW CREATE SOURCE orders").await[0].starts_with("orders|CREATE SOURCE orders (ts"));
+        assert_eq!(simple(&client, "SHOW COLUMNS FROM per_item").await, described);
+        assert!(
+            simple(&client, "SHOW ALL")
+                .await
+                .contains(&"timezone|UTC|Kept with the connection for PostgreSQL's clients.".to_string())
+        );
+        assert!(simple(&client, "SHOW NOTIFIERS").await.is_empty());
+        let error = client.simple_query("SHOW CREATE SINK dear").await.unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().hint(), Some("Write SHOW CREATE VIEW dear."));
         assert!(simple(&client, "SHOW SINKS").await.is_empty() && simple(&client, "SHOW ALERTS").await.is_empty());
         assert!(simple(&client, "EXPLAIN per_item").await[0].starts_with("materialized view per_item: changelog"));
         let analyzed = simple(&client, "EXPLAIN ANALYZE per_item").await;
@@ -256,9 +268,11 @@ fn psql_describes_relations() {
     let serving = steady(folder.path());
     crate::http::wait_for_orders(&serving);
     assert!(psql(&serving, "\\d").contains("public|dear|view|"));
-    assert!(psql(&serving, "\\dt").contains("public|per_item|table|"));
+    assert!(psql(&serving, "\\dm").contains("public|per_item|materialized view|"));
+    assert!(psql(&serving, "\\dv").contains("public|dear|view|"));
+    assert!(psql(&serving, "\\sv dear").contains("SELECT item, price FROM sold WHERE price > 5"));
     assert!(psql(&serving, "\\d sold").contains("ts|timestamp without time zone|"));
-    for command in ["\\dn", "\\du", "\\l", "\\dv"] {
+    for command in ["\\dn", "\\dn+", "\\du", "\\l", "\\dT", "\\dt", "\\dt+", "\\dm+"] {
         psql(&serving, command);
     }
     assert_eq!(psql(&serving, "SELECT item, orders FROM per_item ORDER BY item"), "cake|1\ntea|3\n");
