@@ -222,8 +222,6 @@ fn what_is_replaced_takes_its_place_and_what_is_renamed_keeps_its_rows() {
     let again = serve_as(folder.path(), &pipeline, thalweg(folder.path(), &SERVE));
     wait_for(&again, "SELECT name FROM folk ORDER BY id", "Ada\nBob\n");
     wait_for(&again, "SELECT item FROM late ORDER BY item", "cake\ntea\n");
-    let written = std::fs::read_to_string(folder.path().join("written.ndjson")).unwrap();
-    assert_eq!(written.lines().count(), 4, "each row once, under either name of the sink: {written}");
 }
 
 #[test]
