@@ -83,7 +83,9 @@ fn read_logs<'a>(storage: &dyn Storage, names: impl Iterator<Item = &'a String>)
     // After a loss of power one may still have the name under which it was made ahead.
     let first = |log: &Readout| log.records.first().map(|record| record.sequence);
     logs.sort_by_key(|(name, _, log)| first_of(name).or_else(|| first(log)).unwrap_or(u64::MAX));
-    let last = logs.iter().rposition(|(_, _, log)| !log.records.is_empty()).unwrap_or_default();
+    // A log is given its own name when all that was appended to the one before it is durable.
+    let begun = |(name, _, log): &(&String, usize, Readout)| first_of(name).is_some() || !log.records.is_empty();
+    let last = logs.iter().rposition(begun).unwrap_or_default();
     let (mut records, mut files) = (Vec::new(), Vec::new());
     for (at, (name, length, mut log)) in logs.into_iter().enumerate() {
         if log.good < length {
