@@ -68,7 +68,7 @@ fn messages_become_views_and_views_become_messages() {
          WITH (connector = 'kafka', brokers = '{brokers}', topic = 'slowest', mode = 'bounded');
          CREATE MATERIALIZED VIEW all_of_them AS SELECT count(*) AS n, count(DISTINCT host) AS hosts, max(slowest) AS m
          FROM slowest;
-         CREATE SINK shown FROM all_of_them WITH (connector = 'file', path = 'shown.ndjson');"
+         CREATE SINK shown FROM all_of_them WITH (connector = 'file', path = 'shown.ndjson') ENVELOPE changelog;"
     );
     std::fs::write(folder.path().join("again.sql"), pipeline).unwrap();
     let output = run(folder.path(), &["run", "again.sql", "--pg", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
