@@ -1,12 +1,13 @@
 //! Entry point: reads the command line, runs the command, turns its outcome into an exit code.
 
-mod allocator;
-
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 use thalweg_server::cli::{Cli, Command};
 use thalweg_server::{commands, failure};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -20,7 +21,6 @@ fn main() -> ExitCode {
             return if error.print().is_ok() { code } else { ExitCode::from(failure::FAULT) };
         }
     };
-    allocator::give_back();
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Check(args) => commands::check::check(&args),
