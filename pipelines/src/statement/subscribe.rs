@@ -40,16 +40,18 @@ fn accept(parser: &mut Parser, word: &str) -> bool {
     found
 }
 
+/// Something else than `what` comes next in a statement that has this form.
+fn not_found(parser: &Parser, words: &Words, what: &str, form: &str) -> Error {
+    let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
+    Error::user(format!("expected {what}")).with_hint(format!("Write {form}.")).at(at)
+}
+
 pub(super) fn replay(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Replay> {
     let words = Words::of(text, &tokens);
     let dialect = GenericDialect {};
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
-    let expected = |parser: &Parser, what: &str| {
-        let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
-        Error::user(format!("expected {what}"))
-            .with_hint("Write REPLAY DEAD LETTERS FROM source [WHERE condition over thalweg.dead_letters].")
-            .at(at)
-    };
+    let form = "REPLAY DEAD LETTERS FROM source [WHERE condition over thalweg.dead_letters]";
+    let expected = |parser: &Parser, what: &str| not_found(parser, &words, what, form);
     for word in ["REPLAY", "DEAD", "LETTERS", "FROM"] {
         if !accept(&mut parser, word) {
             return Err(expected(&parser, word));
@@ -73,12 +75,8 @@ pub(super) fn subscribe(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Su
     let words = Words::of(text, &tokens);
     let dialect = GenericDialect {};
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
-    let expected = |parser: &Parser, what: &str| {
-        let at = words.at(parser.peek_token().span).unwrap_or_else(|| words.end());
-        Error::user(format!("expected {what}"))
-            .with_hint("Write SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true, progress = true)].")
-            .at(at)
-    };
+    let form = "SUBSCRIBE TO view [WHERE ..] [AS OF epoch] [WITH (snapshot = true, progress = true)]";
+    let expected = |parser: &Parser, what: &str| not_found(parser, &words, what, form);
     parser.next_token();
     if !accept(&mut parser, "TO") {
         return Err(expected(&parser, "TO"));
