@@ -118,9 +118,50 @@ impl Distributor<Rows> for KeyDistributor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, RecordBatch, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
-    use std::sync::Arc;
+    use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+    use thalweg_schemas::epoch::Watermark;
+    use timely::container::NoopBuilder;
+    use timely::dataflow::InputHandle;
+    use timely::dataflow::operators::Input;
+    use timely::dataflow::operators::generic::Operator;
+
+    #[test]
+    fn rows_that_travel_as_bytes_come_to_their_owners() {
+        let heard = Arc::new(Mutex::new(vec![BTreeSet::<i64>::new(); 3]));
+        let told = heard.clone();
+        // As between processes: what one worker sends another is written as bytes and read again.
+        let config = timely::Config {
+            communication: timely::CommunicationConfig::ProcessBinary(3),
+            worker: timely::WorkerConfig::default(),
+        };
+        let guards = timely::execute(config, move |worker| {
+            let (index, peers, heard) = (worker.index(), worker.peers(), told.clone());
+            let mut input: InputHandle<u64, NoopBuilder<Rows>> = InputHandle::new_with_builder();
+            worker.dataflow::<u64, _, _>(|scope| {
+                scope.input_from(&mut input).sink(by_key(vec![0]), "hear", move |(input, _)| {
+                    input.for_each(|_, rows| {
+                        assert_eq!(rows.late_bound(), Watermark(7));
+                        let column = rows.batch().unwrap().rows.column(0).as_primitive::<Int64Type>();
+                        heard.lock().unwrap()[index].extend(column.values());
+                    });
+                });
+            });
+            let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false)]));
+            let own = Int64Array::from_iter_values((0..900).filter(|n| *n as usize % peers == index));
+            let rows = RecordBatch::try_new(schema, vec![Arc::new(own)]).unwrap();
+            input.send_batch(&mut Rows::new(Batch::append(rows), Watermark(7)));
+        });
+        guards.unwrap().join().into_iter().for_each(|worker| worker.unwrap());
+        let heard = heard.lock().unwrap();
+        assert_eq!(heard.iter().map(BTreeSet::len).sum::<usize>(), 900);
+        let all: ArrayRef = Arc::new(Int64Array::from_iter_values(0..900));
+        for (number, hash) in (0..900).zip(hash_rows(&[all], 900).unwrap()) {
+            assert!(heard[owner(hash, 3)].contains(&number));
+        }
+    }
 
     #[test]
     fn every_row_has_one_owner_and_equal_keys_share_it() {
