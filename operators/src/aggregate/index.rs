@@ -52,19 +52,28 @@ impl Index {
         *self.entry(number) = position;
     }
 
-    /// The position of `number`; `next` where it had none.
-    pub fn get_or_insert(&mut self, number: u32, next: impl FnOnce() -> u32) -> u32 {
-        if let Entries::Dense(positions) = &self.entries
-            && let Some(&position) = positions.get(number as usize)
-            && position != VACANT
-        {
-            return position;
+    /// The position of each of `numbers`; what `next` gives where a number had none.
+    pub fn get_or_insert_each(&mut self, numbers: &[u32], mut next: impl FnMut(u32) -> u32) -> Vec<usize> {
+        if let Some(&greatest) = numbers.iter().max() {
+            self.make_room(greatest as usize);
         }
-        let entry = self.entry(number);
-        if *entry == VACANT {
-            *entry = next();
+        // All are looked for before any is put in: a step that depended on what was found would wait for memory each time.
+        let mut found: Vec<usize> = match &self.entries {
+            Entries::Dense(positions) => numbers.iter().map(|number| positions[*number as usize] as usize).collect(),
+            Entries::Sparse(positions, _) => {
+                numbers.iter().map(|number| positions.get(number).map_or(VACANT, |p| *p) as usize).collect()
+            }
+        };
+        for (number, position) in numbers.iter().zip(&mut found) {
+            if *position == VACANT as usize {
+                let entry = self.entry(*number);
+                if *entry == VACANT {
+                    *entry = next(*number);
+                }
+                *position = *entry as usize;
+            }
         }
-        *entry
+        found
     }
 
     pub fn remove(&mut self, number: u32) {
@@ -135,7 +144,7 @@ mod tests {
                 let number = number >> (zeros * 4);
                 if insert {
                     let kept = *map.entry(number).or_insert(position);
-                    prop_assert_eq!(index.get_or_insert(number, || position), kept);
+                    prop_assert_eq!(index.get_or_insert_each(&[number, number], |_| position), [kept as usize; 2]);
                     index.insert(number, position + 1);
                     map.insert(number, position + 1);
                 } else {

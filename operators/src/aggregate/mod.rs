@@ -342,14 +342,12 @@ impl Numbering {
     /// The positions of `numbers`, new ones where they are new.
     fn positions(&mut self, numbers: &[u32]) -> Vec<usize> {
         let distinct = &mut self.distinct;
-        let mut position = |number: u32| {
-            self.positions.get_or_insert(number, || {
-                distinct.push(number);
-                (distinct.len() - 1) as u32
-            })
-        };
-        numbers.iter().map(|&number| position(number) as usize).collect()
+        self.positions.get_or_insert_each(numbers, |number| {
+            distinct.push(number);
+            (distinct.len() - 1) as u32
+        })
     }
+
     fn size(&self) -> usize {
         self.distinct.capacity() * size_of::<u32>() + self.positions.size()
     }
