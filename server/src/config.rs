@@ -157,12 +157,14 @@ pub fn parse_bytes(option: &str, text: &str) -> Result<u64> {
     }
 }
 
-/// An address to listen on; `None` for `off`.
+/// An address to listen on, also as the URL that is said of it; `None` for `off`.
 pub fn parse_address(option: &str, text: &str) -> Result<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
     }
-    let address = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    // What a program says of itself is what people paste: http://127.0.0.1:8433.
+    let host_and_port = text.strip_prefix("http://").map_or(text, |rest| rest.trim_end_matches('/'));
+    let address = host_and_port.to_socket_addrs().ok().and_then(|mut found| found.next());
     address.map(Some).ok_or_else(|| {
         Error::user(format!("option \"{option}\" takes an address, not '{text}'"))
             .with_hint("Write host:port, such as 127.0.0.1:5433 or 0.0.0.0:0, or 'off'.")
@@ -201,6 +203,13 @@ mod tests {
         assert_eq!((config.workers, config.pg, config.epoch), (5, None, Duration::from_millis(10)));
         assert_eq!(config.http, "127.0.0.1:8433".parse().ok());
         assert_eq!(config.data, Some(PathBuf::from("./thalweg-data")));
+    }
+
+    #[test]
+    fn an_address_may_be_pasted_as_the_url_that_was_said() {
+        for text in ["127.0.0.1:8433", "http://127.0.0.1:8433", "http://127.0.0.1:8433/"] {
+            assert_eq!(parse_address("http", text).unwrap(), "127.0.0.1:8433".parse().ok());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::follow::{Followed, Identity, left_out};
 use super::lines::LineFile;
 use super::listing;
 use super::options::{FileOptions, Layout};
+use super::stream::Compression;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,11 @@ impl Registry {
         self.listed = Some(now);
         let mut there = BTreeSet::new();
         for path in listing::list(&self.paths)? {
+            if Compression::of(&path) != Compression::None {
+                let why = "an archive is not followed; read it with mode = 'bounded', or leave it out of the path";
+                self.refuse(path, why.into());
+                continue;
+            }
             match std::fs::metadata(&path) {
                 Ok(meta) if !meta.is_file() => continue,
                 Ok(meta) if self.known.contains_key(&Identity::of(&meta)) => {

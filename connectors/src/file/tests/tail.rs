@@ -78,6 +78,19 @@ impl Fixture {
     }
 }
 
+#[test]
+fn an_archive_beside_a_log_is_one_dead_letter_and_not_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.log"), "new\n").unwrap();
+    std::fs::write(folder.path().join("app.log.1.gz"), "no line of this\nis read\n").unwrap();
+    let mut fixture = Fixture::new(&folder.path().join("app.log*"), "json", "beginning", 1);
+    let read = fixture.read();
+    assert_eq!(read.lines.into_iter().map(|(.., line)| line).collect::<Vec<_>>(), ["new"]);
+    let [fault] = read.faults.as_slice() else { panic!("{:?}", read.faults) };
+    assert!(format!("{fault:?}").contains("an archive is not followed"), "{fault:?}");
+    assert!(fixture.read().faults.is_empty(), "it is said once");
+}
+
 fn append(path: &Path, text: &str) {
     OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
