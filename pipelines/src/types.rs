@@ -32,9 +32,9 @@ pub(crate) fn arrow_type(sql: &Sql) -> Result<Arrow> {
         Sql::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
         | Sql::TimestampNtz(_)
         | Sql::Datetime(_) => Arrow::Timestamp(TimeUnit::Nanosecond, None),
-        Sql::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
-            Arrow::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into()))
-        }
+        Sql::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => utc(),
+        // Flink's name of it, which the parser does not know.
+        Sql::Custom(name, _) if name.to_string().eq_ignore_ascii_case("timestamp_ltz") => utc(),
         Sql::Bytea | Sql::Binary(_) | Sql::Varbinary(_) | Sql::Blob(_) | Sql::Bytes(_) => Arrow::Binary,
         Sql::Array(
             ArrayElemTypeDef::AngleBracket(item)
@@ -53,6 +53,11 @@ pub(crate) fn arrow_type(sql: &Sql) -> Result<Arrow> {
             ));
         }
     })
+}
+
+/// Points in time, whatever zone they are written in.
+fn utc() -> Arrow {
+    Arrow::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into()))
 }
 
 /// Arrow's names of types in a message as SQL's.
@@ -118,4 +123,23 @@ fn struct_fields(fields: &[StructField]) -> Result<Fields> {
         Ok(Field::new(name, arrow_type(&f.field_type)?, true))
     };
     fields.iter().map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    #[test]
+    fn one_type_has_the_names_of_several_dialects() {
+        let arrow = |name: &str| {
+            let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(name).unwrap();
+            arrow_type(&parser.parse_data_type().unwrap())
+        };
+        for name in ["TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE", "timestamp_ltz", "TIMESTAMP_LTZ(3)"] {
+            assert_eq!(arrow(name).unwrap(), utc(), "{name}");
+        }
+        assert!(arrow("INET").unwrap_err().message.contains("is not supported"));
+    }
 }

@@ -25,6 +25,7 @@ mod memory_budget;
 pub mod notifications;
 pub mod pg_catalog;
 mod pg_class;
+pub mod pg_sleep;
 pub mod pgwire;
 pub mod pipeline_files;
 pub mod point_query;

@@ -4,6 +4,7 @@
 
 use crate::information_schema;
 use crate::pg_class::{Listed, WithListed};
+use crate::pg_sleep;
 use crate::relations::Relations;
 use arrow::array::{AsArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
@@ -55,6 +56,7 @@ impl PgCatalog {
             .map(|(_, function)| function.clone())
             .collect();
         functions.extend(fixed_functions());
+        functions.push(pg_sleep::function());
         let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
         let tables: Arc<dyn SchemaProvider> =
             Arc::new(PgCatalogSchemaProvider::try_new(Names(relations.clone()), fixed, Users)?);
