@@ -5,6 +5,7 @@
 //! can be shared, snapshotted and written without asking an accumulator.
 
 mod alone;
+mod beside;
 pub(crate) mod bypass;
 pub(crate) mod emitted;
 pub mod exemplars;
@@ -23,6 +24,7 @@ use crate::evaluate::fault;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::{SortColumn, lexsort_to_indices, take};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, FieldRef};
+use beside::{Beside, Kind};
 use datafusion_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion_physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr};
@@ -195,12 +197,15 @@ pub(crate) struct States {
     aggregates: Vec<Aggregate>,
     /// For each aggregate, how many state columns it has.
     widths: Vec<usize>,
+    /// Those whose states lie beside each other while they are merged.
+    beside: Vec<Option<Kind>>,
 }
 
 impl States {
     pub fn new(aggregates: &[Aggregate]) -> Result<States> {
         let widths = aggregates.iter().map(|a| Ok(a.state_fields()?.len())).collect::<Result<_>>()?;
-        Ok(States { aggregates: aggregates.to_vec(), widths })
+        let beside = aggregates.iter().map(Kind::of).collect::<Result<_>>()?;
+        Ok(States { aggregates: aggregates.to_vec(), widths, beside })
     }
 
     /// The types of all state columns.
@@ -214,8 +219,13 @@ impl States {
 
     /// A merger that about `groups` groups will come into.
     pub fn merger(&self, groups: usize) -> Result<Merger> {
-        let accumulators = self.aggregates.iter().map(Aggregate::accumulator).collect::<Result<_>>()?;
-        Ok(Merger { numbering: Numbering::expecting(groups), accumulators, widths: self.widths.clone() })
+        let own = |(aggregate, kind): (&Aggregate, &Option<Kind>)| match kind {
+            Some(_) => Ok(None),
+            None => aggregate.accumulator().map(Some),
+        };
+        let accumulators = self.aggregates.iter().zip(&self.beside).map(own).collect::<Result<_>>()?;
+        let beside = Beside::new(self.beside.iter().copied().flatten().collect());
+        Ok(Merger { numbering: Numbering::expecting(groups), accumulators, beside, widths: self.widths.clone() })
     }
 
     /// Merges states, group by group.
@@ -268,7 +278,9 @@ pub(crate) struct Part {
 /// States that are merged as they come, until somebody looks at them.
 pub(crate) struct Merger {
     numbering: Numbering,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    /// The accumulator of each aggregate; none of those whose states lie beside each other.
+    accumulators: Vec<Option<Box<dyn GroupsAccumulator>>>,
+    beside: Beside,
     widths: Vec<usize>,
 }
 
@@ -279,11 +291,16 @@ impl Merger {
         let groups = self.numbering.positions(numbers);
         // Only groups that have come: accumulators take for granted that those below the total have had rows.
         let total = self.numbering.distinct.len();
+        let mut beside = Vec::new();
         for (accumulator, width) in self.accumulators.iter_mut().zip(&self.widths) {
             let (own, rest) = states.split_at(*width);
-            accumulator.merge_batch(own, &groups, total).map_err(fault)?;
+            match accumulator {
+                Some(accumulator) => accumulator.merge_batch(own, &groups, total).map_err(fault)?,
+                None => beside.extend(own),
+            }
             states = rest;
         }
+        self.beside.merge(&beside, &groups, total);
         Ok(&self.numbering.distinct[before..])
     }
 
@@ -294,17 +311,28 @@ impl Merger {
 
     /// The merged states, one row a group.
     pub fn into_part(mut self) -> Result<Part> {
-        let mut states = Vec::new();
+        let (mut states, mut beside) = (Vec::new(), self.beside.states());
         for accumulator in &mut self.accumulators {
-            states.extend(accumulator.state(EmitTo::All).map_err(fault)?);
+            match accumulator {
+                Some(accumulator) => states.extend(accumulator.state(EmitTo::All).map_err(fault)?),
+                None => states.extend(beside.next().into_iter().flatten()),
+            }
         }
+        drop(beside);
         Ok(Part { numbers: self.numbering.distinct, states })
     }
 
     /// The results in place of the states, one row a group.
     pub fn results(mut self) -> Result<Part> {
-        let results = self.accumulators.iter_mut().map(|a| a.evaluate(EmitTo::All).map_err(fault));
-        Ok(Part { states: results.collect::<Result<_>>()?, numbers: self.numbering.distinct })
+        let (mut results, mut beside) = (Vec::new(), self.beside.results());
+        for accumulator in &mut self.accumulators {
+            match accumulator {
+                Some(accumulator) => results.push(accumulator.evaluate(EmitTo::All).map_err(fault)?),
+                None => results.extend(beside.next()),
+            }
+        }
+        drop(beside);
+        Ok(Part { states: results, numbers: self.numbering.distinct })
     }
 
     /// Renames all groups.
@@ -317,7 +345,8 @@ impl Merger {
     }
 
     pub fn size(&self) -> usize {
-        self.numbering.size() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+        let accumulators = self.accumulators.iter().flatten().map(|accumulator| accumulator.size()).sum::<usize>();
+        self.numbering.size() + self.beside.size() + accumulators
     }
 }
 
@@ -331,24 +360,49 @@ pub(crate) fn number_groups(numbers: &[u32]) -> (Vec<u32>, Vec<usize>) {
 /// Gives positions to numbers in the order in which they come.
 struct Numbering {
     distinct: Vec<u32>,
-    positions: Index,
+    /// `None` as long as each number has come in its own place, as the first groups of a run do: it is its position.
+    positions: Option<Index>,
+    /// How many numbers are to be expected.
+    expected: usize,
 }
 
 impl Numbering {
-    fn expecting(numbers: usize) -> Numbering {
-        Numbering { distinct: Vec::new(), positions: Index::expecting(numbers) }
+    fn expecting(expected: usize) -> Numbering {
+        Numbering { distinct: Vec::new(), positions: None, expected }
     }
 
     /// The positions of `numbers`, new ones where they are new.
     fn positions(&mut self, numbers: &[u32]) -> Vec<usize> {
+        if self.positions.is_none() {
+            let known = self.distinct.len();
+            if self.are_in_place(numbers) {
+                return numbers.iter().map(|number| *number as usize).collect();
+            }
+            self.distinct.truncate(known);
+            let mut positions = Index::expecting(self.expected);
+            self.distinct.iter().for_each(|number| positions.insert(*number, *number));
+            self.positions = Some(positions);
+        }
         let distinct = &mut self.distinct;
-        self.positions.get_or_insert_each(numbers, |number| {
+        let positions = self.positions.get_or_insert_default();
+        positions.get_or_insert_each(numbers, |number| {
             distinct.push(number);
             (distinct.len() - 1) as u32
         })
     }
 
+    /// Takes up `numbers` while each new one follows the one before; whether all did.
+    fn are_in_place(&mut self, numbers: &[u32]) -> bool {
+        numbers.iter().all(|&number| {
+            let next = self.distinct.len() as u32;
+            if number == next {
+                self.distinct.push(number);
+            }
+            number <= next
+        })
+    }
+
     fn size(&self) -> usize {
-        self.distinct.capacity() * size_of::<u32>() + self.positions.size()
+        self.distinct.capacity() * size_of::<u32>() + self.positions.as_ref().map_or(0, Index::size)
     }
 }
