@@ -213,6 +213,11 @@ fn a_query_that_sleeps_can_be_cancelled_and_times_out() {
     with_client(async |client| {
         let rows = client.query("SELECT pg_sleep(0), pg_sleep(NULL) IS NULL", &[]).await.unwrap();
         assert_eq!((rows[0].get::<_, String>(0), rows[0].get::<_, bool>(1)), (String::new(), true));
+        client.simple_query("SET statement_timeout = '50ms'").await.unwrap();
+        let error = client.simple_query("SELECT pg_sleep(3600)").await.map(drop).unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().message(), "canceling statement due to statement timeout");
+        client.simple_query("SET statement_timeout = 0").await.unwrap();
+        // The last of what is asked: a request to cancel may come when its statement has ended.
         let token = client.cancel_token();
         let cancel = async {
             loop {
@@ -225,9 +230,6 @@ fn a_query_that_sleeps_can_be_cancelled_and_times_out() {
             () = cancel => unreachable!("it asks for ever"),
         };
         assert_eq!(outcome.unwrap_err().as_db_error().unwrap().code().code(), "57014");
-        client.simple_query("SET statement_timeout = '50ms'").await.unwrap();
-        let error = client.simple_query("SELECT pg_sleep(3600)").await.map(drop).unwrap_err();
-        assert_eq!(error.as_db_error().unwrap().message(), "canceling statement due to statement timeout");
     });
 }
 
