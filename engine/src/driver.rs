@@ -6,6 +6,7 @@ use crate::delivery::Delivery;
 use crate::durability::Durability;
 use crate::durability::record::Entry;
 use crate::durability::replay::{Replay, Step};
+use crate::ending::Until;
 use crate::holdings::Holdings;
 use crate::ingest::{Ingest, Intake};
 use crate::ledger::lock;
@@ -127,7 +128,7 @@ impl Driver {
 
     /// Moves on as far as the clock, the sources and the other workers let it; whether anything happened.
     fn advance(&mut self, now_ns: i64) -> Result<bool> {
-        let log_only = self.replay.is_none() && self.job.finish_log.load(Ordering::Acquire);
+        let log_only = self.replay.is_none() && self.job.ending.until() == Until::LogIsTakenIn;
         let stopping = log_only || self.job.ending.is_stopping();
         if let Some(replay) = &self.replay {
             // Where nothing is left to be taken in once more, this worker can meet the others for the last checkpoint.

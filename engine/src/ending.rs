@@ -2,14 +2,35 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How long a run goes on of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until its sources end, if they do.
+    SourcesEnd,
+    /// Until what the epoch log says has been taken in once more: not one row besides, since those who go on are others.
+    LogIsTakenIn,
+    /// It is only to be looked at: the run before it came to its end, and what its sinks show is whole.
+    Opened,
+}
+
 /// What was asked of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ending {
+    until: Until,
     stopping: AtomicBool,
     abandoned: AtomicBool,
 }
 
 impl Ending {
+    /// Of a run that goes on so long if nobody asks for anything.
+    pub fn after(until: Until) -> Ending {
+        Ending { until, stopping: (until == Until::Opened).into(), abandoned: AtomicBool::new(false) }
+    }
+
+    pub fn until(&self) -> Until {
+        self.until
+    }
+
     /// Sources stop, what was taken in is finished, sinks commit.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

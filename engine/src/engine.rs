@@ -5,7 +5,7 @@ use crate::delivery::{QueuedBytes, Reunion};
 use crate::deployment::{Deployment, Surroundings};
 use crate::durability::recover::Recovered;
 use crate::durability::recovery;
-use crate::ending::Ending;
+use crate::ending::{Ending, Until};
 use crate::ledger::{Ledger, lock};
 use crate::memory::Memory;
 use crate::opening::{open_archives, open_sink, open_source, share, start_archivists};
@@ -18,7 +18,7 @@ use crate::view::{Begin, Chunk, Snapshot, Subscription};
 use crate::worker::{Job, Past, Share, run};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -92,13 +92,11 @@ impl Engine {
     ) -> Result<Engine> {
         let workers = settings.workers.max(1);
         let Some(storage) = surroundings.storage.clone() else {
-            return Engine::launch(deployment, connectors, settings, surroundings, None);
+            return Engine::launch(deployment, connectors, settings, surroundings, None, Until::SourcesEnd);
         };
         if recovery::has_ended(storage.as_ref())? {
             let surroundings = Surroundings { storage: None, ..surroundings };
-            let engine = Engine::launch(deployment, connectors, settings, surroundings, None)?;
-            engine.stop();
-            return Ok(engine);
+            return Engine::launch(deployment, connectors, settings, surroundings, None, Until::Opened);
         }
         let mut past = recovery::look(storage.as_ref())?;
         let names: Vec<String> = deployment.dataflow.sources.iter().map(|plan| plan.name.clone()).collect();
@@ -108,7 +106,7 @@ impl Engine {
             Engine::replay_only(deployment.clone(), connectors, settings.clone(), surroundings.clone(), past)?;
             past = recovery::look(storage.as_ref())?;
         }
-        let mut engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past))?;
+        let mut engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past), Until::SourcesEnd)?;
         engine.recovery = recovery;
         Ok(engine)
     }
@@ -140,8 +138,7 @@ impl Engine {
     ) -> Result<()> {
         let workers = past.log_workers().unwrap_or(settings.workers);
         let settings = Settings { workers, ..settings };
-        let engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past))?;
-        engine.job.finish_log.store(true, Ordering::Release);
+        let engine = Engine::launch(deployment, connectors, settings, surroundings, Some(past), Until::LogIsTakenIn)?;
         let outcome = engine.wait();
         // Whoever goes on opens the same sources.
         engine.release();
@@ -154,6 +151,7 @@ impl Engine {
         settings: Settings,
         surroundings: Surroundings,
         mut past: Option<Recovered>,
+        until: Until,
     ) -> Result<Engine> {
         let workers = settings.workers.max(1);
         let Deployment { dataflow, deployed, takeover } = deployment;
@@ -188,7 +186,7 @@ impl Engine {
             dataflow.sinks.iter().map(|s| s.name.clone()).collect(),
         );
         let ledger = Arc::new(Ledger::new(names, archives, settings.tick_ns()));
-        let ending = Arc::new(Ending::default());
+        let ending = Arc::new(Ending::after(until));
         let durability = match (&surroundings.storage, &past) {
             (Some(storage), Some(past)) => {
                 let sources = dataflow.sources.iter().map(|plan| plan.name.clone()).zip(sources.iter().cloned());
@@ -215,7 +213,6 @@ impl Engine {
             settings,
             complete,
             ending,
-            finish_log: AtomicBool::new(false),
             queued: QueuedBytes::default(),
             memory,
             durability,
@@ -443,7 +440,7 @@ impl Engine {
             return Ok(());
         }
         self.job.complete.fetch_max(self.job.last_epoch.load(Ordering::Acquire), Ordering::AcqRel);
-        let stopped = self.job.ending.is_stopping() || self.job.finish_log.load(Ordering::Acquire);
+        let stopped = self.job.ending.is_stopping() || self.job.ending.until() == Until::LogIsTakenIn;
         if stopped { Ok(()) } else { durability.forget() }
     }
 

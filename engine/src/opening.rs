@@ -5,6 +5,7 @@ use crate::archive::memory::MemoryFolder;
 use crate::archive::shelf::Shelf;
 use crate::delivery::Reunion;
 use crate::deployment::{Archives, Place};
+use crate::ending::Until;
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
@@ -94,7 +95,7 @@ pub(crate) fn share(
         Ingest::new(position, worker, plan.clone(), source.clone(), job.ledger.clone())
     });
     let writers = sinks.iter().enumerate().map(|(position, sink)| {
-        if worker.index > 0 && sink.single_writer() {
+        if (worker.index > 0 && sink.single_writer()) || job.ending.until() == Until::Opened {
             return Ok(None);
         }
         let writer = sink.writer(worker)?;

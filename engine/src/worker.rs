@@ -25,7 +25,7 @@ use hdrhistogram::Histogram;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -62,8 +62,6 @@ pub(crate) struct Job {
     /// The last epoch that is complete everywhere.
     pub complete: Arc<AtomicU64>,
     pub ending: Arc<Ending>,
-    /// Whether the run ends when it has taken in what the epoch log says.
-    pub finish_log: AtomicBool,
     pub queued: QueuedBytes,
     pub memory: Memory,
     /// The last epoch of an earlier run: until it is complete, that run is being taken in once more.

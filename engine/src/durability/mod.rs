@@ -101,9 +101,13 @@ impl Durability {
         Ok(durability)
     }
 
-    /// Whether the workers should meet in `epoch`, by the time that has passed.
+    /// Whether the workers should meet in `epoch`, by the time that has passed: since the last time, since what was recovered, or
+    /// since the first epoch of a run that begins anew.
     pub fn is_due(&self, epoch: u64) -> bool {
-        self.journal.has_news()
+        // Whoever of the workers asks first.
+        let first = self.begun.compare_exchange(0, epoch, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        !first
+            && self.journal.has_news()
             && epoch >= self.begun.load(Ordering::Acquire).saturating_add(self.interval)
             && !self.writing.load(Ordering::Acquire)
     }

@@ -70,3 +70,29 @@ fn a_torn_log_and_a_damaged_checkpoint_are_told_and_a_damaged_log_is_refused() {
     assert!(told.contains("the epoch log is damaged") && told.contains(&format!("{}, byte 0", name(&first))), "{told}");
     assert!(told.contains("Bring the files back from a copy, or start anew with another --data folder"), "{told}");
 }
+
+#[test]
+fn what_a_run_has_written_stays_when_it_died_after_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = "
+CREATE SOURCE g WITH (connector = 'generator', rows = '1000', seed = '7');
+CREATE SINK hosts AS SELECT host FROM g WITH (connector = 'file', path = 'hosts.csv', format = 'csv');
+";
+    fs::write(folder.path().join("pipeline.sql"), pipeline).unwrap();
+    Process::start(folder.path(), unserved(folder.path(), "300ms", 2)).finish();
+    let whole = fs::read_to_string(folder.path().join("hosts.csv")).unwrap();
+    assert_eq!(whole.lines().count(), 1_001);
+    // As if it had died while it removed its state, which it no longer needs.
+    let states: Vec<PathBuf> = fs::read_dir(folder.path().join("thalweg-data/state"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    assert!(!states.is_empty());
+    states.iter().for_each(|state| fs::write(state.join("ended"), "").unwrap());
+    Process::start(folder.path(), unserved(folder.path(), "300ms", 2)).finish();
+    assert_eq!(fs::read_to_string(folder.path().join("hosts.csv")).unwrap(), whole);
+    // The run after that begins anew.
+    Process::start(folder.path(), unserved(folder.path(), "300ms", 2)).finish();
+    assert_eq!(fs::read_to_string(folder.path().join("hosts.csv")).unwrap(), whole);
+}

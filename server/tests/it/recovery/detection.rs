@@ -41,7 +41,7 @@ fn what_is_said_of_a_row_does_not_depend_on_crashes_and_workers() {
     let (sql, queries) = pipeline();
     let straight = Lives::new("detected-straight", &sql, world(&rows, 3, 400)).live(1, i64::MAX).unwrap();
     let lives = Lives::new("detected-killed", &sql, world(&rows, 3, 20));
-    for (workers, operations) in [(2, 7), (3, 12), (1, 16)] {
+    for (workers, operations) in [(2, 7), (3, 12), (1, 9)] {
         assert!(lives.live(workers, operations).is_none(), "this process should have died");
     }
     let engine = lives.live(2, i64::MAX).unwrap();
