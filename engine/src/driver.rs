@@ -449,7 +449,8 @@ impl Driver {
     fn note_progress(&mut self, now_ns: i64) -> bool {
         let frontier = self.probe.with_frontier(|f| f.first().copied());
         let through = match frontier {
-            Some(frontier) => frontier.saturating_sub(1),
+            // When the inputs are closed, what remains may be an epoch to come that an operator has asked for.
+            Some(frontier) => frontier.saturating_sub(1).min(self.epoch.0),
             None => self.epoch.0,
         };
         let complete = self.job.durability.as_ref().map_or(through, |d| through.min(d.journal.durable()));

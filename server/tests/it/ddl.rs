@@ -60,6 +60,30 @@ fn what_is_created_sees_everything_and_outlives_the_process() {
 }
 
 #[test]
+fn what_an_operator_waits_for_does_not_put_the_clock_forward() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(
+        folder.path(),
+        "CREATE TABLE t (k TEXT);
+         CREATE MATERIALIZED VIEW kept WITH (state_ttl = '1 hour') AS SELECT k, count(*) AS n FROM t GROUP BY k;",
+    );
+    // An epoch lasts 50 ms, and they are counted from 1970.
+    let now = "SELECT abs(epoch * 0.05 - extract(epoch FROM now())) < 600 FROM thalweg.views WHERE name = 'kept'";
+    with_clients(serving.pg, async |client, _| {
+        client.batch_execute("INSERT INTO t VALUES ('a')").await.unwrap();
+    });
+    wait_for(&serving, "SELECT k FROM kept", "a\n");
+    for round in 0..3 {
+        with_clients(serving.pg, async |client, _| {
+            let create = format!("CREATE MATERIALIZED VIEW v{round} AS SELECT count(*) AS n FROM t");
+            client.batch_execute(&create).await.unwrap();
+        });
+        assert_eq!(rows(&serving, now), "true\n", "after {round} changes before");
+    }
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
 fn a_sink_that_is_down_can_be_dropped_and_until_then_nothing_else_changes() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("orders.ndjson"), ORDERS).unwrap();
