@@ -133,7 +133,14 @@ impl Listener {
                     }
                     Some(Err(error)) => Err(error),
                 },
-                Ok(Event::Progress(epoch)) if self.progress => self.progress(epoch).map(Some),
+                // The row is sent like any other; that nothing more comes for now is said behind it.
+                Ok(Event::Progress(epoch)) if self.progress => match self.progress(epoch) {
+                    Ok(row) => match tx.blocking_send(Ok(row)) {
+                        Ok(()) => Ok(Some(Heard::Progress(epoch))),
+                        Err(_gone) => return,
+                    },
+                    Err(error) => Err(error),
+                },
                 Ok(Event::Progress(epoch)) => Ok(Some(Heard::Progress(epoch))),
                 Ok(Event::Changes(epoch, batch)) => self.changes(epoch, &batch),
                 Err(error) => Err(error),

@@ -10,6 +10,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use pgwire::error::{PgWireError, PgWireResult};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// How many rows `FETCH ALL` of a subscription hands over at most; the rest comes with the next one.
 const FETCH_ROWS_MAX: usize = 1 << 20;
@@ -46,8 +47,14 @@ impl Cursor {
     }
 
     /// The next rows, `wanted` at most. Of a subscription: waits for a change, then hands over what has come, whole
-    /// epochs as far as `wanted` allows.
-    pub async fn fetch(&mut self, connection: &Connection, wanted: Option<usize>) -> PgWireResult<Vec<RecordBatch>> {
+    /// epochs as far as `wanted` allows; with `patience` nothing, where no change comes for so long.
+    pub async fn fetch(
+        &mut self,
+        connection: &Connection,
+        wanted: Option<usize>,
+        patience: Option<Duration>,
+    ) -> PgWireResult<Vec<RecordBatch>> {
+        let until = patience.and_then(|patience| tokio::time::Instant::now().checked_add(patience));
         let wanted = wanted.unwrap_or(match self.source {
             Source::Changes(_) => FETCH_ROWS_MAX,
             Source::Query(..) | Source::Ended => usize::MAX,
@@ -66,7 +73,11 @@ impl Cursor {
                         false
                     }
                 },
-                Source::Changes(_) => self.listen().await?,
+                // What was heard is kept, so it does no harm to stop listening.
+                Source::Changes(_) => match until {
+                    Some(until) => tokio::time::timeout_at(until, self.listen()).await.unwrap_or(Ok(false))?,
+                    None => self.listen().await?,
+                },
             };
             if !more {
                 break;

@@ -133,7 +133,7 @@ impl ExtendedQueryHandler for Queries {
 /// The columns of a statement; those of a `FETCH` are its cursor's.
 async fn columns<C: ClientInfo>(client: &C, statement: &Statement, format: &Format) -> PgWireResult<Vec<FieldInfo>> {
     let schema = match statement {
-        Statement::Fetch(name, _) => {
+        Statement::Fetch(name, ..) => {
             let connection = connection::of(client)?;
             let cursors = connection.cursors.lock().await;
             cursors.get(name).ok_or_else(|| cursor::missing(name))?.schema.clone()

@@ -142,10 +142,10 @@ where
             Ok(Response::Execution(copy::copy_out(client, fields, *copy_format, batches).await?))
         }
         Statement::Declare(name, body) => declare(connection, name, body, parameters).await,
-        Statement::Fetch(name, rows) => {
+        Statement::Fetch(name, rows, timeout) => {
             let mut cursors = connection.cursors.lock().await;
             let cursor = cursors.get_mut(name).ok_or_else(|| cursor::missing(name))?;
-            let batches = cursor.fetch(connection, *rows).await?;
+            let batches = cursor.fetch(connection, *rows, *timeout).await?;
             let fields = answer::fields(client, &cursor.schema, format)?;
             let mut response = answer::of_batches(&fields, batches);
             response.set_command_tag("FETCH");

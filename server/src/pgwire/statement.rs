@@ -10,7 +10,9 @@ use crate::subscription;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_pipelines::{Change, Subscribe, parse_statement};
+use thalweg_schemas::options::parse_duration;
 
 /// A statement, planned as far as it can be before it runs.
 #[derive(Clone, Debug)]
@@ -21,8 +23,8 @@ pub enum Statement {
     Subscribe(Subscribe, SchemaRef),
     /// `DECLARE cursor CURSOR FOR ..`
     Declare(String, Box<Statement>),
-    /// `FETCH n FROM cursor`; without a number: all that is there.
-    Fetch(String, Option<usize>),
+    /// `FETCH n FROM cursor`; without a number: all that is there. With how long a subscription is waited for.
+    Fetch(String, Option<usize>, Option<Duration>),
     /// `CLOSE cursor`; without a name: all of them.
     Close(Option<String>),
     /// `PREPARE name AS query`
@@ -185,12 +187,16 @@ async fn declare(session: &Session, mut words: Words<'_>) -> SqlResult<Statement
         .with_hint("Write DECLARE name CURSOR FOR query."))
 }
 
-/// `FETCH [NEXT | n | ALL | FORWARD [n | ALL]] [FROM | IN] name`.
+/// `FETCH [NEXT | n | ALL | FORWARD [n | ALL]] [FROM | IN] name [WITH (timeout = '1s')]`.
 fn fetch(mut words: Words<'_>) -> SqlResult<Statement> {
-    let mut rows = Some(1);
+    let (mut rows, mut timeout) = (Some(1), None);
     let mut name = None;
     while let Some(word) = words.name() {
         match word.to_ascii_lowercase().as_str() {
+            "with" if name.is_some() => {
+                timeout = Some(fetch_timeout(words.rest)?);
+                break;
+            }
             "next" | "forward" | "from" | "in" => {}
             "all" => rows = None,
             "prior" | "backward" | "first" | "last" | "absolute" | "relative" => {
@@ -201,9 +207,20 @@ fn fetch(mut words: Words<'_>) -> SqlResult<Statement> {
         }
     }
     match name {
-        Some(name) => Ok(Statement::Fetch(name, rows)),
+        Some(name) => Ok(Statement::Fetch(name, rows, timeout)),
         None => Err(SqlError::user(SYNTAX, "FETCH is given no cursor").with_hint("Write FETCH n FROM cursor.")),
     }
+}
+
+/// `(timeout = '1s')`, as Materialize writes it.
+fn fetch_timeout(text: &str) -> SqlResult<Duration> {
+    let inner = text.trim().trim_end_matches(';').trim_end();
+    let option = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).and_then(|o| o.split_once('='));
+    let value = option.filter(|(name, _)| name.trim().eq_ignore_ascii_case("timeout")).map(|(_, value)| value.trim());
+    value.and_then(|value| parse_duration(&unquote(value))).ok_or_else(|| {
+        SqlError::user(SYNTAX, format!("FETCH does not know WITH {}", text.trim()))
+            .with_hint("Write FETCH ALL FROM cursor WITH (timeout = '1s').")
+    })
 }
 
 /// `COPY (body) TO STDOUT [[WITH] (FORMAT csv, HEADER) | CSV HEADER]`, `COPY name TO STDOUT`, `COPY name FROM STDIN`.
@@ -292,12 +309,15 @@ mod tests {
     #[test]
     fn fetch_counts_rows() {
         let read = |text: &str| match fetch(Words { rest: text }).unwrap() {
-            Statement::Fetch(name, rows) => (name, rows),
+            Statement::Fetch(name, rows, timeout) => (name, rows, timeout),
             other => panic!("{other:?}"),
         };
-        assert_eq!(read(" c"), ("c".into(), Some(1)));
-        assert_eq!(read(" 5 C"), ("c".into(), Some(5)));
-        assert_eq!(read(" FORWARD 3 FROM \"My c\""), ("My c".into(), Some(3)));
-        assert_eq!(read(" all in c"), ("c".into(), None));
+        assert_eq!(read(" c"), ("c".into(), Some(1), None));
+        assert_eq!(read(" 5 C"), ("c".into(), Some(5), None));
+        assert_eq!(read(" FORWARD 3 FROM \"My c\""), ("My c".into(), Some(3), None));
+        assert_eq!(read(" all in c"), ("c".into(), None, None));
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(read(" all c with (timeout = '1s');"), ("c".into(), None, second));
+        assert!(fetch(Words { rest: " ALL c WITH (patience = '1s')" }).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The PostgreSQL wire protocol, against the built binary: a driver, and psql where there is one.
 
 use crate::binary::{Serving, steady};
+use futures::StreamExt;
 use std::process::{Command, Stdio};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -185,6 +186,16 @@ fn a_subscription_tells_of_progress_and_goes_on_from_an_epoch() {
         client.batch_execute(&again).await.unwrap();
         let first = simple(&client, "FETCH 1 FROM c").await.remove(0);
         assert!(first.contains("|0|NULL"), "{first}");
+        // Progress comes for ever: all that has come is handed over all the same.
+        assert!(!simple(&client, "FETCH ALL FROM c").await.is_empty());
+        client.batch_execute("COMMIT; BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO sold").await.unwrap();
+        assert!(simple(&client, "FETCH ALL FROM c WITH (timeout = '10ms')").await.is_empty());
+        client.batch_execute("COMMIT").await.unwrap();
+        // Rows are sent at once, though what tells of progress follows without a pause.
+        let copy = "COPY (SUBSCRIBE TO sold WITH (snapshot = true, progress = true)) TO STDOUT";
+        let rows = client.copy_out(copy).await.unwrap();
+        let first = std::pin::pin!(rows).next().await.unwrap().unwrap();
+        assert!(!first.is_empty());
     });
 }
 
