@@ -1,6 +1,7 @@
 //! The connectors: one folder per outside system, one list. Each describes itself as data; who opens one knows it only
 //! by the contracts in `thalweg_schemas`.
 
+mod asked;
 mod blackhole;
 mod file;
 mod generator;

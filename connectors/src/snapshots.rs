@@ -3,7 +3,9 @@
 //! The first reading after a start is handed over whole, behind a record that all rows before it are gone: nobody here
 //! knows what an earlier run had. From then on a reading is compared with the one before by the primary key, and only rows
 //! that came, changed or went are handed over. All of a reading is one chunk, so it is seen in one epoch or not at all.
+//! A table that is asked for the rows of keys instead (`asked.rs`) is read in pieces, and decoded alike.
 
+use crate::asked;
 use crate::snapshot_changes::{Known, News, compare};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::{can_cast_types, concat_batches};
@@ -21,13 +23,21 @@ use thalweg_schemas::source::{
     Chunk, Fault, Outlook, Partition, Payload, Polled, Reader, Refreshes, Source, SourceRequest,
 };
 
-/// How the table is held.
+/// How a table is held that is always read whole.
 pub(crate) const CACHE: OptionSpec = OptionSpec {
     name: "cache",
     kind: OptionKind::OneOf(&["full"]),
     default: Some("full"),
     required: false,
     doc: "All rows are held in memory.",
+};
+
+/// How a table is held that can be asked for single rows as well.
+pub(crate) const CACHE_OF_KEYS: OptionSpec = OptionSpec {
+    kind: OptionKind::OneOf(&["full", "lru"]),
+    doc: "'full': the table is read whole, and all rows are held in memory. 'lru': it is asked for the row of a key when one \
+          is looked up, and the answers used last are held.",
+    ..CACHE
 };
 
 /// How often it is read.
@@ -62,8 +72,17 @@ pub(crate) trait Fetch: Send + Sync + 'static {
 
     /// Reads it: `take` gets its records piece by piece, in the format of the request, or as rows. An error says what went
     /// wrong and not where; nothing of such a reading is used.
-    fn fetch(&self, take: &mut dyn FnMut(Option<&[u8]>, Payload) -> Result<()>) -> Result<()>;
+    fn fetch(&self, take: Take<'_>) -> Result<()>;
+
+    /// Reads the rows of `keys` alone, in the same way. Each is given as the texts of its columns, in the order of the
+    /// primary key. Only asked of tables that have [`CACHE_OF_KEYS`].
+    fn find(&self, _keys: &[Vec<String>], _take: Take<'_>) -> Result<()> {
+        Err(Error::bug("this table is only read whole"))
+    }
 }
+
+/// Who gets what is read: the header of its piece, where the format has one, and the records.
+pub(crate) type Take<'a> = &'a mut dyn FnMut(Option<&[u8]>, Payload) -> Result<()>;
 
 /// Opens a table whose records, where they are bytes, have `format`.
 pub(crate) fn open(request: &SourceRequest, format: Option<&str>, fetch: impl Fetch) -> Result<Arc<dyn Source>> {
@@ -98,6 +117,9 @@ pub(crate) fn open(request: &SourceRequest, format: Option<&str>, fetch: impl Fe
         fetch: Box::new(fetch),
         refreshes: Mutex::default(),
     };
+    if request.options.get(CACHE.name) == Some("lru") {
+        return asked::open(table, request);
+    }
     Ok(Arc::new(Outside(Arc::new(table))))
 }
 
@@ -107,8 +129,7 @@ struct Outside(Arc<Table>);
 impl Source for Outside {
     /// One worker reads, another one for each table.
     fn reader(&self, worker: WorkerId) -> Result<Box<dyn Reader>> {
-        let letters = self.0.name.bytes().map(usize::from);
-        if letters.sum::<usize>() % worker.peers.max(1) != worker.index {
+        if !self.0.is_read_by(worker) {
             return Ok(Box::new(Bystander));
         }
         let rows = 0;
@@ -125,7 +146,7 @@ impl Source for Outside {
 }
 
 /// The share of the other workers: nothing.
-struct Bystander;
+pub(crate) struct Bystander;
 
 impl Reader for Bystander {
     fn poll(&mut self, _budget: usize) -> Result<Polled> {
@@ -133,17 +154,17 @@ impl Reader for Bystander {
     }
 }
 
-struct Table {
-    name: String,
-    partition: Partition,
+pub(crate) struct Table {
+    pub name: String,
+    pub partition: Partition,
     format: Option<String>,
     decoding: DecodeRequest,
     /// The names of the key's columns.
-    key: Vec<String>,
+    pub key: Vec<String>,
     refresh: Duration,
     size_max: u64,
-    fetch: Box<dyn Fetch>,
-    refreshes: Mutex<Refreshes>,
+    pub fetch: Box<dyn Fetch>,
+    pub refreshes: Mutex<Refreshes>,
 }
 
 /// The thread that reads: it ends when nobody listens any more.
@@ -177,22 +198,32 @@ fn read_on_a_thread(table: Arc<Table>) -> Result<Reading> {
     Ok(Reading { news, _stop: stop })
 }
 
-fn pause_after(failed: u32) -> Duration {
+pub(crate) fn pause_after(failed: u32) -> Duration {
     PAUSE.0.saturating_mul(1 << (failed - 1).min(6)).min(PAUSE.1)
 }
 
 impl Table {
+    /// Whether this worker reads it.
+    pub fn is_read_by(&self, worker: WorkerId) -> bool {
+        self.name.bytes().map(usize::from).sum::<usize>() % worker.peers.max(1) == worker.index
+    }
+
     /// Reads the table, and compares it with what it was `before`.
     fn read(&self, before: &mut Option<Known>) -> Result<News> {
-        let read = self.rows().and_then(|(rows, bad)| {
+        let read = self.rows(|take| self.fetch.fetch(take));
+        self.noted(read.and_then(|(rows, bad)| {
             let count = rows.num_rows() as u64;
             Ok((compare(rows, bad, &self.key, before)?, count))
-        });
+        }))
+    }
+
+    /// What was read, with a note of how that went, and of how many rows.
+    pub fn noted<T>(&self, read: Result<(T, u64)>) -> Result<T> {
         let mut refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner);
         match read {
-            Ok((news, rows)) => {
+            Ok((read, rows)) => {
                 *refreshes = Refreshes { done: refreshes.done + 1, last_ns: now_ns(), rows, ..*refreshes };
-                Ok(news)
+                Ok(read)
             }
             Err(error) => {
                 refreshes.failed += 1;
@@ -204,11 +235,11 @@ impl Table {
         }
     }
 
-    /// All rows that there are, and what is wrong with records that are none.
-    fn rows(&self) -> Result<(RecordBatch, Vec<String>)> {
+    /// All rows that `fetch` finds, and what is wrong with records that are none.
+    pub fn rows(&self, fetch: impl FnOnce(Take<'_>) -> Result<()>) -> Result<(RecordBatch, Vec<String>)> {
         let (mut pieces, mut bad, mut bytes): (Vec<RecordBatch>, Vec<String>, u64) = Default::default();
         let mut decoder: Option<Box<dyn Decoder>> = None;
-        self.fetch.fetch(&mut |header, payload| {
+        fetch(&mut |header, payload| {
             let rows = match payload {
                 Payload::Rows(rows) => rows,
                 Payload::Bytes(text) => {
@@ -357,7 +388,7 @@ mod tests {
             "nowhere".to_string()
         }
 
-        fn fetch(&self, take: &mut dyn FnMut(Option<&[u8]>, Payload) -> Result<()>) -> Result<()> {
+        fn fetch(&self, take: Take<'_>) -> Result<()> {
             let next = self.0.lock().unwrap().pop_front();
             take(None, next.unwrap_or_else(|| Err(Error::outside("the script is over")))?)
         }

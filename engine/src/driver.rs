@@ -21,6 +21,7 @@ use thalweg_operators::rows::Rows;
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::Result;
+use thalweg_schemas::questions::Questions;
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::probe::Handle as Probe;
@@ -70,6 +71,8 @@ pub(crate) struct Driver {
     /// Whether all have met after the run was asked to stop.
     pub parted: bool,
     pub appetite: Appetite,
+    /// What tables are asked for the rows of keys.
+    pub questions: Vec<Arc<Questions>>,
 }
 
 /// How often the sources are asked before the dataflow gets a turn.
@@ -261,7 +264,7 @@ impl Driver {
             return Ok(false);
         }
         let held_back = self.is_full() || self.is_out_of_memory();
-        let nobody_asks = self.only_tables_are_left();
+        let nobody_asks = self.only_tables_are_left() && self.all_is_answered();
         let (mut taken, mut ended) = (false, 0);
         let epoch_start_ns = self.epoch.0 as i64 * self.tick_ns();
         let logged = self.job.durability.is_some();
@@ -273,11 +276,14 @@ impl Driver {
                 }
             } else if held_back {
                 continue;
+            } else if !self.ingests[position].has_ended() {
+                self.note_fed();
             }
             let entry = logged.then_some(&mut self.entry);
             match self.ingests[position].poll(epoch_start_ns, POLL_BYTES, entry)? {
                 Intake::Rows(mut rows) => {
                     let bytes = rows.memory_size();
+                    self.note_fed();
                     self.inputs[position].send_batch(&mut rows);
                     taken = true;
                     self.sent_rows(bytes);
@@ -303,6 +309,23 @@ impl Driver {
         let mut others = sources.filter(|(plan, _)| !plan.is_table).map(|(_, book)| book).peekable();
         let peers = self.id.peers as u64;
         others.peek().is_some() && others.all(|book| book.shares_ended.load(Ordering::Acquire) == peers)
+    }
+
+    /// Something comes in, or may, that makes somebody ask.
+    fn note_fed(&self) {
+        if !self.questions.is_empty() {
+            self.job.fed.fetch_max(self.epoch.0, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether nobody waits for an answer, nor will if nothing comes in but answers: all that came in has been through the
+    /// whole dataflow, and what was asked then is answered, and was before anything else could come in.
+    fn all_is_answered(&self) -> bool {
+        let fed = self.job.fed.load(Ordering::Acquire);
+        self.questions.is_empty()
+            || !self.probe.less_equal(&fed)
+                && self.questions.iter().all(|questions| questions.is_empty())
+                && self.job.fed.load(Ordering::Acquire) == fed
     }
 
     fn close(&mut self) {

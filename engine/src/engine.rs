@@ -213,6 +213,7 @@ impl Engine {
             settings,
             complete,
             ending,
+            fed: AtomicU64::new(0),
             queued: QueuedBytes::default(),
             memory,
             durability,
@@ -333,6 +334,7 @@ impl Engine {
             let mut status = book.status(workers);
             status.progress = open.get(position).and_then(|source| source.progress());
             status.refreshes = open.get(position).and_then(|source| source.refreshes());
+            status.cache = open.get(position).and_then(|source| source.questions()).map(|questions| questions.counts());
             status
         });
         let views = job.views.values().map(|view| {

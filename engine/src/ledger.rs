@@ -226,6 +226,7 @@ impl SourceBook {
             ended: self.shares_ended.load(Ordering::Acquire) as usize == workers,
             progress: None,
             refreshes: None,
+            cache: None,
             watermark: watermarks.values().filter(|(_, idle)| !idle).map(|(w, _)| *w).min(),
             last_error: lock(&self.last_error).clone(),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 use thalweg_schemas::epoch::{Epoch, Watermark};
+use thalweg_schemas::questions::CacheCounts;
 use thalweg_schemas::source::{Progress, Refreshes};
 
 /// A look at a running engine.
@@ -57,6 +58,8 @@ pub struct SourceStatus {
     pub watermark: Option<Watermark>,
     /// How reading it again and again has gone, where it is a table outside.
     pub refreshes: Option<Refreshes>,
+    /// How often rows found an answer, where it is asked for the rows of keys.
+    pub cache: Option<CacheCounts>,
     /// The last thing that went wrong with it.
     pub last_error: Option<String>,
 }

@@ -32,10 +32,11 @@ use std::time::Duration;
 use thalweg_operators::exchange::by_key;
 use thalweg_operators::placement::{Placement, placement};
 use thalweg_operators::plan::{Dataflow, Emit, Read};
-use thalweg_operators::render::{Demand, Renderer, demanded};
+use thalweg_operators::render::{Demand, Holds, Renderer, demanded};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::questions::Questions;
 use thalweg_schemas::sink::Writer;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Input;
@@ -62,6 +63,8 @@ pub(crate) struct Job {
     /// The last epoch that is complete everywhere.
     pub complete: Arc<AtomicU64>,
     pub ending: Arc<Ending>,
+    /// Where tables are asked for the rows of keys: the last epoch in which anything came in that may make somebody ask.
+    pub fed: AtomicU64,
     pub queued: QueuedBytes,
     pub memory: Memory,
     /// The last epoch of an earlier run: until it is complete, that run is being taken in once more.
@@ -187,6 +190,9 @@ fn build(
     let probe = Probe::new();
     let holdings = Rc::new(RefCell::new(Holdings::default()));
     let mut deliveries = Vec::new();
+    let plans = job.dataflow.sources.iter().zip(&share.ingests);
+    let asked: Vec<_> = plans.filter_map(|(plan, ingest)| Some((plan.name.clone(), ingest.questions()?))).collect();
+    let questions: Vec<Arc<Questions>> = asked.iter().map(|(_, questions)| questions.clone()).collect();
     worker.dataflow_named::<u64, _, _>("thalweg", |scope| -> Result<()> {
         let mut renderer = Renderer {
             scope,
@@ -197,6 +203,8 @@ fn build(
             watermarks: scope.input_from(&mut watermarks).broadcast(),
             views: BTreeMap::new(),
             observer: Rc::new(Watcher::new(job.clone(), id.index, holdings.clone())),
+            questions: asked.into_iter().collect(),
+            holds: Holds::default(),
         };
         for (position, (plan, input)) in job.dataflow.sources.iter().zip(&mut inputs).enumerate() {
             renderer.source(plan, scope.input_from(input))?;
@@ -225,6 +233,7 @@ fn build(
         held: None,
         parted: false,
         appetite: Appetite::default(),
+        questions,
     };
     if let Some(past) = share.past {
         take_on(&mut driver, &past, seed_inputs)?;

@@ -76,7 +76,8 @@ pub fn demands(plan: &Plan, demand: Demand, views: &mut BTreeMap<String, Demand>
             [&spec.left, &spec.right].into_iter().for_each(|input| demands(input, demand, views));
         }
         Plan::LookupJoin(spec) => {
-            demands(&spec.left, Demand::of(Read::Finals), views);
+            let left = if spec.left_retracts { Read::Changes } else { Read::Finals };
+            demands(&spec.left, Demand::of(left), views);
             demands(&spec.right, Demand::of(Read::Changes), views);
         }
         Plan::TopN(spec) => {

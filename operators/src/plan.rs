@@ -428,7 +428,10 @@ impl Plan {
                 let within = spec.within.as_mut().map(|within| &mut within.origin);
                 within.into_iter().chain(spec.horizons.iter_mut().flatten().map(|h| &mut h.origin)).collect()
             }
-            Plan::LookupJoin(spec) => vec![&mut spec.waits_for],
+            Plan::LookupJoin(spec) => {
+                let asked = spec.asked.iter_mut().map(|asked| &mut asked.origin);
+                asked.chain([&mut spec.waits_for]).collect()
+            }
             Plan::Within(spec) => vec![&mut spec.horizon.origin],
             Plan::Reduce(spec) => spec.horizon.iter_mut().map(|horizon| &mut horizon.origin).collect(),
             Plan::AsofJoin(spec) => spec.horizon.iter_mut().map(|horizon| &mut horizon.origin).collect(),

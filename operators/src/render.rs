@@ -3,6 +3,10 @@
 //! A relation has up to two streams: its *changes*, from the first row on, and its *finals*, which only ever append.
 //! A source's rows are both at once. Only what somebody reads is built (`demand.rs`).
 
+mod holds;
+
+pub use holds::Holds;
+
 use crate::alert::{Alert, AlertSpec};
 use crate::anomaly::{Detector, Forecaster};
 use crate::assign_windows::AssignWindows;
@@ -14,7 +18,7 @@ use crate::expand::Expand;
 use crate::filter::{Filter, picks};
 use crate::horizon::{Bounds, Horizon, WatchHorizon, WithinHorizon, WithinSpec};
 use crate::host::{Inputs, host};
-use crate::join::{AsofJoin, AsofJoinSpec, Join, JoinSpec, LookupJoin, LookupJoinSpec};
+use crate::join::{AsofJoin, AsofJoinSpec, HOLDS, Join, JoinSpec, LookupJoin, LookupJoinSpec};
 use crate::observer::{Observer, Unheard};
 use crate::operator::Operator;
 use crate::over::{Over, OverInOrder, OverSpec};
@@ -33,8 +37,10 @@ use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use thalweg_schemas::alert_event;
 use thalweg_schemas::error::{Error, Result};
+use thalweg_schemas::questions::Questions;
 use thalweg_schemas::table::schema_of;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concatenate;
@@ -119,6 +125,10 @@ pub struct Renderer<'scope> {
     pub views: BTreeMap<String, Rendered<'scope>>,
     /// Who is told of late and dead rows.
     pub observer: Rc<dyn Observer>,
+    /// The tables that are asked by key, by the names of their sources.
+    pub questions: BTreeMap<String, Arc<Questions>>,
+    /// Who lets rows wait.
+    pub holds: Holds<'scope>,
 }
 
 impl<'scope> Renderer<'scope> {
@@ -127,6 +137,9 @@ impl<'scope> Renderer<'scope> {
     pub fn source(&mut self, plan: &SourcePlan, rows: Stream<'scope, u64, Rows>) -> Result<()> {
         let rendered = if plan.key.is_empty() {
             Rendered::append(rows)
+        } else if self.questions.contains_key(&plan.name) {
+            // Answers are for those who asked.
+            Rendered::changes(rows)
         } else {
             let operator = Upsert::new(&schema_of(&plan.columns), &plan.key)?;
             let operator = if plan.is_table { operator.on_one_worker() } else { operator };
@@ -142,7 +155,10 @@ impl<'scope> Renderer<'scope> {
     pub fn render(&self, view: &str, plan: &Plan, demand: Demand) -> Result<Rendered<'scope>> {
         Ok(match plan {
             Plan::Source { name, .. } => self.sources.get(name).ok_or_else(|| missing("source", name))?.clone(),
-            Plan::View { name, .. } => self.views.get(name).ok_or_else(|| missing("view", name))?.clone(),
+            Plan::View { name, .. } => {
+                self.holds.inherit(view, name);
+                self.views.get(name).ok_or_else(|| missing("view", name))?.clone()
+            }
             Plan::Filter(spec) => {
                 let input = self.render(view, &spec.input, demand)?;
                 self.each(view, "Filter", input, demand, || Filter::new(spec))?
@@ -487,16 +503,31 @@ impl<'scope> Renderer<'scope> {
             watermarks: self.watermarks.clone(),
             views: BTreeMap::new(),
             observer: Rc::new(Unheard(self.observer.clone())),
+            questions: BTreeMap::new(),
+            holds: self.holds.clone(),
         }
     }
 
-    /// What is final is looked up: a result cannot be taken back when its row is.
+    /// Where the left side takes rows back their results go with them; of windows what is final is looked up, once.
     fn lookup_join(&self, view: &str, spec: &LookupJoinSpec) -> Result<Rendered<'scope>> {
         let key = || by_key((0..spec.keys).collect());
-        let left = (self.input(view, &spec.left, Read::Finals)?, key());
+        let read = if spec.left_retracts { Read::Changes } else { Read::Finals };
+        let left = (self.input(view, &spec.left, read)?, key());
         let right = (self.input(view, &spec.right, Read::Changes)?, key());
-        let rows = self.host_all(view, "LookupJoin", LookupJoin::new(spec)?, vec![left, right], 1, &spec.waits_for);
-        Ok(Rendered::append(rows.into_iter().next().ok_or_else(lost)?))
+        let (rows, join) = (vec![left, right], LookupJoin::new(spec)?);
+        let asked = spec.asked.as_ref().zip(table_of(&spec.right).and_then(|table| self.questions.get(table)));
+        let mut outputs = match asked {
+            Some((asked, questions)) => {
+                let join = join.asking(asked, questions.clone(), self.peers, self.tick_ns);
+                let mut outputs = self.host_all(view, "LookupJoin", join, rows, 2, &asked.origin);
+                self.holds.add(self.scope, view, outputs.swap_remove(HOLDS));
+                outputs
+            }
+            // Who waits for a table to be read waits for nobody else.
+            None => self.host_apart(view, "LookupJoin", join, rows, 1, &spec.waits_for),
+        };
+        let rows = outputs.swap_remove(0);
+        Ok(if spec.left_retracts { Rendered::changes(rows) } else { Rendered::append(rows) })
     }
 
     fn lifetimes(&self, state_ttl_ns: Option<i64>) -> Option<Lifetimes> {
@@ -540,9 +571,40 @@ impl<'scope> Renderer<'scope> {
         O: Operator,
         P: Routed,
     {
+        let held = self.holds.of(view).filter(|_| !origin.sources.is_empty());
+        let Some((ids, holds)) = held else { return self.host_apart(view, name, operator, rows, ports, origin) };
+        let watermarks = self.scope.concatenate(holds.into_iter().chain([self.watermarks.clone()]));
+        let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers).held_by(ids, self.peers);
+        let inputs = Inputs { rows, watermarks, tracker };
+        host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
+    }
+
+    /// The same for an operator that rows that wait do not hold.
+    fn host_apart<O, P>(
+        &self,
+        view: &str,
+        name: &str,
+        operator: O,
+        rows: Vec<(Stream<'scope, u64, Rows>, P)>,
+        ports: usize,
+        origin: &TimeOrigin,
+    ) -> Vec<Stream<'scope, u64, Rows>>
+    where
+        O: Operator,
+        P: Routed,
+    {
         let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers);
         let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
         host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
+    }
+}
+
+/// The source whose rows `plan` picks columns of.
+fn table_of(plan: &Plan) -> Option<&str> {
+    match plan {
+        Plan::Source { name, .. } => Some(name),
+        Plan::Project(spec) => table_of(&spec.input),
+        _ => None,
     }
 }
 

@@ -39,6 +39,14 @@ impl WatermarkTracker {
         WatermarkTracker { sources, current: Watermark::MIN, latest: Watermark::MIN }
     }
 
+    /// The same, held as well by those who let rows wait, each of whom speaks as if it were a source of one of `ids`: what
+    /// it promises is weaker here by as much as the weakest promise of a source.
+    pub fn held_by(mut self, ids: impl IntoIterator<Item = u32>, peers: usize) -> WatermarkTracker {
+        let delay = self.sources.values().map(|(delay, _)| *delay).max().unwrap_or(0);
+        self.sources.extend(ids.into_iter().map(|id| (id, (delay, vec![None; peers]))));
+        self
+    }
+
     /// Takes in one message.
     pub fn update(&mut self, update: WatermarkUpdate) {
         if let Some((delay, workers)) = self.sources.get_mut(&update.source)
@@ -174,6 +182,23 @@ mod tests {
         t.update(WatermarkUpdate { idle: true, ..said(0, 1, 50) });
         assert_eq!(t.current(), Watermark(50));
         t.update(said(0, 1, i64::MAX));
+        assert_eq!(t.current(), Watermark::MAX);
+    }
+
+    #[test]
+    fn who_lets_rows_wait_holds_it_only_while_some_do() {
+        let mut t = tracker(&[("a", 10)], 1).held_by([7], 1);
+        let holds = |watermark_ns| WatermarkUpdate { idle: watermark_ns == i64::MIN, ..said(7, 0, watermark_ns) };
+        t.update(said(0, 0, 100));
+        assert_eq!(t.current(), Watermark::MIN, "it has not said anything yet");
+        t.update(holds(i64::MIN));
+        assert_eq!(t.current(), Watermark(90));
+        t.update(holds(100));
+        t.update(said(0, 0, 200));
+        assert_eq!(t.current(), Watermark(90));
+        t.update(said(0, 0, i64::MAX));
+        assert_eq!(t.current(), Watermark(90));
+        t.update(holds(i64::MIN));
         assert_eq!(t.current(), Watermark::MAX);
     }
 

@@ -170,6 +170,10 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
                 Some(("It joins two relations and keeps the rows of both, since a partner may always come.", APART))
             }
         },
+        Plan::LookupJoin(spec) if spec.left_retracts => Some((
+            "It keeps the rows that it looks up with what was found for each, since each may be taken back.",
+            "Look up before rows are grouped, or in a view that forgets its rows, where these keep coming.",
+        )),
         Plan::AsofJoin(_) => Some((
             "It keeps the rows of both relations, since a late or corrected version corrects the rows behind it.",
             "Filter what it reads, forget keys that nothing comes for any more, WITH (state_ttl = '1 day'), or leave it so \
@@ -210,7 +214,7 @@ fn unbounded(plan: &Plan, read: Read) -> Option<(&'static str, &'static str)> {
     };
     let below = |input: usize| match plan {
         // Only what is looked up changes.
-        Plan::LookupJoin(_) if input == 0 => Read::Finals,
+        Plan::LookupJoin(spec) if input == 0 && !spec.left_retracts => Read::Finals,
         Plan::LookupJoin(_) => Read::Changes,
         Plan::WindowAggregate(_) | Plan::SessionAggregate(_) | Plan::Series(_) => Read::Finals,
         Plan::Reduce(_) | Plan::Join(_) | Plan::AsofJoin(_) => Read::Changes,

@@ -98,7 +98,8 @@ fn need(plan: &Plan, columns: BTreeSet<usize>, wanted: &mut BTreeMap<String, BTr
         Plan::LookupJoin(spec) => {
             let read: BTreeSet<usize> = columns.into_iter().chain(spec.filter.iter().flat_map(columns_of)).collect();
             let width = spec.left.schema().fields().len();
-            need(&spec.left, read.iter().copied().filter(|at| *at < width).chain(0..spec.keys).collect(), wanted);
+            let left = read.iter().copied().filter(|at| *at < width).chain(0..spec.keys);
+            need(&spec.left, if spec.left_retracts { (0..width).collect() } else { left.collect() }, wanted);
             let of_right = 0..spec.right.schema().fields().len();
             let right = read.iter().filter_map(|at| at.checked_sub(width)).chain(0..spec.keys);
             need(&spec.right, if spec.right_retracts { of_right.collect() } else { right.collect() }, wanted);

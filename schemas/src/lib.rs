@@ -13,6 +13,7 @@ pub mod labels;
 pub mod messages;
 pub mod notification;
 pub mod options;
+pub mod questions;
 pub mod sink;
 pub mod source;
 pub mod suggest;

@@ -4,6 +4,7 @@ use crate::epoch::WorkerId;
 use crate::error::{Error, Result};
 use crate::format::SchemaRegistry;
 use crate::messages::Messages;
+use crate::questions::Questions;
 use crate::table::Metadata;
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
@@ -39,6 +40,12 @@ pub trait Source: Send + Sync {
 
     /// How reading it again and again has gone; `None` where it is no table outside.
     fn refreshes(&self) -> Option<Refreshes> {
+        None
+    }
+
+    /// Where it is asked for the rows of keys, if it is a table outside that is not read whole. Then its records are
+    /// [`Payload::Changes`] without a `0`, and of a key that was asked for there is one at least: what becomes of its row.
+    fn questions(&self) -> Option<Arc<Questions>> {
         None
     }
 

@@ -2,12 +2,12 @@
 
 use super::bounded::Bounded;
 use super::options::{FileOptions, SOURCE};
-use crate::snapshots::{self, CACHE, Fetch, REFRESH, SIZE_MAX};
+use crate::snapshots::{self, CACHE, Fetch, REFRESH, SIZE_MAX, Take};
 use std::sync::Arc;
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::OptionSpec;
-use thalweg_schemas::source::{Payload, Polled, Source, SourceRequest};
+use thalweg_schemas::source::{Polled, Source, SourceRequest};
 
 /// The options of the table.
 pub(crate) const OPTIONS: &[OptionSpec] = &[SOURCE[0], CACHE, REFRESH, SIZE_MAX];
@@ -28,7 +28,7 @@ impl Fetch for Files {
         self.0.paths.join(", ")
     }
 
-    fn fetch(&self, take: &mut dyn FnMut(Option<&[u8]>, Payload) -> Result<()>) -> Result<()> {
+    fn fetch(&self, take: Take<'_>) -> Result<()> {
         let mut reader = Bounded::open(self.0.clone())?.reader(WorkerId { index: 0, peers: 1 })?;
         loop {
             match reader.poll(PIECE_BYTES)? {

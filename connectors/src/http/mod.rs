@@ -35,7 +35,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         formats: &[],
         columns: None,
         bounded: |_| false,
-        check: None,
+        check: Some(table::check),
         open: table::open,
     }),
     sink: None,

@@ -3,14 +3,15 @@
 mod table;
 mod tls;
 
-use crate::snapshots::{CACHE, REFRESH, SIZE_MAX};
+use crate::asked::{CACHE_ROWS, CACHE_TTL};
+use crate::snapshots::{CACHE_OF_KEYS, REFRESH, SIZE_MAX};
 use thalweg_schemas::connector::{ConnectorSpec, SourceSpec};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 
 /// The connector's description.
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "postgres",
-    doc: "Reads a table of PostgreSQL again and again, to look rows up in it.",
+    doc: "Reads a table of PostgreSQL again and again, or asks it for single rows, to look rows up in it.",
     source: None,
     table: Some(SourceSpec {
         options: OPTIONS,
@@ -70,7 +71,9 @@ const OPTIONS: &[OptionSpec] = &[
         required: false,
         doc: "How long a reading may take.",
     },
-    CACHE,
+    CACHE_OF_KEYS,
+    CACHE_ROWS,
+    CACHE_TTL,
     REFRESH,
     SIZE_MAX,
 ];

@@ -2,7 +2,7 @@
 //! brings into the declared types.
 
 use super::tls::Tls;
-use crate::snapshots::{self, Fetch, SIZE_MAX};
+use crate::snapshots::{self, Fetch, SIZE_MAX, Take};
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use std::error::Error as _;
@@ -26,6 +26,8 @@ pub(super) struct Postgres {
     pub config: Config,
     tls: Tls,
     pub statement: String,
+    /// The rows of some keys: what stands before their values.
+    finding: String,
     place: String,
     timeout: Duration,
     size_max: u64,
@@ -66,9 +68,12 @@ impl Postgres {
         config.application_name("thalweg").connect_timeout(timeout);
         let table = options.get("table").unwrap_or(&request.name);
         let quoted = table.split('.').map(quoted).collect::<Vec<_>>().join(".");
+        let select = format!("SELECT row_to_json(t)::text FROM (SELECT {} FROM {quoted}", columns(request)?);
+        let key: Vec<String> = request.key.iter().map(|at| self::quoted(request.fields.field(*at).name())).collect();
         Ok(Postgres {
             place: format!("{}, table {table}", place(&config)),
-            statement: format!("SELECT row_to_json(t)::text FROM (SELECT {} FROM {quoted}) AS t", columns(request)?),
+            statement: format!("{select}) AS t"),
+            finding: format!("{select} WHERE ({}) IN ", key.join(", ")),
             config,
             tls,
             timeout,
@@ -76,15 +81,18 @@ impl Postgres {
         })
     }
 
-    /// Reads the rows; `take` is called with lines of JSON.
-    async fn rows(&self, take: &mut dyn FnMut(Option<&[u8]>, Payload) -> Result<()>) -> Result<()> {
+    /// Reads the rows that `statement` selects; `take` is called with lines of JSON.
+    async fn rows(&self, statement: &str, take: Take<'_>) -> Result<()> {
         let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(meaning)?;
         let asking = async {
             // Times with a zone are told in UTC, and the server gives up when nobody waits any more.
             let limit = self.timeout.as_millis();
-            let before = format!("BEGIN READ ONLY; SET LOCAL timezone = 'UTC'; SET LOCAL statement_timeout = {limit}");
+            let before = format!(
+                "BEGIN READ ONLY; SET LOCAL timezone = 'UTC'; SET LOCAL standard_conforming_strings = on; \
+                 SET LOCAL statement_timeout = {limit}"
+            );
             client.batch_execute(&before).await.map_err(meaning)?;
-            let rows = client.simple_query_raw(&self.statement).await.map_err(meaning)?;
+            let rows = client.simple_query_raw(statement).await.map_err(meaning)?;
             let mut rows = std::pin::pin!(rows);
             let (mut lines, mut bytes) = (Vec::new(), 0u64);
             while let Some(message) = rows.try_next().await.map_err(meaning)? {
@@ -116,13 +124,27 @@ impl Fetch for Postgres {
         self.place.clone()
     }
 
-    fn fetch(&self, take: &mut dyn FnMut(Option<&[u8]>, Payload) -> Result<()>) -> Result<()> {
+    fn fetch(&self, take: Take<'_>) -> Result<()> {
+        self.select(&self.statement, take)
+    }
+
+    /// One statement for all keys. A value is a literal without a type: the server takes it for one of its column's.
+    fn find(&self, keys: &[Vec<String>], take: Take<'_>) -> Result<()> {
+        let literal = |value: &String| format!("'{}'", value.replace('\'', "''"));
+        let key = |key: &Vec<String>| format!("({})", key.iter().map(literal).collect::<Vec<_>>().join(", "));
+        let keys = keys.iter().map(key).collect::<Vec<_>>().join(", ");
+        self.select(&format!("{}({keys})) AS t", self.finding), take)
+    }
+}
+
+impl Postgres {
+    fn select(&self, statement: &str, take: Take<'_>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::io("a runtime to talk to PostgreSQL", &error))?;
         let late =
             || Error::retry(format!("it took more than {:?}", self.timeout)).with_hint("Give it longer with timeout.");
         runtime.block_on(async {
-            tokio::time::timeout(self.timeout, self.rows(take)).await.unwrap_or_else(|_| Err(late()))
+            tokio::time::timeout(self.timeout, self.rows(statement, take)).await.unwrap_or_else(|_| Err(late()))
         })
     }
 }

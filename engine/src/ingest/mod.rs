@@ -26,6 +26,7 @@ use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::epoch::{Watermark, WorkerId};
 use thalweg_schemas::error::{Error, ErrorKind, Result};
 use thalweg_schemas::format::{Decoded, RAW_BYTES_MAX};
+use thalweg_schemas::questions::Questions;
 use thalweg_schemas::source::{Chunk, Fault, Payload, Polled, Reader, Source, Span};
 
 /// One worker's share of one source.
@@ -122,11 +123,21 @@ impl Ingest {
         self.plan.is_table
     }
 
+    /// What is asked of it, where it is a table that is asked for the rows of keys.
+    pub fn questions(&self) -> Option<Arc<Questions>> {
+        self.outside.questions()
+    }
+
     /// Ends a share of a table that has been read, since nobody is left who looks anything up in it; whether it has ended.
     pub fn end_table(&mut self) -> bool {
         if !self.ended && self.event_time.said().0 == Watermark::MAX {
             self.end();
         }
+        self.ended
+    }
+
+    /// Whether the share has ended.
+    pub fn has_ended(&self) -> bool {
         self.ended
     }
 

@@ -23,6 +23,18 @@ impl Arrived {
         self.0[side].extend(rows.into_batch());
     }
 
+    /// What came for one side, as it came.
+    pub fn whole(&mut self, side: usize) -> Vec<Batch> {
+        std::mem::take(&mut self.0[side])
+    }
+
+    /// What came for one side: what comes before what goes.
+    pub fn of(&mut self, side: usize) -> Result<Vec<Part>> {
+        let mut alone = Arrived::default();
+        alone.0[side] = self.whole(side);
+        alone.parts()
+    }
+
     /// All of it: what comes before what goes, so that nothing is ever less than not there; and the right side first, where
     /// what is looked up tends to be: there it is found at once.
     pub fn parts(&mut self) -> Result<Vec<Part>> {

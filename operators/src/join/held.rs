@@ -344,6 +344,16 @@ impl Held {
         }
     }
 
+    /// A row that is there is there so often from now on.
+    pub fn recount(&mut self, row: u32, copies: u32) -> Result<()> {
+        let count = &mut self.counts[row as usize];
+        let total = &mut self.by_key[self.numbers[row as usize] as usize].total;
+        *total = (*total - *count).checked_add(copies).ok_or_else(too_often)?;
+        *count = copies;
+        self.columns.note(row);
+        Ok(())
+    }
+
     /// Rows leave although nobody took them back: their time has passed.
     pub fn drop_rows(&mut self, rows: &[u32]) {
         for &row in rows {

@@ -19,7 +19,8 @@ mod snapshot;
 mod tests;
 
 pub use asof::{AsofJoin, AsofJoinSpec, Nearest};
-pub use lookup::{LookupJoin, LookupJoinSpec};
+pub(crate) use lookup::HOLDS;
+pub use lookup::{AskedSpec, LookupJoin, LookupJoinSpec};
 pub use process::Join;
 
 use crate::horizon::Horizon;

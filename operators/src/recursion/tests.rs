@@ -302,6 +302,8 @@ fn run(case: &Case, workers: usize, epochs: &[Changes], kept: Kept) -> Said {
                 views: given.collect(),
                 watermarks: scope.input_from(&mut watermarks),
                 observer: ear.clone(),
+                questions: BTreeMap::new(),
+                holds: Default::default(),
             };
             let plan = Plan::Recursion(Box::new(spec.clone()));
             let changes =

@@ -1,5 +1,6 @@
 //! `WITH (..)`: the connector that a statement names, its format, and the options of both, checked.
 
+use super::Cache;
 use crate::parse::ddl::{CreateSource, Name};
 use thalweg_operators::plan::{OnBad, SourcePlan, WatermarkPlan};
 use thalweg_schemas::connector::{ConnectorSpec, SourceSpec};
@@ -133,6 +134,30 @@ pub(super) struct Configured {
     side: SourceSpec,
     engine: Options,
     given: Vec<GivenOption>,
+}
+
+impl Configured {
+    /// Which answers are kept of a table that is asked for the rows of keys; `None` where it is read whole.
+    pub(super) fn cache(&self) -> Result<Option<Cache>> {
+        let asked = self.options.get("cache") == Some("lru");
+        let (idle, other) =
+            if asked { (["refresh", "size_max"], "lru") } else { (["cache_rows", "cache_ttl"], "full") };
+        if let Some(option) = self.given.iter().find(|given| idle.contains(&given.name.as_str())) {
+            let error = Error::user(format!("option \"{}\" has no meaning with cache = '{other}'", option.name))
+                .with_hint(match asked {
+                    true => {
+                        "A table that is asked for the rows of keys is never read whole: leave it out, or say for how \
+                             long an answer is used, cache_ttl = '1 minute'."
+                    }
+                    false => "It is for a table that is asked for the rows of keys: cache = 'lru'.",
+                });
+            return Err(option.position.clone().into_iter().fold(error, Error::at));
+        }
+        let ttl = self.options.duration("cache_ttl").unwrap_or_default();
+        let ttl_ns = i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX);
+        let rows = self.options.count("cache_rows").unwrap_or(u64::MAX);
+        Ok(asked.then_some(Cache { rows, ttl_ns }))
+    }
 }
 
 /// What a statement means by a connector: with a primary key a table, unless the format's records say what becomes of rows.

@@ -49,6 +49,17 @@ pub(crate) struct Relation {
     pub tables: BTreeSet<String>,
     /// The watermarks of all that it is made of, as far as anything promises any.
     pub clock: TimeOrigin,
+    /// Of a table of another system that is asked for the rows of keys: which answers are kept.
+    pub asked: Option<Cache>,
+}
+
+/// Which answers of a table are kept that is asked for the rows of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cache {
+    /// How many, for each join.
+    pub rows: u64,
+    /// For how long, in nanoseconds.
+    pub ttl_ns: i64,
 }
 
 #[derive(Clone, Debug)]

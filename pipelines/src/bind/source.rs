@@ -68,6 +68,7 @@ pub(crate) fn bind(
     if is_table {
         relation.times.fill(None);
         relation.tables.insert(name.value.clone());
+        relation.asked = configured.cache().map_err(|error| vec![error])?;
     }
     let plan = SourcePlan {
         name: name.value.clone(),
@@ -122,6 +123,7 @@ fn relation(
         key: (!key.is_empty()).then(|| key.to_vec()),
         tables: BTreeSet::new(),
         clock: promised.map(|_| origin()).unwrap_or_default(),
+        asked: None,
     }
 }
 
@@ -269,6 +271,7 @@ fn record(source: &CreateSource, columns: &[Column]) -> Result<LogicalPlanBuilde
         key: None,
         tables: BTreeSet::new(),
         clock: TimeOrigin::default(),
+        asked: None,
     };
     LogicalPlanBuilder::scan(name.as_str(), Arc::new(RelationSource(Arc::new(relation))), None)
 }

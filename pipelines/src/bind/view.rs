@@ -150,6 +150,7 @@ fn plain(view: &CreateView, scope: &Scope, words: &Words) -> Result<BoundView> {
         key: None,
         tables: BTreeSet::new(),
         clock: TimeOrigin::default(),
+        asked: None,
     };
     Ok(BoundView { relation, plan: None })
 }
@@ -197,7 +198,7 @@ fn materialized(
     let plan = ViewPlan { name: name.clone(), plan: lowered.plan, emit, key: key.clone(), retain: None };
     let kind = RelationKind::MaterializedView;
     let (times, bounds) = (lowered.times, lowered.bounds);
-    let relation = Relation { name, kind, schema, mode, times, bounds, key, tables, clock };
+    let relation = Relation { name, kind, schema, mode, times, bounds, key, tables, clock, asked: None };
     Ok(BoundView { relation, plan: Some(plan) })
 }
 

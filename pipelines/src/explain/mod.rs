@@ -109,10 +109,10 @@ fn explain_source(out: &mut String, source: &SourcePlan) {
     if !source.key.is_empty() {
         let key = names(source.key.iter().map(|at| source.columns[*at].name.as_str()));
         line(out, 1, &format!("upserts by: {key}"));
-        let state = if source.is_table {
-            "the table as it was read last"
-        } else {
-            "the last row of each key: nothing bounds it"
+        let state = match source.options.get("cache") {
+            Some("lru") if source.is_table => "none, it is asked for the rows of keys",
+            _ if source.is_table => "the table as it was read last",
+            _ => "the last row of each key: nothing bounds it",
         };
         line(out, 1, &format!("state: {state}"));
     }
@@ -197,6 +197,7 @@ pub(crate) fn mode(plan: &Plan, flow: &Dataflow) -> Mode {
         }
         Plan::Recursion(spec) if !spec.retracts => Mode::Append,
         Plan::Recursion(_) | Plan::Recursive { .. } => Mode::Changelog,
+        Plan::LookupJoin(spec) if spec.left_retracts => Mode::Changelog,
         Plan::Series(_) | Plan::LookupJoin(_) | Plan::Envelope(_) => Mode::Append,
         Plan::Reduce(_) | Plan::TopN(_) | Plan::Over(_) | Plan::Join(_) | Plan::AsofJoin(_) => Mode::Changelog,
         Plan::Filter(_)

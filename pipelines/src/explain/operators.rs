@@ -352,7 +352,8 @@ fn explain_asof_join(out: &mut String, spec: &AsofJoinSpec, depth: usize, flow: 
 
 fn explain_lookup_join(out: &mut String, spec: &LookupJoinSpec, depth: usize) {
     let (left, right) = (spec.left.schema(), spec.right.schema());
-    line(out, depth, &format!("LookupJoin {}", if spec.outer { "left" } else { "inner" }));
+    let of = if spec.left_retracts { " of a changelog" } else { "" };
+    line(out, depth, &format!("LookupJoin {}{of}", if spec.outer { "left" } else { "inner" }));
     let keys = (0..spec.keys).map(|key| format!("{} = {}", left.field(key).name(), right.field(key).name()));
     line(out, depth + 1, &format!("keys: {}", keys.collect::<Vec<_>>().join(", ")));
     if let Some(filter) = &spec.filter {
@@ -362,7 +363,18 @@ fn explain_lookup_join(out: &mut String, spec: &LookupJoinSpec, depth: usize) {
         let tables = names(spec.waits_for.sources.iter().map(|(table, _)| table.as_str()));
         line(out, depth + 1, &format!("waits for: {tables}"));
     }
-    line(out, depth + 1, "state: the rows of the right side");
+    let right = match &spec.asked {
+        Some(asked) => {
+            format!("{} answers at most, each used for {}, and rows that wait for one", asked.rows, Nanos(asked.ttl_ns))
+        }
+        None => "the rows of the right side".to_string(),
+    };
+    let left = if spec.left_retracts {
+        "; the rows of the left side with what was found: nothing else bounds them"
+    } else {
+        ""
+    };
+    line(out, depth + 1, &format!("state: {right}{left}"));
 }
 
 fn keys_and_aggregates(out: &mut String, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate], depth: usize) {

@@ -106,6 +106,7 @@ pub(crate) fn lower(plan: &LogicalPlan, late: &LateRows, scope: &Scope, words: &
     let lowering = Lowering { late, scope, words, props: ExecutionProps::new() };
     let lowered = lowering.lower(plan)?.with_windows_assigned()?;
     lowering.within_a_recursion(&lowered.plan)?;
+    lowering.only_looked_up(&lowered.plan)?;
     lowering.named(lowered, plan.schema())
 }
 

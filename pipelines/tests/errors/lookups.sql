@@ -13,5 +13,13 @@ CREATE MATERIALIZED VIEW d AS SELECT t.n FROM t JOIN services FOR SYSTEM_TIME AS
 CREATE MATERIALIZED VIEW e AS SELECT t.n FROM t JOIN services FOR SYSTEM_TIME AS OF t.n AS s ON s.service = t.service;
 CREATE MATERIALIZED VIEW f AS SELECT t.n FROM t JOIN services FOR SYSTEM_TIME AS OF t.ts AS s ON s.service > t.service;
 CREATE MATERIALIZED VIEW g AS SELECT t.n FROM t JOIN versions FOR SYSTEM_TIME AS OF t.ts AS v ON v.service = t.service;
-CREATE MATERIALIZED VIEW h AS SELECT c.n FROM (SELECT service, count(*) AS n FROM t GROUP BY service) AS c
-JOIN services FOR SYSTEM_TIME AS OF PROCTIME() AS s ON s.service = c.service;
+
+-- A table that is asked for single rows: by all of its key, and by nothing else.
+CREATE TABLE prices (item INT, region TEXT, price DOUBLE, PRIMARY KEY (item, region)) WITH (connector = 'shelf', path = 'p', cache = 'lru');
+CREATE TABLE fresh (item INT PRIMARY KEY) WITH (connector = 'shelf', path = 'p', cache = 'lru', refresh = '1 minute');
+CREATE TABLE stale (item INT PRIMARY KEY) WITH (connector = 'shelf', path = 'p', cache_ttl = '1 minute');
+CREATE MATERIALIZED VIEW h AS SELECT t.n, p.price FROM t JOIN prices FOR SYSTEM_TIME AS OF t.ts AS p ON p.region = t.service;
+CREATE MATERIALIZED VIEW i AS SELECT t.n, p.price FROM t
+JOIN prices FOR SYSTEM_TIME AS OF t.ts AS p ON p.region = t.service AND p.item = t.n;
+CREATE MATERIALIZED VIEW j AS SELECT region, avg(price) AS price FROM prices GROUP BY region;
+CREATE MATERIALIZED VIEW k AS SELECT t.n, p.price FROM t JOIN prices AS p ON p.region = t.service AND p.item = t.n::int;

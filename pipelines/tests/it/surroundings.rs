@@ -10,6 +10,13 @@ use thalweg_schemas::sink::{Sink, SinkRequest};
 use thalweg_schemas::source::{Source, SourceRequest};
 use thalweg_schemas::table::{Column, Origin};
 
+const fn of_table(name: &'static str, kind: OptionKind, default: &'static str) -> OptionSpec {
+    OptionSpec { name, kind, default: Some(default), required: false, doc: "Of tables." }
+}
+const CACHE: OptionSpec = of_table("cache", OptionKind::OneOf(&["full", "lru"]), "full");
+const CACHE_ROWS: OptionSpec = of_table("cache_rows", OptionKind::Count, "1000");
+const CACHE_TTL: OptionSpec = of_table("cache_ttl", OptionKind::Duration, "1 minute");
+const REFRESH: OptionSpec = of_table("refresh", OptionKind::Duration, "1 minute");
 const PATH: OptionSpec =
     OptionSpec { name: "path", kind: OptionKind::Text, default: None, required: true, doc: "Where it lies." };
 const MODE: OptionSpec = OptionSpec {
@@ -60,7 +67,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         doc: "Is read again and again.",
         source: None,
         table: Some(SourceSpec {
-            options: &[PATH],
+            options: &[PATH, CACHE, CACHE_ROWS, CACHE_TTL, REFRESH],
             formats: &[],
             columns: None,
             bounded: |_| false,

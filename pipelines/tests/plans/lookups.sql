@@ -28,3 +28,19 @@ LEFT JOIN tiers FOR SYSTEM_TIME AS OF t.ts AS c ON c.tier = t.n
 LEFT JOIN limits FOR SYSTEM_TIME AS OF NOW() AS l ON l.tier = t.n;
 
 CREATE MATERIALIZED VIEW corrected AS SELECT t.n, s.owner FROM t JOIN services s ON s.service = t.service;
+
+-- A table that is asked for single rows, by its key in whatever order, under other names and with more conditions.
+CREATE TABLE prices (region TEXT, item INT, price DOUBLE, PRIMARY KEY (region, item))
+WITH (connector = 'shelf', path = 'p', cache = 'lru', cache_rows = '500', cache_ttl = '30s');
+CREATE VIEW priced AS SELECT price AS cost, item, region AS place FROM prices;
+CREATE MATERIALIZED VIEW costs AS
+SELECT t.ts, t.n, p.cost FROM t LEFT JOIN priced FOR SYSTEM_TIME AS OF t.ts AS p
+ON p.item = t.n::int AND p.cost > t.n AND t.region = p.place;
+
+-- What takes rows back is looked up as well.
+CREATE MATERIALIZED VIEW counted AS
+SELECT c.service, c.rows, s.owner FROM (SELECT service, count(*) AS rows FROM t GROUP BY service) AS c
+JOIN services FOR SYSTEM_TIME AS OF PROCTIME() AS s ON s.service = c.service;
+CREATE MATERIALIZED VIEW counted_costs AS
+SELECT c.region, c.rows, p.price FROM (SELECT region, count(*) AS rows FROM t GROUP BY region) AS c
+LEFT JOIN prices FOR SYSTEM_TIME AS OF PROCTIME() AS p ON p.region = c.region AND p.item = c.rows::int;

@@ -220,6 +220,8 @@ fn sources(facts: &Facts) -> Table {
         .count("refreshes", rows, |s| s.refreshes.map(|r| r.done))
         .count("refreshes_failed", rows, |s| s.refreshes.map(|r| r.failed))
         .time("refreshed_at", rows, |s| s.refreshes.map(|r| r.last_ns).filter(|at| *at > 0))
+        .count("cache_hits", rows, |s| s.cache.map(|cache| cache.hits))
+        .count("cache_misses", rows, |s| s.cache.map(|cache| cache.misses))
 }
 
 fn views(facts: &Facts) -> Table {

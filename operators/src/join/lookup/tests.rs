@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use thalweg_schemas::epoch::WorkerId;
 
 /// Key and value.
-type Row = (Option<u8>, i64);
+pub(super) type Row = (Option<u8>, i64);
 /// Left rows, and what comes (1) or goes (-1) of the right side.
 type Changes = (Vec<Row>, Vec<(Row, i64)>);
 
@@ -21,7 +21,7 @@ fn side() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("k", DataType::Utf8, true), Field::new("v", DataType::Int64, true)]))
 }
 
-fn spec(outer: bool, filtered: bool, waits: bool) -> LookupJoinSpec {
+pub(super) fn spec(outer: bool, filtered: bool, waits: bool) -> LookupJoinSpec {
     let side = side();
     let input = || Box::new(Plan::Source { name: "s".to_string(), schema: side.clone() });
     let column = |at| Arc::new(Column::new("v", at)) as Arc<dyn PhysicalExpr>;
@@ -29,22 +29,24 @@ fn spec(outer: bool, filtered: bool, waits: bool) -> LookupJoinSpec {
     LookupJoinSpec {
         left: input(),
         right: input(),
+        left_retracts: false,
         right_retracts: true,
         keys: 1,
         outer,
         filter: filtered.then(|| Arc::new(BinaryExpr::new(column(1), Op::LtEq, column(3))) as _),
         waits_for: TimeOrigin { sources: waits.then(table).into_iter().collect() },
+        asked: None,
         schema: Arc::new(Schema::new(side.fields().iter().chain(side.fields()).cloned().collect::<Vec<_>>())),
     }
 }
 
-fn batch_of(rows: &[Row]) -> RecordBatch {
+pub(super) fn batch_of(rows: &[Row]) -> RecordBatch {
     let keys = StringArray::from_iter(rows.iter().map(|(k, _)| k.map(|k| format!("key {k}"))));
     let values = Int64Array::from_iter_values(rows.iter().map(|(_, v)| *v));
     RecordBatch::try_new(side(), vec![Arc::new(keys), Arc::new(values)]).unwrap()
 }
 
-fn lines(rows: &RecordBatch) -> Vec<String> {
+pub(super) fn lines(rows: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let columns: Vec<_> = rows.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
     let line = |row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|");
@@ -52,7 +54,7 @@ fn lines(rows: &RecordBatch) -> Vec<String> {
 }
 
 /// What is to be said of one left row, with the right side as it is.
-fn model(left: &Row, right: &BTreeMap<Row, i64>, spec: &LookupJoinSpec) -> Vec<String> {
+pub(super) fn model(left: &Row, right: &BTreeMap<Row, i64>, spec: &LookupJoinSpec) -> Vec<String> {
     let text = |(key, value): &Row| format!("{}|{value}", key.map_or("NULL".to_string(), |k| format!("key {k}")));
     let matches = |row: &&Row| left.0.is_some() && row.0 == left.0 && (spec.filter.is_none() || left.1 <= row.1);
     let found = right.iter().filter(|(row, _)| matches(row));
@@ -96,7 +98,7 @@ fn epoch(joins: &mut [LookupJoin], (left, right): &Changes, loaded: bool) -> Vec
 }
 
 /// Workers that go on with another number from what a checkpoint keeps.
-fn restarted(spec: &LookupJoinSpec, joins: &mut [LookupJoin], peers: usize) -> Vec<LookupJoin> {
+pub(super) fn restarted(spec: &LookupJoinSpec, joins: &mut [LookupJoin], peers: usize) -> Vec<LookupJoin> {
     let sections = joins.iter_mut().flat_map(|join| join.snapshot().unwrap());
     let kept: Vec<_> = sections.map(|s| (s.label, s.keys, (s.rows)().unwrap())).collect();
     let restored = |index: usize| {

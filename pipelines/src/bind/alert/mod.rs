@@ -71,6 +71,7 @@ pub(crate) fn bind(
         key,
         tables: BTreeSet::new(),
         clock: TimeOrigin::default(),
+        asked: None,
     };
     Ok(BoundAlert { relation, plan, escalations })
 }

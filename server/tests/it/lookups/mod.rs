@@ -1,5 +1,6 @@
 //! Lookup joins against the built binary: tables that change, are away, and change while the process is down.
 
+mod asked;
 mod postgres;
 
 use crate::binary::{SERVE, Serving, serve, serve_as, thalweg};

@@ -137,6 +137,39 @@ fn what_changes_in_postgres_is_found_from_then_on_and_what_was_found_stays() {
 }
 
 #[test]
+fn postgres_is_asked_for_the_rows_of_keys_and_what_it_refuses_holds_up_only_itself() {
+    let Some(database) = Database::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    database.execute(
+        "CREATE TABLE owners (service text, n bigint, owner text, PRIMARY KEY (service, n));
+         INSERT INTO owners SELECT 'o''neil \\ \"co\"', n, 'ada ' || n FROM generate_series(0, 999, 2) AS n;
+         CREATE TABLE narrow (n smallint PRIMARY KEY, owner text); INSERT INTO narrow VALUES (1, 'eve')",
+    );
+    visit(folder.path(), "o'neil \\\\ \\\"co\\\"", 0..1000);
+    let (pair, narrow) = (database.options("owners"), database.options("narrow"));
+    let serving = serve(
+        folder.path(),
+        &format!(
+            "CREATE SOURCE visits (ts TIMESTAMP NOT NULL, service TEXT, n BIGINT, WATERMARK FOR ts AS ts)
+                 WITH (connector = 'file', path = 'visits.ndjson', format = 'json', mode = 'tail');
+             CREATE TABLE owners (service TEXT, n BIGINT, owner TEXT, PRIMARY KEY (service, n)) WITH ({pair}, cache = 'lru');
+             CREATE TABLE narrow (n BIGINT PRIMARY KEY, owner TEXT) WITH ({narrow}, cache = 'lru');
+             CREATE MATERIALIZED VIEW looked_up AS SELECT v.n, s.owner FROM visits AS v
+                 LEFT JOIN owners FOR SYSTEM_TIME AS OF v.ts AS s ON s.n = v.n AND s.service = v.service;
+             CREATE MATERIALIZED VIEW narrowed AS SELECT v.n, s.owner FROM (SELECT * FROM visits WHERE n < 20) AS v
+                 LEFT JOIN narrow FOR SYSTEM_TIME AS OF v.ts AS s ON s.n = v.n * v.n * 100 + 1;"
+        ),
+    );
+    wait_for(&serving, "SELECT count(*), count(owner), max(owner) FROM looked_up", "1000,500,ada 998\n");
+    // What is no SMALLINT there is refused, with the statement that asks for it.
+    wait_for(&serving, "SELECT count(*), max(owner) FROM narrowed", "19,eve\n");
+    let failed = "SELECT last_error FROM thalweg.sources WHERE name = 'narrow'";
+    wait_for(&serving, &format!("SELECT count(*) FROM ({failed}) WHERE last_error IS NOT NULL"), "1\n");
+    assert!(rows(&serving, failed).contains("out of range for type smallint"), "{}", rows(&serving, failed));
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
 fn every_type_comes_as_it_was_declared_and_mistakes_are_told() {
     let Some(database) = Database::start() else { return };
     let folder = tempfile::tempdir().unwrap();
