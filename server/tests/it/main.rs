@@ -20,6 +20,7 @@ mod faults;
 mod graceful;
 mod http;
 mod http_source;
+mod idle_side;
 mod in_process;
 mod kafka;
 mod killed;
