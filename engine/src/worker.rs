@@ -30,9 +30,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thalweg_operators::exchange::by_key;
+use thalweg_operators::join::SharedSides;
 use thalweg_operators::placement::{Placement, placement};
 use thalweg_operators::plan::{Dataflow, Emit, Read};
-use thalweg_operators::render::{Demand, Holds, Renderer, demanded};
+use thalweg_operators::render::{Demand, Holds, Renderer, Sharing, demanded};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::{Epoch, WorkerId};
 use thalweg_schemas::error::{Error, Result};
@@ -193,6 +194,10 @@ fn build(
     let plans = job.dataflow.sources.iter().zip(&share.ingests);
     let asked: Vec<_> = plans.filter_map(|(plan, ingest)| Some((plan.name.clone(), ingest.questions()?))).collect();
     let questions: Vec<Arc<Questions>> = asked.iter().map(|(_, questions)| questions.clone()).collect();
+    let manifest = share.past.as_ref().and_then(|past| past.manifest.as_ref());
+    // What begins with the rows of views has another beginning than its neighbours.
+    let seeded = manifest.map(|manifest| manifest.seeds.keys().cloned().collect()).unwrap_or_default();
+    let shared = SharedSides::of(&job.dataflow, &seeded);
     worker.dataflow_named::<u64, _, _>("thalweg", |scope| -> Result<()> {
         let mut renderer = Renderer {
             scope,
@@ -205,12 +210,13 @@ fn build(
             observer: Rc::new(Watcher::new(job.clone(), id.index, holdings.clone())),
             questions: asked.into_iter().collect(),
             holds: Holds::default(),
+            sharing: Sharing::of(shared),
         };
         for (position, (plan, input)) in job.dataflow.sources.iter().zip(&mut inputs).enumerate() {
             renderer.source(plan, scope.input_from(input))?;
             renderer.source_ids.insert(plan.name.clone(), position as u32);
         }
-        let seeds = Seeds::new(scope, share.past.as_ref().and_then(|past| past.manifest.as_ref()), &mut seed_inputs);
+        let seeds = Seeds::new(scope, manifest, &mut seed_inputs);
         let stores = build_views(scope, &mut renderer, job, &seeds, id, &probe)?;
         let sinks = SinkThreads { threads, deliveries: &mut deliveries, worker: id.index };
         build_sinks(scope, &mut renderer, job, &seeds, share.writers, &probe, sinks)?;

@@ -77,6 +77,7 @@ where
                 hosted.epoch(&capability).updates.append(updates);
             });
             hosted.advance(frontier, &mut sent);
+            hosted.operator.is_through(Epoch(frontier));
             rows.send(sent);
             if std::mem::take(&mut hosted.has_worked) {
                 meter.holds(hosted.operator.state());

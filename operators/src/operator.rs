@@ -52,6 +52,9 @@ pub trait Operator: 'static {
         None
     }
 
+    /// Nothing more comes of the epochs before `before`, and those are finished: for an operator that others wait for.
+    fn is_through(&mut self, _before: Epoch) {}
+
     /// Its state as of the last finished epoch, when no rows of a later one were handed over. Cheap: it shares what it
     /// holds with the sections and goes on at once.
     fn snapshot(&mut self) -> Result<Vec<Section>> {

@@ -4,8 +4,10 @@
 //! A source's rows are both at once. Only what somebody reads is built (`demand.rs`).
 
 mod holds;
+mod joins;
 
 pub use holds::Holds;
+pub use joins::Sharing;
 
 use crate::alert::{Alert, AlertSpec};
 use crate::anomaly::{Detector, Forecaster};
@@ -18,7 +20,6 @@ use crate::expand::Expand;
 use crate::filter::{Filter, picks};
 use crate::horizon::{Bounds, Horizon, WatchHorizon, WithinHorizon, WithinSpec};
 use crate::host::{Inputs, host};
-use crate::join::{AsofJoin, AsofJoinSpec, HOLDS, Join, JoinSpec, LookupJoin, LookupJoinSpec};
 use crate::observer::{Observer, Unheard};
 use crate::operator::Operator;
 use crate::over::{Over, OverInOrder, OverSpec};
@@ -129,6 +130,8 @@ pub struct Renderer<'scope> {
     pub questions: BTreeMap<String, Arc<Questions>>,
     /// Who lets rows wait.
     pub holds: Holds<'scope>,
+    /// Which sides of joins are held once for several.
+    pub sharing: Sharing<'scope>,
 }
 
 impl<'scope> Renderer<'scope> {
@@ -435,28 +438,6 @@ impl<'scope> Renderer<'scope> {
         Ok(Rendered { below: rendered.below, ..Rendered::append(rows) })
     }
 
-    fn join(&self, view: &str, spec: &JoinSpec, demand: Demand) -> Result<Rendered<'scope>> {
-        let demand = if spec.appends() { Demand::of(Read::Finals) } else { demand };
-        let left = self.render(view, &spec.left, demand)?;
-        let right = self.render(view, &spec.right, demand)?;
-        let build = |read: Read, name: &str, reports: bool| -> Result<Stream<'scope, u64, Rows>> {
-            let side = |rendered: &Rendered<'scope>| -> Result<_> {
-                Ok((rendered.stream(view, read)?, by_key(spec.exchanged_by())))
-            };
-            let rows = vec![side(&left)?, side(&right)?];
-            let origin = spec.goes_by().cloned().unwrap_or_default();
-            let join = Join::new(spec, read, reports)?.forgetting(self.lifetimes(spec.state_ttl_ns));
-            Ok(self.host_all(view, name, join, rows, 1, &origin).swap_remove(0))
-        };
-        let below = left.below.clone();
-        if spec.appends() {
-            return Ok(Rendered { below, ..Rendered::append(build(Read::Finals, "Join", true)?) });
-        }
-        let changes = demand.changes.then(|| build(Read::Changes, "Join", true)).transpose()?;
-        let finals = demand.finals.then(|| build(Read::Finals, "JoinFinals", !demand.changes)).transpose()?;
-        Ok(Rendered { changes, finals, append: false, below })
-    }
-
     /// An alert's finals are its events; its changes keep the last one of each key.
     fn alert(&self, view: &str, spec: &AlertSpec, demand: Demand) -> Result<Rendered<'scope>> {
         let input = self.render(view, &spec.input, Demand::of(spec.read))?;
@@ -481,17 +462,6 @@ impl<'scope> Renderer<'scope> {
         Ok(Rendered { changes: changes.map(keep).transpose()?, finals, ..Rendered::default() })
     }
 
-    fn asof_join(&self, view: &str, spec: &AsofJoinSpec) -> Result<Rendered<'scope>> {
-        let side = |plan: &Plan| -> Result<_> {
-            Ok((self.input(view, plan, Read::Changes)?, by_key((0..spec.keys).collect())))
-        };
-        let rows = vec![side(&spec.left)?, side(&spec.right)?];
-        let join = AsofJoin::new(spec)?.forgetting(self.lifetimes(spec.state_ttl_ns));
-        let origin = spec.horizon.as_ref().map(|horizon| horizon.origin.clone()).unwrap_or_default();
-        let changes = self.host_all(view, "AsofJoin", join, rows, 1, &origin);
-        Ok(Rendered { changes: changes.into_iter().next(), ..Rendered::default() })
-    }
-
     /// The same without telling anybody of late and dead rows: what is computed beside a view has those that the view has.
     fn unheard(&self) -> Renderer<'scope> {
         Renderer {
@@ -505,29 +475,8 @@ impl<'scope> Renderer<'scope> {
             observer: Rc::new(Unheard(self.observer.clone())),
             questions: BTreeMap::new(),
             holds: self.holds.clone(),
+            sharing: Sharing::default(),
         }
-    }
-
-    /// Where the left side takes rows back their results go with them; of windows what is final is looked up, once.
-    fn lookup_join(&self, view: &str, spec: &LookupJoinSpec) -> Result<Rendered<'scope>> {
-        let key = || by_key((0..spec.keys).collect());
-        let read = if spec.left_retracts { Read::Changes } else { Read::Finals };
-        let left = (self.input(view, &spec.left, read)?, key());
-        let right = (self.input(view, &spec.right, Read::Changes)?, key());
-        let (rows, join) = (vec![left, right], LookupJoin::new(spec)?);
-        let asked = spec.asked.as_ref().zip(table_of(&spec.right).and_then(|table| self.questions.get(table)));
-        let mut outputs = match asked {
-            Some((asked, questions)) => {
-                let join = join.asking(asked, questions.clone(), self.peers, self.tick_ns);
-                let mut outputs = self.host_all(view, "LookupJoin", join, rows, 2, &asked.origin);
-                self.holds.add(self.scope, view, outputs.swap_remove(HOLDS));
-                outputs
-            }
-            // Who waits for a table to be read waits for nobody else.
-            None => self.host_apart(view, "LookupJoin", join, rows, 1, &spec.waits_for),
-        };
-        let rows = outputs.swap_remove(0);
-        Ok(if spec.left_retracts { Rendered::changes(rows) } else { Rendered::append(rows) })
     }
 
     fn lifetimes(&self, state_ttl_ns: Option<i64>) -> Option<Lifetimes> {
@@ -596,15 +545,6 @@ impl<'scope> Renderer<'scope> {
         let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers);
         let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
         host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
-    }
-}
-
-/// The source whose rows `plan` picks columns of.
-fn table_of(plan: &Plan) -> Option<&str> {
-    match plan {
-        Plan::Source { name, .. } => Some(name),
-        Plan::Project(spec) => table_of(&spec.input),
-        _ => None,
     }
 }
 

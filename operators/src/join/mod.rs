@@ -14,6 +14,7 @@ mod held;
 mod lookup;
 mod output;
 mod process;
+mod shared;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ pub use asof::{AsofJoin, AsofJoinSpec, Nearest};
 pub(crate) use lookup::HOLDS;
 pub use lookup::{AskedSpec, LookupJoin, LookupJoinSpec};
 pub use process::Join;
+pub(crate) use shared::index_side;
+pub use shared::{SharedSide, SharedSides};
 
 use crate::horizon::Horizon;
 use crate::plan::{Plan, TimeOrigin};

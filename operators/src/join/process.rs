@@ -7,6 +7,7 @@ use super::arrived::Arrived;
 use super::forget::{Forgetting, known};
 use super::held::{Alike, Held, Incoming, Notes, copies_of, keys_of};
 use super::output::{Filter, PAIRS_AT_ONCE, Pairs, without_null};
+use super::shared::Member;
 use super::{JoinKind, JoinSpec, NullKeys, Within};
 use crate::aggregate::keyed::Keys;
 use crate::evaluate::fault;
@@ -63,6 +64,8 @@ pub struct Join {
     /// Rows whose standing may have changed in this epoch.
     pub(super) touched: [Vec<u32>; 2],
     pub(super) forgetting: Forgetting,
+    /// Where one side lies that other joins hold as well.
+    pub(super) shared: Option<Member>,
     arrived: Arrived,
     watermark: Watermark,
 }
@@ -141,14 +144,21 @@ impl Join {
             held,
             touched: [Vec::new(), Vec::new()],
             forgetting: Forgetting::default(),
+            shared: None,
             arrived: Arrived::default(),
             watermark: Watermark::MIN,
             schemas,
         })
     }
 
-    /// Takes in the rows of `batch`, all coming or all going.
-    fn take_in(&mut self, side: usize, batch: Batch, retracted: bool, output: &mut Output) -> Result<()> {
+    /// Takes in the rows of `batch`, all coming or all going; those that are `held` already only meet the other side.
+    fn take_in(
+        &mut self,
+        side: usize,
+        batch: Batch,
+        (retracted, held): (bool, bool),
+        output: &mut Output,
+    ) -> Result<()> {
         let keys = match self.nulls {
             NullKeys::MatchNothing => 0..self.width,
             NullKeys::MatchEachOther | NullKeys::NotIn => 0..0,
@@ -174,6 +184,10 @@ impl Join {
         let mut part = Part { side, retracted, batch, copies, numbers, times, met: vec![0; rows] };
         if self.pairs || self.matched && (self.judged[LEFT] || self.judged[RIGHT]) {
             self.meet(&mut part, output)?;
+        }
+        if held {
+            self.touch_others(&part, |_| true);
+            return Ok(());
         }
         self.hold(&part)
     }
@@ -245,7 +259,7 @@ impl Join {
 
     /// Holds the rows of `part`, or holds them no more.
     fn hold(&mut self, part: &Part) -> Result<()> {
-        let (side, other) = (part.side, 1 - part.side);
+        let side = part.side;
         let hashes = match self.held[side].columns.width() {
             0 => Vec::new(),
             _ => hash_rows(part.batch.rows.columns(), part.batch.num_rows()).map_err(fault)?,
@@ -273,15 +287,21 @@ impl Join {
         if self.judged[side] {
             self.touched[side].extend(&rows);
         }
+        let after = totals(&self.held[side]);
+        self.touch_others(part, |at| before[at] != after[at]);
+        Ok(())
+    }
+
+    /// The rows of the other side may stand otherwise that have the keys of those rows of `part` for which it has `flipped`
+    /// whether there are any.
+    fn touch_others(&mut self, part: &Part, flipped: impl Fn(usize) -> bool) {
+        let other = 1 - part.side;
         if self.judged[other] && !self.matched {
-            let after = totals(&self.held[side]);
-            let flipped = (0..before.len()).filter(|at| before[*at] != after[*at]);
-            for at in flipped.collect::<Vec<_>>() {
-                let touched = &mut self.touched[other];
+            let touched = &mut self.touched[other];
+            for at in (0..part.numbers.len()).filter(|at| flipped(*at)) {
                 self.held[other].walk(part.numbers[at], |row| touched.push(row));
             }
         }
-        Ok(())
     }
 
     /// Notes how many partners the rows have that are held since `first`.
@@ -326,6 +346,23 @@ impl Join {
                 self.held[side].drop_rows(&behind);
             }
         }
+    }
+
+    /// Takes in what came in an epoch. What a shared side holds is as of its end, so that the changes of that side meet
+    /// what the other one held before, and those of the other one what is there now.
+    fn take_in_all(&mut self, shared: Option<usize>, output: &mut Output) -> Result<()> {
+        let Some(side) = shared else {
+            for part in self.arrived.parts()? {
+                self.take_in(part.side, part.rows, (part.retracted, false), output)?;
+            }
+            return Ok(());
+        };
+        for (side, held) in [(side, true), (1 - side, false)] {
+            for part in self.arrived.of(side)? {
+                self.take_in(side, part.rows, (part.retracted, held), output)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives memory back.
@@ -374,19 +411,24 @@ impl Operator for Join {
     }
 
     fn finish_epoch(&mut self, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
-        for part in self.arrived.parts()? {
-            self.take_in(part.side, part.rows, part.retracted, output)?;
-        }
-        for side in [LEFT, RIGHT] {
-            let mut touched = std::mem::take(&mut self.touched[side]);
-            touched.sort_unstable();
-            touched.dedup();
-            self.settle(side, &touched, false, output)?;
-        }
-        self.expire(times.now, output)?;
-        self.leave_behind(times.reached);
-        self.let_go(epoch, output)?;
-        self.compact()
+        self.in_turn(|join, shared| {
+            join.take_in_all(shared, output)?;
+            for side in [LEFT, RIGHT] {
+                let mut touched = std::mem::take(&mut join.touched[side]);
+                touched.sort_unstable();
+                touched.dedup();
+                join.settle(side, &touched, false, output)?;
+            }
+            join.expire(times.now, output)?;
+            join.leave_behind(times.reached);
+            join.let_go(epoch, output)?;
+            // What is shared gives memory back by itself.
+            if shared.is_some() { Ok(()) } else { join.compact() }
+        })
+    }
+
+    fn is_through(&mut self, before: Epoch) {
+        self.tell_through(before.0);
     }
 
     fn wake_at(&self) -> Option<Epoch> {
@@ -394,20 +436,22 @@ impl Operator for Join {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let mut sections = self.sections();
-        self.forgetting.sections(&self.keys, &mut sections)?;
-        Ok(sections)
+        self.in_turn(|join, _| {
+            let mut sections = join.sections();
+            join.forgetting.sections(&join.keys, &mut sections)?;
+            Ok(sections)
+        })
     }
 
     fn restore(&mut self, sections: Vec<Restored>, watermark: Watermark) -> Result<()> {
         self.watermark = watermark;
         let rows = self.forgetting.restore(&mut self.keys, sections)?;
-        self.restore_sections(rows)
+        self.restore_sections(rows)?;
+        self.share_restored()
     }
 
     fn state(&self) -> StateSize {
-        let [left, right] = &self.held;
-        let bytes = left.size() + right.size() + self.keys.size() + self.forgetting.size();
-        StateSize { rows: (left.len() + right.len()) as u64, bytes: bytes as u64 }
+        let own = self.own_state();
+        StateSize { bytes: own.bytes + self.forgetting.size() as u64, ..own }
     }
 }

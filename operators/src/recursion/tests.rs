@@ -304,6 +304,7 @@ fn run(case: &Case, workers: usize, epochs: &[Changes], kept: Kept) -> Said {
                 observer: ear.clone(),
                 questions: BTreeMap::new(),
                 holds: Default::default(),
+                sharing: Default::default(),
             };
             let plan = Plan::Recursion(Box::new(spec.clone()));
             let changes =

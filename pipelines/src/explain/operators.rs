@@ -2,12 +2,13 @@
 
 use super::{line, names, sql};
 use datafusion::physical_expr::PhysicalExpr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::alert::{AlertSpec, AlertTime};
 use thalweg_operators::expand::GroupingSet;
 use thalweg_operators::horizon::Horizon;
-use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, LookupJoinSpec, NullKeys};
+use thalweg_operators::join::{AsofJoinSpec, JoinKind, JoinSpec, LookupJoinSpec, NullKeys, SharedSides};
 use thalweg_operators::over::OverSpec;
 use thalweg_operators::plan::{Dataflow, Plan, TimeOrigin};
 use thalweg_operators::recursion::{RecursionSpec, is_recursive};
@@ -266,7 +267,11 @@ fn explain_join(out: &mut String, spec: &JoinSpec, depth: usize, flow: &Dataflow
         return line(out, depth + 1, &format!("state: {state}"));
     }
     let Some(within) = &spec.within else {
-        return line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
+        line(out, depth + 1, &format!("state: rows of both sides: {}", bound_by(spec.state_ttl_ns)));
+        if let Some((relation, joins)) = SharedSides::of(flow, &BTreeSet::new()).told(spec) {
+            line(out, depth + 1, &format!("index: the rows of {relation} are held once for {joins} joins"));
+        }
+        return;
     };
     let apart = |ns: i64| if ns < 0 { format!("-{}", Nanos(-ns)) } else { Nanos(ns).to_string() };
     let difference = format!("{} - {}", right.field(within.right).name(), left.field(within.left).name());
