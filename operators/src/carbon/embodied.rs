@@ -6,9 +6,11 @@
 use super::slots::NANOSECONDS;
 
 /// `TE * (TiR / EL) * (RR / ToR)` of ISO/IEC 21031 (SCI), in grams: of `total_kg` over a lifespan, the part of a time and a
-/// share of the machine. `None` without a lifespan.
+/// share of the machine. A machine that is used for longer than its lifespan has been paid for: TiR is at most EL. `None`
+/// without a lifespan, and for a time, a share or a total below zero.
 pub fn grams(total_kg: f64, lifespan_s: f64, reserved_s: f64, share: f64) -> Option<f64> {
-    (lifespan_s > 0.0 && reserved_s >= 0.0).then(|| total_kg * 1_000.0 * (reserved_s / lifespan_s) * share)
+    let possible = lifespan_s > 0.0 && reserved_s >= 0.0 && total_kg >= 0.0 && share >= 0.0;
+    possible.then(|| total_kg * 1_000.0 * (reserved_s / lifespan_s).min(1.0) * share)
 }
 
 /// A machine, or a share of one.

@@ -26,12 +26,14 @@ pub fn memory_kwh(gb_hours: f64) -> f64 {
     gb_hours * MEMORY_KWH_PER_GB_HOUR
 }
 
-/// kWh of a medium (`ssd` or `hdd`), before PUE and replication. `None` for another medium.
+/// kWh of a medium (`ssd` or `hdd`, in capitals or not), before PUE and replication. `None` for another medium.
 pub fn storage_kwh(tb_hours: f64, medium: &str) -> Option<f64> {
-    let wh = match medium {
-        "ssd" => SSD_WH_PER_TB_HOUR,
-        "hdd" => HDD_WH_PER_TB_HOUR,
-        _ => return None,
+    let wh = if medium.eq_ignore_ascii_case("ssd") {
+        SSD_WH_PER_TB_HOUR
+    } else if medium.eq_ignore_ascii_case("hdd") {
+        HDD_WH_PER_TB_HOUR
+    } else {
+        return None;
     };
     Some(tb_hours * wh / 1_000.0)
 }

@@ -191,7 +191,9 @@ impl ScalarUDFImpl for Function {
         if !(least..=arguments.len()).contains(&given.len()) {
             let names: Vec<&str> = arguments.iter().map(|(name, _)| *name).collect();
             let named = names.join(", ");
-            return plan_err!("{name}({named}) takes {least} to {} arguments, not {}", arguments.len(), given.len());
+            let most = arguments.len();
+            let taken = if least == most { most.to_string() } else { format!("{least} to {most}") };
+            return plan_err!("{name}({named}) takes {taken} arguments, not {}", given.len());
         }
         let coerce = |((argument, kind), given): (&(&str, Kind), &DataType)| match kind.of(given) {
             Some(data_type) => Ok(data_type),

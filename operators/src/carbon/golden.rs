@@ -38,6 +38,7 @@ fn a_machine_in_a_cloud_for_a_day() {
     close(total, 0.36894764);
     close(grams(total, 379.069, 1.0), 139.85661294716);
     assert_eq!(storage_kwh(1.0, "tape"), None);
+    assert_eq!(storage_kwh(1.0, "HDD"), storage_kwh(1.0, "hdd"));
 }
 
 /// SCI specification: a server of 1,000 kg and four years, for an hour.
@@ -45,6 +46,10 @@ fn a_machine_in_a_cloud_for_a_day() {
 fn embodied_carbon_of_an_hour() {
     close(embodied::grams(1_000.0, 35_040.0 * 3_600.0, 3_600.0, 1.0).unwrap(), 28.538812785388128);
     assert_eq!(embodied::grams(1_000.0, 0.0, 3_600.0, 1.0), None);
+    assert_eq!(embodied::grams(1_000.0, 3_600.0, -1.0, 1.0), None);
+    assert_eq!(embodied::grams(1_000.0, 3_600.0, 60.0, -1.0), None);
+    // Used for twice its life, it has been paid for once.
+    close(embodied::grams(1_000.0, 3_600.0, 7_200.0, 0.25).unwrap(), 250_000.0);
     close(embodied::server_kg(1.0, 16.0, 0.0, 0.0, 0.0), 1_000.0);
     close(embodied::server_kg(8.0, 400.0, 1.0, 1.0, 2.0), 1_000.0 + 700.0 + 533.0 + 450.0);
 }
@@ -286,7 +291,12 @@ fn pounds_become_grams() {
     close(units::joules(5.0, "\u{3bc}J").unwrap(), units::joules(5.0, "\u{b5}J").unwrap());
     assert_eq!(units::grams_per_kwh(1.0, "g"), None);
     close(units::joules(1.0, "kWh").unwrap(), 3.6e6);
+    close(units::joules(1.0, "kW.h").unwrap(), 3.6e6);
+    close(units::joules(2.0, "GWh").unwrap(), units::joules(7.2e3, "GJ").unwrap());
+    close(units::joules(7.0, "W*s").unwrap(), 7.0);
     close(units::watts(2_500.0, "mW").unwrap(), 2.5);
+    close(units::watts(2.0, "J/s").unwrap() * 1e9, units::watts(2.0, "GW").unwrap());
+    close(units::grams_per_kwh(100.0, "gCO2/MJ").unwrap(), 360.0);
 }
 
 #[test]
@@ -331,6 +341,13 @@ fn meters_inside_meters_are_counted_once() {
 #[test]
 fn certificates_count_for_their_hour() {
     close(matching::matched_kwh(10.0, 4.0), 4.0);
-    close(matching::market_grams(10.0, 4.0, 0.0, 400.0), 2_400.0);
-    assert_eq!(matching::market_grams(10.0, 40.0, 0.0, 400.0), 0.0);
+    close(matching::market_grams(10.0, 4.0, Some(0.0), Some(400.0)).unwrap(), 2_400.0);
+    // More than was used covers no other hour, and needs no mix.
+    assert_eq!(matching::market_grams(10.0, 40.0, Some(0.0), Some(400.0)), Some(0.0));
+    assert_eq!(matching::market_grams(10.0, 40.0, Some(12.0), None), Some(120.0));
+    // Without certificates all of it is of the residual mix.
+    assert_eq!(matching::market_grams(10.0, 0.0, None, Some(400.0)), Some(4_000.0));
+    assert_eq!(matching::market_grams(10.0, 4.0, None, Some(400.0)), None);
+    assert_eq!(matching::market_grams(10.0, 4.0, Some(0.0), None), None);
+    assert_eq!(matching::market_grams(0.0, 4.0, None, None), Some(0.0));
 }

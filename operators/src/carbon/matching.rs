@@ -7,8 +7,15 @@ pub fn matched_kwh(consumed_kwh: f64, certified_kwh: f64) -> f64 {
 }
 
 /// Market-based grams of an hour: what is matched at the certificates' own factor (0 for wind and sun), the rest at that of
-/// the residual mix.
-pub fn market_grams(consumed_kwh: f64, certified_kwh: f64, certificate_g: f64, residual_g: f64) -> f64 {
+/// the residual mix. Only a factor that counts has to be known: that of certificates where there are any, that of the mix
+/// where they do not cover the hour.
+pub fn market_grams(
+    consumed_kwh: f64,
+    certified_kwh: f64,
+    certificate_g: Option<f64>,
+    residual_g: Option<f64>,
+) -> Option<f64> {
     let matched = matched_kwh(consumed_kwh, certified_kwh);
-    matched * certificate_g + (consumed_kwh - matched) * residual_g
+    let of = |kwh: f64, factor: Option<f64>| if kwh == 0.0 { Some(0.0) } else { Some(kwh * factor?) };
+    Some(of(matched, certificate_g)? + of(consumed_kwh - matched, residual_g)?)
 }

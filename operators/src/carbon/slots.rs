@@ -94,17 +94,23 @@ pub fn grams(kwh: f64, since: i64, until: i64, slots: &[Slot]) -> Option<(f64, f
     (covered > 0.0).then_some((grams, covered))
 }
 
+/// The intensity at `time` where it runs straight from one instant to the next; `None` outside of them.
+pub fn between(time: i64, (start, low): (i64, f64), (end, high): (i64, f64)) -> Option<f64> {
+    if time == end {
+        return Some(high);
+    }
+    (start <= time && time < end).then(|| low + (high - low) * (time - start) as f64 / (end - start) as f64)
+}
+
 /// The same under a series of instants between which the intensity runs straight. Right for instants only: publishers'
 /// values are means of periods, and reading their labels as instants is wrong by half a period.
 pub fn grams_linear(kwh: f64, since: i64, until: i64, knots: &[(i64, f64)]) -> Option<f64> {
     let at = |time: i64| {
         let next = knots.iter().position(|knot| knot.0 >= time)?;
-        let (end, high) = knots[next];
-        if end == time {
-            return Some(high);
+        if knots[next].0 == time {
+            return Some(knots[next].1);
         }
-        let (start, low) = *knots.get(next.checked_sub(1)?)?;
-        Some(low + (high - low) * (time - start) as f64 / (end - start) as f64)
+        between(time, *knots.get(next.checked_sub(1)?)?, knots[next])
     };
     let parts = cut(since, until, knots.iter().map(|knot| knot.0));
     parts.into_iter().map(|part| Some(kwh * part.share * (at(part.start)? + at(part.end)?) / 2.0)).sum()

@@ -11,29 +11,32 @@ pub fn kwh(joules: f64) -> f64 {
     joules / JOULES_PER_KWH
 }
 
-/// Joules of an amount of energy in `unit`: `J`, `kJ`, `MJ`, `mJ`, `uJ`, `Wh`, `kWh`, `MWh` or `W.s`, and how OpenTelemetry
-/// and Prometheus write them out.
+/// Joules of an amount of energy in `unit`: `J`, `kJ`, `MJ`, `GJ`, `mJ`, `uJ`, `Wh`, `kWh`, `MWh`, `GWh` or `W.s`, and how
+/// OpenTelemetry (`kW.h`, as in UCUM) and Prometheus write them out.
 pub fn joules(value: f64, unit: &str) -> Option<f64> {
     Some(match unit {
-        "J" | "joule" | "joules" | "W.s" | "Ws" => value,
+        "J" | "joule" | "joules" | "W.s" | "W*s" | "W·s" | "Ws" => value,
         "kJ" => value * 1e3,
         "MJ" => value * 1e6,
+        "GJ" => value * 1e9,
         "mJ" | "millijoules" => value / 1e3,
         // The micro sign and the Greek letter look alike.
         "uJ" | "µJ" | "μJ" | "microjoules" => value / 1e6,
-        "Wh" => value * 3_600.0,
-        "kWh" => value * JOULES_PER_KWH,
-        "MWh" => value * (JOULES_PER_KWH * 1e3),
+        "Wh" | "W.h" => value * 3_600.0,
+        "kWh" | "kW.h" => value * JOULES_PER_KWH,
+        "MWh" | "MW.h" => value * (JOULES_PER_KWH * 1e3),
+        "GWh" | "GW.h" => value * (JOULES_PER_KWH * 1e6),
         _ => return None,
     })
 }
 
-/// Watts of a power in `unit`: `W`, `kW`, `MW`, `mW` or `uW`.
+/// Watts of a power in `unit`: `W` (or `J/s`), `kW`, `MW`, `GW`, `mW` or `uW`.
 pub fn watts(value: f64, unit: &str) -> Option<f64> {
     Some(match unit {
-        "W" | "watt" | "watts" => value,
+        "W" | "watt" | "watts" | "J/s" => value,
         "kW" => value * 1e3,
         "MW" => value * 1e6,
+        "GW" => value * 1e9,
         "mW" | "milliwatts" => value / 1e3,
         "uW" | "µW" | "μW" | "microwatts" => value / 1e6,
         _ => return None,
@@ -41,7 +44,7 @@ pub fn watts(value: f64, unit: &str) -> Option<f64> {
 }
 
 /// Grams per kilowatt-hour of an intensity in `unit`: `g/kWh`, `kg/kWh` (EcoLogits, Boavizta), `t/kWh` (Cloud Carbon
-/// Footprint), `kg/MWh`, `t/MWh` (AEMO) or `lbs/MWh` (WattTime, eGRID). `CO2`, `CO2e` and `CO2eq` may stand in the name, also
+/// Footprint), `kg/MWh`, `t/MWh` (AEMO), `g/MJ` or `lbs/MWh` (WattTime, eGRID). `CO2`, `CO2e` and `CO2eq` may stand in the name, also
 /// with a subscript.
 pub fn grams_per_kwh(value: f64, unit: &str) -> Option<f64> {
     // As WattTime writes it.
@@ -54,6 +57,7 @@ pub fn grams_per_kwh(value: f64, unit: &str) -> Option<f64> {
         "g/kWh" | "kg/MWh" => value,
         "kg/kWh" | "t/MWh" => value * 1e3,
         "t/kWh" => value * 1e6,
+        "g/MJ" | "kg/GJ" => value * 3.6,
         "lbs/MWh" | "lb/MWh" => value * KG_PER_LB,
         _ => return None,
     })

@@ -79,7 +79,7 @@ fn what_is_wrong_is_told() {
         ("carbon_grams(1, 300, 0.9)", "a PUE of 0.9 would make energy: it is at least 1"),
         ("intensity_rank('guessed')", "they are actual, estimated, forecast, profile, annual, country, world"),
         ("storage_kwh(1, 'tape')", "it is 'ssd' or 'hdd'"),
-        ("sci(1, 2)", "sci(kwh, g_per_kwh, embodied_g, units) takes 4 to 4 arguments, not 2"),
+        ("sci(1, 2)", "sci(kwh, g_per_kwh, embodied_g, units) takes 4 arguments, not 2"),
         ("kwh('much')", "argument \"joules\" of kwh is a number, not of type Utf8"),
         (
             "time_slots('2026-01-01T00:00:00', '2026-01-02T00:00:00', INTERVAL '1 month')",

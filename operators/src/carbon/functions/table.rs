@@ -10,7 +10,7 @@ use crate::carbon::estimate::{self, Curve};
 use crate::carbon::intensity::{self, G_PER_KWH_MAX};
 use crate::carbon::llm::{self, Answer, Model, Served};
 use crate::carbon::overlap::Meters;
-use crate::carbon::{budget, matching, power, sci, uncertainty, units};
+use crate::carbon::{budget, matching, power, sci, slots, uncertainty, units};
 
 /// All of them, by subject.
 pub(super) const SCALARS: &[Scalar] = &[
@@ -36,14 +36,17 @@ pub(super) const SCALARS: &[Scalar] = &[
     scalar("utilisation_watts", &[("percent", Number), ("least", Number), ("most", Number)], 0, Plain(utilisation)),
     scalar("tdp_watts", &[("percent", Number), ("tdp", Number)], 0, Plain(tdp_watts)),
     scalar("curve_watts", CURVE, 0, Plain(curve_watts)),
-    scalar("memory_kwh", &[("gb_hours", Number)], 0, Plain(|row| Some(estimate::memory_kwh(row.number(0)?)))),
+    scalar("memory_kwh", &[("gb_hours", Number)], 0, Plain(|row| Some(estimate::memory_kwh(amount(row, 0)?)))),
     scalar("storage_kwh", &[("tb_hours", Number), ("medium", Text)], 0, Checked(storage_kwh)),
-    scalar("network_kwh", &[("gb", Number)], 0, Plain(|row| Some(estimate::network_kwh(row.number(0)?)))),
+    scalar("network_kwh", &[("gb", Number)], 0, Plain(|row| Some(estimate::network_kwh(amount(row, 0)?)))),
     // Carbon.
     scalar("time_slots", &[("since", Time), ("until", Time), ("size", Span)], 0, Slots(time_slots)),
     scalar("intensity_rank", &[("kind", Text)], 0, Whole(intensity_rank)),
+    scalar("intensity_between", BETWEEN, 0, Plain(intensity_between)),
     scalar("carbon_grams", &[("kwh", Number), ("g_per_kwh", Number), ("pue", Number)], 1, Checked(carbon_grams)),
     scalar("combined_error", &[("a", Number), ("b", Number)], 0, Plain(combined_error)),
+    scalar("product_low", PRODUCT, 0, Plain(|row| Some(corners(row)?.0))),
+    scalar("product_high", PRODUCT, 0, Plain(|row| Some(corners(row)?.1))),
     scalar("matched_kwh", &[("consumed_kwh", Number), ("certified_kwh", Number)], 0, Plain(matched_kwh)),
     scalar("market_grams", MARKET, 0, Plain(market_grams)),
     scalar("embodied_grams", EMBODIED, 0, Plain(embodied_grams)),
@@ -63,7 +66,7 @@ pub(super) const SCALARS: &[Scalar] = &[
     scalar("llm_energy_wh_low", LLM, 1, Plain(|row| Some(of(row, &known(row)?.low)?.kwh * 1e3))),
     scalar("llm_energy_wh_high", LLM, 1, Plain(|row| Some(of(row, &known(row)?.high)?.kwh * 1e3))),
     scalar("llm_embodied_grams", LLM, 1, Plain(|row| middle(row, |answer| answer.embodied_kg * 1e3))),
-    scalar("llm_energy_wh_by_size", BY_SIZE, 1, Plain(by_size)),
+    scalar("llm_energy_wh_by_size", BY_SIZE, 1, Checked(by_size)),
 ];
 
 const fn scalar(
@@ -89,6 +92,9 @@ const METERS: Arguments = &[
     ("gpu", Number),
 ];
 const CURVE: Arguments = &[("percent", Number), ("a", Number), ("b", Number), ("c", Number), ("d", Number)];
+const BETWEEN: Arguments =
+    &[("at", Time), ("before_at", Time), ("before", Number), ("after_at", Time), ("after", Number)];
+const PRODUCT: Arguments = &[("a", Number), ("a_error", Number), ("b", Number), ("b_error", Number)];
 const MARKET: Arguments =
     &[("consumed_kwh", Number), ("certified_kwh", Number), ("certificate_g", Number), ("residual_g", Number)];
 const EMBODIED: Arguments = &[("total_kg", Number), ("lifespan", Span), ("reserved", Span), ("share", Number)];
@@ -128,6 +134,11 @@ const BY_SIZE: Arguments = &[
 fn in_unit(row: &Row, convert: fn(f64, &str) -> Option<f64>, what: &str) -> Result<Option<f64>, String> {
     let (Some(value), Some(unit)) = (row.number(0), row.text(1)) else { return Ok(None) };
     convert(value, unit).map(Some).ok_or_else(|| format!("\"{unit}\" is not a unit of {what} that is known"))
+}
+
+/// How much there was of something: less than nothing is no reading.
+fn amount(row: &Row, argument: usize) -> Option<f64> {
+    row.number(argument).filter(|amount| *amount >= 0.0)
 }
 
 fn grams_per_kwh(row: &Row) -> Result<Option<f64>, String> {
@@ -187,7 +198,7 @@ fn curve_watts(row: &Row) -> Option<f64> {
 }
 
 fn storage_kwh(row: &Row) -> Result<Option<f64>, String> {
-    let (Some(tb_hours), Some(medium)) = (row.number(0), row.text(1)) else { return Ok(None) };
+    let (Some(tb_hours), Some(medium)) = (amount(row, 0), row.text(1)) else { return Ok(None) };
     let wrong = || format!("\"{medium}\" is no medium of storage: it is 'ssd' or 'hdd'");
     estimate::storage_kwh(tb_hours, medium).map(Some).ok_or_else(wrong)
 }
@@ -204,17 +215,28 @@ fn intensity_rank(row: &Row) -> Result<Option<i64>, String> {
     intensity::Kind::named(kind).map(|kind| Some(kind.rank())).ok_or_else(wrong)
 }
 
+fn intensity_between(row: &Row) -> Option<f64> {
+    slots::between(row.time(0)?, (row.time(1)?, row.number(2)?), (row.time(3)?, row.number(4)?))
+}
+
 fn carbon_grams(row: &Row) -> Result<Option<f64>, String> {
     let pue = if row.has(2) { row.number(2) } else { Some(1.0) };
     let (Some(kwh), Some(g_per_kwh), Some(pue)) = (row.number(0), row.number(1), pue) else { return Ok(None) };
-    if pue < 1.0 {
-        return Err(format!("a PUE of {pue} would make energy: it is at least 1"));
-    }
+    possible_pue(pue)?;
     Ok(Some(intensity::grams(kwh, possible(g_per_kwh)?, pue)))
+}
+
+fn possible_pue(pue: f64) -> Result<(), String> {
+    let wrong = || format!("a PUE of {pue} would make energy: it is at least 1");
+    if pue >= 1.0 { Ok(()) } else { Err(wrong()) }
 }
 
 fn combined_error(row: &Row) -> Option<f64> {
     Some(uncertainty::combined(row.number(0)?, row.number(1)?))
+}
+
+fn corners(row: &Row) -> Option<(f64, f64)> {
+    Some(uncertainty::corners(row.number(0)?, row.number(1)?, row.number(2)?, row.number(3)?))
 }
 
 fn matched_kwh(row: &Row) -> Option<f64> {
@@ -222,7 +244,7 @@ fn matched_kwh(row: &Row) -> Option<f64> {
 }
 
 fn market_grams(row: &Row) -> Option<f64> {
-    Some(matching::market_grams(row.number(0)?, row.number(1)?, row.number(2)?, row.number(3)?))
+    matching::market_grams(row.number(0)?, row.number(1)?, row.number(2), row.number(3))
 }
 
 fn embodied_grams(row: &Row) -> Option<f64> {
@@ -282,7 +304,7 @@ fn known(row: &Row) -> Option<&'static Model> {
 
 /// An answer of the row's tokens and seconds, which may not have been measured.
 fn of(row: &Row, served: &Served) -> Option<Answer> {
-    Some(served.answer(row.number(1)?, row.number(2)))
+    Some(served.answer(amount(row, 1)?, amount(row, 2)))
 }
 
 /// Halfway between the least and the most.
@@ -291,8 +313,12 @@ fn middle(row: &Row, amount: fn(&Answer) -> f64) -> Option<f64> {
     Some((amount(&of(row, &model.low)?) + amount(&of(row, &model.high)?)) / 2.0)
 }
 
-fn by_size(row: &Row) -> Option<f64> {
-    let (active, total, pue) = (row.number(0)?, row.number(1)?, row.number(3)?);
+fn by_size(row: &Row) -> Result<Option<f64>, String> {
+    let (Some(active), Some(total), Some(pue)) = (row.number(0), row.number(1), row.number(3)) else { return Ok(None) };
+    if !(active > 0.0 && total >= active) {
+        return Err(format!("a model has parameters, of which no more than all are active: not {active} of {total}"));
+    }
+    possible_pue(pue)?;
     let served = Served { active, total, tokens_per_second: None, first_token_s: None, pue };
-    Some(served.answer(row.number(2)?, row.number(4)).kwh * 1e3)
+    Ok(amount(row, 2).map(|tokens| served.answer(tokens, amount(row, 4)).kwh * 1e3))
 }
