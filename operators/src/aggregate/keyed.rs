@@ -29,7 +29,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub fn new(grouping: Grouping) -> Result<Keys> {
-        let table = grouping.key_table()?;
+        let table = grouping.number_table()?;
         Ok(Keys { grouping, table, values: KeyValues::default(), holders: Vec::new(), unheld: 0, groups: Vec::new() })
     }
 
@@ -108,7 +108,7 @@ impl Keys {
             renamed[old as usize] = Some(new as u32);
         }
         let holders: Vec<u32> = kept.iter().map(|&old| self.holders[old as usize]).collect();
-        self.table = self.grouping.key_table()?;
+        self.table = self.grouping.number_table()?;
         self.values = KeyValues::default();
         (self.holders, self.unheld) = (Vec::new(), 0);
         self.number(&columns, kept.len())?;

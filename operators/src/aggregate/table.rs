@@ -76,17 +76,37 @@ impl Grouping {
 
     /// A hash table of keys; `None` where there is one group only.
     pub fn key_table(&self) -> Result<Option<Box<dyn GroupValues>>> {
+        Ok(match self.text_keys() {
+            1 => Some(Box::new(TextKeys::<1>::new())),
+            2 => Some(Box::new(TextKeys::<2>::new())),
+            3 => Some(Box::new(TextKeys::<3>::new())),
+            4 => Some(Box::new(TextKeys::<4>::new())),
+            _ => self.keys_of_any_type()?,
+        })
+    }
+
+    /// The same for those who keep the keys themselves and only want their numbers.
+    pub fn number_table(&self) -> Result<Option<Box<dyn GroupValues>>> {
+        Ok(match self.text_keys() {
+            1 => Some(Box::new(TextKeys::<1>::of_numbers())),
+            2 => Some(Box::new(TextKeys::<2>::of_numbers())),
+            3 => Some(Box::new(TextKeys::<3>::of_numbers())),
+            4 => Some(Box::new(TextKeys::<4>::of_numbers())),
+            _ => self.keys_of_any_type()?,
+        })
+    }
+
+    /// How many keys there are, if all of them are texts.
+    fn text_keys(&self) -> usize {
+        let texts = self.key_schema.fields().iter().all(|key| *key.data_type() == DataType::Utf8);
+        if texts { self.keys() } else { 0 }
+    }
+
+    fn keys_of_any_type(&self) -> Result<Option<Box<dyn GroupValues>>> {
         if self.keys() == 0 {
             return Ok(None);
         }
-        let texts = self.key_schema.fields().iter().all(|key| *key.data_type() == DataType::Utf8);
-        Ok(Some(match self.keys() {
-            1 if texts => Box::new(TextKeys::<1>::new()),
-            2 if texts => Box::new(TextKeys::<2>::new()),
-            3 if texts => Box::new(TextKeys::<3>::new()),
-            4 if texts => Box::new(TextKeys::<4>::new()),
-            _ => new_group_values(self.key_schema.clone(), &GroupOrdering::None).map_err(fault)?,
-        }))
+        Ok(Some(new_group_values(self.key_schema.clone(), &GroupOrdering::None).map_err(fault)?))
     }
 }
 
