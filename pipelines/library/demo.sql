@@ -66,6 +66,19 @@ CREATE VIEW carbon AS
 SELECT p.window_start, p.window_end, p.host, p.watts, p.meter, f.g_per_kwh, carbon_grams(p.watts / 1000, f.g_per_kwh) AS grams_per_hour
 FROM power p JOIN sample_forecast f ON f.hour = date_part('hour', p.window_start);
 
+-- What is usual for the processors, reading by reading, and what is not: a demo has no time for more than ten readings before
+-- it says so.
+CREATE MATERIALIZED VIEW cpu_judged AS
+SELECT ts, value AS percent, expected, lower, upper, score, is_anomaly, reason, learning
+FROM DETECT_ANOMALIES((SELECT ts, value FROM machine WHERE metric = 'cpu_total'), time => ts, value => value, warm_up => 10,
+                      lower_bound => 0, upper_bound => 100);
+
+-- Memory in ten minutes, in megabytes, once thirty readings are known.
+CREATE MATERIALIZED VIEW memory_ahead AS
+SELECT ts, used_mb, forecast, lower, upper
+FROM FORECAST((SELECT ts, value / 1048576 AS used_mb FROM machine WHERE metric = 'memory_used'), time => ts, value => used_mb,
+              horizon => INTERVAL '10 minutes', lower_bound => 0);
+
 -- What a process takes of a core, reading by reading, and an alert on it: one that takes more than half a core for two
 -- seconds is told of until it takes less than a third. Who is no longer among the busiest has come to rest.
 CREATE VIEW process_readings AS

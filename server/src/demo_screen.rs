@@ -27,6 +27,16 @@ const BEST_HOUR: &str = "SELECT to_char(best['start'], '%H:%M'), best['g_per_kwh
       SELECT g_per_kwh, to_timestamp_seconds(3600 * (this_hour + (hour - this_hour % 24 + 24) % 24)) AS slot
       FROM sample_forecast, (SELECT CAST(date_part('epoch', now()) AS BIGINT) / 3600 AS this_hour)))";
 const MEMORY: &str = "SELECT used_mb, total_mb FROM memory ORDER BY window_start DESC LIMIT 1";
+/// What is usual for the processors, and whether it is known by now.
+const USUAL: &str = "SELECT CASE WHEN learning THEN 'learning' ELSE 'known' END, lower, upper, score FROM cpu_judged
+    ORDER BY ts DESC LIMIT 1";
+/// What was not usual, oldest first, each with its number.
+const UNUSUAL: &str = "SELECT to_char(ts, '%H:%M:%S') || ' UTC: ' || reason || ', cpu ' || round(percent) || '% where ' || round(lower) ||
+      '% to ' || round(upper) || '% is usual', CAST(row_number() OVER (ORDER BY ts) AS DOUBLE) AS number
+    FROM cpu_judged WHERE is_anomaly ORDER BY number";
+/// Memory in ten minutes.
+const AHEAD: &str =
+    "SELECT 'memory', forecast, lower, upper FROM memory_ahead WHERE forecast IS NOT NULL ORDER BY ts DESC LIMIT 1";
 /// What the alert said last, each with the number of what it said.
 const SAID: &str = "SELECT to_char(event_time, '%H:%M:%S') || ' UTC ' || kind || ': ' ||
       regexp_replace(annotations, '^\\{\"summary\":\"(.*)\"\\}$', '\\1'),
@@ -57,13 +67,15 @@ pub struct Screen {
     last_line: Option<Duration>,
     /// How much of what the alert said stands in lines.
     told: usize,
+    /// How much of what was not usual does.
+    unusual: usize,
 }
 
 impl Screen {
     /// Takes the terminal over, if there is one; otherwise the introduction is printed once.
     pub fn new(introduction: Introduction) -> Screen {
         let is_terminal = std::io::stdout().is_terminal();
-        let screen = Screen { introduction, is_terminal, last_line: None, told: 0 };
+        let screen = Screen { introduction, is_terminal, last_line: None, told: 0, unusual: 0 };
         if is_terminal {
             // A terminal that cannot do this shows the frames one below the other.
             let _shown = execute!(std::io::stdout(), terminal::EnterAlternateScreen, cursor::Hide);
@@ -95,6 +107,10 @@ impl Screen {
                 println!("{:4} s  alert {}", elapsed.as_secs(), said.name);
             }
             self.told = self.told.max(readings.said.len());
+            for unusual in readings.unusual.iter().skip(self.unusual) {
+                println!("{:4} s  anomaly {}", elapsed.as_secs(), unusual.name);
+            }
+            self.unusual = self.unusual.max(readings.unusual.len());
             if let Some(line) = readings.line() {
                 println!("{:4} s  {line}", elapsed.as_secs());
                 self.last_line = Some(elapsed);
@@ -130,6 +146,12 @@ struct Readings {
     power: Option<Row>,
     /// When the grid is cleanest in the next day, its intensity then, and what waiting saves.
     best_hour: Option<Row>,
+    /// Whether it is known what is usual for the processors; from which share to which, and the latest score.
+    usual: Option<Row>,
+    /// What was not usual, oldest first.
+    unusual: Vec<Row>,
+    /// Megabytes in ten minutes, and the interval that they are likely to lie in.
+    ahead: Option<Row>,
     /// What the alert said, oldest first.
     said: Vec<Row>,
     summary: String,
@@ -146,6 +168,9 @@ impl Readings {
             processes: rows(session, PROCESSES).await,
             power: rows(session, POWER).await.into_iter().next(),
             best_hour: rows(session, BEST_HOUR).await.into_iter().next(),
+            usual: rows(session, USUAL).await.into_iter().next(),
+            unusual: rows(session, UNUSUAL).await,
+            ahead: rows(session, AHEAD).await.into_iter().next(),
             said: rows(session, SAID).await,
             summary: format!("{taken} readings in {} s, {kept} rows of history", elapsed.as_secs()),
         }
@@ -170,12 +195,30 @@ impl Readings {
         Some(format!("cleanest hour: {} UTC, {g_per_kwh:.0} g/kWh, {saving:.0}% below now", best.name))
     }
 
+    /// What is usual for the processors.
+    fn usual_line(&self) -> Option<String> {
+        let usual = self.usual.as_ref()?;
+        if usual.name == "learning" {
+            return Some("learning what is usual".to_string());
+        }
+        Some(format!("{:.0}% to {:.0}% is usual, score {:.2}", usual.number(0)?, usual.number(1)?, usual.number(2)?))
+    }
+
+    /// Memory in ten minutes.
+    fn ahead_line(&self) -> Option<String> {
+        let ahead = self.ahead.as_ref()?;
+        let (forecast, lower, upper) = (ahead.number(0)?, ahead.number(1)?, ahead.number(2)?);
+        Some(format!("{forecast:.0} MB in 10 minutes ({lower:.0} to {upper:.0})"))
+    }
+
     /// Everything in a line.
     fn line(&self) -> Option<String> {
         let mut line = format!("cpu {:5.1}% on {} cores", self.mean_load()?, self.cores.len());
+        line.extend(self.usual_line().map(|usual| format!(" ({usual})")));
         if let Some((used, total)) = self.memory {
             line.push_str(&format!(", memory {used:.0} of {total:.0} MB"));
         }
+        line.extend(self.ahead_line().map(|ahead| format!(", {ahead}")));
         if let Some(power) = self.power_line() {
             line.push_str(&format!(", {power}"));
         }
@@ -206,6 +249,17 @@ fn frame(introduction: &Introduction, readings: &Readings, width: usize, height:
     lines.extend(readings.said.last().map(|said| format!("{:<8} {}", "alert", said.name)));
     let mut end = vec![String::new(), readings.summary.clone(), INVITATION.to_string()];
     end.extend(introduction.query.lines().map(str::to_string));
+    // What there is room for besides: what is usual, or the last that was not; then memory ahead.
+    let usual = readings.usual_line().map(|usual| match readings.unusual.last() {
+        Some(unusual) => format!("{:<8} {}", "anomaly", unusual.name),
+        None => format!("{:<8} cpu {usual}", "usual"),
+    });
+    let ahead = readings.ahead_line().map(|ahead| format!("{:<8} {ahead}", "memory"));
+    for line in usual.into_iter().chain(ahead) {
+        if lines.len() + end.len() < height {
+            lines.push(line);
+        }
+    }
     // Processes take what room is left; without any for them there is no query either.
     let room = height.saturating_sub(lines.len() + end.len() + 2);
     if room > 0 && !readings.processes.is_empty() {
@@ -343,6 +397,9 @@ mod tests {
             processes: (0..20).map(row).collect(),
             power: Some(Row { name: "RAPL".into(), numbers: vec![Some(12.0), Some(3.0), Some(250.0)] }),
             best_hour: Some(Row { name: "07:00".into(), numbers: vec![Some(80.0), Some(62.0)] }),
+            usual: Some(Row { name: "known".into(), numbers: vec![Some(3.0), Some(21.0), Some(0.04)] }),
+            unusual: Vec::new(),
+            ahead: Some(Row { name: "memory".into(), numbers: vec![Some(1_100.0), Some(1_000.0), Some(1_200.0)] }),
             said: vec![
                 Row { name: "07:00:05 UTC firing: thalweg (7) takes 98% of a core".into(), numbers: vec![Some(1.0)] },
                 Row { name: "07:00:09 UTC resolved: thalweg (7) takes 3% of a core".into(), numbers: vec![Some(2.0)] },
@@ -372,6 +429,11 @@ mod tests {
         has("power    12.0 W (RAPL), 3.00 g CO2e/h at 250 g/kWh");
         has("carbon   cleanest hour: 07:00 UTC, 80 g/kWh, 62% below now (sample forecast)");
         has("alert    07:00:09 UTC resolved: thalweg (7) takes 3% of a core");
+        has("usual    cpu 3% to 21% is usual, score 0.04");
+        has("memory   1100 MB in 10 minutes (1000 to 1200)");
+        let learning = Row { name: "learning".into(), numbers: vec![None; 3] };
+        let learning = Readings { usual: Some(learning), ..readings(2) };
+        assert!(learning.line().unwrap().contains("(learning what is usual)"), "{:?}", learning.line());
         let unknown = Readings { power: Some(Row { name: "RAPL".into(), numbers: vec![None; 3] }), ..readings(2) };
         assert_eq!(unknown.power_line(), None);
     }

@@ -1,4 +1,5 @@
-//! The demo without a terminal: its own load raises the alert on this machine's processors, and its end resolves it.
+//! The demo without a terminal: its own load raises the alert on this machine's processors, and its end resolves it. It says what
+//! is usual for them.
 
 use crate::binary::thalweg;
 use std::io::{BufRead, BufReader};
@@ -23,4 +24,5 @@ fn the_demo_raises_an_alert_and_resolves_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(over, "it ended before the alert had fired and was over:\n{said}");
+    assert!(said.contains("learning what is usual") || said.contains(" is usual, score "), "{said}");
 }
