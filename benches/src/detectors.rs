@@ -129,6 +129,7 @@ fn spec(settings: &DetectSettings) -> SeriesSpec {
         input: Box::new(Plan::Source { name: "points".to_string(), schema: input }),
         time: 0,
         value: 2,
+        others: Vec::new(),
         by: vec![1],
         grouped_by: 0,
         deploy: None,

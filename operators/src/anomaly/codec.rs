@@ -54,17 +54,6 @@ impl Codec<'_> {
         *value = self.raw([*value])[0];
     }
 
-    /// A number that lies in memory with half of the bits; one that does not fit makes no sense.
-    pub fn u16_of(&mut self, value: &mut u8) {
-        let mut wide = u16::from(*value);
-        self.u16(&mut wide);
-        match (u8::try_from(wide), self) {
-            (Ok(narrow), _) => *value = narrow,
-            (Err(_), Codec::Read(_, damaged)) => *damaged = true,
-            (Err(_), Codec::Write(_)) => {}
-        }
-    }
-
     pub fn u16(&mut self, value: &mut u16) {
         *value = u16::from_le_bytes(self.raw(value.to_le_bytes()));
     }

@@ -5,6 +5,7 @@
 //! deviations, so that a spike does not blind the model.
 
 use super::codec::{Codec, Coded};
+use super::incident::Settled;
 use super::{Estimate, WARM_UP};
 
 /// How far a row can pull the model, in standard deviations.
@@ -33,6 +34,17 @@ impl Ewma {
     /// Begins anew with what is known from elsewhere, worth so many rows.
     pub fn restart(&mut self, rows: u32, mean: f64, variance: f64) {
         *self = Ewma { mean, scale: variance.sqrt() as f32, rows };
+    }
+
+    /// The level is another one. Of a series that goes to and fro between two it is the middle, from which both are as far.
+    pub fn settle(&mut self, settled: Settled) {
+        let Settled { off, to_and_fro } = settled;
+        if to_and_fro {
+            self.mean += off / 2.0;
+            self.scale = self.scale.max((off / 2.0).abs() as f32);
+        } else {
+            self.mean += off;
+        }
     }
 
     /// Learns `x`: it counts for `alpha` of what is known.

@@ -2,10 +2,11 @@
 //!
 //! Trees of a fixed height halve the space at random dimensions; each node counts the rows of a window of [`WINDOW`], and
 //! the counts of the window before are what a row is judged by: count·2^depth at the first node that has few
-//! (Tan, Ting & Liu, "Fast anomaly detection for streaming data", IJCAI 2011). The space is the value and the step from the
+//! (Tan, Ting & Liu, "Fast anomaly detection for streaming data", IJCAI 2011). The space is each value and its step from the
 //! row before, over the range of the first window with half of it on either side. Which dimension a node halves follows
 //! from its place, so that only counts are kept.
 
+use super::VALUES_MAX;
 use super::codec::{Codec, Coded};
 use super::random::mixed;
 
@@ -23,10 +24,22 @@ pub(super) struct HalfSpaceTrees {
     before: Vec<u16>,
     now: Vec<u16>,
     rows: u16,
+    /// Of each value; empty before the first row.
+    sides: Vec<Side>,
+}
+
+/// What is known of one of the values.
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
     last: f64,
     least: f64,
     greatest: f64,
-    begun: bool,
+}
+
+/// Values and steps between 0 and 1, as many as there are.
+struct Point {
+    coordinates: [f64; 2 * VALUES_MAX],
+    dimensions: usize,
 }
 
 impl HalfSpaceTrees {
@@ -34,25 +47,28 @@ impl HalfSpaceTrees {
         !self.before.is_empty()
     }
 
-    /// Value and step between 0 and 1.
-    fn point(&self, x: f64) -> [f64; 2] {
-        let range = (self.greatest - self.least).max(1e-9);
-        let value = (x - self.least + 0.5 * range) / (2.0 * range);
-        let step = (x - self.last + range) / (2.0 * range);
-        [value.clamp(0.0, 1.0), step.clamp(0.0, 1.0)]
+    fn point(&self, x: f64, others: &[f64]) -> Point {
+        let mut coordinates = [0.0; 2 * VALUES_MAX];
+        let values = [x].into_iter().chain(others.iter().copied());
+        for ((side, x), at) in self.sides.iter().zip(values).zip(coordinates.chunks_exact_mut(2)) {
+            let range = (side.greatest - side.least).max(1e-9);
+            at[0] = ((x - side.least + 0.5 * range) / (2.0 * range)).clamp(0.0, 1.0);
+            at[1] = ((x - side.last + range) / (2.0 * range)).clamp(0.0, 1.0);
+        }
+        Point { coordinates, dimensions: 2 * self.sides.len() }
     }
 
-    /// How rare `x` is: the logarithm of the share of rows that there would be if all of the space were like its part,
+    /// How rare a row is: the logarithm of the share of rows that there would be if all of the space were like its part,
     /// negated, the mean over the trees.
-    pub fn rarity(&self, x: f64) -> f64 {
+    pub fn rarity(&self, x: f64, others: &[f64]) -> f64 {
         if !self.ready() {
             return 0.0;
         }
-        let point = self.point(x);
+        let point = self.point(x, others);
         let mut rarity = 0.0;
         for tree in 0..TREES {
             let counts = &self.before[tree * NODES..(tree + 1) * NODES];
-            descend(tree, point, |depth, node| {
+            descend(tree, &point, |depth, node| {
                 let last = counts[node] < FEW || depth == HEIGHT;
                 if last {
                     let mass = f64::from(counts[node]) * f64::from(1u32 << depth);
@@ -64,23 +80,26 @@ impl HalfSpaceTrees {
         rarity / TREES as f64
     }
 
-    pub fn learn(&mut self, x: f64) {
-        if !self.begun {
-            (self.least, self.greatest, self.last, self.begun) = (x, x, x, true);
+    pub fn learn(&mut self, x: f64, others: &[f64]) {
+        let values = || [x].into_iter().chain(others.iter().copied()).take(VALUES_MAX);
+        if self.sides.is_empty() {
+            self.sides = values().map(|x| Side { last: x, least: x, greatest: x }).collect();
             self.now = vec![0; TREES * NODES];
         }
         if !self.ready() {
-            (self.least, self.greatest) = (self.least.min(x), self.greatest.max(x));
+            for (side, x) in self.sides.iter_mut().zip(values()) {
+                (side.least, side.greatest) = (side.least.min(x), side.greatest.max(x));
+            }
         }
-        let point = self.point(x);
+        let point = self.point(x, others);
         for tree in 0..TREES {
             let counts = &mut self.now[tree * NODES..(tree + 1) * NODES];
-            descend(tree, point, |_, node| {
+            descend(tree, &point, |_, node| {
                 counts[node] += 1;
                 true
             });
         }
-        self.last = x;
+        self.sides.iter_mut().zip(values()).for_each(|(side, x)| side.last = x);
         self.rows += 1;
         if self.rows == WINDOW {
             self.before = std::mem::replace(&mut self.now, vec![0; TREES * NODES]);
@@ -89,20 +108,22 @@ impl HalfSpaceTrees {
     }
 
     pub fn bytes(&self) -> usize {
-        2 * (self.before.capacity() + self.now.capacity())
+        2 * (self.before.capacity() + self.now.capacity()) + size_of::<Side>() * self.sides.capacity()
     }
 }
 
 /// Shows the nodes of a tree in which `point` lies, with their depths, until `go_on` says no.
-fn descend(tree: usize, point: [f64; 2], mut go_on: impl FnMut(usize, usize) -> bool) {
-    let (mut node, mut from, mut to) = (0, [0.0; 2], [1.0; 2]);
+fn descend(tree: usize, point: &Point, mut go_on: impl FnMut(usize, usize) -> bool) {
+    let (mut node, mut from, mut to) = (0, [0.0; 2 * VALUES_MAX], [1.0; 2 * VALUES_MAX]);
     for depth in 0..=HEIGHT {
         if !go_on(depth, node) || depth == HEIGHT {
             return;
         }
-        let dimension = (mixed((tree * NODES + node) as u64) & 1) as usize;
+        let drawn = mixed((tree * NODES + node) as u64);
+        // A division takes as long as all else here: one value needs none.
+        let dimension = if point.dimensions == 2 { drawn & 1 } else { drawn % point.dimensions as u64 } as usize;
         let middle = f64::midpoint(from[dimension], to[dimension]);
-        let right = point[dimension] >= middle;
+        let right = point.coordinates[dimension] >= middle;
         if right {
             from[dimension] = middle
         } else {
@@ -117,13 +138,15 @@ impl Coded for HalfSpaceTrees {
         codec.list(&mut self.before, TREES * NODES, |codec, count| codec.u16(count));
         codec.list(&mut self.now, TREES * NODES, |codec, count| codec.u16(count));
         codec.u16(&mut self.rows);
-        codec.f64(&mut self.last);
-        codec.f64(&mut self.least);
-        codec.f64(&mut self.greatest);
-        codec.bool(&mut self.begun);
+        codec.list(&mut self.sides, VALUES_MAX, |codec, side| {
+            codec.f64(&mut side.last);
+            codec.f64(&mut side.least);
+            codec.f64(&mut side.greatest);
+        });
         if let Codec::Read(_, damaged) = codec {
             let whole = |counts: &Vec<u16>| counts.is_empty() || counts.len() == TREES * NODES;
             *damaged |= !whole(&self.before) || !whole(&self.now) || self.rows >= WINDOW;
+            *damaged |= self.sides.is_empty() != self.now.is_empty();
         }
     }
 }

@@ -17,6 +17,11 @@ const CLIP: f64 = 6.0;
 /// How much of the smoothed |e| is new each row.
 const SCALE: f64 = 0.005;
 
+/// A time of the season that was seen as often is known as well as it will be.
+const KNOWN_TIMES: u8 = 20;
+/// Seasons before a season is believed.
+const SEASONS: i64 = 2;
+
 /// How fast the parts follow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gains {
@@ -40,6 +45,8 @@ pub(super) struct HoltWinters {
     pub trend: f64,
     pub season: Slots,
     deviation: f64,
+    /// Rows that said something of the deviation.
+    measured: u32,
     pub rows: u32,
 }
 
@@ -50,7 +57,8 @@ impl HoltWinters {
     }
 
     pub fn expect(&self, at: i64) -> Option<Estimate> {
-        (self.rows > 0).then(|| Estimate::new(self.level + self.trend + self.season.value(at), self.scale()))
+        let expected = self.level + self.trend + self.season.value(at);
+        (self.rows > 0).then(|| Estimate::new(expected, self.scale() * self.unknown(at)))
     }
 
     /// The standard deviation of its errors one row ahead.
@@ -58,24 +66,72 @@ impl HoltWinters {
         NORMAL * self.deviation
     }
 
+    /// Whether its season, where there is one, has been seen often enough.
+    pub fn known(&self, at: i64) -> bool {
+        self.season.bytes() == 0 || self.season.seen(at, SEASONS)
+    }
+
+    /// Learns `x`, which is part of an incident: of a season that is known what this time of it adds, and nothing of the
+    /// level. What is out of the ordinary at the same time of each season is ordinary before long.
+    pub fn learn_season(&mut self, at: i64, x: f64, gains: Gains) {
+        if !self.known(at) {
+            return self.learn(at, x, gains);
+        }
+        let error = x - (self.level + self.trend + self.season.value(at));
+        self.learn_deviation(at, self.clipped(error));
+        self.season.learn(at, error, self.clip(), gains.season);
+    }
+
+    /// How far a row can pull the model.
+    fn clip(&self) -> f64 {
+        if self.measured < WARM_UP || self.deviation <= 0.0 { f64::INFINITY } else { CLIP * self.scale() }
+    }
+
+    fn clipped(&self, error: f64) -> f64 {
+        error.clamp(-self.clip(), self.clip())
+    }
+
+    /// By how much errors at a time of the season are larger than they will be: √(1 + 1/n) where it was seen n times (the
+    /// recursive residuals of Brown, Durbin & Evans, JRSS B 1975).
+    fn unknown(&self, at: i64) -> f64 {
+        match self.season.times(at) {
+            Some(n @ 1..KNOWN_TIMES) => (1.0 + 1.0 / f64::from(n)).sqrt(),
+            _ => 1.0,
+        }
+    }
+
+    /// Of a time that was never seen an error says nothing.
+    fn learn_deviation(&mut self, at: i64, error: f64) {
+        let told = 1.0 / (f64::from(self.measured) + 1.0);
+        if self.season.times(at) == Some(0) {
+            return;
+        }
+        let error = error / self.unknown(at);
+        self.deviation += SCALE.max(told) * (error.abs() - self.deviation);
+        self.measured = self.measured.saturating_add(1);
+    }
+
     pub fn learn(&mut self, at: i64, x: f64, gains: Gains) {
         let rows = f64::from(self.rows) + 1.0;
         if self.rows == 0 {
             self.level = x;
         }
-        let mut error = x - (self.level + self.trend + self.season.value(at));
-        if self.rows >= WARM_UP && self.deviation > 0.0 {
-            let clip = CLIP * self.scale();
-            error = error.clamp(-clip, clip);
-        }
-        let alpha = gains.level.max(1.0 / rows);
-        let step = self.trend + alpha * error;
+        let error = x - (self.level + self.trend + self.season.value(at));
+        let (known, clipped) = (self.known(at), self.clipped(error));
+        // A level that follows before the season is known takes the season for its own.
+        let alpha = if known || gains.trend > 0.0 { gains.level.max(1.0 / rows) } else { 1.0 / rows };
+        let step = self.trend + alpha * clipped;
         self.level += step;
         if gains.trend > 0.0 && self.rows > 0 {
             self.trend += gains.trend.max(1.0 / rows) * (step - self.trend);
         }
-        self.season.learn(at, (1.0 - alpha) * error, gains.season);
-        self.deviation += SCALE.max(1.0 / rows) * (error.abs() - self.deviation);
+        self.learn_deviation(at, clipped);
+        let left = error - alpha * clipped;
+        if known {
+            self.season.learn(at, left, self.clip(), gains.season);
+        } else {
+            self.season.begin(at, left, self.clip());
+        }
         self.rows = self.rows.saturating_add(1);
     }
 }
@@ -85,6 +141,7 @@ impl Coded for HoltWinters {
         codec.f64(&mut self.level);
         codec.f64(&mut self.trend);
         codec.f64(&mut self.deviation);
+        codec.u32(&mut self.measured);
         codec.u32(&mut self.rows);
         self.season.fields(codec);
     }

@@ -44,6 +44,8 @@ use std::fmt;
 
 /// Rows before a model is believed.
 const WARM_UP: u32 = 30;
+/// So many values of a row can be judged together.
+pub const VALUES_MAX: usize = 8;
 /// Values beyond are taken for this one: squares of what is known stay finite.
 const VALUE_MAX: f64 = 1e30;
 /// Distances beyond this are all alike.
@@ -131,8 +133,8 @@ pub enum Reason {
     Flatline,
     /// The last rows are distributed as none were before.
     DistributionChange,
-    /// Apart from all other rows.
-    Isolated,
+    /// Apart from all other rows; where several values are judged together, by how many percent each of them is why.
+    Isolated([u8; VALUES_MAX]),
     /// The level has moved.
     LevelShift {
         /// From here.
@@ -155,11 +157,23 @@ impl fmt::Display for Reason {
             Reason::RateOfChange => "RATE_OF_CHANGE",
             Reason::Flatline => "FLATLINE",
             Reason::DistributionChange => "DISTRIBUTION_CHANGE",
-            Reason::Isolated => "ISOLATED",
+            Reason::Isolated(_) => "ISOLATED",
             Reason::LevelShift { from, to } => {
                 return write!(f, "LEVEL_SHIFT from {} to {}", Rounded(*from), Rounded(*to));
             }
         })
+    }
+}
+
+impl Reason {
+    /// The reason where these values are judged together, those first that are most of it.
+    pub fn with(&self, values: &[String]) -> String {
+        let Reason::Isolated(shares) = self else { return self.to_string() };
+        let mut named: Vec<(u8, &String)> =
+            shares.iter().copied().zip(values).filter(|(share, _)| *share > 0).collect();
+        named.sort_by_key(|(share, _)| std::cmp::Reverse(*share));
+        let parts: Vec<String> = named.iter().map(|(share, name)| format!("{name} {share} %")).collect();
+        if parts.is_empty() { self.to_string() } else { format!("{self} by {}", parts.join(", ")) }
     }
 }
 

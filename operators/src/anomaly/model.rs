@@ -8,8 +8,9 @@ use super::flatline::Flatline;
 use super::group::Group;
 use super::half_space_trees::HalfSpaceTrees;
 use super::holt_winters::{DETECT, HoltWinters};
+use super::incident::Settled;
 use super::mad::Mad;
-use super::new_extreme::{MARGINS, NewExtreme};
+use super::new_extreme::{MARGINS, NewExtreme, Seen};
 use super::page_hinkley::{PageHinkley, Shift};
 use super::random_cut_forest::RandomCutForest;
 use super::rate_of_change::RateOfChange;
@@ -18,7 +19,7 @@ use super::relative_entropy::RelativeEntropy;
 use super::seasonal::Seasonal;
 use super::settings::{DetectSettings, Method};
 use super::spot::Spot;
-use super::{Estimate, Reason};
+use super::{Estimate, Reason, VALUES_MAX};
 
 /// How much of the mean of `ewma` and `auto` is new each row: about the last five hundred rows count.
 const ALPHA: f64 = 0.002;
@@ -32,8 +33,11 @@ pub(super) const EXTREME_SURPRISE: f64 = 6.0;
 const SHIFT_SURPRISE: f64 = 4.0;
 /// `auto` judges whole numbers as counts where fewer come at a time.
 const COUNTS_MAX: f64 = 0.5;
-/// Seasons before a season is believed.
-const SEASONS: i64 = 2;
+/// With a season the distance is the geometric mean of that from the level and that from the season. What the season
+/// explains is no incident: the former counts for no more than so many times the latter.
+const EXPLAINED: f64 = 4.0;
+/// And what is at the wrong time is one: it counts for no less than this part of it.
+const UNEXPLAINED: f64 = 9.0;
 const DAY_NS: i64 = 86_400_000_000_000;
 
 #[derive(Clone, Debug)]
@@ -60,14 +64,16 @@ pub(super) struct Auto {
     point: Ewma,
     season: Option<Box<HoltWinters>>,
     shift: PageHinkley,
-    extreme: NewExtreme,
+    extreme: Seen,
     still: Flatline,
     /// Whether a value came that is no count: less than 0, or not whole.
     measured: bool,
+    /// Whether the season was known for the last row.
+    seasonal: bool,
 }
 
 /// A model that says how rare a row is in units of its own, and what it usually says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Scored<M> {
     model: M,
     usual: Ewma,
@@ -113,6 +119,10 @@ impl Finding {
 }
 
 impl<M> Scored<M> {
+    fn of(model: M) -> Scored<M> {
+        Scored { model, usual: Ewma::default(), level: Ewma::default(), rarity: 0.0 }
+    }
+
     /// How far what the model says is above what is usual, in its standard deviations.
     fn distance(&self) -> f64 {
         self.usual.expect().filter(|e| self.rarity > e.expected).map_or(0.0, |e| e.distance(self.rarity))
@@ -122,11 +132,16 @@ impl<M> Scored<M> {
 impl Auto {
     /// Whether the values are counts of which few come at a time, which no normal distribution fits.
     fn counts(&self) -> Option<Rate> {
-        (!self.measured && self.point.mean < COUNTS_MAX).then(|| Rate::of(Family::Counts, &self.point))
+        self.few().then(|| Rate::of(Family::Counts, &self.point))
     }
 
+    fn few(&self) -> bool {
+        !self.measured && self.point.mean < COUNTS_MAX
+    }
+
+    /// The season, once it is known; of counts of which few come at a time it has no deviation.
     fn season(&self, at: i64) -> Option<&HoltWinters> {
-        self.season.as_deref().filter(|season| season.season.seen(at, SEASONS))
+        self.season.as_deref().filter(|season| season.known(at) && !self.few())
     }
 
     fn find(&self, finding: &mut Finding, at: i64, x: f64, tail: &Tail) {
@@ -135,10 +150,13 @@ impl Auto {
             None => self.point.expect().map_or(0.0, |e| e.distance(x)),
         };
         let seasonal = self.season(at).and_then(|season| season.expect(at)).map(|e| e.distance(x));
-        finding.far(seasonal.map_or(plain, |seasonal| (plain * seasonal).sqrt()), tail);
+        let both = |seasonal: f64| (plain.clamp(seasonal / UNEXPLAINED, EXPLAINED * seasonal) * seasonal).sqrt();
+        finding.far(seasonal.map_or(plain, both), tail);
         let of_point = finding.surprise;
-        let rows = f64::from(self.extreme.rows);
-        let of_extreme = EXTREME_WEIGHT * (rows / EXTREME_ROWS).min(1.0) * self.extreme.beyond(x, MARGINS);
+        // All but the row that is looked at, which the shift model has taken in.
+        let rows = self.shift.level.rows.saturating_sub(1);
+        let of_extreme =
+            EXTREME_WEIGHT * (f64::from(rows) / EXTREME_ROWS).min(1.0) * self.extreme.beyond(x, MARGINS, rows);
         finding.surprise = of_point + of_extreme;
         if of_extreme > of_point {
             finding.reason = Some(Reason::NewExtreme);
@@ -169,8 +187,10 @@ impl Model {
             Method::Poisson => Model::Rates(Box::new(Rates::new(Family::Counts))),
             Method::Beta => Model::Rates(Box::new(Rates::new(shares(settings)))),
             Method::Bocpd => Model::Bocpd(Box::default()),
-            Method::HalfSpaceTrees => Model::HalfSpaceTrees(Box::default()),
-            Method::RandomCutForest => Model::RandomCutForest(Box::default()),
+            Method::HalfSpaceTrees => Model::HalfSpaceTrees(Box::new(Scored::of(HalfSpaceTrees::default()))),
+            Method::RandomCutForest => {
+                Model::RandomCutForest(Box::new(Scored::of(RandomCutForest::new(settings.values.len()))))
+            }
         }
     }
 
@@ -201,17 +221,24 @@ impl Model {
         }
     }
 
-    /// The row that is looked at is of the time `at`.
-    pub fn turn_to(&mut self, at: i64) {
+    /// The row that is looked at is of the time `at`; whether distances are others as of now, since the season is known.
+    pub fn turn_to(&mut self, at: i64) -> bool {
         if let Model::Auto(Auto { season: Some(season), .. }) | Model::HoltWinters(season) = self {
             season.season.turn_to(at);
+        }
+        match self {
+            Model::Auto(auto) if !auto.seasonal && auto.season(at).is_some() => {
+                auto.seasonal = true;
+                true
+            }
+            _ => false,
         }
     }
 
     /// Whether the season, where there is one, is known.
     pub fn ready(&self, at: i64) -> bool {
         match self {
-            Model::HoltWinters(model) => model.season.bytes() == 0 || model.season.seen(at, SEASONS),
+            Model::HoltWinters(model) => model.known(at),
             Model::Seasonal(model) => model.seen(at),
             Model::RelativeEntropy(of) => of.model.ready(),
             Model::Spot(model) => model.ready(),
@@ -244,8 +271,9 @@ impl Model {
         }
     }
 
-    /// The values that are less surprising than `threshold`; what finds shifts is surprised by no value alone.
-    pub fn band(&self, at: i64, tail: &Tail, threshold: f64) -> Option<(f64, f64)> {
+    /// The values that are less surprising than `threshold`, around what is expected; what finds shifts is surprised by no
+    /// value alone.
+    pub fn band(&self, estimate: Option<Estimate>, tail: &Tail, threshold: f64) -> Option<(f64, f64)> {
         let around = |e: Estimate, half: f64| (e.expected - half, e.expected + half);
         match self {
             Model::PageHinkley(_) | Model::RelativeEntropy(_) | Model::Bocpd(_) => None,
@@ -254,33 +282,34 @@ impl Model {
             Model::Spot(model) => model.expect().zip(model.distance(threshold)).map(|(e, half)| around(e, half)),
             Model::NewExtreme(model) => {
                 let margin = 0.5 + MARGINS.share(threshold / EXTREME_SURPRISE);
-                model.expect().map(|e| around(e, margin * (model.greatest - model.least)))
+                model.expect().map(|e| around(e, margin * (model.seen.greatest - model.seen.least)))
             }
-            Model::Auto(auto) if auto.season(at).is_none() && auto.point.rows > 0 && auto.counts().is_some() => {
+            Model::Auto(auto) if auto.point.rows > 0 && auto.few() => {
                 let distance = tail.distance(threshold);
                 auto.counts().map(|rate| rate.band(distance * distance / 2.0 * std::f64::consts::LOG10_E))
             }
-            _ => self.expect(at).map(|e| around(e, tail.distance(threshold) * e.scale)),
+            _ => estimate.map(|e| around(e, tail.distance(threshold) * e.scale)),
         }
     }
 
     /// Takes `x` into what looks at several rows together: it goes on whether or not the row is learnt.
-    pub fn change(&mut self, x: f64) -> Option<Change> {
+    pub fn change(&mut self, at: i64, x: f64, others: &[f64]) -> Option<Change> {
         match self {
             Model::Auto(auto) => {
                 auto.measured |= x < 0.0 || x.fract() != 0.0;
                 let stands_still = auto.still.observe(x).then_some(Change::Flatline);
-                auto.shift.observe(x).map(Change::Shift).or(stands_still)
+                let usual = auto.season(at).map_or(0.0, |season| season.season.value(at));
+                auto.shift.observe(x - usual).map(Change::Shift).or(stands_still)
             }
             Model::PageHinkley(shift) => shift.observe(x).map(Change::Shift),
             Model::RelativeEntropy(of) => Some(Change::Distribution(of.model.observe(x))),
             Model::Bocpd(model) => Some(Change::Regime(model.observe(x))),
             Model::HalfSpaceTrees(of) if of.model.ready() => {
-                of.rarity = of.model.rarity(x);
+                of.rarity = of.model.rarity(x, others);
                 None
             }
             Model::RandomCutForest(of) if of.model.ready() => {
-                of.rarity = of.model.score(x);
+                of.rarity = of.model.score(x, others);
                 None
             }
             _ => None,
@@ -312,11 +341,11 @@ impl Model {
             Model::Rates(of) => finding.surprise = of.rate().surprise(x),
             Model::HalfSpaceTrees(of) if finding.ready => {
                 finding.far(of.distance(), tail);
-                finding.reason = Some(Reason::Isolated);
+                finding.reason = Some(Reason::Isolated([0; VALUES_MAX]));
             }
             Model::RandomCutForest(of) if finding.ready => {
                 finding.far(of.distance(), tail);
-                finding.reason = Some(Reason::Isolated);
+                finding.reason = Some(Reason::Isolated([0; VALUES_MAX]));
             }
             Model::HalfSpaceTrees(_) | Model::RandomCutForest(_) => {}
             Model::Ewma(_) | Model::Mad(_) | Model::HoltWinters(_) | Model::Seasonal(_) | Model::RateOfChange(_) => {
@@ -334,24 +363,41 @@ impl Model {
         finding
     }
 
-    /// What was seen was seen, in an incident too.
-    pub fn take_note(&mut self, x: f64) {
-        if let Model::Auto(Auto { extreme, .. }) | Model::NewExtreme(extreme) = self {
-            extreme.learn(x, MARGINS);
+    /// Which share of what sets a row apart is that of each value, in percent.
+    pub fn shares(&self, x: f64, others: &[f64]) -> [u8; VALUES_MAX] {
+        match self {
+            Model::RandomCutForest(of) => of.model.shares(x, others),
+            _ => [0; VALUES_MAX],
         }
     }
 
-    /// Learns `x`; `settled` is the level that the series has had for long enough.
-    pub fn learn(&mut self, at: i64, x: f64, settled: Option<f64>) {
+    /// What was seen was seen, in an incident too.
+    pub fn take_note(&mut self, x: f64) {
+        match self {
+            Model::Auto(auto) => auto.extreme.learn(x, MARGINS, auto.shift.level.rows <= 1),
+            Model::NewExtreme(extreme) => extreme.learn(x, MARGINS),
+            _ => {}
+        }
+    }
+
+    /// Learns what only a season tells from an incident: `x` is part of one, and may be so at this time of every season.
+    pub fn learn_season(&mut self, at: i64, x: f64) {
+        if let Model::Auto(Auto { season: Some(season), .. }) = self {
+            season.learn_season(at, x, DETECT);
+        }
+    }
+
+    /// Learns `x`; `settled` says where the level is that the series has had for long enough.
+    pub fn learn(&mut self, at: i64, x: f64, others: &[f64], settled: Option<Settled>) {
         let level = |model: &mut Ewma| {
             if let Some(settled) = settled {
-                model.mean = settled;
+                model.settle(settled);
             }
             model.learn(x, ALPHA);
         };
         let seasonal = |model: &mut HoltWinters| {
-            if let Some(settled) = settled {
-                model.level = settled;
+            if let Some(Settled { off, .. }) = settled.filter(|_| model.known(at)) {
+                model.level += off;
             }
             model.learn(at, x, DETECT);
         };
@@ -373,14 +419,14 @@ impl Model {
                 if of.model.ready() {
                     of.usual.learn(of.rarity, ALPHA);
                 }
-                of.model.learn(x);
+                of.model.learn(x, others);
                 level(&mut of.level);
             }
             Model::RandomCutForest(of) => {
                 if of.model.ready() {
                     of.usual.learn(of.rarity, ALPHA);
                 }
-                of.model.learn(x);
+                of.model.learn(x, others);
                 level(&mut of.level);
             }
         }
@@ -423,6 +469,7 @@ impl Coded for Model {
                 auto.extreme.fields(codec);
                 auto.still.fields(codec);
                 codec.bool(&mut auto.measured);
+                codec.bool(&mut auto.seasonal);
             }
             Model::Ewma(model) => model.fields(codec),
             Model::Mad(model) => model.fields(codec),

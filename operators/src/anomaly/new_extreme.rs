@@ -35,18 +35,24 @@ pub const PUBLISHED: Margins = Margins { from: 0.05, full: 0.05, decay: 0.0 };
 
 /// The least and the greatest value.
 #[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub least: f64,
+    pub greatest: f64,
+}
+
+/// The least and the greatest of so many rows.
+#[derive(Clone, Debug, Default)]
 pub struct NewExtreme {
-    pub(super) least: f64,
-    pub(super) greatest: f64,
+    pub(super) seen: Seen,
     pub(super) rows: u32,
 }
 
-impl NewExtreme {
-    /// How much `x` counts as beyond, from 0 to 1.
-    pub fn beyond(&self, x: f64, margins: Margins) -> f64 {
+impl Seen {
+    /// How much `x` counts as beyond what was seen in `rows` rows, from 0 to 1.
+    pub fn beyond(&self, x: f64, margins: Margins, rows: u32) -> f64 {
         let range = self.greatest - self.least;
         let beyond = (x - self.greatest).max(self.least - x);
-        if self.rows <= WARM || beyond <= 0.0 {
+        if rows <= WARM || beyond <= 0.0 {
             return 0.0;
         }
         if range <= 0.0 {
@@ -59,28 +65,46 @@ impl NewExtreme {
         }
     }
 
-    /// The middle of what was seen, on the scale of half of the range.
-    pub(super) fn expect(&self) -> Option<Estimate> {
-        let middle = f64::midpoint(self.least, self.greatest);
-        (self.rows > 0).then(|| Estimate::new(middle, (self.greatest - self.least) / 2.0))
-    }
-
-    /// Takes `x` into what was seen.
-    pub fn learn(&mut self, x: f64, margins: Margins) {
-        if self.rows == 0 {
+    /// Takes `x` into what was seen; `first` says that nothing was.
+    pub fn learn(&mut self, x: f64, margins: Margins, first: bool) {
+        if first {
             (self.least, self.greatest) = (x, x);
         }
         let inwards = margins.decay * (self.greatest - self.least);
         self.least = (self.least + inwards).min(x);
         self.greatest = (self.greatest - inwards).max(x);
+    }
+}
+
+impl NewExtreme {
+    /// How much `x` counts as beyond, from 0 to 1.
+    pub fn beyond(&self, x: f64, margins: Margins) -> f64 {
+        self.seen.beyond(x, margins, self.rows)
+    }
+
+    /// The middle of what was seen, on the scale of half of the range.
+    pub(super) fn expect(&self) -> Option<Estimate> {
+        let Seen { least, greatest } = self.seen;
+        (self.rows > 0).then(|| Estimate::new(f64::midpoint(least, greatest), (greatest - least) / 2.0))
+    }
+
+    /// Takes `x` into what was seen.
+    pub fn learn(&mut self, x: f64, margins: Margins) {
+        self.seen.learn(x, margins, self.rows == 0);
         self.rows = self.rows.saturating_add(1);
+    }
+}
+
+impl Coded for Seen {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        codec.f64(&mut self.least);
+        codec.f64(&mut self.greatest);
     }
 }
 
 impl Coded for NewExtreme {
     fn fields(&mut self, codec: &mut Codec<'_>) {
-        codec.f64(&mut self.least);
-        codec.f64(&mut self.greatest);
+        self.seen.fields(codec);
         codec.u32(&mut self.rows);
     }
 }
@@ -104,6 +128,6 @@ mod tests {
         let mut model = NewExtreme::default();
         model.learn(1_000.0, MARGINS);
         (0..60_000).for_each(|i| model.learn(f64::from(i % 11), MARGINS));
-        assert!(model.greatest < 100.0, "{}", model.greatest);
+        assert!(model.seen.greatest < 100.0, "{}", model.seen.greatest);
     }
 }

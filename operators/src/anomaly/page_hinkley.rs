@@ -4,6 +4,7 @@
 //! mean in its standard deviations, clipped at ±3, so that no spike is a shift. At λ the level has shifted: from where it
 //! was to the mean of the rows since the sum began to grow, which the model takes for the level from then on. Independent
 //! values would want λ near 5; telemetry swings for hours, so λ is 50, and three times the greatest sum that came to nothing.
+//! A shift that goes back to where the level was came to nothing too: a series that goes to and fro is told a few times.
 
 use super::WARM_UP;
 use super::codec::{Codec, Coded};
@@ -18,6 +19,8 @@ const RECORDS: f64 = 3.0;
 /// How much of that record is forgotten each row.
 const FORGOTTEN: f64 = 1e-4;
 const CLIP: f64 = 3.0;
+/// How near to the level before a return ends, as a share of the way.
+const NEAR: f64 = 0.25;
 /// How much of the mean is new each row.
 const ALPHA: f64 = 0.002;
 /// Rows before anything is a shift.
@@ -36,10 +39,11 @@ struct Side {
     sum: f32,
     /// The greatest it was.
     peak: f32,
-    values: f64,
+    /// How far the rows were from the level when it began: their sum.
+    off: f32,
+    /// How far the level has come since.
+    drift: f32,
     rows: u32,
-    /// The level when it began.
-    from: f32,
 }
 
 /// Both sums.
@@ -50,26 +54,31 @@ pub(super) struct PageHinkley {
     down: Side,
     /// The greatest sum that came to nothing.
     record: f32,
+    /// How far it is back to the level before the last shift.
+    back: f32,
 }
 
 impl Side {
     /// Adds a row; `record` takes note of a sum that has come to nothing.
     fn add(&mut self, x: f64, z: f64, level: f64, record: &mut f32) {
         if self.sum <= 0.0 {
-            *self = Side { from: level as f32, ..Side::default() };
+            *self = Side::default();
         }
         self.peak = self.peak.max(self.sum);
         self.sum = (self.sum + (z - DELTA) as f32).max(0.0);
         if self.sum <= 0.0 {
             *record = record.max(self.peak);
         }
-        self.values += x;
+        self.off += (x - (level - f64::from(self.drift))) as f32;
         self.rows = self.rows.saturating_add(1);
     }
 
-    fn shift(&self, lambda: f64) -> Option<Shift> {
-        (f64::from(self.sum) >= lambda)
-            .then(|| Shift { from: f64::from(self.from), to: self.values / f64::from(self.rows) })
+    fn shift(&self, lambda: f64, level: f64) -> Option<Shift> {
+        if f64::from(self.sum) < lambda {
+            return None;
+        }
+        let from = level - f64::from(self.drift);
+        Some(Shift { from, to: from + f64::from(self.off) / f64::from(self.rows) })
     }
 }
 
@@ -93,11 +102,21 @@ impl PageHinkley {
             self.up.add(x, z, self.level.mean, &mut self.record);
             self.down.add(x, -z, self.level.mean, &mut self.record);
             let lambda = self.lambda();
-            shift = self.up.shift(lambda).or(self.down.shift(lambda)).filter(|_| self.level.rows >= ROWS);
+            let level = self.level.mean;
+            shift = self.up.shift(lambda, level).or(self.down.shift(lambda, level)).filter(|_| self.level.rows >= ROWS);
         }
+        let before = self.level.mean;
         self.level.learn(x, ALPHA);
+        let step = (self.level.mean - before) as f32;
+        (self.up.drift, self.down.drift) = (self.up.drift + step, self.down.drift + step);
         if let Some(shift) = shift {
             self.level.mean = shift.to;
+            let way = shift.to - shift.from;
+            if (way - f64::from(self.back)).abs() <= NEAR * way.abs() {
+                // Back where it was: what was a shift came to nothing.
+                self.record = self.record.max(self.lambda() as f32);
+            }
+            self.back = -way as f32;
             (self.up, self.down) = (Side::default(), Side::default());
         }
         shift
@@ -110,17 +129,26 @@ impl Coded for PageHinkley {
         for side in [&mut self.up, &mut self.down] {
             codec.f32(&mut side.sum);
             codec.f32(&mut side.peak);
-            codec.f64(&mut side.values);
-            codec.f32(&mut side.from);
+            codec.f32(&mut side.off);
+            codec.f32(&mut side.drift);
             codec.u32(&mut side.rows);
         }
-        codec.f64_of(&mut self.record);
+        codec.f32(&mut self.record);
+        codec.f32(&mut self.back);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_to_and_fro_is_no_shift_before_long() {
+        let mut model = PageHinkley::default();
+        let value = |i: i32| if i / 300 % 2 == 0 { 10.0 } else { 20.0 } + f64::from(i * 7 % 11) / 11.0;
+        let shifts: Vec<i32> = (0..6_000).filter(|i| model.observe(value(*i)).is_some()).collect();
+        assert!(!shifts.is_empty() && shifts.iter().all(|at| *at < 1_500), "{shifts:?}");
+    }
 
     #[test]
     fn it_names_both_levels() {

@@ -4,26 +4,31 @@
 //! length; a row that is far from the box would have been cut off above it (Guha, Mishra, Roy & Schrijvers, "Robust random
 //! cut forest based anomaly detection on streams", ICML 2016). The score is that of the AWS implementation: 1/(depth + 1)
 //! for a row that is not in the tree, by the probability of being cut off at each node, times log2 of the sample, the mean
-//! over the trees; about 1 is ordinary. A point is a value with the one before it. A full sample takes each row with a
+//! over the trees; about 1 is ordinary. A point is each value with the one before it. A full sample takes each row with a
 //! probability that keeps its mean age near ten samples, in place of a random one.
+//!
+//! Several values are put on one scale by the first rows, since a cut falls where a box is longest. Which of them makes a
+//! row stand out: each cut that parts it from the rest is one of their dimensions'.
 
+use super::VALUES_MAX;
 use super::codec::{Codec, Coded};
 use super::random::Sequence;
 
 const TREES: usize = 50;
 const SAMPLE: usize = 256;
-const DIMENSIONS: usize = 2;
+/// Rows before anything is said.
+const FIRST: usize = SAMPLE / 4;
 /// Trees that a point goes down at once.
 const TOGETHER: usize = 10;
 const NONE: u16 = u16::MAX;
 
-type Point = [f32; DIMENSIONS];
+type Point<const D: usize> = [f32; D];
 
 /// A box of the sample, cut in two; or a leaf, whose box is its point.
-#[derive(Clone, Copy, Debug, Default)]
-struct Node {
-    least: Point,
-    greatest: Point,
+#[derive(Clone, Copy, Debug)]
+struct Node<const D: usize> {
+    least: Point<D>,
+    greatest: Point<D>,
     /// Rows below, those that are equal counted each.
     mass: u16,
     /// `NONE` in a leaf.
@@ -35,24 +40,55 @@ struct Node {
 
 /// A sample of the rows, as a tree.
 #[derive(Clone, Debug, Default)]
-struct Tree {
-    nodes: Vec<Node>,
+struct Tree<const D: usize> {
+    nodes: Vec<Node<D>>,
     free: Vec<u16>,
     root: u16,
-    sample: Vec<Point>,
+    sample: Vec<Point<D>>,
 }
 
-/// Trees over the same rows.
+/// Trees over the same rows, of `D` dimensions: two for each value.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RandomCutForest {
-    trees: Vec<Tree>,
+struct Forest<const D: usize> {
+    trees: Vec<Tree<D>>,
     random: Sequence,
+}
+
+/// A forest with room for as many values as there are, and what turns them into a point.
+#[derive(Clone, Debug)]
+pub(super) struct RandomCutForest {
+    forest: BySize,
     rows: u32,
+    scales: Vec<Scale>,
+    /// The first rows of several values, before their scales are known.
+    first: Vec<f64>,
+}
+
+/// The dimensions are known when a node is compiled, which makes one value twice as fast as a list of them would be.
+#[derive(Clone, Debug)]
+enum BySize {
+    One(Forest<2>),
+    Two(Forest<4>),
+    Four(Forest<8>),
+    Eight(Forest<16>),
+}
+
+/// How one of several values becomes a coordinate, and what it was in the row before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scale {
+    middle: f64,
+    unit: f64,
     last: f64,
 }
 
-impl Node {
-    fn leaf(point: Point) -> Node {
+impl<const D: usize> Default for Node<D> {
+    fn default() -> Node<D> {
+        Node::leaf([0.0; D])
+    }
+}
+
+impl<const D: usize> Node<D> {
+    fn leaf(point: Point<D>) -> Node<D> {
         Node { least: point, greatest: point, mass: 1, left: NONE, right: NONE, dimension: 0, cut: 0.0 }
     }
 
@@ -61,7 +97,7 @@ impl Node {
     }
 
     /// How much longer the sides of its box would be with `point`, and how long then.
-    fn grown(&self, point: Point) -> (f32, f32) {
+    fn grown(&self, point: Point<D>) -> (f32, f32) {
         let (mut longer, mut length) = (0.0, 0.0);
         for ((x, least), greatest) in point.iter().zip(&self.least).zip(&self.greatest) {
             let more = (least - x).max(x - greatest).max(0.0);
@@ -71,20 +107,20 @@ impl Node {
         (longer, length)
     }
 
-    fn include(&mut self, least: Point, greatest: Point) {
-        for d in 0..DIMENSIONS {
+    fn include(&mut self, least: Point<D>, greatest: Point<D>) {
+        for d in 0..D {
             self.least[d] = self.least[d].min(least[d]);
             self.greatest[d] = self.greatest[d].max(greatest[d]);
         }
     }
 
-    fn child(&self, point: Point) -> u16 {
+    fn child(&self, point: Point<D>) -> u16 {
         if point[usize::from(self.dimension)] <= self.cut { self.left } else { self.right }
     }
 }
 
-impl Tree {
-    fn add(&mut self, node: Node) -> u16 {
+impl<const D: usize> Tree<D> {
+    fn add(&mut self, node: Node<D>) -> u16 {
         if let Some(at) = self.free.pop() {
             self.nodes[usize::from(at)] = node;
             return at;
@@ -93,11 +129,11 @@ impl Tree {
         (self.nodes.len() - 1) as u16
     }
 
-    fn node(&self, at: u16) -> &Node {
+    fn node(&self, at: u16) -> &Node<D> {
         &self.nodes[usize::from(at)]
     }
 
-    fn insert(&mut self, point: Point, random: &mut Sequence) {
+    fn insert(&mut self, point: Point<D>, random: &mut Sequence) {
         self.sample.push(point);
         if self.sample.len() == 1 {
             self.nodes.clear();
@@ -184,7 +220,7 @@ impl Descent {
     }
 
     /// A node further down; the score where it is the last.
-    fn step(&mut self, tree: &Tree, point: Point) -> Option<f32> {
+    fn step<const D: usize>(&mut self, tree: &Tree<D>, point: Point<D>) -> Option<f32> {
         let node = tree.node(self.at);
         let (longer, length) = node.grown(point);
         if node.is_leaf() {
@@ -213,7 +249,7 @@ impl Descent {
 
 /// The scores of a point in some trees: about 1 for an ordinary one, more for one that is cut off early. It goes down all of them at
 /// once: a forest is larger than the caches near the processor, and so it waits for several nodes at a time.
-fn scores(trees: &[Tree], point: Point) -> [f32; TOGETHER] {
+fn scores<const D: usize>(trees: &[Tree<D>], point: Point<D>) -> [f32; TOGETHER] {
     let (mut scores, mut descents) = ([0.0; TOGETHER], [Descent::from(0); TOGETHER]);
     let (mut going, mut left) = ([0; TOGETHER], trees.len());
     for (at, tree) in trees.iter().enumerate() {
@@ -237,7 +273,7 @@ fn scores(trees: &[Tree], point: Point) -> [f32; TOGETHER] {
 }
 
 /// A random cut of the box with `point`; `None` where it does not part the two.
-fn separating_cut(node: &Node, point: Point, random: &mut Sequence) -> Option<(u8, f32)> {
+fn separating_cut<const D: usize>(node: &Node<D>, point: Point<D>, random: &mut Sequence) -> Option<(u8, f32)> {
     let (_, length) = node.grown(point);
     let mut along = random.unit() * f64::from(length);
     for (d, x) in point.iter().enumerate() {
@@ -256,38 +292,45 @@ fn separating_cut(node: &Node, point: Point, random: &mut Sequence) -> Option<(u
     }
     // Every cut parts a leaf from another point, but for rounding.
     let apart = |d: &usize| point[*d] < node.least[*d] || node.greatest[*d] < point[*d];
-    let d = (0..DIMENSIONS).find(|d| node.is_leaf() && apart(d))?;
+    let d = (0..D).find(|d| node.is_leaf() && apart(d))?;
     Some((d as u8, point[d].min(node.least[d])))
 }
 
-impl RandomCutForest {
-    /// Whether the samples have a quarter of their rows.
-    pub fn ready(&self) -> bool {
-        self.rows as usize > SAMPLE / 4
-    }
-
-    fn point(&self, x: f64) -> Point {
-        [x as f32, self.last as f32]
-    }
-
+impl<const D: usize> Forest<D> {
     /// The mean score over the trees.
-    pub fn score(&self, x: f64) -> f64 {
-        if !self.ready() {
-            return 1.0;
-        }
-        let point = self.point(x);
+    fn score(&self, point: Point<D>) -> f64 {
         let all = self.trees.chunks(TOGETHER).flat_map(|trees| scores(trees, point));
         all.map(f64::from).sum::<f64>() / TREES as f64
     }
 
-    pub fn learn(&mut self, x: f64) {
-        if self.rows == 0 {
-            self.trees = vec![Tree::default(); TREES];
-            self.last = x;
+    /// What each dimension adds to the score, in any one unit.
+    fn shares(&self, point: Point<D>) -> [f64; D] {
+        let mut shares = [0.0; D];
+        for tree in &self.trees {
+            let mut descent = Descent::from(tree.root);
+            loop {
+                let (node, before) = (tree.node(descent.at), descent.score);
+                let end = descent.step(tree, point);
+                let (added, (longer, _)) = (end.unwrap_or(descent.score) - before, node.grown(point));
+                let sides = point.iter().zip(&node.least).zip(&node.greatest);
+                for (share, ((x, least), greatest)) in shares.iter_mut().zip(sides) {
+                    let side = (least - x).max(x - greatest).max(0.0);
+                    *share += if longer > 0.0 { f64::from(added * side / longer) } else { 0.0 };
+                }
+                if end.is_some() {
+                    break;
+                }
+            }
         }
-        let point = self.point(x);
-        self.rows = self.rows.saturating_add(1);
-        let taken = SAMPLE as f64 / f64::from(self.rows).min(10.0 * SAMPLE as f64);
+        shares
+    }
+
+    /// Learns the `rows`-th row.
+    fn learn(&mut self, point: Point<D>, rows: u32) {
+        if self.trees.is_empty() {
+            self.trees = vec![Tree::default(); TREES];
+        }
+        let taken = SAMPLE as f64 / f64::from(rows).min(10.0 * SAMPLE as f64);
         for tree in &mut self.trees {
             if tree.sample.len() == SAMPLE {
                 if self.random.unit() >= taken {
@@ -297,29 +340,143 @@ impl RandomCutForest {
             }
             tree.insert(point, &mut self.random);
         }
-        self.last = x;
     }
 
-    pub fn bytes(&self) -> usize {
-        let of = |tree: &Tree| {
-            size_of::<Node>() * tree.nodes.capacity()
-                + size_of::<Point>() * tree.sample.capacity()
+    fn bytes(&self) -> usize {
+        let of = |tree: &Tree<D>| {
+            size_of::<Node<D>>() * tree.nodes.capacity()
+                + size_of::<Point<D>>() * tree.sample.capacity()
                 + 2 * tree.free.capacity()
         };
         self.trees.iter().map(of).sum()
     }
+
+    /// Each value with the one before it; dimensions beyond are the same in every row, so that no cut falls there.
+    fn point(scales: &[Scale], x: f64, others: &[f64]) -> Point<D> {
+        let mut point = [0.0; D];
+        let values = [x].into_iter().chain(others.iter().copied());
+        for ((scale, x), at) in scales.iter().zip(values).zip(point.chunks_exact_mut(2)) {
+            let on_scale = |x: f64| ((x - scale.middle) / scale.unit) as f32;
+            (at[0], at[1]) = (on_scale(x), on_scale(scale.last));
+        }
+        point
+    }
 }
 
-impl Coded for RandomCutForest {
+/// Does `$body` with the forest, whatever its size.
+macro_rules! of_any_size {
+    ($forest:expr, $of:ident => $body:expr) => {
+        match $forest {
+            BySize::One($of) => $body,
+            BySize::Two($of) => $body,
+            BySize::Four($of) => $body,
+            BySize::Eight($of) => $body,
+        }
+    };
+}
+
+impl RandomCutForest {
+    /// A forest for so many values.
+    pub fn new(values: usize) -> RandomCutForest {
+        let forest = match values {
+            0 | 1 => BySize::One(Forest::default()),
+            2 => BySize::Two(Forest::default()),
+            3 | 4 => BySize::Four(Forest::default()),
+            _ => BySize::Eight(Forest::default()),
+        };
+        RandomCutForest { forest, rows: 0, scales: Vec::new(), first: Vec::new() }
+    }
+
+    /// Whether the samples have a quarter of their rows.
+    pub fn ready(&self) -> bool {
+        self.rows as usize > FIRST
+    }
+
+    /// The mean score over the trees.
+    pub fn score(&self, x: f64, others: &[f64]) -> f64 {
+        if !self.ready() {
+            return 1.0;
+        }
+        of_any_size!(&self.forest, forest => forest.score(Forest::point(&self.scales, x, others)))
+    }
+
+    /// Which share of what sets a row apart is that of each value, in percent.
+    pub fn shares(&self, x: f64, others: &[f64]) -> [u8; VALUES_MAX] {
+        let mut shares = [0.0; VALUES_MAX];
+        of_any_size!(&self.forest, forest => {
+            let of_dimensions = forest.shares(Forest::point(&self.scales, x, others));
+            shares.iter_mut().zip(of_dimensions.chunks_exact(2)).for_each(|(share, of)| *share = of[0] + of[1]);
+        });
+        let all: f64 = shares.iter().sum();
+        shares.map(|share| if all > 0.0 { (100.0 * share / all).round() as u8 } else { 0 })
+    }
+
+    pub fn learn(&mut self, x: f64, others: &[f64]) {
+        self.rows = self.rows.saturating_add(1);
+        if self.scales.is_empty() {
+            self.scales.extend([x].iter().chain(others).take(VALUES_MAX).map(|x| Scale {
+                middle: 0.0,
+                unit: 1.0,
+                last: *x,
+            }));
+        }
+        let values = self.scales.len();
+        if values == 1 || self.rows as usize > FIRST {
+            return self.learn_scaled(x, others, self.rows);
+        }
+        // Units as different as bytes and shares: nothing is cut before it is known how large each of them is.
+        self.first.extend([x].iter().chain(others).take(values));
+        if self.rows as usize == FIRST {
+            let first = std::mem::take(&mut self.first);
+            for (at, scale) in self.scales.iter_mut().enumerate() {
+                *scale = Scale::of(first.iter().skip(at).step_by(values).copied());
+            }
+            for (row, values) in (1..).zip(first.chunks_exact(values)) {
+                self.learn_scaled(values[0], &values[1..], row);
+            }
+        }
+    }
+
+    fn learn_scaled(&mut self, x: f64, others: &[f64], rows: u32) {
+        of_any_size!(&mut self.forest, forest => forest.learn(Forest::point(&self.scales, x, others), rows));
+        let values = [x].into_iter().chain(others.iter().copied());
+        self.scales.iter_mut().zip(values).for_each(|(scale, x)| scale.last = x);
+    }
+
+    pub fn bytes(&self) -> usize {
+        let beside = size_of::<Scale>() * self.scales.capacity() + size_of::<f64>() * self.first.capacity();
+        beside + of_any_size!(&self.forest, forest => forest.bytes())
+    }
+}
+
+impl Scale {
+    /// By the mean and the standard deviation of the first rows, which is no less than a thousandth of the mean.
+    fn of(values: impl Iterator<Item = f64> + Clone) -> Scale {
+        let rows = values.clone().count().max(1) as f64;
+        let middle = values.clone().sum::<f64>() / rows;
+        let variance = values.clone().map(|x| (x - middle).powi(2)).sum::<f64>() / rows;
+        let unit = variance.sqrt().max(1e-3 * middle.abs()).max(1e-9);
+        Scale { middle, unit, last: values.last().unwrap_or(middle) }
+    }
+}
+
+impl<const D: usize> Coded for Forest<D> {
     fn fields(&mut self, codec: &mut Codec<'_>) {
         codec.u64(&mut self.random.0);
-        codec.u32(&mut self.rows);
-        codec.f64(&mut self.last);
-        let point = |codec: &mut Codec<'_>, point: &mut Point| point.iter_mut().for_each(|x| codec.f32(x));
+        let point = |codec: &mut Codec<'_>, point: &mut Point<D>| point.iter_mut().for_each(|x| codec.f32(x));
         codec.list(&mut self.trees, TREES, |codec, tree| {
             codec.u16(&mut tree.root);
             codec.list(&mut tree.free, 2 * SAMPLE, |codec, at| codec.u16(at));
-            codec.list(&mut tree.sample, SAMPLE, point);
+            let mut sample = tree.sample.len() as u32;
+            codec.u32(&mut sample);
+            if let Codec::Read(_, damaged) = codec {
+                if sample as usize > SAMPLE {
+                    *damaged = true;
+                    return;
+                }
+                tree.sample = vec![[0.0; D]; sample as usize];
+            }
+            tree.sample.iter_mut().for_each(|row| point(codec, row));
             codec.list(&mut tree.nodes, 2 * SAMPLE, |codec, node| {
                 point(codec, &mut node.least);
                 point(codec, &mut node.greatest);
@@ -336,6 +493,19 @@ impl Coded for RandomCutForest {
     }
 }
 
+impl Coded for RandomCutForest {
+    fn fields(&mut self, codec: &mut Codec<'_>) {
+        codec.u32(&mut self.rows);
+        codec.list(&mut self.scales, VALUES_MAX, |codec, scale| {
+            codec.f64(&mut scale.middle);
+            codec.f64(&mut scale.unit);
+            codec.f64(&mut scale.last);
+        });
+        codec.list(&mut self.first, VALUES_MAX * FIRST, |codec, x| codec.f64(x));
+        of_any_size!(&mut self.forest, forest => forest.fields(codec));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,7 +513,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Boxes, masses and cuts as they must be, and all rows of the sample.
-    fn check(tree: &Tree, at: u16) -> Vec<Point> {
+    fn check<const D: usize>(tree: &Tree<D>, at: u16) -> Vec<Point<D>> {
         let node = *tree.node(at);
         if node.is_leaf() {
             assert_eq!(node.least, node.greatest);
@@ -354,38 +524,60 @@ mod tests {
         assert!(left.iter().all(|point| point[d] <= node.cut) && right.iter().all(|point| point[d] > node.cut));
         let all = [left, right].concat();
         assert_eq!(all.len(), usize::from(node.mass));
-        for d in 0..DIMENSIONS {
+        for d in 0..D {
             assert_eq!(node.least[d], all.iter().map(|point| point[d]).fold(f32::INFINITY, f32::min));
             assert_eq!(node.greatest[d], all.iter().map(|point| point[d]).fold(f32::NEG_INFINITY, f32::max));
         }
         all
     }
 
+    /// Whether all rows of the sample are in the tree.
+    fn whole<const D: usize>(tree: &Tree<D>) {
+        let (mut found, mut sample) = (check(tree, tree.root), tree.sample.clone());
+        let order = |a: &Point<D>, b: &Point<D>| a.partial_cmp(b).unwrap();
+        found.sort_by(order);
+        sample.sort_by(order);
+        assert_eq!(found, sample);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
         #[test]
-        fn trees_stay_whole(values in prop::collection::vec(prop_oneof![-9i32..9, -1_000_000i32..1_000_000], 1..400)) {
-            let mut forest = RandomCutForest::default();
-            for x in values {
-                forest.learn(f64::from(x) / 3.0);
+        fn trees_stay_whole(
+            values in prop::collection::vec(prop_oneof![-9i32..9, -1_000_000i32..1_000_000], 1..400),
+            several in prop::sample::select(vec![1, 2, 3]),
+        ) {
+            let mut forest = RandomCutForest::new(several);
+            for (row, x) in values.into_iter().enumerate() {
+                let others = [f64::from(x % 7), row as f64];
+                forest.learn(f64::from(x) / 3.0, &others[..several - 1]);
             }
-            for tree in &forest.trees {
-                let mut found = check(tree, tree.root);
-                let mut sample = tree.sample.clone();
-                let order = |a: &Point, b: &Point| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]));
-                found.sort_by(order);
-                sample.sort_by(order);
-                prop_assert_eq!(found, sample);
-            }
+            of_any_size!(&forest.forest, forest => forest.trees.iter().for_each(whole));
         }
     }
 
     #[test]
     fn a_row_far_off_scores_high() {
-        let mut forest = RandomCutForest::default();
-        (0..2_000).for_each(|row| forest.learn(noise(row)));
-        let ordinary = (2_000..2_100).map(|row| forest.score(noise(row))).fold(0.0, f64::max);
-        assert!(forest.score(20.0) > 2.0 * ordinary, "{} and {ordinary}", forest.score(20.0));
+        let mut forest = RandomCutForest::new(1);
+        (0..2_000).for_each(|row| forest.learn(noise(row), &[]));
+        let ordinary = (2_000..2_100).map(|row| forest.score(noise(row), &[])).fold(0.0, f64::max);
+        assert!(forest.score(20.0, &[]) > 2.0 * ordinary, "{} and {ordinary}", forest.score(20.0, &[]));
+    }
+
+    #[test]
+    fn what_is_ordinary_one_by_one_is_not_together() {
+        let mut forest = RandomCutForest::new(3);
+        // Bytes follow requests; the third has nothing to do with either.
+        let row = |row: u64| {
+            (100.0 + 50.0 * noise(row), [1e9 + 5e8 * noise(row) + 1e7 * noise(row + 9_000), noise(row + 7_000)])
+        };
+        (0..3_000).map(row).for_each(|(x, others)| forest.learn(x, &others));
+        let ordinary = (3_000..3_200).map(row).map(|(x, others)| forest.score(x, &others)).sum::<f64>() / 200.0;
+        let apart = forest.score(145.0, &[0.55e9, 0.0]);
+        assert!(apart > 1.5 * ordinary, "{apart} and {ordinary}");
+        // What is out of its range is named.
+        let shares = forest.shares(100.0, &[9e9, 0.0]);
+        assert!(shares[1] > 70 && shares[3..] == [0; 5], "{shares:?}");
     }
 }

@@ -11,6 +11,7 @@
 use super::adwin::Adwin;
 use super::codec::{Codec, Coded};
 use super::ewma::Ewma;
+use super::incident::Settled;
 use super::{DISTANCE_MAX, Estimate};
 
 /// How much of mean and variance is new each row.
@@ -154,10 +155,10 @@ impl Rates {
         Rate::of(self.family, &self.level)
     }
 
-    /// Learns `x`; `settled` is the level that the series has had for long enough.
-    pub fn learn(&mut self, x: f64, settled: Option<f64>) {
+    /// Learns `x`; `settled` says where the level is that the series has had for long enough.
+    pub fn learn(&mut self, x: f64, settled: Option<Settled>) {
         if let Some(settled) = settled {
-            self.level.mean = settled;
+            self.level.settle(settled);
         }
         self.level.learn(x, ALPHA);
         if self.recent.observe(x) {

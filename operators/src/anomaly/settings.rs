@@ -58,6 +58,11 @@ impl Method {
         ("random_cut_forest", Method::RandomCutForest),
     ];
 
+    /// Whether it can judge several values of a row together.
+    pub fn takes_several(self) -> bool {
+        matches!(self, Method::HalfSpaceTrees | Method::RandomCutForest)
+    }
+
     /// The method of this name.
     pub fn of(name: &str) -> Option<Method> {
         Method::ALL.iter().find(|(known, _)| *known == name).map(|(_, method)| *method)
@@ -88,6 +93,8 @@ pub enum Direction {
 pub struct DetectSettings {
     /// How the series is judged.
     pub method: Method,
+    /// The names of the values that are judged together; none where there is one value.
+    pub values: Vec<String>,
     /// The length of its season in nanoseconds; 0 is none.
     pub season_ns: i64,
     /// How many false alarms are tolerated per series and day, above zero.
@@ -123,6 +130,7 @@ impl Default for DetectSettings {
     fn default() -> DetectSettings {
         DetectSettings {
             method: Method::Auto,
+            values: Vec::new(),
             season_ns: 0,
             sensitivity: 1.0,
             direction: Direction::Both,

@@ -124,6 +124,113 @@ fn a_value_at_the_wrong_time_of_day_is_one() {
     assert!(higher <= 3, "{higher} rows are as surprising");
 }
 
+/// Many by day and few by night, and what is added to them.
+fn by_day(row: u64, minutes: u64, added: impl Fn(u64) -> f64) -> Option<f64> {
+    let open = (8 * 60..20 * 60).contains(&(row * minutes % 1_440));
+    Some(if open { 1_000.0 } else { 100.0 } + 5.0 * noise(row) + added(row))
+}
+
+fn judged_every(minutes: i64, settings: &DetectSettings, values: impl Iterator<Item = Option<f64>>) -> Vec<Verdict> {
+    let mut detector = Detector::new(settings);
+    values.enumerate().map(|(row, value)| detector.observe(settings, row as i64 * minutes * MINUTE, value)).collect()
+}
+
+#[test]
+fn a_day_that_jumps_is_learnt_in_two_days_and_what_is_at_the_wrong_time_is_told_then() {
+    let season = DetectSettings { season_ns: DAY, ..settings(Method::Auto) };
+    for minutes in [1, 5] {
+        let rows = |days: u64| days * 1_440 / minutes;
+        // On the tenth day it is as few as by night for twenty minutes at noon; on the eleventh somewhat more by night.
+        let (noon, night) = (rows(9) + rows(1) / 2, rows(10) + rows(1) / 8);
+        let added = |row: u64| match row {
+            row if (noon..noon + 20 / minutes).contains(&row) => -900.0,
+            row if (night..night + 20 / minutes).contains(&row) => 400.0,
+            _ => 0.0,
+        };
+        let values = (0..rows(12)).map(|row| by_day(row, minutes, added));
+        let verdicts = judged_every(minutes as i64, &season, values);
+        let alarms = alarms(&verdicts);
+        let events = [noon, night].map(|at| at as usize..(at + rows(1) / 24) as usize);
+        let known = rows(2) as usize;
+        let astray: Vec<_> =
+            alarms.iter().filter(|row| **row >= known && !events.iter().any(|event| event.contains(row))).collect();
+        assert!(astray.len() <= 5, "every {minutes} minutes: {astray:?}");
+        for event in events {
+            assert!(
+                alarms.contains(&event.start),
+                "every {minutes} minutes, at {}: {:?}",
+                event.start,
+                verdicts[event.start]
+            );
+        }
+        assert_eq!(verdicts[noon as usize].reason, Some(Reason::SeasonalMismatch));
+    }
+}
+
+#[test]
+fn a_series_that_goes_to_and_fro_without_a_season_is_calm_before_long() {
+    let values = (0..10 * 288).map(|row| by_day(row, 5, |_| 0.0));
+    let verdicts = judged_every(5, &settings(Method::Auto), values);
+    // Up, down, up again: after that both levels are usual.
+    let late: Vec<_> = alarms(&verdicts).into_iter().filter(|row| *row >= 2 * 288).collect();
+    assert_eq!(late, [] as [usize; 0]);
+}
+
+#[test]
+fn a_season_that_has_moved_is_learnt_anew() {
+    let season = DetectSettings { season_ns: DAY, ..settings(Method::Auto) };
+    // From the seventh day on all of it is an hour earlier.
+    let values = (0..14 * 288).map(|row| by_day(if row < 6 * 288 { row } else { row + 12 }, 5, |_| 0.0));
+    let verdicts = judged_every(5, &season, values);
+    let days =
+        |days: std::ops::Range<usize>| alarms(&verdicts).iter().filter(|row| days.contains(&(**row / 288))).count();
+    assert!(days(6..7) > 0, "nobody was told");
+    assert_eq!((days(2..6), days(9..14)), (0, 0));
+}
+
+#[test]
+fn an_outage_is_no_part_of_the_season() {
+    let season = DetectSettings { season_ns: DAY, ..settings(Method::Auto) };
+    let outage = |row: u64| (5 * 288 + 144..5 * 288 + 168).contains(&row);
+    let values = (0..8 * 288).map(|row| by_day(row, 5, |row| if outage(row) { -900.0 } else { 0.0 }));
+    let verdicts = judged_every(5, &season, values);
+    let alarms = alarms(&verdicts);
+    assert!(alarms.contains(&(5 * 288 + 144)));
+    // The day after is as usual, and is judged so.
+    assert!(alarms.iter().all(|row| !(6 * 288..7 * 288).contains(row)), "{alarms:?}");
+    assert!((verdicts[6 * 288 + 150].expected.unwrap() - 1_000.0).abs() < 150.0, "{:?}", verdicts[6 * 288 + 150]);
+}
+
+#[test]
+fn values_that_are_ordinary_one_by_one_stand_out_together() {
+    for method in [Method::RandomCutForest, Method::HalfSpaceTrees] {
+        let several = DetectSettings { values: vec!["cpu".into(), "requests".into()], ..settings(method) };
+        let mut detector = Detector::new(&several);
+        let mut verdicts = Vec::new();
+        for row in 0..1_500u64 {
+            let load = 50.0 + 40.0 * noise(row);
+            let requests = match row {
+                // Busy without anything to do.
+                1_200 => 12.0,
+                1_400 => 900.0,
+                _ => load + noise(row + 9_000),
+            };
+            let (cpu, at) = (if row == 1_200 { 88.0 } else { load }, Moment::from(row as i64 * MINUTE));
+            verdicts.push(detector.observe_in(&several, at, Some(cpu), &[requests], None));
+        }
+        let higher = |row: usize| verdicts.iter().filter(|verdict| verdict.score > verdicts[row].score).count();
+        // Half-space trees rank it high and do not set it apart.
+        assert!(higher(1_200) <= 30 && higher(1_400) <= 10, "{method}: {} and {}", higher(1_200), higher(1_400));
+        let other = Detector::decode(&several, &detector.encode()).unwrap();
+        assert_eq!(other.encode(), detector.encode());
+        if method == Method::RandomCutForest {
+            let verdict = &verdicts[1_400];
+            let reason = verdict.reason.unwrap().with(&several.values);
+            assert!(verdict.is_anomaly && reason.starts_with("ISOLATED by requests "), "{reason}: {verdict:?}");
+        }
+    }
+}
+
 #[test]
 fn learning_is_told_and_silent() {
     let mut values: Vec<_> = steady(100, 10.0).collect();
@@ -302,12 +409,12 @@ fn a_series_that_begins_takes_after_its_group() {
     let (mut group, mut old) = (Group::default(), Detector::new(&settings));
     for row in 0..500u64 {
         let at = Moment::from(row as i64 * MINUTE);
-        old.observe_in(&settings, at, Some(10.0 + noise(row)), Some(&mut group));
+        old.observe_in(&settings, at, Some(10.0 + noise(row)), &[], Some(&mut group));
     }
     let mut new = Detector::of_group(&settings, &group);
-    let first = new.observe_in(&settings, Moment::from(500 * MINUTE), Some(10.5), Some(&mut group));
+    let first = new.observe_in(&settings, Moment::from(500 * MINUTE), Some(10.5), &[], Some(&mut group));
     assert!(first.learning && !first.is_anomaly && (first.expected.unwrap() - 10.0).abs() < 0.3, "{first:?}");
-    let second = new.observe_in(&settings, Moment::from(501 * MINUTE), Some(80.0), Some(&mut group));
+    let second = new.observe_in(&settings, Moment::from(501 * MINUTE), Some(80.0), &[], Some(&mut group));
     assert!(second.learning && second.is_anomaly && second.reason == Some(Reason::NewExtreme), "{second:?}");
     // The same without a group is silence.
     let mut alone = Detector::new(&settings);

@@ -31,11 +31,11 @@ impl Watched for Detector {
         }
     }
 
-    fn observe(&mut self, settings: &DetectSettings, point: Point, group: Option<&mut Group>) -> Verdict {
+    fn observe(&mut self, settings: &DetectSettings, point: Point<'_>, group: Option<&mut Group>) -> Verdict {
         if let Some(version) = point.version {
             self.deploy(version);
         }
-        self.observe_in(settings, point.at, point.value, group)
+        self.observe_in(settings, point.at, point.value, point.others, group)
     }
 
     fn ttl_ns(settings: &DetectSettings) -> i64 {
@@ -58,12 +58,12 @@ impl Watched for Detector {
         Detector::decode(settings, bytes)
     }
 
-    fn columns(_settings: &DetectSettings, said: &[Verdict], _time: &DataType) -> Result<Vec<ArrayRef>> {
+    fn columns(settings: &DetectSettings, said: &[Verdict], _time: &DataType) -> Result<Vec<ArrayRef>> {
         let number =
             |of: fn(&Verdict) -> Option<f64>| Arc::new(said.iter().map(of).collect::<Float64Array>()) as ArrayRef;
         let reasons = said.iter().map(|verdict| {
             let after = if verdict.after_deploy { " AFTER_DEPLOY" } else { "" };
-            verdict.reason.map(|reason| format!("{reason}{after}"))
+            verdict.reason.map(|reason| reason.with(&settings.values) + after)
         });
         Ok(vec![
             number(|verdict| verdict.expected),

@@ -26,7 +26,7 @@ impl Watched for Forecaster {
         Forecaster::new(settings)
     }
 
-    fn observe(&mut self, settings: &ForecastSettings, point: Point, _group: Option<&mut Group>) -> Forecast {
+    fn observe(&mut self, settings: &ForecastSettings, point: Point<'_>, _group: Option<&mut Group>) -> Forecast {
         self.observe(settings, point.at, point.value)
     }
 

@@ -16,10 +16,36 @@ const CHUNK: usize = 1_024;
 pub(super) const SERIES: &str = "series";
 
 struct Chunk<S> {
-    /// None where a number has no series.
-    series: Arc<Vec<Option<S>>>,
+    slots: Slots<S>,
     id: u64,
     changed: bool,
+}
+
+/// None where a number has no series. Whether a checkpoint looks at them is seen without counting who does, which would
+/// cost each row an atomic operation.
+struct Slots<S> {
+    /// Empty while they are shared.
+    own: Vec<Option<S>>,
+    /// What a checkpoint has, or had.
+    shared: Option<Arc<Vec<Option<S>>>>,
+}
+
+impl<S: Clone> Slots<S> {
+    fn get(&self) -> &[Option<S>] {
+        self.shared.as_deref().unwrap_or(&self.own)
+    }
+
+    /// To be changed: copied if the checkpoint is still being written.
+    fn own(&mut self) -> &mut [Option<S>] {
+        if let Some(shared) = self.shared.take() {
+            self.own = Arc::unwrap_or_clone(shared);
+        }
+        &mut self.own
+    }
+
+    fn share(&mut self) -> Arc<Vec<Option<S>>> {
+        self.shared.get_or_insert_with(|| Arc::new(std::mem::take(&mut self.own))).clone()
+    }
 }
 
 /// Series by number.
@@ -37,23 +63,19 @@ impl<S: Watched> Held<S> {
         self.len
     }
 
-    pub fn contains(&self, number: u32) -> bool {
-        let chunk = self.chunks.get(number as usize / CHUNK);
-        chunk.is_some_and(|chunk| chunk.series[number as usize % CHUNK].is_some())
-    }
-
-    /// The series of a number, to be changed; `new` where there is none.
-    pub fn entry(&mut self, number: u32, new: impl FnOnce() -> S) -> &mut S {
+    /// The series of a number, to be changed, and whether it is new: `new` where there was none.
+    pub fn entry(&mut self, number: u32, new: impl FnOnce() -> S) -> (&mut S, bool) {
         let (chunk, place) = (number as usize / CHUNK, number as usize % CHUNK);
         while self.chunks.len() <= chunk {
-            let series = Arc::new(vec![None; CHUNK]);
-            self.chunks.push(Chunk { series, id: fresh_id(), changed: false });
+            let slots = Slots { own: vec![None; CHUNK], shared: None };
+            self.chunks.push(Chunk { slots, id: fresh_id(), changed: false });
         }
         let chunk = &mut self.chunks[chunk];
         chunk.changed = true;
-        let slot = &mut Arc::make_mut(&mut chunk.series)[place];
-        self.len += usize::from(slot.is_none());
-        slot.get_or_insert_with(new)
+        let slot = &mut chunk.slots.own()[place];
+        let is_new = slot.is_none();
+        self.len += usize::from(is_new);
+        (slot.get_or_insert_with(new), is_new)
     }
 
     /// Takes out the series for which `gone` holds; gives their numbers.
@@ -61,11 +83,11 @@ impl<S: Watched> Held<S> {
         let mut numbers = Vec::new();
         for (at, chunk) in self.chunks.iter_mut().enumerate() {
             let leaving = |slot: &Option<S>| slot.as_ref().is_some_and(&gone);
-            if !chunk.series.iter().any(leaving) {
+            if !chunk.slots.get().iter().any(leaving) {
                 continue;
             }
             chunk.changed = true;
-            for (place, slot) in Arc::make_mut(&mut chunk.series).iter_mut().enumerate() {
+            for (place, slot) in chunk.slots.own().iter_mut().enumerate() {
                 if leaving(slot) {
                     *slot = None;
                     numbers.push((at * CHUNK + place) as u32);
@@ -82,7 +104,7 @@ impl<S: Watched> Held<S> {
         if leaving == 0 {
             return Vec::new();
         }
-        let slots = self.chunks.iter().flat_map(|chunk| chunk.series.iter()).enumerate();
+        let slots = self.chunks.iter().flat_map(|chunk| chunk.slots.get()).enumerate();
         let mut ages: Vec<(i64, u32)> =
             slots.filter_map(|(number, slot)| Some((slot.as_ref()?.last_ns(), number as u32))).collect();
         ages.select_nth_unstable(leaving - 1);
@@ -91,7 +113,7 @@ impl<S: Watched> Held<S> {
         for number in &numbers {
             let chunk = &mut self.chunks[*number as usize / CHUNK];
             chunk.changed = true;
-            Arc::make_mut(&mut chunk.series)[*number as usize % CHUNK] = None;
+            chunk.slots.own()[*number as usize % CHUNK] = None;
         }
         self.len -= numbers.len();
         numbers
@@ -101,7 +123,7 @@ impl<S: Watched> Held<S> {
     pub fn rename(&mut self, renamed: &[Option<u32>]) {
         let chunks = std::mem::take(&mut self.chunks);
         self.len = 0;
-        let slots = chunks.iter().flat_map(|chunk| chunk.series.iter());
+        let slots = chunks.iter().flat_map(|chunk| chunk.slots.get());
         for (slot, new) in slots.zip(renamed) {
             if let (Some(series), Some(new)) = (slot, new) {
                 self.entry(*new, || series.clone());
@@ -115,7 +137,7 @@ impl<S: Watched> Held<S> {
             if std::mem::take(&mut chunk.changed) {
                 chunk.id = fresh_id();
             }
-            let (series, reader) = (chunk.series.clone(), keys.reader());
+            let (series, reader) = (chunk.slots.share(), keys.reader());
             let rows = move || {
                 let there = series.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.as_ref()?)));
                 let (numbers, states): (Vec<u32>, Vec<Vec<u8>>) =
@@ -131,7 +153,7 @@ impl<S: Watched> Held<S> {
 
     /// Bytes, estimated from the series of the first chunk.
     pub fn bytes(&self) -> usize {
-        let known = self.chunks.first().into_iter().flat_map(|chunk| chunk.series.iter().flatten());
+        let known = self.chunks.first().into_iter().flat_map(|chunk| chunk.slots.get().iter().flatten());
         let one = known.take(16).map(S::bytes).max().unwrap_or(0);
         self.len * one + self.chunks.len() * CHUNK * size_of::<Option<S>>().saturating_sub(size_of::<S>())
     }

@@ -36,6 +36,8 @@ pub struct SeriesSpec {
     pub time: usize,
     /// The value, a number.
     pub value: usize,
+    /// Further values, judged together with it.
+    pub others: Vec<usize>,
     /// The columns that tell the series apart; none means that there is one.
     pub by: Vec<usize>,
     /// How many of the first of them tell groups apart: a series that begins takes after its group. 0 means that there
@@ -87,7 +89,8 @@ impl fmt::Display for SeriesSpec {
             Task::Detect(settings) => ("DetectAnomalies", settings),
             Task::Forecast(settings) => ("Forecast", settings),
         };
-        write!(f, "{operator} {}", name(&self.value))?;
+        let values: Vec<_> = [&self.value].into_iter().chain(&self.others).map(name).collect();
+        write!(f, "{operator} {}", values.join(" and "))?;
         if !self.by.is_empty() {
             write!(f, " of each ({})", self.by.iter().map(name).collect::<Vec<_>>().join(", "))?;
         }
@@ -111,11 +114,13 @@ impl fmt::Display for SeriesSpec {
 
 /// A row, as a series sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Point {
+pub struct Point<'a> {
     /// When it is.
     pub at: Moment,
-    /// Its value.
+    /// Its value; none where one of several is missing, and one that is not finite where one of them is not.
     pub value: Option<f64>,
+    /// The values that are judged together with it.
+    pub others: &'a [f64],
     /// What is deployed, if a column says so.
     pub version: Option<u32>,
 }
@@ -130,7 +135,7 @@ pub trait Watched: Clone + Send + Sync + 'static {
     /// A series of which nothing is known, but perhaps its group.
     fn new(settings: &Self::Settings, group: Option<&Group>) -> Self;
     /// Takes in the next row of the series, in order of time; its group may learn from it.
-    fn observe(&mut self, settings: &Self::Settings, point: Point, group: Option<&mut Group>) -> Self::Said;
+    fn observe(&mut self, settings: &Self::Settings, point: Point<'_>, group: Option<&mut Group>) -> Self::Said;
     /// After how long without a row it is forgotten, in nanoseconds.
     fn ttl_ns(settings: &Self::Settings) -> i64;
     /// The time of its last row, in nanoseconds since 1970.

@@ -92,27 +92,32 @@ impl<S: Watched> Series<S> {
             Some(column) => Some((hash_rows(std::slice::from_ref(&column), rows.num_rows()).map_err(fault)?, column)),
             None => None,
         };
-        let values = cast(rows.column(self.spec.value), &DataType::Float64)?;
+        let numbers_of = |column: usize| cast(rows.column(column), &DataType::Float64);
+        let values = numbers_of(self.spec.value)?;
         let values: &Float64Array = values.as_primitive::<Float64Type>();
+        let further = self.spec.others.iter().map(|column| numbers_of(*column)).collect::<Result<Vec<_>, _>>()?;
+        let further: Vec<&Float64Array> = further.iter().map(|column| column.as_primitive()).collect();
+        let mut others = Vec::with_capacity(further.len());
         let ttl = S::ttl_ns(&self.settings);
         let mut said = Vec::with_capacity(rows.num_rows());
         for &row in &order {
             let (number, at) = (numbers[row], times[row]);
-            if !self.held.contains(number) {
+            let group = self.groups.as_mut().zip(groups.as_ref()).map(|(known, of)| known.get(of[row]));
+            let (series, is_new) = self.held.entry(number, || S::new(&self.settings, group.as_deref()));
+            if is_new {
                 self.keys.hold(&[number]);
             }
-            let group = self.groups.as_mut().zip(groups.as_ref()).map(|(known, of)| known.get(of[row]));
-            let series = self.held.entry(number, || S::new(&self.settings, group.as_deref()));
             // Whether or not it has been swept out by now.
             if silent(series, at, ttl) {
                 *series = S::new(&self.settings, group.as_deref());
                 self.evicted += 1;
             }
-            let value = values.is_valid(row).then(|| values.value(row));
+            let value =
+                values.is_valid(row).then(|| values.value(row)).and_then(|x| together(x, &further, row, &mut others));
             let local = self.spec.zone.as_ref().map_or(at, |zone| zone.local_ns(at));
             let version =
                 versions.as_ref().and_then(|(hashes, column)| column.is_valid(row).then(|| hashes[row] as u32));
-            let point = Point { at: Moment { at, local }, value, version };
+            let point = Point { at: Moment { at, local }, value, others: &others, version };
             said.push(series.observe(&self.settings, point, group));
         }
         let sorted = order.iter().enumerate().all(|(at, row)| at == *row);
@@ -157,10 +162,11 @@ impl<S: Watched> Series<S> {
         let states = states.as_binary::<i32>();
         for (number, state) in numbers.into_iter().zip(states.iter()) {
             let Some(series) = S::decode(&self.settings, state.unwrap_or_default()) else { return Ok(false) };
-            if !self.held.contains(number) {
+            let (held, is_new) = self.held.entry(number, || S::new(&self.settings, None));
+            *held = series;
+            if is_new {
                 self.keys.hold(&[number]);
             }
-            *self.held.entry(number, || S::new(&self.settings, None)) = series;
         }
         Ok(true)
     }
@@ -172,6 +178,19 @@ impl<S: Watched> Series<S> {
         self.pending.insert(rows, times.iter());
         Ok(())
     }
+}
+
+/// The first of several values, with the `others` of its row; none where one of them is missing, one that is not finite
+/// where one of them is not.
+fn together(first: f64, further: &[&Float64Array], row: usize, others: &mut Vec<f64>) -> Option<f64> {
+    others.clear();
+    let mut value = first;
+    for column in further {
+        let other = column.is_valid(row).then(|| column.value(row))?;
+        value = if other.is_finite() { value } else { f64::NAN };
+        others.push(other);
+    }
+    Some(value)
 }
 
 /// Whether a series has had no row for longer than `ttl` as of the time `now`.

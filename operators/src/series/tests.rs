@@ -1,11 +1,11 @@
 //! The operator against detectors that are shown each series by itself, in order.
 
 use super::*;
-use crate::anomaly::{Detector, Forecaster};
+use crate::anomaly::{Detector, Forecaster, Method};
 use crate::operator::{Operator, Output, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, owned};
-use arrow::array::{Array, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{Array, AsArray, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use proptest::prelude::*;
@@ -51,6 +51,7 @@ fn spec(keyed: bool) -> SeriesSpec {
         schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         input: Box::new(Plan::Source { name: "s".to_string(), schema: input }),
         time: 0,
+        others: Vec::new(),
         value: 2,
         by: if keyed { vec![1] } else { vec![] },
         grouped_by: 0,
@@ -292,4 +293,44 @@ fn a_forecast_says_when_in_the_type_of_the_event_time() {
     let last: Vec<&str> = said[999].split('|').collect();
     assert!((last[4].parse::<f64>().unwrap() - 1_099.0).abs() < 10.0, "{last:?}");
     assert!(last[7].starts_with("1970-01-01T00:00:01.0"), "{last:?}");
+}
+
+#[test]
+fn several_values_are_judged_together_and_none_of_them_may_be_missing() {
+    let names = vec!["x".to_string(), "y".to_string()];
+    let settings = DetectSettings { method: Method::RandomCutForest, values: names, ..settings() };
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
+    let time = Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, None), false);
+    let input = Arc::new(Schema::new(vec![time, number("x"), number("y")]));
+    let fields = input.fields().iter().cloned().chain(detect_columns().into_iter().map(Arc::new));
+    let spec = SeriesSpec {
+        schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+        input: Box::new(Plan::Source { name: "s".to_string(), schema: input.clone() }),
+        value: 1,
+        others: vec![2],
+        task: Task::Detect(settings.clone()),
+        ..spec(false)
+    };
+    // What y is follows from x, but for the last row; before it come one without y and one whose y is no number.
+    let x = |row: i64| (row * 37 % 101) as f64;
+    let y = |row: i64| match row {
+        297 => None,
+        298 => Some(f64::NAN),
+        299 => Some(5_000.0),
+        _ => Some(10.0 * x(row)),
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::from_iter_values(0..300)),
+        Arc::new(Float64Array::from_iter_values((0..300).map(x))),
+        Arc::new((0..300).map(y).collect::<Float64Array>()),
+    ];
+    let rows = Rows::unbounded(Batch::append(RecordBatch::try_new(input, columns).unwrap()));
+    let (mut operator, mut output) = (Series::<Detector>::new(&spec, &settings).unwrap(), Output::default());
+    let all = Times { before: Watermark::MIN, now: Watermark::MAX, reached: Watermark::MAX };
+    operator.process(Epoch(0), rows, &mut output).unwrap();
+    operator.finish_epoch(Epoch(0), all, &mut output).unwrap();
+    let said: Vec<_> = output.sent.into_iter().filter_map(|(_, rows)| rows.into_batch()).collect();
+    let reasons = said[0].rows.column_by_name("reason").unwrap().as_string::<i32>().clone();
+    assert_eq!((reasons.value(297), reasons.value(298)), ("MISSING", "NOT_FINITE"));
+    assert!(reasons.value(299).starts_with("ISOLATED by y "), "{}", reasons.value(299));
 }

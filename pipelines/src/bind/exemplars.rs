@@ -75,7 +75,9 @@ fn trace<'a>(plan: &'a Plan, dataflow: &'a Dataflow) -> Option<Traced<'a>> {
         Plan::Join(spec) => inner(&spec.left)?,
         Plan::Series(spec) => {
             let traced = inner(&spec.input)?;
-            let said = Origin { same: None, from: traced.columns[spec.value].from.clone() };
+            let judged = [&spec.value].into_iter().chain(&spec.others);
+            let from = judged.flat_map(|value| traced.columns[*value].from.clone()).collect();
+            let said = Origin { same: None, from };
             let said = std::iter::repeat_n(said, width - traced.columns.len());
             Traced { columns: traced.columns.iter().cloned().chain(said).collect(), ..traced }
         }

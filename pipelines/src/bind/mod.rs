@@ -176,6 +176,8 @@ pub(crate) struct SeriesSource {
     pub time: usize,
     /// The value.
     pub value: usize,
+    /// Values that are judged together with it.
+    pub others: Vec<usize>,
     /// What tells series apart.
     pub by: Vec<usize>,
     /// How many of them, the first, tell groups apart.

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use thalweg_operators::anomaly::{DetectSettings, Direction, ForecastSettings, Method};
+use thalweg_operators::anomaly::{DetectSettings, Direction, ForecastSettings, Method, VALUES_MAX};
 use thalweg_operators::series::{Task, Zone, detect_columns, forecast_columns};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
@@ -35,7 +35,8 @@ pub(super) enum Kind {
 pub(crate) struct Call {
     pub input: Expr,
     time: Expr,
-    value: Expr,
+    /// The value, or those that are judged together.
+    values: Vec<Expr>,
     by: Vec<Expr>,
     parent: Vec<Expr>,
     deploy: Option<Expr>,
@@ -126,6 +127,11 @@ impl Call {
             named.get(argument).cloned().ok_or_else(missing)
         };
         let (by, parent) = (named.list("by"), named.list("parent"));
+        let value = required("value")?;
+        let values = named.list("value");
+        if values.is_empty() {
+            return Err(named.at(&value, Error::user("value is a column, or several")).with_hint(kind.example()));
+        }
         let task = match kind {
             Kind::Detect => Task::Detect(detect(&named)?),
             Kind::Forecast => {
@@ -133,10 +139,11 @@ impl Call {
                 Task::Forecast(forecast(&named)?)
             }
         };
+        let task = together(task, &values, &named)?;
         Ok(Call {
             input: input.clone(),
             time: required("time")?,
-            value: required("value")?,
+            values,
             by,
             parent,
             deploy: named.get("deploy").cloned(),
@@ -152,7 +159,7 @@ impl Call {
     pub(super) fn over(&self, input: LogicalPlan, input_name: String, words: &Words) -> Result<SeriesSource> {
         let at = |expr: &Expr, role: &str| column(&input, &input_name, expr, role, words);
         let time = at(&self.time, "the time of a series")?;
-        let value = at(&self.value, "the value of a series")?;
+        let values = self.values.iter().map(|expr| at(expr, "the value of a series")).collect::<Result<Vec<_>>>()?;
         let by = self.by.iter().map(|expr| at(expr, "what tells series apart")).collect::<Result<Vec<_>>>()?;
         let parent = self.parent.iter().map(|expr| at(expr, "what tells groups apart")).collect::<Result<Vec<_>>>()?;
         if let Some((_, expr)) = parent.iter().zip(&self.parent).find(|(column, _)| !by.contains(column)) {
@@ -173,9 +180,15 @@ impl Call {
             let hint = "Name the event time of a source, or window_end of a view over windows.";
             return Err(of_type(time, &self.time, "the time of a series is a TIMESTAMP", hint));
         }
-        if !fields[value].data_type().is_numeric() {
+        let no_number = |(value, _): &(&usize, &Expr)| !fields[**value].data_type().is_numeric();
+        if let Some((value, expr)) = values.iter().zip(&self.values).find(no_number) {
             let hint = "Compute a number in the view that it reads, such as count(*) or avg(..).";
-            return Err(of_type(value, &self.value, "the value of a series is a number", hint));
+            return Err(of_type(*value, expr, "the value of a series is a number", hint));
+        }
+        let twice = |(at, value): &(usize, &usize)| values[..*at].contains(value);
+        if let Some((at, value)) = values.iter().enumerate().find(twice) {
+            let error = Error::user(format!("column \"{}\" is judged twice", fields[*value].name()));
+            return Err(words.at(self.values[at].span()).into_iter().fold(error, Error::at));
         }
         let added = match &self.task {
             Task::Detect(_) => detect_columns(),
@@ -188,9 +201,53 @@ impl Call {
         }
         let schema = fields.iter().cloned().chain(added.into_iter().map(Arc::new)).collect::<Vec<Arc<Field>>>();
         let schema = Arc::new(Schema::new(schema));
-        let (zone, task, series_max) = (self.zone.clone(), self.task.clone(), self.series_max);
-        Ok(SeriesSource { input, input_name, time, value, by, grouped_by, deploy, series_max, zone, task, schema })
+        let (zone, mut task, series_max) = (self.zone.clone(), self.task.clone(), self.series_max);
+        let (value, others) = (values[0], values[1..].to_vec());
+        if let (Task::Detect(settings), false) = (&mut task, others.is_empty()) {
+            settings.values = values.iter().map(|value| fields[*value].name().clone()).collect();
+        }
+        let source = SeriesSource {
+            input,
+            input_name,
+            time,
+            value,
+            others,
+            by,
+            grouped_by,
+            deploy,
+            series_max,
+            zone,
+            task,
+            schema,
+        };
+        Ok(source)
     }
+}
+
+/// The task, which takes as many values as there are.
+fn together(task: Task, values: &[Expr], named: &Named<'_>) -> Result<Task> {
+    let Some(second) = values.get(1) else { return Ok(task) };
+    let error = match &task {
+        Task::Forecast(_) => {
+            Error::user("FORECAST forecasts one value").with_hint("Write one FORECAST for each value.")
+        }
+        Task::Detect(settings) if !settings.method.takes_several() => {
+            let able: Vec<_> =
+                Method::ALL.iter().filter(|(_, method)| method.takes_several()).map(|(name, _)| *name).collect();
+            Error::user(format!("method {} judges one value", settings.method))
+                .with_hint(format!("Several are judged together by {}.", able.join(" and ")))
+        }
+        Task::Detect(_) if values.len() > VALUES_MAX => {
+            Error::user(format!("{} values are more than can be judged together, which is {VALUES_MAX}", values.len()))
+        }
+        Task::Detect(_) => {
+            let of_one = ["direction", "min_effect", "min_effect_ratio", "lower_bound", "upper_bound"];
+            let Some(given) = of_one.iter().find(|name| named.get(name).is_some()) else { return Ok(task) };
+            let error = Error::user(format!("{given} says something of one value, and here are {}", values.len()));
+            return Err(named.get(given).into_iter().fold(error, |error, expr| named.at(expr, error)));
+        }
+    };
+    Err(named.at(second, error))
 }
 
 /// Arguments with names, in the order in which they are written.
@@ -358,6 +415,7 @@ fn detect(named: &Named<'_>) -> Result<DetectSettings> {
     let any = |_: f64| true;
     let settings = DetectSettings {
         method: named.one_of("method", Method::ALL)?.unwrap_or(default.method),
+        values: Vec::new(),
         season_ns: named.interval_ns("season")?.unwrap_or(default.season_ns),
         sensitivity: named
             .number("sensitivity", "a number of false alarms per series and day, above zero", above_zero)?

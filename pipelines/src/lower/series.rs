@@ -28,6 +28,7 @@ impl Lowering<'_> {
             input: Box::new(input.plan),
             time: source.time,
             value: source.value,
+            others: source.others.clone(),
             by: source.by.clone(),
             grouped_by: source.grouped_by,
             deploy: source.deploy,

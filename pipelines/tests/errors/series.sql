@@ -28,3 +28,8 @@ CREATE MATERIALIZED VIEW u AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, 
 CREATE MATERIALIZED VIEW v AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, by => host, parent => later);
 CREATE MATERIALIZED VIEW w AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, exclude => '2026-12-24');
 CREATE MATERIALIZED VIEW x AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => latency_ms, max_series => 3);
+CREATE MATERIALIZED VIEW y AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => (latency_ms, latency_ms));
+CREATE MATERIALIZED VIEW z AS SELECT * FROM DETECT_ANOMALIES(telemetry, time => ts, value => (status, latency_ms), method => 'random_cut_forest', direction => 'above');
+CREATE MATERIALIZED VIEW aa AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => (latency_ms, latency_ms), method => 'half_space_trees');
+CREATE MATERIALIZED VIEW bb AS SELECT * FROM DETECT_ANOMALIES(plain, time => ts, value => (latency_ms, host), method => 'random_cut_forest');
+CREATE MATERIALIZED VIEW cc AS SELECT * FROM FORECAST(plain, time => ts, value => (latency_ms, latency_ms), horizon => INTERVAL '1 hour');

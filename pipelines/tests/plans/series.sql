@@ -23,3 +23,7 @@ CREATE MATERIALIZED VIEW grouped AS
 SELECT * FROM DETECT_ANOMALIES(telemetry, time => ts, value => status, by => (host, region), parent => region, deploy => service,
   method => 'poisson', exclude => ('2026-12-24T18:00:00/2026-12-27', '2026-01-01/2026-01-02'), time_zone => 'Europe/Zurich',
   max_series => 100000);
+
+-- Several values that are judged together.
+CREATE MATERIALIZED VIEW together AS
+SELECT ts, host, reason FROM DETECT_ANOMALIES(telemetry, time => ts, value => (latency_ms, status), by => host, method => 'random_cut_forest');
