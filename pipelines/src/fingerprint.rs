@@ -39,7 +39,13 @@ pub(crate) fn objects(dataflow: &Dataflow) -> BTreeMap<String, Object> {
             writeln!(out, "view {:?}", view.emit)?;
             describe_plan(&view.plan, &objects, out)
         });
-        objects.insert(view.name.clone(), object(ObjectKind::View, &view.name, fingerprint));
+        let settings = match &view.plan {
+            Plan::Alert(spec) => {
+                digest(|out| writeln!(out, "{:?} {:?} {:?}", spec.labels, spec.annotations, spec.mute_older_than_ns))
+            }
+            _ => String::new(),
+        };
+        objects.insert(view.name.clone(), Object { settings, ..object(ObjectKind::View, &view.name, fingerprint) });
     }
     for sink in &dataflow.sinks {
         let fingerprint = digest(|out| {
@@ -153,8 +159,8 @@ fn describe_plan(plan: &Plan, read: &BTreeMap<String, Object>, out: &mut String)
         Plan::AsofJoin(spec) => writeln!(out, "  {spec}{}", forgets(spec.state_ttl_ns, [&spec.horizon]))?,
         Plan::LookupJoin(spec) => writeln!(out, "  {spec} {:?}", spec.waits_for)?,
         Plan::Alert(spec) => {
+            // What it says of an incident is no part of it: with other texts the incidents go on.
             writeln!(out, "  {} {spec} {:?} {:?} {:?}", spec.name, spec.rule, spec.time, spec.read)?;
-            writeln!(out, "  {:?} {:?} {:?}", spec.labels, spec.annotations, spec.mute_older_than_ns)?;
         }
     }
     for field in plan.schema().fields() {

@@ -126,7 +126,8 @@ impl Comparison<'_> {
             && (self.wanted[name].connector == NOTIFICATIONS || reads_of(plan).iter().all(|read| self.unchanged(read)))
     }
 
-    /// All objects whose state goes on: those that are reused, and whatever those read.
+    /// All objects whose state goes on: those that are reused, and whatever those read. What a sink that goes on reads goes on
+    /// only if it is what it was: an alert that has changed does not begin with the incidents of the one before.
     fn kept(&self, reused: &BTreeSet<String>) -> BTreeSet<String> {
         let mut kept = reused.clone();
         let mut open: Vec<String> = reused.iter().cloned().collect();
@@ -135,7 +136,9 @@ impl Comparison<'_> {
             let Some(object) = self.old.deployed.objects.get(&name) else { continue };
             for declared in self.plan_of(&object.declared).map(reads_of).unwrap_or_default() {
                 let read = object.reads_as(&declared).to_string();
-                if self.old.deployed.objects.contains_key(&read) && kept.insert(read.clone()) {
+                let wanted = self.wanted.get(&declared).map(|object| &object.fingerprint);
+                let before = self.old.deployed.objects.get(&read).map(|object| &object.fingerprint);
+                if before.is_some() && before == wanted && kept.insert(read.clone()) {
                     open.push(read);
                 }
             }

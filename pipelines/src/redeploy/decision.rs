@@ -63,7 +63,7 @@ pub enum Why {
     Reads(String),
     /// It is read from its beginning because nobody goes on from where it was.
     NobodyGoesOn,
-    /// Where or how a sink writes.
+    /// Where or how a sink writes, or what an alert says of its incidents.
     Settings,
 }
 
@@ -131,6 +131,7 @@ impl fmt::Display for Decision {
                 write!(f, "{why}")?;
                 list(f, "; from ", from)?;
             }
+            (ObjectKind::View, Action::GoOn(_)) => f.write_str("its texts changed; it says them from now on")?,
             (_, Action::GoOn(why)) => write!(f, "{why}; it writes what comes from now on")?,
             (ObjectKind::View, Action::Drop { rows }) => write!(f, "{} go", Rows(*rows))?,
             (_, Action::Drop { .. }) => f.write_str("no longer declared")?,
