@@ -4,7 +4,8 @@
 //! which its row does, or before. They wait for the row's time; of what is judged, an alert keeps them for as long as
 //! something is wrong. Of any other relation they are its own rows.
 
-use super::pending::{Key, Row};
+use super::pending::Key;
+use super::sample::Row;
 use super::voice::Voice;
 use super::{AlertTime, Exemplars};
 use crate::event_time::EventTimes;

@@ -2,8 +2,8 @@
 
 use super::behind::Behind;
 use super::machine::Instance;
-use super::pending::{Counted, Row, Sample};
 use super::rule::Rule;
+use super::sample::{Counted, Row, Sample};
 
 /// What is kept of one key.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl Held {
     /// is kept of a key would be too.
     pub fn new(rule: &Rule, t: i64) -> Box<Held> {
         let instance = Instance::new(rule, t);
-        let (standing, row, behind) = (Sample::new(), None, None);
+        let (standing, row, behind) = (Sample::default(), None, None);
         Box::new(Held { instance, standing, live: 0, row, behind, sampled_at: t, shown: false, deadline: None })
     }
 

@@ -42,8 +42,10 @@ pub struct Incident {
     /// How many events it has had.
     pub seq: i64,
     /// How often it was corrected.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub revision: i64,
     /// Whether receivers were not told that it fires.
+    #[serde(default, skip_serializing_if = "is_default")]
     hushed: bool,
 }
 
@@ -55,15 +57,26 @@ pub struct Instance {
     active: Box<[Option<i64>]>,
     last_seen: i64,
     /// Whether nothing has come for too long since.
+    #[serde(default, skip_serializing_if = "is_default")]
     stale: bool,
     /// Since when a firing alert has been at a milder level than the one it fires at.
+    #[serde(default, skip_serializing_if = "is_default")]
     milder_since: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_default")]
     incident: Option<Incident>,
-    /// When it fired of late.
-    fired: Vec<i64>,
+    /// When it fired of late, where that matters.
+    #[serde(default, skip_serializing_if = "is_default")]
+    fired: Option<Box<[i64]>>,
+    #[serde(default, skip_serializing_if = "is_default")]
     flapping: bool,
     /// Of samples that hold until the next one: the last one, while it holds.
+    #[serde(default, skip_serializing_if = "is_default")]
     holds: Option<Judgement>,
+}
+
+/// Whether there is nothing to write down.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +128,7 @@ impl Instance {
             stale: false,
             milder_since: None,
             incident: None,
-            fired: Vec::new(),
+            fired: None,
             flapping: false,
             holds: None,
         }
@@ -156,7 +169,7 @@ impl Instance {
     pub fn is_blank(&self, rule: &Rule) -> bool {
         match self.status {
             Status::Gone => true,
-            Status::Normal => rule.absent.is_none() && self.fired.is_empty(),
+            Status::Normal => rule.absent.is_none() && self.fired.as_ref().is_none_or(|fired| fired.is_empty()),
             _ => false,
         }
     }
@@ -200,7 +213,7 @@ impl Instance {
                 Due::Silent => self.silent(rule, at, said),
                 Due::Evicted => self.evict(at, said),
                 Due::ResolvedForgotten => self.status = Status::Normal,
-                Due::FlapsForgotten => self.fired.clear(),
+                Due::FlapsForgotten => self.fired = None,
             }
         }
     }
@@ -251,7 +264,7 @@ impl Instance {
         match self.status {
             Status::Gone => return None,
             Status::Normal => {
-                let forgotten = rule.flap.zip(self.fired.last());
+                let forgotten = rule.flap.zip(self.fired.as_ref().and_then(|fired| fired.last()));
                 dues.extend(
                     forgotten.map(|(flap, last)| (last.saturating_add(flap.within_ns) + 1, Due::FlapsForgotten)),
                 );
@@ -359,9 +372,11 @@ impl Instance {
         }
         let mut reason = Reason::ConditionMet;
         if let Some(flap) = rule.flap {
-            self.fired.retain(|before| *before >= t.saturating_sub(flap.within_ns));
-            self.fired.push(t);
-            self.flapping = self.fired.len() >= flap.times;
+            let mut fired = self.fired.take().map_or_else(Vec::new, |fired| fired.into_vec());
+            fired.retain(|before| *before >= t.saturating_sub(flap.within_ns));
+            fired.push(t);
+            self.flapping = fired.len() >= flap.times;
+            self.fired = Some(fired.into());
             if self.flapping {
                 reason = Reason::Flapping;
             }
@@ -386,7 +401,7 @@ impl Instance {
         self.milder_since = None;
         if self.flapping {
             self.flapping = false;
-            self.fired.clear();
+            self.fired = None;
         }
         self.tell(Kind::Resolved, (level, level), reason, t, Some(t), said);
     }

@@ -11,6 +11,7 @@ pub mod machine;
 mod pending;
 mod process;
 pub mod rule;
+mod sample;
 mod snapshot;
 mod turn;
 mod voice;

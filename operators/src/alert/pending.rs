@@ -2,24 +2,12 @@
 //!
 //! Where the relation is corrected, a row that is taken back before its time has come was never there.
 
-use super::rule::Judgement;
+use super::sample::{Counted, Row, Sample};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A key's columns as bytes.
 pub(super) type Key = Arc<[u8]>;
-/// A row's columns as bytes.
-pub(super) type Row = Box<[u8]>;
-
-/// Rows of one key and time, each as often as it is there.
-pub(super) type Sample = BTreeMap<Row, Counted>;
-
-/// How often a row is there, and what the conditions say of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub times: i64,
-    pub judged: Judgement,
-}
 
 /// Rows by time and key.
 #[derive(Debug, Default)]
@@ -35,27 +23,24 @@ const ROW_OVERHEAD: usize = 64;
 impl Pending {
     pub fn add(&mut self, t: i64, key: Key, row: Row, counted: Counted) {
         let sample = self.samples.entry(t).or_default().entry(key).or_default();
-        let size = row.len() + ROW_OVERHEAD;
-        match sample.entry(row) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(counted);
-                (self.rows, self.bytes) = (self.rows + 1, self.bytes + size);
-            }
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                entry.get_mut().times += counted.times;
-                if entry.get().times == 0 {
-                    entry.remove();
-                    (self.rows, self.bytes) = (self.rows - 1, self.bytes - size);
-                }
-            }
+        let (size, before) = (row.len() + ROW_OVERHEAD, sample.len());
+        let known = sample.entry(row);
+        *known = Counted { times: known.times + counted.times, judged: counted.judged };
+        if known.times == 0 {
+            sample.retain(|counted| counted.times != 0);
         }
+        (self.rows, self.bytes) = match sample.len() {
+            after if after > before => (self.rows + 1, self.bytes + size),
+            after if after < before => (self.rows - 1, self.bytes - size),
+            _ => (self.rows, self.bytes),
+        };
     }
 
     /// Takes out what has a time up to and including `now`, the earliest time first.
     pub fn take(&mut self, now: i64) -> Option<(i64, BTreeMap<Key, Sample>)> {
         let entry = self.samples.first_entry().filter(|entry| *entry.key() <= now)?;
         let (t, samples) = entry.remove_entry();
-        for row in samples.values().flat_map(BTreeMap::keys) {
+        for row in samples.values().flat_map(|sample| sample.iter().map(|(row, _)| row)) {
             (self.rows, self.bytes) = (self.rows - 1, self.bytes - row.len() - ROW_OVERHEAD);
         }
         Some((t, samples))

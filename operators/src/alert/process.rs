@@ -3,8 +3,9 @@
 use super::behind::{Behind, Groups, Shown};
 use super::expected::Expected;
 use super::held::{Held, count, weightiest, worst};
-use super::pending::{Counted, Key, Pending, Row, Sample};
+use super::pending::{Key, Pending};
 use super::rule::Judgement;
+use super::sample::{Counted, Row, Sample};
 use super::turn::Turn;
 use super::voice::{Told, Voice};
 use super::{AlertSpec, AlertTime};
@@ -12,7 +13,7 @@ use crate::event_time::timed;
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::plan::Read;
 use crate::rows::Rows;
-use crate::state::{Restored, Section, fresh_id};
+use crate::state::{Restored, Section};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use datafusion_physical_expr::PhysicalExpr;
@@ -29,12 +30,12 @@ pub(crate) const STATE: usize = 0;
 pub(crate) const EVENTS: usize = 1;
 
 /// What is kept of a key, roughly.
-const HELD_BYTES: usize = 448;
+const HELD_BYTES: usize = 400;
 
 /// The state machines of an alert's keys.
 pub struct Alert {
     pub(super) spec: AlertSpec,
-    pub(super) voice: Voice,
+    pub(super) voice: Arc<Voice>,
     tick_ns: i64,
     pub(super) emit_state: bool,
     pub(super) emit_events: bool,
@@ -44,8 +45,8 @@ pub struct Alert {
     arrived: Vec<Batch>,
     pub(super) expected: Expected,
     pub(super) groups: Groups,
-    /// The ids of its sections: others after every change.
-    pub(super) ids: [u64; 6],
+    /// The ids of its sections; none after a change.
+    pub(super) ids: Vec<u64>,
 }
 
 /// A row that came, with what is known of it.
@@ -70,7 +71,7 @@ impl Alert {
     /// The operator that `spec` asks for, with the streams that somebody reads; an epoch is `tick_ns` long.
     pub fn new(spec: &AlertSpec, tick_ns: i64, emit_state: bool, emit_events: bool) -> Result<Alert> {
         Ok(Alert {
-            voice: Voice::new(spec)?,
+            voice: Arc::new(Voice::new(spec)?),
             spec: spec.clone(),
             tick_ns,
             emit_state,
@@ -81,7 +82,7 @@ impl Alert {
             arrived: Vec::new(),
             expected: Expected::default(),
             groups: Groups::default(),
-            ids: fresh_ids(),
+            ids: Vec::new(),
         })
     }
 
@@ -155,7 +156,7 @@ impl Alert {
                 if t > horizon.before {
                     self.pending.add(t, arrival.key, arrival.row, arrival.counted);
                 } else if self.spec.read == Read::Changes {
-                    let counted = corrections.entry((t, arrival.key)).or_default().entry(arrival.row).or_default();
+                    let counted = corrections.entry((t, arrival.key)).or_default().entry(arrival.row);
                     counted.judged = arrival.counted.judged;
                     counted.times += arrival.counted.times;
                 } else {
@@ -189,11 +190,11 @@ impl Alert {
     }
 
     /// Of rows that are kept up to date: makes the changes of an epoch, and looks at the keys that they concern.
-    fn changed(&mut self, arrived: Vec<Batch>, now: i64, turn: &mut Turn) -> Result<()> {
+    fn changed(&mut self, arrived: Vec<Batch>, now: i64, turn: &mut Turn, output: &mut Output) -> Result<()> {
         let mut changes: BTreeMap<Key, Sample> = BTreeMap::new();
         for batch in arrived {
             for arrival in self.arrivals(&batch)? {
-                let counted = changes.entry(arrival.key).or_default().entry(arrival.row).or_default();
+                let counted = changes.entry(arrival.key).or_default().entry(arrival.row);
                 counted.judged = arrival.counted.judged;
                 counted.times += arrival.counted.times;
             }
@@ -205,19 +206,19 @@ impl Alert {
                 continue;
             }
             let mut held = self.held.remove(&key).unwrap_or_else(|| Held::new(&rule, now));
-            let mut arrived = Sample::new();
-            for (row, counted) in changes {
+            let mut arrived = Sample::default();
+            for (row, counted) in changes.iter() {
                 held.live += counted.times;
                 if counted.times > 0 {
-                    arrived.insert(row.clone(), counted);
+                    *arrived.entry(row.clone()) = *counted;
                 }
-                if matters(&counted) {
-                    let standing = held.standing.entry(row).or_insert(Counted { times: 0, ..counted });
-                    standing.times += counted.times;
+                if matters(counted) {
+                    let standing = held.standing.entry(row.clone());
+                    *standing = Counted { times: standing.times + counted.times, judged: counted.judged };
                 }
             }
-            held.standing.retain(|_, counted| counted.times != 0);
-            let judged = held.standing.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
+            held.standing.retain(|counted| counted.times != 0);
+            let judged = held.standing.judged();
             let decides = worst(&held.standing).or_else(|| worst(&arrived));
             let gone = decides.is_none();
             let seen = if held.standing.is_empty() { &arrived } else { &held.standing };
@@ -241,17 +242,18 @@ impl Alert {
             turn.note(&key, &held, said, rows, gone);
             held.forget_behind(&rule);
             self.held.insert(key, held);
+            self.speak_of_many(turn, output)?;
         }
         Ok(())
     }
 
     /// Looks at the samples whose time has come, the earliest first.
-    fn ripe(&mut self, until: i64, turn: &mut Turn) -> Result<()> {
+    fn ripe(&mut self, until: i64, turn: &mut Turn, output: &mut Output) -> Result<()> {
         let (rule, keeps_all) = (self.spec.rule.clone(), self.keeps_all());
         while let Some((t, samples)) = self.pending.take(until) {
             for (key, mut sample) in samples {
-                sample.retain(|_, counted| counted.times > 0);
-                let judged = sample.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
+                sample.retain(|counted| counted.times > 0);
+                let judged = sample.judged();
                 let Some(row) = worst(&sample) else { continue };
                 if judged.raised == 0 && !keeps_all && !self.held.contains_key(&key) {
                     continue;
@@ -271,6 +273,7 @@ impl Alert {
                 held.instance.sample(&rule, t, judged, &mut said);
                 turn.note(&key, held, said, count(&sample), false);
                 held.forget_behind(&rule);
+                self.speak_of_many(turn, output)?;
             }
         }
         Ok(())
@@ -283,10 +286,11 @@ impl Alert {
             if !self.held.contains_key(&key) {
                 continue;
             }
-            let (gone, new): (Sample, Sample) = changes
-                .into_iter()
-                .filter(|(_, counted)| counted.times != 0)
-                .partition(|(_, counted)| counted.times < 0);
+            let of = |sign: i64| -> Sample {
+                let changes = changes.iter().filter(|(_, counted)| counted.times.signum() == sign);
+                changes.map(|(row, counted)| (row.clone(), *counted)).collect()
+            };
+            let (gone, new) = (of(-1), of(1));
             let (before, after) = (worst(&gone), worst(&new));
             if before.as_ref().zip(after.as_ref()).is_some_and(|(a, b)| self.voice.same_values(a, b).unwrap_or(false)) {
                 continue;
@@ -310,7 +314,7 @@ impl Alert {
                 turn.told.push(Told { key: key.clone(), transition, row, before: before.clone(), rows, behind, gone });
             }
             if last && !new.is_empty() {
-                let judged = new.values().fold(Judgement::CLEAR, |all, counted| all.worst(counted.judged));
+                let judged = new.judged();
                 let mut said = turn.begin();
                 held.instance.sample(&rule, t.max(horizon.before), judged, &mut said);
                 turn.note(&key, held, said, new.len() as i64, false);
@@ -332,13 +336,13 @@ impl Alert {
             let mut said = turn.begin();
             held.instance.advance(&rule, now, &mut said);
             held.instance.forget(now, &mut said);
-            held.standing.clear();
+            held.standing = Sample::default();
             turn.note(&key, held, said, 0, true);
         }
     }
 
     /// Lets time pass for the keys to which something is due.
-    fn pass(&mut self, until: i64, turn: &mut Turn) {
+    fn pass(&mut self, until: i64, turn: &mut Turn, output: &mut Output) -> Result<()> {
         let rule = self.spec.rule.clone();
         while let Some((_, key)) = self.timers.first().filter(|(at, _)| *at <= until).cloned() {
             if let Some(held) = self.held.get_mut(&key) {
@@ -347,7 +351,9 @@ impl Alert {
                 turn.note(&key, held, said, 0, false);
             }
             self.settle(&key);
+            self.speak_of_many(turn, output)?;
         }
+        Ok(())
     }
 
     /// Notes when a key is to be looked at again, or forgets it.
@@ -377,10 +383,6 @@ impl Alert {
     }
 }
 
-fn fresh_ids() -> [u64; 6] {
-    std::array::from_fn(|_| fresh_id())
-}
-
 impl Operator for Alert {
     fn process(&mut self, _epoch: Epoch, rows: Rows, _output: &mut Output) -> Result<()> {
         self.arrived.extend(rows.into_batch());
@@ -403,7 +405,7 @@ impl Operator for Alert {
         let (Some(batch), Some(exemplars)) = (rows.into_batch(), &self.spec.exemplars) else { return Ok(()) };
         let now = self.clock_ns(epoch);
         self.groups.take_in(exemplars, &self.spec.time, &self.voice, now, &batch)?;
-        self.ids = fresh_ids();
+        self.ids.clear();
         Ok(())
     }
 
@@ -415,8 +417,8 @@ impl Operator for Alert {
         let idle = arrived.is_empty() && !self.expected.has_changed();
         match (&self.spec.time, self.spec.rule.standing) {
             (AlertTime::Clock, true) => {
-                self.pass(horizon.timers.saturating_sub(1), &mut turn);
-                self.changed(arrived, horizon.samples, &mut turn)?;
+                self.pass(horizon.timers.saturating_sub(1), &mut turn, output)?;
+                self.changed(arrived, horizon.samples, &mut turn, output)?;
             }
             (AlertTime::Clock, false) => {
                 for batch in arrived {
@@ -424,12 +426,12 @@ impl Operator for Alert {
                         self.pending.add(horizon.samples, arrival.key, arrival.row, arrival.counted);
                     }
                 }
-                self.ripe(horizon.samples, &mut turn)?;
+                self.ripe(horizon.samples, &mut turn, output)?;
             }
             (AlertTime::Event { .. }, _) => {
                 let corrections = self.sort(arrived, horizon, output)?;
                 self.correct(corrections, horizon, &mut turn)?;
-                self.ripe(horizon.samples, &mut turn)?;
+                self.ripe(horizon.samples, &mut turn, output)?;
             }
         }
         // What is expected before event time has begun waits for it.
@@ -439,10 +441,10 @@ impl Operator for Alert {
         for key in turn.touched.clone() {
             self.settle(&key);
         }
-        self.pass(horizon.timers, &mut turn);
+        self.pass(horizon.timers, &mut turn, output)?;
         let shown = self.groups.pass(horizon.samples);
         if !idle || shown || !turn.touched.is_empty() {
-            self.ids = fresh_ids();
+            self.ids.clear();
         }
         self.speak(turn, output)
     }

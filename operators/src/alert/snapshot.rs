@@ -3,15 +3,22 @@
 //! `keys`: the key, the state machine as JSON, whether a row is known, that row. `standing` and `pending`: the key, the
 //! time, how often the row is there, the row. What the conditions say of a row is in the row. `expected`: the key, how many rows
 //! say it, whether it waits for the alert's time to begin. `behind`: the key, how many rows are behind its row, some of them
-//! as JSON. `groups`: the key, the time, the same of a group that waits, the columns that tell it apart.
+//! as JSON (NULL: its row alone). `groups`: the key, the time, the same of a group that waits, the columns that tell it apart.
+//!
+//! Of what there is for every key a snapshot is a copy of the few words of its machine, some thousand keys together; the
+//! texts and columns are made of it by who writes them, one section after the other.
 
 use super::behind::{Behind, Shown};
 use super::held::Held;
 use super::machine::Instance;
-use super::pending::{Counted, Key, Row};
+use super::pending::Key;
 use super::process::Alert;
-use crate::state::{Restored, Section, unnamed};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use super::sample::{Counted, Row};
+use super::voice::Voice;
+use crate::state::{Restored, Section, fresh_id, unnamed};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StringBuilder, UInt64Array,
+};
 use arrow::compute::take;
 use arrow::datatypes::Int64Type;
 use serde::{Deserialize, Serialize};
@@ -27,50 +34,50 @@ struct Kept {
     shown: bool,
 }
 
+/// How many keys are in a section.
+const KEYS_TOGETHER: usize = 8_192;
+
+/// What makes the rows of a section.
+type Rows = Box<dyn FnOnce() -> Result<RecordBatch> + Send>;
+
 impl Alert {
-    pub(super) fn sections(&self) -> Result<Vec<Section>> {
+    pub(super) fn sections(&mut self) -> Result<Vec<Section>> {
         let standing = self.held.iter().flat_map(|(key, held)| held.standing.iter().map(move |row| (key, row)));
         let standing: Vec<_> = standing.map(|(key, (row, counted))| (0, key, row, *counted)).collect();
         let pending: Vec<_> = self.pending.iter().collect();
-        let sections = [
-            ("keys", self.keys()?),
-            ("standing", self.rows(&standing)?),
-            ("pending", self.rows(&pending)?),
-            ("expected", self.expected_keys()?),
-            ("behind", self.rows_behind()?),
-            ("groups", self.waiting_groups()?),
-        ];
+        let made = |rows: RecordBatch| -> Rows { Box::new(move || Ok(rows)) };
+        let mut sections: Vec<(&str, Rows)> = self.keys().map(|rows| ("keys", rows)).collect();
+        sections.push(("standing", made(self.rows(&standing)?)));
+        sections.push(("pending", made(self.rows(&pending)?)));
+        sections.push(("expected", made(self.expected_keys()?)));
+        sections.extend(self.rows_behind().map(|rows| ("behind", rows)));
+        sections.push(("groups", made(self.waiting_groups()?)));
         let keys = self.spec.keys.len();
-        let section = |((label, rows), id): ((&str, RecordBatch), u64)| Section {
-            label: label.to_string(),
-            id,
-            keys,
-            rows: Box::new(move || Ok(rows)),
-        };
-        Ok(sections.into_iter().zip(self.ids).map(section).collect())
+        // What has not changed is of as many sections as it was.
+        self.ids.resize_with(sections.len(), fresh_id);
+        let section =
+            |((label, rows), id): ((&str, Rows), &u64)| Section { label: label.to_string(), id: *id, keys, rows };
+        Ok(sections.into_iter().zip(&self.ids).map(section).collect())
     }
 
-    fn keys(&self) -> Result<RecordBatch> {
-        let kept = |held: &Held| -> Result<String> {
-            let kept = Kept {
-                instance: held.instance.clone(),
-                live: held.live,
-                sampled_at: held.sampled_at,
-                shown: held.shown,
-            };
-            serde_json::to_string(&kept).map_err(|error| Error::bug(format!("an alert's state: {error}")))
-        };
-        let texts = self.held.values().map(|held| kept(held)).collect::<Result<Vec<String>>>()?;
-        let mut columns = self.voice.decode_keys(self.held.keys())?.columns().to_vec();
-        columns.push(Arc::new(StringArray::from(texts)));
-        columns.push(Arc::new(self.held.values().map(|held| Some(held.row.is_some())).collect::<BooleanArray>()));
-        let rows = self.voice.decode(self.held.values().filter_map(|held| held.row.as_ref()))?;
-        let mut next = 0..;
-        let places: UInt64Array = self.held.values().map(|held| held.row.as_ref().and_then(|_| next.next())).collect();
-        for column in rows.columns() {
-            columns.push(take(column, &places, None)?);
-        }
-        unnamed(columns, self.held.len())
+    fn keys(&self) -> impl Iterator<Item = Rows> {
+        let kept = self.held.iter().map(|(key, held)| {
+            let Held { live, sampled_at, shown, .. } = **held;
+            (key.clone(), Kept { instance: held.instance.clone(), live, sampled_at, shown }, held.row.clone())
+        });
+        together(kept).map(|keys| -> Rows {
+            let voice = self.voice.clone();
+            Box::new(move || rows_of_keys(&voice, &keys))
+        })
+    }
+
+    fn rows_behind(&self) -> impl Iterator<Item = Rows> {
+        let known = self.held.iter();
+        let known = known.filter_map(|(key, held)| Some((key.clone(), held.row.clone(), held.behind.clone()?)));
+        together(known).map(|known| -> Rows {
+            let voice = self.voice.clone();
+            Box::new(move || rows_of_behind(&voice, &known))
+        })
     }
 
     fn expected_keys(&self) -> Result<RecordBatch> {
@@ -78,16 +85,6 @@ impl Alert {
         columns.push(Arc::new(Int64Array::from_iter_values(self.expected.iter().map(|(_, rows, _)| rows))));
         columns.push(Arc::new(self.expected.iter().map(|(.., waits)| Some(waits)).collect::<BooleanArray>()));
         unnamed(columns, self.expected.len())
-    }
-
-    fn rows_behind(&self) -> Result<RecordBatch> {
-        let known: Vec<_> =
-            self.held.iter().filter_map(|(key, held)| Some((key, held.row.as_ref(), held.behind.as_ref()?))).collect();
-        let samples = self.voice.samples(known.iter().map(|(_, row, behind)| (*row, Some(*behind))))?;
-        let mut columns = self.voice.decode_keys(known.iter().map(|(key, ..)| *key))?.columns().to_vec();
-        columns.push(Arc::new(Int64Array::from_iter_values(known.iter().map(|(.., behind)| behind.of))));
-        columns.push(Arc::new(StringArray::from(samples)));
-        unnamed(columns, known.len())
     }
 
     fn waiting_groups(&self) -> Result<RecordBatch> {
@@ -118,7 +115,7 @@ impl Alert {
             "standing" => {
                 for (_, key, row, counted) in self.rows_of(&section.rows)? {
                     if let Some(held) = self.held.get_mut(&key) {
-                        held.standing.insert(row, counted);
+                        *held.standing.entry(row) = counted;
                     }
                 }
                 Ok(())
@@ -152,7 +149,11 @@ impl Alert {
         let (of, texts) = (of.as_primitive::<Int64Type>(), texts.as_string::<i32>());
         for (at, key) in self.voice.encode_keys(keys, rows.num_rows())?.into_iter().enumerate() {
             if let Some(held) = self.held.get_mut(&key) {
-                held.behind = Some(Behind { of: of.value(at), shown: Shown::Json(texts.value(at).into()) });
+                let shown = match texts.is_null(at) {
+                    true => Shown::Rows(Vec::new()),
+                    false => Shown::Json(texts.value(at).into()),
+                };
+                held.behind = Some(Behind { of: of.value(at), shown });
             }
         }
         Ok(())
@@ -210,4 +211,39 @@ impl Alert {
             .map(|(at, ((key, row), judged))| (t.value(at), key, row, Counted { times: times.value(at), judged }))
             .collect())
     }
+}
+
+/// Some thousand of `all`, then the next.
+fn together<T>(mut all: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || {
+        Some(all.by_ref().take(KEYS_TOGETHER).collect()).filter(|some: &Vec<T>| !some.is_empty())
+    })
+}
+
+fn rows_of_keys(voice: &Voice, keys: &[(Key, Kept, Option<Row>)]) -> Result<RecordBatch> {
+    let mut columns = voice.decode_keys(keys.iter().map(|(key, ..)| key))?.columns().to_vec();
+    let mut texts = StringBuilder::new();
+    for (_, kept, _) in keys {
+        let text = serde_json::to_string(kept).map_err(|error| Error::bug(format!("an alert's state: {error}")))?;
+        texts.append_value(text);
+    }
+    columns.push(Arc::new(texts.finish()));
+    columns.push(Arc::new(keys.iter().map(|(.., row)| Some(row.is_some())).collect::<BooleanArray>()));
+    let rows = voice.decode(keys.iter().filter_map(|(.., row)| row.as_ref()))?;
+    let mut next = 0..;
+    let places: UInt64Array = keys.iter().map(|(.., row)| row.as_ref().and_then(|_| next.next())).collect();
+    for column in rows.columns() {
+        columns.push(take(column, &places, None)?);
+    }
+    unnamed(columns, keys.len())
+}
+
+fn rows_of_behind(voice: &Voice, known: &[(Key, Option<Row>, Behind)]) -> Result<RecordBatch> {
+    let alone = |behind: &Behind| matches!(&behind.shown, Shown::Rows(others) if others.is_empty());
+    let told = known.iter().map(|(_, row, behind)| (row.as_ref(), Some(behind).filter(|behind| !alone(behind))));
+    let samples = voice.samples(told)?;
+    let mut columns = voice.decode_keys(known.iter().map(|(key, ..)| key))?.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from_iter_values(known.iter().map(|(.., behind)| behind.of))));
+    columns.push(Arc::new(StringArray::from(samples)));
+    unnamed(columns, known.len())
 }

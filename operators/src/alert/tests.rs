@@ -2,4 +2,5 @@
 
 mod cases;
 mod machine;
+mod many;
 mod operator;

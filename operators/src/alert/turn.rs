@@ -21,6 +21,8 @@ const EVENTS_TOGETHER: usize = 4_096;
 pub(super) struct Turn {
     mute_before: i64,
     pub told: Vec<Told>,
+    /// The keys of which something was said already.
+    spoken_of: BTreeSet<Key>,
     /// The keys at which somebody looked.
     pub touched: BTreeSet<Key>,
 }
@@ -28,7 +30,7 @@ pub(super) struct Turn {
 impl Turn {
     /// Receivers are not told of what happened before `mute_before`.
     pub fn new(mute_before: i64) -> Turn {
-        Turn { mute_before, told: Vec::new(), touched: BTreeSet::new() }
+        Turn { mute_before, told: Vec::new(), spoken_of: BTreeSet::new(), touched: BTreeSet::new() }
     }
 
     /// What is to be said of one key.
@@ -55,9 +57,13 @@ fn silent(transition: &Transition) -> bool {
 }
 
 impl Alert {
-    /// Says what happened.
-    pub(super) fn speak(&mut self, turn: Turn, output: &mut Output) -> Result<()> {
-        for told in turn.told.chunks(EVENTS_TOGETHER) {
+    /// Says what has happened so far, if that is much.
+    pub(super) fn speak_of_many(&self, turn: &mut Turn, output: &mut Output) -> Result<()> {
+        if turn.told.len() < EVENTS_TOGETHER { Ok(()) } else { self.say(turn, output) }
+    }
+
+    fn say(&self, turn: &mut Turn, output: &mut Output) -> Result<()> {
+        for told in std::mem::take(&mut turn.told).chunks(EVENTS_TOGETHER) {
             let events = alert_event::to_rows(&self.voice.events(told)?)?;
             if self.emit_state {
                 let diffs = Int64Array::from_value(1, events.num_rows());
@@ -66,9 +72,16 @@ impl Alert {
             if self.emit_events {
                 output.send(EVENTS, Rows::unbounded(Batch::append(events)));
             }
+            turn.spoken_of.extend(told.iter().map(|told| told.key.clone()));
         }
+        Ok(())
+    }
+
+    /// Says what happened, and which keys show nothing any more.
+    pub(super) fn speak(&mut self, mut turn: Turn, output: &mut Output) -> Result<()> {
+        self.say(&mut turn, output)?;
         // What is cleared in the epoch in which it was pending is not shown at all.
-        let mut gone: BTreeSet<Key> = turn.told.iter().map(|told| told.key.clone()).collect();
+        let mut gone = turn.spoken_of;
         for key in &turn.touched {
             let Some(held) = self.held.get_mut(key) else { continue };
             let shows = held.instance.state() != State::Normal;

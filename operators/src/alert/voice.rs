@@ -2,7 +2,8 @@
 
 use super::behind::{Behind, Group, Shown};
 use super::machine::Transition;
-use super::pending::{Key, Row};
+use super::pending::Key;
+use super::sample::Row;
 use super::{AlertSpec, Part, Template};
 use crate::aggregate::exemplars::short_json;
 use crate::evaluate::rows_to_json;

@@ -31,7 +31,7 @@ pub(super) fn rule(levels: usize) -> Rule {
     }
 }
 
-fn schema() -> SchemaRef {
+pub(super) fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Nanosecond, None);
     Arc::new(Schema::new(vec![
         Field::new("service", DataType::Utf8, true),
@@ -43,7 +43,7 @@ fn schema() -> SchemaRef {
 }
 
 /// Of each service: a warning above 10, cleared below 8, and critical above 20.
-fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
+pub(super) fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
     let text = |text: &str| Part::Text(text.into());
     AlertSpec {
         name: "slow".into(),
@@ -83,7 +83,7 @@ fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
     }
 }
 
-fn by_event_time() -> AlertTime {
+pub(super) fn by_event_time() -> AlertTime {
     AlertTime::Event { column: 1, origin: TimeOrigin::default(), closed: true }
 }
 
@@ -117,25 +117,29 @@ fn batch(rows: &[Row]) -> Batch {
 }
 
 /// An operator that is driven by hand.
-struct Driven {
-    alert: Alert,
+pub(super) struct Driven {
+    pub(super) alert: Alert,
     watermark: Watermark,
-    events: Vec<AlertEvent>,
-    state: BTreeMap<String, AlertEvent>,
+    pub(super) events: Vec<AlertEvent>,
+    pub(super) state: BTreeMap<String, AlertEvent>,
     late: usize,
 }
 
 impl Driven {
-    fn new(spec: &AlertSpec) -> Driven {
+    pub(super) fn new(spec: &AlertSpec) -> Driven {
         let alert = Alert::new(spec, 1, true, true).unwrap();
         Driven { alert, watermark: Watermark::MIN, events: Vec::new(), state: BTreeMap::new(), late: 0 }
     }
 
     /// One epoch: what came, and the watermark after it.
     fn epoch(&mut self, epoch: u64, rows: &[Row], now: Watermark) {
+        self.epoch_of(epoch, Some(batch(rows)).filter(|_| !rows.is_empty()), now);
+    }
+
+    pub(super) fn epoch_of(&mut self, epoch: u64, rows: Option<Batch>, now: Watermark) {
         let mut output = Output::default();
-        if !rows.is_empty() {
-            self.alert.process(Epoch(epoch), Rows::unbounded(batch(rows)), &mut output).unwrap();
+        if let Some(rows) = rows {
+            self.alert.process(Epoch(epoch), Rows::unbounded(rows), &mut output).unwrap();
         }
         let reached = if now == Watermark::MAX { self.watermark } else { now };
         let times = Times { before: self.watermark, now, reached };
@@ -188,7 +192,7 @@ impl Driven {
     }
 
     /// The same with the state of a checkpoint, shared out among so many workers and put together again.
-    fn restored(self, spec: &AlertSpec, workers: usize) -> Driven {
+    pub(super) fn restored(self, spec: &AlertSpec, workers: usize) -> Driven {
         let mut before = self.alert;
         let mut alert = Alert::new(spec, 1, true, true).unwrap();
         let mut restored = Vec::new();
