@@ -2,15 +2,17 @@
 //!
 //! It is planned beneath alerts, so that an event can show rows behind what an aggregate says; SQL does not know it. Which
 //! rows it keeps depends on the rows alone: of one rank those of the greatest hash, so that any cut into batches, workers
-//! and slices gives the same.
+//! and slices gives the same. Most rows that are kept give way to better ones soon: they are written as JSON when they are
+//! asked for.
 
 use super::alone::{Alone, Asked};
 use crate::evaluate::{row_to_json, rows_to_json};
 use crate::exchange::hash_rows;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, StringArray, StringBuilder, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+    UInt64Array,
 };
-use arrow::compute::{cast, take, take_record_batch};
+use arrow::compute::{cast, interleave_record_batch, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, SchemaRef};
 use datafusion_common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -25,6 +27,8 @@ pub const NAME: &str = "exemplars";
 
 /// So many rows are taken in at a time: what the first of them are is known when the next come, of which most are left out.
 const BLOCK_ROWS: usize = 512;
+/// So many rows of blocks are held before those that are kept are written down, if the groups are few.
+const BLOCK_ROWS_MAX: usize = 16 << 10;
 /// Longer texts are cut, to so many characters.
 const TEXT_CHARS_MAX: usize = 120;
 /// Of a longer row the last columns are left out, in bytes of JSON.
@@ -125,8 +129,8 @@ struct Kept {
 
 #[derive(Clone, Debug)]
 enum Row {
-    /// At this place of the batch that is being taken in.
-    At(usize),
+    /// In this block, at this place.
+    At(u32, u32),
     Json(Box<str>),
 }
 
@@ -138,7 +142,7 @@ impl Kept {
     fn json(&self) -> &str {
         match &self.row {
             Row::Json(json) => json,
-            Row::At(_) => "{}",
+            Row::At(..) => "{}",
         }
     }
 }
@@ -148,6 +152,9 @@ struct Groups {
     limit: usize,
     schema: SchemaRef,
     groups: Vec<Vec<Kept>>,
+    /// Rows that were kept when they came.
+    blocks: Vec<RecordBatch>,
+    block_rows: usize,
 }
 
 impl Groups {
@@ -159,7 +166,13 @@ impl Groups {
         };
         let columns = args.expr_fields.get(2..).unwrap_or_default();
         let columns = columns.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
-        Ok(Groups { limit, schema: Arc::new(Schema::new(columns.collect::<Vec<_>>())), groups: Vec::new() })
+        Ok(Groups {
+            limit,
+            schema: Arc::new(Schema::new(columns.collect::<Vec<_>>())),
+            groups: Vec::new(),
+            blocks: Vec::new(),
+            block_rows: 0,
+        })
     }
 
     /// Whether a row of this rank may be among the first of its group: its hash, which says the rest, is dear.
@@ -168,40 +181,54 @@ impl Groups {
         best.len() < self.limit || best.last().is_some_and(|last| last.rank <= rank)
     }
 
-    /// Keeps a row if it is among the first of its group; whether it is.
-    fn offer(&mut self, group: usize, kept: Kept) -> bool {
+    /// Whether a row of this order is among the first of its group.
+    fn is_better(&self, group: usize, order: (u64, u64)) -> bool {
+        let best = &self.groups[group];
+        best.len() < self.limit || best.last().is_some_and(|last| last.order() < order)
+    }
+
+    /// Keeps a row that is among the first of its group.
+    fn keep(&mut self, group: usize, kept: Kept) {
         let best = &mut self.groups[group];
-        if best.len() >= self.limit && best.last().is_none_or(|last| last.order() >= kept.order()) {
-            return false;
-        }
         let at = best.partition_point(|other| other.order() >= kept.order());
         best.insert(at, kept);
         best.truncate(self.limit);
-        true
     }
 
-    /// Writes down the rows of `columns` that the groups `changed` keep.
-    fn write_down(&mut self, columns: &[ArrayRef], changed: Vec<usize>) -> Result<()> {
-        let mut places = Vec::new();
-        let mut number = |kept: &mut Kept| {
-            if let Row::At(at) = &mut kept.row {
-                places.push(*at as u64);
-                *at = places.len() - 1;
+    /// Keeps what is better of some rows, which are of these groups and have these ranks.
+    fn offer(&mut self, rows: RecordBatch, of: impl Iterator<Item = (usize, u64)>) -> Result<()> {
+        let (block, mut any) = (self.blocks.len() as u32, false);
+        for (at, ((group, rank), hash)) in of.zip(hash_rows(rows.columns(), rows.num_rows())?).enumerate() {
+            if self.is_better(group, (rank, hash)) {
+                self.keep(group, Kept { rank, hash, row: Row::At(block, at as u32) });
+                any = true;
             }
-        };
-        // A group is in the list as often as it took a row: its rows are numbered once.
-        let mut groups = changed;
-        groups.sort_unstable();
-        groups.dedup();
-        groups.iter().for_each(|group| self.groups[*group].iter_mut().for_each(&mut number));
-        let rows = RecordBatch::try_new(self.schema.clone(), columns.to_vec())?;
-        let texts = short_json(&take_record_batch(&rows, &UInt64Array::from(places))?);
-        for group in groups {
-            for kept in &mut self.groups[group] {
-                if let Row::At(at) = kept.row {
-                    kept.row = Row::Json(texts[at].as_str().into());
-                }
-            }
+        }
+        if any {
+            self.block_rows += rows.num_rows();
+            self.blocks.push(rows);
+        }
+        Ok(())
+    }
+
+    /// Writes down the rows that are kept, and lets go of the blocks where they lie.
+    fn write_down(&mut self) -> Result<()> {
+        let kept = self.groups.iter().flatten();
+        let places: Vec<(usize, usize)> = kept
+            .filter_map(|kept| match kept.row {
+                Row::At(block, at) => Some((block as usize, at as usize)),
+                Row::Json(_) => None,
+            })
+            .collect();
+        let blocks = std::mem::take(&mut self.blocks);
+        self.block_rows = 0;
+        if places.is_empty() {
+            return Ok(());
+        }
+        let rows = interleave_record_batch(&blocks.iter().collect::<Vec<_>>(), &places)?;
+        let mut texts = short_json(&rows).into_iter();
+        for kept in self.groups.iter_mut().flatten().filter(|kept| matches!(kept.row, Row::At(..))) {
+            kept.row = Row::Json(texts.next().unwrap_or_default().into());
         }
         Ok(())
     }
@@ -222,8 +249,10 @@ impl Groups {
             let (hash, rest) = rest.split_first_chunk()?;
             let (length, rest) = rest.split_first_chunk()?;
             let (json, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-            let row = Row::Json(std::str::from_utf8(json).ok()?.into());
-            self.offer(group, Kept { rank: u64::from_le_bytes(*rank), hash: u64::from_le_bytes(*hash), row });
+            let (rank, hash) = (u64::from_le_bytes(*rank), u64::from_le_bytes(*hash));
+            if self.is_better(group, (rank, hash)) {
+                self.keep(group, Kept { rank, hash, row: Row::Json(std::str::from_utf8(json).ok()?.into()) });
+            }
             bytes = rest;
         }
         Some(())
@@ -257,7 +286,6 @@ impl GroupsAccumulator for Groups {
         let ranks = ranks.as_primitive::<Float64Type>();
         let rank = |at: usize| in_order(ranks.is_valid(at).then(|| ranks.value(at)));
         let passes = |at: usize| opt_filter.is_none_or(|filter| filter.is_valid(at) && filter.value(at));
-        let mut changed = Vec::new();
         for from in (0..group_indices.len()).step_by(BLOCK_ROWS) {
             let block = from..group_indices.len().min(from + BLOCK_ROWS);
             let hopeful: Vec<usize> =
@@ -267,16 +295,19 @@ impl GroupsAccumulator for Groups {
             }
             let places = UInt64Array::from_iter_values(hopeful.iter().map(|at| *at as u64));
             let rows = columns.iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>()?;
-            for (at, hash) in hopeful.iter().zip(hash_rows(&rows, hopeful.len())?) {
-                if self.offer(group_indices[*at], Kept { rank: rank(*at), hash, row: Row::At(*at) }) {
-                    changed.push(group_indices[*at]);
-                }
-            }
+            let options = RecordBatchOptions::new().with_row_count(Some(hopeful.len()));
+            let rows = RecordBatch::try_new_with_options(self.schema.clone(), rows, &options)?;
+            self.offer(rows, hopeful.iter().map(|at| (group_indices[*at], rank(*at))))?;
         }
-        self.write_down(columns, changed)
+        // What lies in blocks may be several times what is kept of it.
+        if self.block_rows > BLOCK_ROWS_MAX.max(4 * self.limit * self.groups.len()) {
+            self.write_down()?;
+        }
+        Ok(())
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.write_down()?;
         let groups = emit_to.take_needed(&mut self.groups);
         let mut texts = StringBuilder::with_capacity(groups.len(), groups.len() * 256);
         groups.iter().for_each(|best| texts.append_value(text_of(best)));
@@ -284,6 +315,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.write_down()?;
         let groups = emit_to.take_needed(&mut self.groups);
         let mut states = BinaryBuilder::with_capacity(groups.len(), groups.len() * 256);
         let mut bytes = Vec::new();
@@ -307,7 +339,8 @@ impl GroupsAccumulator for Groups {
 
     fn size(&self) -> usize {
         let row = |kept: &Kept| size_of::<Kept>() + kept.json().len();
-        self.groups.capacity() * size_of::<Vec<Kept>>() + self.groups.iter().flatten().map(row).sum::<usize>()
+        let blocks: usize = self.blocks.iter().map(RecordBatch::get_array_memory_size).sum();
+        blocks + self.groups.capacity() * size_of::<Vec<Kept>>() + self.groups.iter().flatten().map(row).sum::<usize>()
     }
 
     fn convert_to_state(&self, _values: &[ArrayRef], _filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
@@ -321,10 +354,13 @@ impl Asked for Groups {
     }
 
     fn answer_of_first(&mut self) -> Result<ScalarValue> {
+        self.write_down()?;
         Ok(ScalarValue::Utf8(Some(text_of(self.groups.first().map_or(&[], Vec::as_slice)))))
     }
 
     fn state_of_first(&mut self) -> Vec<u8> {
+        // What cannot be written down is an empty object.
+        drop(self.write_down());
         let mut bytes = Vec::new();
         Groups::bytes_of(self.groups.first().map_or(&[], Vec::as_slice), &mut bytes);
         bytes
