@@ -34,7 +34,7 @@ pub const AUTH: OptionSpec = option(
     "auth",
     OptionKind::Text,
     None,
-    "A bearer token; better as '${NAME}' from the environment than written out.",
+    "A bearer token, or 'Basic ..'; better as '${NAME}' from the environment than written out.",
 );
 /// Further headers of requests.
 pub const HEADERS: OptionSpec =
@@ -150,6 +150,7 @@ impl Caller {
             return Answer::Taken { status: status.as_u16(), body: answer };
         }
         let said = format!("the server answered {status}: {answer}");
+        let said = said.trim_end_matches([':', ' ']).to_string();
         let status = status.as_u16();
         match status {
             408 | 425 | 429 | 500.. => {
@@ -214,7 +215,9 @@ pub fn headers_of(owner: &str, options: &Options, content_type: &str) -> Result<
     let mut headers = headers(owner, options.get(HEADERS.name).unwrap_or_default())?;
     if let Some(token) = options.get(AUTH.name) {
         sendable(owner, token)?;
-        headers.push(("Authorization".to_string(), format!("Bearer {token}")));
+        // A token has no spaces (RFC 6750, 2.1): what has one names its scheme, as in 'Basic YWxhZGRpbjpzZXNhbWU='.
+        let value = if token.contains(' ') { token.to_string() } else { format!("Bearer {token}") };
+        headers.push(("Authorization".to_string(), value));
     }
     headers.push(("Content-Type".to_string(), content_type.to_string()));
     Ok(headers)
