@@ -16,6 +16,9 @@ pub struct Config {
     pub notifiers: BTreeMap<String, Policy>,
     /// For each alert the notifiers that its `NOTIFY` names.
     pub routes: BTreeMap<String, Vec<String>>,
+    /// For each alert what stands for all that decides when it fires: when that is another, so is the alert.
+    #[serde(default)]
+    pub rules: BTreeMap<String, String>,
     /// For each alert who else is told while it goes on, the earliest first.
     #[serde(default)]
     pub escalations: BTreeMap<String, Vec<Escalation>>,

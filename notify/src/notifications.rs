@@ -173,6 +173,16 @@ impl Notifications {
         self.put(Input::Acknowledge(acknowledgement))
     }
 
+    /// Messages that are dead are tried again, as they are; the answer is how many of `ids` are. It is durable on return.
+    pub fn replay(&self, ids: &[String]) -> Result<usize> {
+        let found = lock(&self.machine).replayable(ids);
+        let count = found.len();
+        if count > 0 {
+            self.put(Input::Replay(found))?;
+        }
+        Ok(count)
+    }
+
     /// For each of these incidents what holds it back and who takes care of it, if anything does.
     pub fn attention<'a>(&self, incidents: impl Iterator<Item = &'a str>) -> Vec<Attention> {
         let now_ns = self.now_ns();

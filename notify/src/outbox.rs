@@ -141,7 +141,7 @@ impl Outbox {
             Some(generation) => {
                 let mut machine = load(folder, generation)?;
                 machine.apply(now_ns, Input::Crashed);
-                machine.with_config(config)
+                machine.with_config(config, now_ns)
             }
         };
         let disk = Disk::begin(folder, last.unwrap_or(0) + 1, &machine, &|| false)?;

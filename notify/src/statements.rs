@@ -137,6 +137,8 @@ pub fn silence(name: &str, options: &Options, now_ns: i64) -> Result<Silence> {
 /// Whom the `NOTIFY` of alerts names, by alert.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
+    /// What stands for the definition of an alert.
+    pub rules: BTreeMap<String, String>,
     /// Who is told at once.
     pub notifiers: BTreeMap<String, Vec<String>>,
     /// Who is told later, if it goes on.
@@ -152,9 +154,9 @@ pub(crate) fn config(plans: &[NotificationPlan], routes: Routes) -> Result<Confi
     let inhibitions = of(NotificationKind::Inhibition).map(inhibition).collect::<Result<_>>()?;
     let calendars =
         of(NotificationKind::Calendar).map(|plan| Ok((plan.name.clone(), calendar(plan)?))).collect::<Result<_>>()?;
-    let Routes { notifiers: routes, mut escalations } = routes;
+    let Routes { rules, notifiers: routes, mut escalations } = routes;
     escalations.values_mut().for_each(|steps| steps.sort_by_key(|step| step.after_ns));
-    Ok(Config { notifiers, routes, escalations, inhibitions, calendars })
+    Ok(Config { notifiers, routes, rules, escalations, inhibitions, calendars })
 }
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ pub enum Reason {
     Flapping,
     /// What it was judged by was corrected.
     InputCorrected,
+    /// The alert is no more, or is another: only receivers hear of it.
+    RuleChanged,
 }
 
 /// Why receivers are not to be told, though they would be of such an event.
@@ -124,7 +126,8 @@ words!(Kind, "kind": Pending = "pending", Firing = "firing", Escalated = "escala
 words!(State, "state": Normal = "normal", Pending = "pending", Firing = "firing", Recovering = "recovering",
        NoData = "no_data", Resolved = "resolved");
 words!(Reason, "reason": ConditionMet = "condition_met", ConditionCleared = "condition_cleared", NoData = "no_data",
-       DataReturned = "data_returned", Evicted = "evicted", Flapping = "flapping", InputCorrected = "input_corrected");
+       DataReturned = "data_returned", Evicted = "evicted", Flapping = "flapping", InputCorrected = "input_corrected",
+       RuleChanged = "rule_changed");
 words!(Muted, "mute": Backfill = "backfill", Revision = "revision");
 
 impl Kind {

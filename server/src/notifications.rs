@@ -16,7 +16,7 @@ use thalweg_notify::machine::acknowledgement::Acknowledgement;
 use thalweg_notify::notifications::{Notifications, Surroundings};
 use thalweg_notify::silence::Silence;
 use thalweg_notify::statements::{Routes, SPEC, silence};
-use thalweg_pipelines::{DeclarationKind, Program};
+use thalweg_pipelines::{DeclarationKind, Program, fingerprint_of};
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::notification::{NOTIFICATIONS, NotificationKind};
 use thalweg_schemas::options::{GivenOption, Options};
@@ -51,6 +51,8 @@ pub fn start(program: &Program, place: &Place, clock: Arc<dyn Clock>) -> Result<
         if let DeclarationKind::Alert { notify, escalations, .. } = &declaration.kind {
             let steps = escalations.iter();
             let steps = steps.map(|step| Escalation { after_ns: step.after_ns, notifiers: step.notifiers.clone() });
+            let rule = fingerprint_of(&program.dataflow, &declaration.name);
+            routes.rules.extend(rule.map(|rule| (declaration.name.clone(), rule)));
             routes.notifiers.insert(declaration.name.clone(), notify.clone());
             routes.escalations.insert(declaration.name.clone(), steps.collect());
         }

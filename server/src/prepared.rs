@@ -44,6 +44,15 @@ impl Prepared {
     }
 }
 
+/// Whose dead letters are meant.
+#[derive(Clone, Debug)]
+pub enum DeadOf {
+    /// Records of the source of this name, which takes them in again.
+    Source(String),
+    /// Messages to a notifier, which is told again.
+    Notifier,
+}
+
 /// How a query is answered.
 #[derive(Debug)]
 pub enum Work {
@@ -55,8 +64,8 @@ pub enum Work {
     Notification(notifications::Change),
     /// By inserting the rows of a query into a table.
     Insert(Target, Arc<Prepared>),
-    /// By sending dead letters back to the source of this name: those whose ids the query gives.
-    Replay(String, Arc<Prepared>),
+    /// By sending dead letters again: those whose ids the query gives.
+    Replay(DeadOf, Arc<Prepared>),
 }
 
 /// The answer to a query.

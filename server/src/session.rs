@@ -321,8 +321,8 @@ impl Session {
         if let Work::Insert(target, query) = &prepared.work {
             return self.insert(target, query, parameters).await;
         }
-        if let Work::Replay(source, letters) = &prepared.work {
-            return self.replay(source, letters, parameters).await;
+        if let Work::Replay(of, letters) = &prepared.work {
+            return self.replay(of, letters, parameters).await;
         }
         let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
         let epoch = self.relations.pin(&views, as_of)?;

@@ -14,7 +14,9 @@ pub(crate) mod failure;
 mod group;
 mod members;
 mod muting;
+mod replay;
 mod retry;
+mod review;
 mod tries;
 mod watchdog;
 
@@ -25,11 +27,13 @@ use crate::notification::{Attempt, Notification, Outcome};
 use crate::shared::{Shared, Word, Words};
 use crate::silence::{Phase, Silence};
 use acknowledgement::Acknowledgement;
-use group::{Group, GroupNo, Seen};
+use group::{Group, GroupNo, Pending, Seen};
 use members::Members;
+use replay::DeadLetters;
+use review::Review;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use thalweg_schemas::alert_event::{AlertEvent, Kind};
+use thalweg_schemas::alert_event::{AlertEvent, Kind, Reason};
 
 /// How many incidents that are over are remembered: a changed alert may tell of the past once more.
 const OVER_MAX: usize = 100_000;
@@ -63,6 +67,8 @@ pub enum Input {
     Beat(String),
     /// Somebody takes care of an incident.
     Acknowledge(Acknowledgement),
+    /// Messages that are dead are to be sent again.
+    Replay(Vec<String>),
 }
 
 /// An incident, and the groups that it is in.
@@ -76,6 +82,9 @@ struct Incident {
     escalated: usize,
     /// Who takes care of it.
     acknowledged: Option<Box<Acknowledgement>>,
+    /// Whether its alert has changed and has not found it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubtful: bool,
 }
 
 /// A message that is not settled.
@@ -92,6 +101,9 @@ pub struct Delivery {
     in_attempt: bool,
     /// A try ended without the receiver having said that it failed.
     maybe_received: bool,
+    /// Since when it is tried, where that is not when it was made: it was dead, and is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since_ns: Option<i64>,
 }
 
 /// What the machine remembers.
@@ -116,6 +128,12 @@ pub struct State {
     missed: BTreeMap<String, Shared<Alert>>,
     backfill_until_ns: i64,
     last: bool,
+    /// The alerts that have changed, while they look at the past.
+    #[serde(default)]
+    reviews: BTreeMap<String, Review>,
+    /// The messages that are dead, and may be sent again.
+    #[serde(default)]
+    dead: DeadLetters,
 }
 
 /// The machine.
@@ -131,6 +149,13 @@ pub struct Machine {
     escalations: BTreeSet<(i64, Word)>,
     /// By notifier the messages that are not being tried, by when they may be.
     ready: BTreeMap<String, BTreeSet<(i64, u64, String)>>,
+}
+
+impl Incident {
+    /// The number of the last event that counts; `None`: any is news, since its alert has changed.
+    fn seen(&self) -> Option<&i64> {
+        Some(&self.alert.seq).filter(|_| !self.doubtful && self.alert.reason != Reason::RuleChanged)
+    }
 }
 
 impl Machine {
@@ -161,17 +186,20 @@ impl Machine {
         machine
     }
 
-    /// The same with other rules. Groups and messages of notifiers that are no more go.
-    pub fn with_config(self, config: Config) -> Machine {
+    /// The same with other rules from `now_ns` on. Groups and messages of notifiers that are no more go.
+    pub fn with_config(self, config: Config, now_ns: i64) -> Machine {
         let mut state = self.state;
         state.groups.retain(|_, group| config.notifiers.contains_key(&*group.notifier));
         state.missed.retain(|notifier, _| config.notifiers.contains_key(notifier));
         state.members.retain(|group| state.groups.contains_key(&group));
         state.deliveries.retain(|_, delivery| config.notifiers.contains_key(&delivery.notification.notifier));
+        state.dead.retain(|notifier| config.notifiers.contains_key(notifier));
         for incident in state.incidents.values_mut() {
             incident.groups.retain(|group| state.groups.contains_key(group));
         }
-        Machine::new(config, state)
+        let mut machine = Machine::new(config, state);
+        machine.review(now_ns, &self.config.rules);
+        machine
     }
 
     /// The rules.
@@ -187,18 +215,7 @@ impl Machine {
     /// When it is to be given a tick, if nothing else comes before.
     pub fn due_at_ns(&self) -> Option<i64> {
         let step = self.escalations.first().map(|(at, _)| *at);
-        self.due.first().map(|(at, ..)| *at).into_iter().chain(step).min()
-    }
-
-    /// When the next message of a notifier may be tried.
-    pub fn ready_at_ns(&self, notifier: &str) -> Option<i64> {
-        Some(self.ready.get(notifier)?.first()?.0)
-    }
-
-    /// The message of a notifier that is to be tried first, if one may be at `now_ns`.
-    pub fn ready(&self, notifier: &str, now_ns: i64) -> Option<&Delivery> {
-        let (at, _, id) = self.ready.get(notifier)?.first()?;
-        self.state.deliveries.get(id).filter(|_| *at <= now_ns)
+        self.due.first().map(|(at, ..)| *at).into_iter().chain(step).chain(self.review_due_ns()).min()
     }
 
     /// Whether nothing waits to be said or tried.
@@ -206,29 +223,9 @@ impl Machine {
         self.state.deliveries.is_empty() && self.due.is_empty()
     }
 
-    /// How many messages of each notifier are not delivered.
-    pub fn undelivered(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for delivery in self.state.deliveries.values() {
-            *counts.entry(delivery.notification.notifier.clone()).or_insert(0) += 1;
-        }
-        counts
-    }
-
     /// The silences that are remembered.
     pub fn silences(&self) -> impl Iterator<Item = &Silence> {
         self.state.silences.values()
-    }
-
-    /// What became of messages, oldest first, and then what has not been tried.
-    pub fn attempts(&self) -> Vec<Attempt> {
-        let waiting = self.state.deliveries.values().filter(|delivery| delivery.in_attempt || delivery.attempts == 0);
-        let waiting = waiting.map(|delivery| {
-            let outcome = if delivery.in_attempt { "trying" } else { "queued" };
-            let number = delivery.attempts + u32::from(delivery.in_attempt);
-            Attempt::of(&delivery.notification, delivery.notification.created_at_ns, number, outcome)
-        });
-        self.state.attempts.iter().cloned().chain(waiting).collect()
     }
 
     /// Puts in what came at `now_ns`.
@@ -255,6 +252,7 @@ impl Machine {
             Input::Fresh => self.state.epoch = 0,
             Input::Beat(notifier) => self.beat(now_ns, &notifier),
             Input::Acknowledge(acknowledgement) => self.acknowledge(acknowledgement),
+            Input::Replay(ids) => ids.iter().for_each(|id| self.replay(now_ns, id)),
         }
         self.tick(now_ns);
     }
@@ -267,11 +265,17 @@ impl Machine {
         alerts.into_iter().map(Shared::from).collect()
     }
 
-    fn take(&mut self, now_ns: i64, alert: Shared<Alert>) {
+    fn take(&mut self, now_ns: i64, mut alert: Shared<Alert>) {
+        self.prolong_review(now_ns, &alert.alert);
         let known = self.state.incidents.get(&alert.incident_id);
-        let seen = known.map(|known| known.alert.seq).or_else(|| self.state.over.get(&alert.incident_id).copied());
-        if seen.is_some_and(|seen| alert.seq <= seen) {
-            return;
+        let over = self.state.over.get(&alert.incident_id).filter(|_| known.is_none());
+        let seen = known.map_or(over, |known| known.seen());
+        if seen.is_some_and(|seen| alert.seq <= *seen) {
+            if over.is_none() || !alert.is_firing() || !self.state.reviews.contains_key(&*alert.alert) {
+                return;
+            }
+            // By another rule it is not over.
+            alert.make_mut().backfill = true;
         }
         if known.is_none() && !alert.is_firing() && alert.kind != Kind::Revised {
             // Nobody was told that it fired.
@@ -303,12 +307,12 @@ impl Machine {
         self.forget_step(&alert.incident_id);
         if alert.is_firing() || !groups.is_empty() {
             let id = alert.incident_id.clone();
-            let incident = Incident { alert, groups, heard_at_ns, escalated, acknowledged };
+            let incident = Incident { alert, groups, heard_at_ns, escalated, acknowledged, doubtful: false };
             self.escalations.extend(self.step_due(&incident).map(|at| (at, id.clone())));
             self.state.incidents.insert(id, incident);
         } else {
             self.state.incidents.remove(&alert.incident_id);
-            self.remember(alert.incident_id.clone(), alert.seq);
+            self.remember(&alert);
         }
         touched.into_iter().for_each(|group| self.with_group(group, |group, policy| group.touch(policy, now_ns)));
     }
@@ -316,21 +320,28 @@ impl Machine {
     /// An alert goes into the groups that it belongs to, which are the answer.
     fn join(&mut self, alert: &Alert, escalated: usize) -> Vec<GroupNo> {
         let mut groups = Vec::new();
-        for (notifier, policy) in self.config.notifiers_of(alert, escalated) {
-            let place = (Word::from(notifier), policy.group_by.labels(alert));
-            let made = &mut self.state.groups_made;
-            let number = *self.numbers.entry(place).or_insert_with_key(|(notifier, labels)| {
-                let number = *made;
-                *made += 1;
-                self.state.groups.insert(number, Group::new(notifier.clone(), labels.clone()));
-                number
-            });
+        let places = self.config.notifiers_of(alert, escalated);
+        let places: Vec<_> =
+            places.map(|(notifier, policy)| (Word::from(notifier), policy.group_by.labels(alert))).collect();
+        for (notifier, labels) in places {
+            let number = self.group_for(notifier, labels);
             self.state.members.join(number, &alert.incident_id);
             if !groups.contains(&number) {
                 groups.push(number);
             }
         }
         groups
+    }
+
+    /// The group of a notifier and these labels, a new one if there is none.
+    fn group_for(&mut self, notifier: Word, labels: Labels) -> GroupNo {
+        let made = &mut self.state.groups_made;
+        *self.numbers.entry((notifier, labels)).or_insert_with_key(|(notifier, labels)| {
+            let number = *made;
+            *made += 1;
+            self.state.groups.insert(number, Group::new(notifier.clone(), labels.clone()));
+            number
+        })
     }
 
     /// An alert whose labels have changed is in another group: in this one it is over.
@@ -361,6 +372,7 @@ impl Machine {
     }
 
     fn tick(&mut self, now_ns: i64) {
+        self.end_reviews(now_ns);
         self.escalate(now_ns);
         while let Some((at, group)) = self.due.first().copied() {
             if at > now_ns {
@@ -409,8 +421,27 @@ impl Machine {
         self.let_go(number, &pending.over);
     }
 
-    /// Remembers an incident that is over.
-    fn remember(&mut self, incident: Word, seq: i64) {
+    /// What a group had on its way is dead. It is not said again before there is news, and that then says once more what is over,
+    /// since its receiver may believe that it fires. Where nothing fires any more there will be none.
+    fn abandon(&mut self, now_ns: i64, number: GroupNo) {
+        let fires = |incident: &Word| self.state.incidents.get(incident).is_some_and(|known| known.alert.is_firing());
+        if !self.state.members.of(number).any(|(incident, member)| member.left.is_none() && fires(incident)) {
+            return self.settle(now_ns, number);
+        }
+        let Some(pending) = self.with_group(number, |group, _| group.pending.take()) else { return };
+        self.with_group(number, |group, policy| group.settled(policy, now_ns, &pending));
+        let Pending { mut told, over, .. } = *pending;
+        let members = &mut self.state.members;
+        told.extend(
+            over.into_iter().filter_map(|id| members.get_mut(number, &id)?.told.clone().map(|told| (id, told))),
+        );
+        members.settle(number, told);
+    }
+
+    /// Remembers an incident that is over. Of one that is so since its alert has changed everything is news that comes again.
+    fn remember(&mut self, alert: &Alert) {
+        let incident = alert.incident_id.clone();
+        let seq = if alert.reason == Reason::RuleChanged { 0 } else { alert.seq };
         if self.state.over.insert(incident.clone(), seq).is_none() {
             self.state.over_order.push_back(incident);
         }
@@ -428,9 +459,9 @@ impl Machine {
             let Some(incident) = self.state.incidents.get_mut(incident_id) else { continue };
             incident.groups.retain(|group| *group != number);
             if incident.groups.is_empty() && !incident.alert.is_firing() {
-                let seq = incident.alert.seq;
+                let alert = incident.alert.clone();
                 self.state.incidents.remove(incident_id);
-                self.remember(incident_id.clone(), seq);
+                self.remember(&alert);
             }
         }
         let over = |group: &Group| group.pending.is_none() && !self.state.members.any(number);

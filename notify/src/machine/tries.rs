@@ -1,13 +1,48 @@
 //! The tries of messages: which may be made, how they end, and what is remembered of them.
 
+use super::group::GroupNo;
 use super::{Delivery, Machine, retry};
 use crate::notification::{Attempt, Notification, Outcome};
 use crate::shared::Word;
+use std::collections::BTreeMap;
 
 /// How many tries `thalweg.deliveries` remembers.
 const ATTEMPTS_MAX: usize = 10_000;
 
 impl Machine {
+    /// When the next message of a notifier may be tried.
+    pub fn ready_at_ns(&self, notifier: &str) -> Option<i64> {
+        Some(self.ready.get(notifier)?.first()?.0)
+    }
+
+    /// The message of a notifier that is to be tried first, if one may be at `now_ns`.
+    pub fn ready(&self, notifier: &str, now_ns: i64) -> Option<&Delivery> {
+        let (at, _, id) = self.ready.get(notifier)?.first()?;
+        self.state.deliveries.get(id).filter(|_| *at <= now_ns)
+    }
+
+    /// How many messages of each notifier are not delivered.
+    pub fn undelivered(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for delivery in self.state.deliveries.values() {
+            *counts.entry(delivery.notification.notifier.clone()).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// What became of messages, oldest first, and then what has not been tried. Messages that are dead and can be sent
+    /// again are among them, however long ago they died.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        let waiting = self.state.deliveries.values().filter(|delivery| delivery.in_attempt || delivery.attempts == 0);
+        let waiting = waiting.map(|delivery| {
+            let outcome = if delivery.in_attempt { "trying" } else { "queued" };
+            let number = delivery.attempts + u32::from(delivery.in_attempt);
+            Attempt::of(&delivery.notification, delivery.notification.created_at_ns, number, outcome)
+        });
+        let first_ns = self.state.attempts.front().map_or(i64::MAX, |attempt| attempt.at_ns);
+        self.state.dead.before(first_ns).into_iter().chain(self.state.attempts.iter().cloned()).chain(waiting).collect()
+    }
+
     /// A message is to be tried.
     pub(super) fn queue(&mut self, now_ns: i64, notification: Notification) {
         self.state.made += 1;
@@ -21,6 +56,7 @@ impl Machine {
             number,
             in_attempt: false,
             maybe_received: false,
+            since_ns: None,
         };
         self.state.deliveries.insert(delivery.notification.id.clone(), delivery);
     }
@@ -50,7 +86,6 @@ impl Machine {
         delivery.in_attempt = false;
         delivery.attempts += 1;
         let notification = &delivery.notification;
-        let group = (Word::from(notification.notifier.as_str()), notification.group_labels.clone());
         let mut attempt = Attempt::of(notification, now_ns, delivery.attempts, "delivered");
         attempt.took_ns = Some(took_ns);
         let mut died = None;
@@ -71,7 +106,8 @@ impl Machine {
                 let give_up =
                     self.config.notifiers.get(&notification.notifier).map_or(0, |policy| policy.give_up_after_ns);
                 let next = now_ns.saturating_add(retry::pause_ns(id, delivery.attempts, pause_ns));
-                let dead = next.saturating_sub(notification.created_at_ns) > give_up;
+                let since = delivery.since_ns.unwrap_or(notification.created_at_ns);
+                let dead = next.saturating_sub(since) > give_up;
                 attempt.outcome = if dead { "dead" } else { "failed" }.to_string();
                 if dead {
                     died = attempt.error.clone();
@@ -84,19 +120,33 @@ impl Machine {
                 dead
             }
         };
-        self.note(attempt);
-        let group = self.numbers.get(&group).copied();
+        self.note(attempt.clone());
+        let Some(delivery) = self.state.deliveries.get(id) else { return };
+        let group = self.number_of(&delivery.notification);
         if settled {
-            let delivery = self.state.deliveries.remove(id);
-            group.into_iter().for_each(|group| self.settle(now_ns, group));
-            match (delivery, died) {
-                (Some(delivery), Some(error)) => self.miss(now_ns, &delivery.notification, &error),
-                (Some(delivery), None) => self.reach(now_ns, &delivery.notification.notifier),
-                (None, _) => {}
+            let Some(Delivery { notification, .. }) = self.state.deliveries.remove(id) else { return };
+            let pending = group.and_then(|group| self.state.groups.get(&group)?.pending.clone());
+            match died {
+                Some(error) => {
+                    group.into_iter().for_each(|group| self.abandon(now_ns, group));
+                    self.miss(now_ns, &notification, &error);
+                    self.bury(notification, pending, attempt);
+                }
+                None => {
+                    group.into_iter().for_each(|group| self.settle(now_ns, group));
+                    self.reach(now_ns, &notification.notifier);
+                    self.outlive(&notification);
+                }
             }
         } else {
             group.into_iter().for_each(|group| self.with_group(group, |group, _| group.failed(now_ns)));
         }
+    }
+
+    /// The group that a message is of, if it is still there.
+    pub(super) fn number_of(&self, notification: &Notification) -> Option<GroupNo> {
+        let group = (Word::from(notification.notifier.as_str()), notification.group_labels.clone());
+        self.numbers.get(&group).copied()
     }
 
     /// The process that tried has died.

@@ -23,12 +23,12 @@ pub struct Subscribe {
     pub progress: bool,
 }
 
-/// `REPLAY DEAD LETTERS FROM source [WHERE ..]`
+/// `REPLAY DEAD LETTERS FROM source | notifier [WHERE ..]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// The source's name.
+    /// The name of the source, or of the notifier.
     pub source: String,
-    /// The text of the condition over the columns of `thalweg.dead_letters`.
+    /// The text of the condition over the columns of `thalweg.dead_letters`, or of `thalweg.deliveries`.
     pub filter: Option<String>,
 }
 
@@ -50,7 +50,8 @@ pub(super) fn replay(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Repla
     let words = Words::of(text, &tokens);
     let dialect = GenericDialect {};
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
-    let form = "REPLAY DEAD LETTERS FROM source [WHERE condition over thalweg.dead_letters]";
+    let form =
+        "REPLAY DEAD LETTERS FROM source | notifier [WHERE condition over thalweg.dead_letters | thalweg.deliveries]";
     let expected = |parser: &Parser, what: &str| not_found(parser, &words, what, form);
     for word in ["REPLAY", "DEAD", "LETTERS", "FROM"] {
         if !accept(&mut parser, word) {
@@ -59,7 +60,7 @@ pub(super) fn replay(text: &SqlText, tokens: Vec<TokenWithSpan>) -> Result<Repla
     }
     let object = parser.parse_object_name(false).map_err(|e| syntax_error(&e, &words))?;
     let Some(source) = object.0.last().and_then(|part| part.as_ident()).map(fold) else {
-        return Err(expected(&parser, "the name of a source"));
+        return Err(expected(&parser, "the name of a source or a notifier"));
     };
     let mut filter = None;
     if accept(&mut parser, "WHERE") {

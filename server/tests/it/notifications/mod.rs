@@ -2,6 +2,7 @@
 //! HTTP, and a process that is killed again and again while alerts flip and its receiver fails.
 
 mod alertmanager;
+mod changed;
 mod killed;
 
 use crate::binary::{Serving, run, serve_as, stderr, thalweg};
