@@ -136,8 +136,14 @@ impl Operator for Upsert {
         let removed = self.rows.withdraw(&leaving)?;
         self.send(removed, output)?;
         if !there.is_empty() {
-            let at = UInt64Array::from(at);
-            let values: Vec<ArrayRef> = values.iter().map(|c| take(c, &at, None)).collect::<Result<_, _>>()?;
+            // Rows of as many keys are as they came, and may be many.
+            let values: Vec<ArrayRef> = match at.iter().copied().eq(0..batch.num_rows() as u64) {
+                true => values.to_vec(),
+                false => {
+                    let at = UInt64Array::from(at);
+                    values.iter().map(|c| take(c, &at, None)).collect::<Result<_, _>>()?
+                }
+            };
             let replaced = self.rows.replace(there, values)?;
             self.send(replaced, output)?;
         }

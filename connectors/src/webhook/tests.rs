@@ -78,6 +78,15 @@ fn rows_are_posted_by_epoch_each_request_with_its_key() {
 }
 
 #[test]
+fn an_authorization_may_name_its_scheme() {
+    let (url, requests) = serve(&[]);
+    let mut writer = open(&[("url", &url), ("auth", "Basic YWxhZGRpbjpzZXNhbWU=")]).unwrap();
+    writer.write(Epoch(7), &batch(&[1])).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(header(&requests.lock().unwrap()[0], "authorization"), "Basic YWxhZGRpbjpzZXNhbWU=");
+}
+
+#[test]
 fn what_may_pass_is_tried_again_with_the_same_key_and_nothing_twice() {
     let (url, requests) = serve(&["200 OK\r\n", "503 Down\r\n", "429 Slow\r\nRetry-After: 0\r\n"]);
     let mut writer = open(&[("url", &url), ("batch_rows", "1"), ("body", "ndjson"), ("method", "PUT")]).unwrap();
