@@ -1,7 +1,8 @@
 //! State written by every version of the format is gone on from: `formats/v2` and so on hold what a killed process left.
 //!
 //! `THALWEG_WRITE_FORMAT=v3 cargo test -p thalweg --test it this_version_writes` leaves the files of this version in such
-//! a folder: once for each version of the format, before it changes again. The files of old ones are never written anew.
+//! a folder: once for each version of the format, before it changes again. The files of old ones are never written anew:
+//! those of version 1 were written by the last program that wrote it.
 
 use super::outside::World;
 use super::{Lives, lines};
