@@ -273,12 +273,13 @@ impl Desk {
     }
 
     /// Whether an order is to be carried out: not what is visible outside already, and nothing of an epoch that is not
-    /// durable, which is waited for.
+    /// durable, which is waited for; with rows only where they would be visible before their commit.
     fn may(&mut self, order: &Order) -> bool {
         let Some(gate) = &self.gate else { return true };
         let may = match order {
             Order::Write(epoch, _) | Order::Commit(epoch) if Some(*epoch) <= self.visible => return false,
             _ if self.cut_off => return false,
+            Order::Write(..) if self.writer.writes_ahead() => true,
             Order::Write(epoch, _) | Order::Commit(epoch) | Order::Flush(epoch) => gate.durability.wait_for(epoch.0),
             // After a crash there is no orderly end.
             Order::Finish => !gate.durability.is_over(),

@@ -50,6 +50,13 @@ pub trait Writer: Send {
         false
     }
 
+    /// Whether rows may be written before their epoch is durable, so that only the commit has to wait for that: nothing
+    /// of what was written is visible before its commit, and what a process leaves behind that dies before it is gone
+    /// when the next one begins. A commit still comes for none but durable epochs.
+    fn writes_ahead(&self) -> bool {
+        false
+    }
+
     /// The run goes on from the checkpoint of epoch `checkpoint`, everything up to which was flushed. Removes what a
     /// crash left half done and says up to which epoch (at least `checkpoint`) everything is visible outside: rows of
     /// epochs up to that one are not written again. A sink that cannot tell answers `checkpoint`, and rows of the

@@ -126,6 +126,15 @@ impl Outbox {
         settled.and(enqueued)
     }
 
+    /// Begins to send what is here, as far as that goes without waiting for an answer: what is left to do, or went wrong, is
+    /// for [`send`](Self::send).
+    pub fn begin_to_send(&mut self, outlet: &Outlet, topic: &str) {
+        if self.alone.is_empty() {
+            // An error will come again.
+            drop(self.enqueue_all(outlet, topic));
+        }
+    }
+
     fn enqueue_all(&mut self, outlet: &Outlet, topic: &str) -> KafkaResult<()> {
         let send = |index, message| enqueue(outlet, topic, index, message, headers(&self.messages, index));
         let mut alone = Vec::new();

@@ -232,8 +232,10 @@ impl Writer for TopicWriter {
         let before = self.outbox.len();
         self.last = Some(epoch);
         let encoded = self.encoder.encode(&batch.rows, &mut self.outbox);
-        if encoded.is_err() {
-            self.outbox.truncate(before);
+        match (&encoded, &mut self.way) {
+            (Err(_), _) => self.outbox.truncate(before),
+            (Ok(()), Way::ExactlyOnce(transactions)) => transactions.begin(&mut self.outbox),
+            (Ok(()), Way::AtLeastOnce(_)) => {}
         }
         encoded
     }
@@ -245,6 +247,11 @@ impl Writer for TopicWriter {
     /// A transaction costs the cluster its round trips and a marker in each partition, whatever it holds.
     fn joins_epochs(&self) -> bool {
         true
+    }
+
+    /// Who dies with a transaction open leaves it to the next one, which aborts it.
+    fn writes_ahead(&self) -> bool {
+        matches!(self.way, Way::ExactlyOnce(_))
     }
 
     fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {

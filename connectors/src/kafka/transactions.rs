@@ -7,6 +7,10 @@
 //!   begin -> messages -> epoch's number -> commit        any step may fail: done again from there, or
 //!                                                        aborted and done again from the beginning
 //! ```
+//!
+//! Messages are on their way before their epoch is durable; its number and the commit wait for that. A transaction that
+//! is open for longer than the cluster allows is aborted there, and its producer fenced as if another instance had come:
+//! then, and only then, a new producer goes on, unless the last epoch says that another one was indeed there.
 
 use super::client::{Client, Cluster, Heard};
 use super::outbox::{Clerk, Outbox, Outlet, flush};
@@ -15,12 +19,17 @@ use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{Producer, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::{Error, Result};
 
 /// How long one question to the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a transaction may be open unless the user says otherwise: librdkafka's default.
+const LASTS_MAX: Duration = Duration::from_secs(60);
+/// The property by which the user does.
+const TIMEOUT: &str = "transaction.timeout.ms";
 
 /// A writer that writes transactions.
 pub(super) struct Transactions {
@@ -31,6 +40,10 @@ pub(super) struct Transactions {
     producer: Option<Transactional>,
     /// The epoch whose fate is not known.
     in_doubt: Option<Epoch>,
+    /// The last epoch that this writer knows to be visible, once it has begun: none behind it is there.
+    shown: Option<Option<Epoch>>,
+    /// How long the cluster lets a transaction be open.
+    lasts_max: Duration,
 }
 
 struct Transactional {
@@ -39,6 +52,13 @@ struct Transactional {
     /// The last epoch that was there when this producer began.
     last: Option<Epoch>,
     step: Step,
+    /// When the transaction in hand was begun.
+    begun: Instant,
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "the cluster aborts transactions in real time")]
+    Instant::now()
 }
 
 /// What is to be done next for the epoch in hand.
@@ -53,7 +73,10 @@ enum Step {
 
 impl Transactions {
     pub fn new(cluster: Cluster, topic: &str, name: String) -> Transactions {
-        Transactions { cluster, topic: topic.to_string(), name, producer: None, in_doubt: None }
+        let given = cluster.config(&[], &[]).get(TIMEOUT).and_then(|ms| ms.parse().ok());
+        let lasts_max = given.map_or(LASTS_MAX, Duration::from_millis);
+        let topic = topic.to_string();
+        Transactions { cluster, topic, name, producer: None, in_doubt: None, shown: None, lasts_max }
     }
 
     /// The last epoch that is visible, as far as the cluster remembers one.
@@ -61,18 +84,31 @@ impl Transactions {
         Ok(self.connected()?.last)
     }
 
+    /// Has messages on their way that are to be committed later, if all goes well: what does not is for the commit.
+    pub fn begin(&mut self, outbox: &mut Outbox) {
+        // The fate of an epoch is asked for first.
+        let Some(producer) = self.producer.as_mut().filter(|_| self.in_doubt.is_none()) else { return };
+        if producer.step == Step::Begin && producer.begin().is_ok() {
+            producer.step = Step::Send;
+        }
+        if producer.step == Step::Send {
+            outbox.begin_to_send(&producer.outlet, &self.topic);
+        }
+    }
+
     /// Makes the messages of all epochs up to `epoch` that are not visible yet so, all of them or none.
     pub fn commit(&mut self, epoch: Epoch, outbox: &mut Outbox) -> Result<()> {
-        let (topic, in_doubt) = (self.topic.clone(), self.in_doubt);
+        let (topic, in_doubt, lasts_max) = (self.topic.clone(), self.in_doubt, self.lasts_max);
         let producer = self.connected()?;
         if producer.step == Step::Begin && in_doubt == Some(epoch) && producer.last >= Some(epoch) {
-            self.in_doubt = None;
+            (self.in_doubt, self.shown) = (None, Some(Some(epoch)));
             return Ok(());
         }
         let Err((step, error)) = producer.carry_on(epoch, outbox, &topic) else {
-            self.in_doubt = None;
+            (self.in_doubt, self.shown) = (None, Some(Some(epoch)));
             return Ok(());
         };
+        let has_lapsed = producer.begun.elapsed() >= lasts_max;
         let fatal = producer.outlet.client().fatal_error();
         let heard = producer.outlet.context().listener.heard();
         // Whether the transaction's end was reached may not be known.
@@ -80,7 +116,7 @@ impl Transactions {
             self.in_doubt = Some(epoch);
         }
         Err(match fatal {
-            Some((Code::Fenced | Code::ProducerFenced, _)) => self.fenced(),
+            Some((Code::Fenced | Code::ProducerFenced, _)) if !has_lapsed => self.fenced(),
             Some((code, reason)) => {
                 // A new producer ends the transaction and learns what became of it.
                 self.producer = None;
@@ -104,6 +140,10 @@ impl Transactions {
             Some(producer) => producer,
             None => self.connect()?,
         };
+        let shown = *self.shown.get_or_insert(producer.last);
+        if producer.last > shown.max(self.in_doubt) {
+            return Err(self.fenced());
+        }
         Ok(self.producer.insert(producer))
     }
 
@@ -136,7 +176,7 @@ impl Transactions {
         });
         let group = client.consumer().group_metadata();
         let group = group.ok_or_else(|| Error::bug("librdkafka has no metadata of a group"))?;
-        Ok(Transactional { outlet, group, last, step: Step::Begin })
+        Ok(Transactional { outlet, group, last, step: Step::Begin, begun: now() })
     }
 }
 
@@ -145,7 +185,7 @@ impl Transactional {
     fn carry_on(&mut self, epoch: Epoch, outbox: &mut Outbox, topic: &str) -> Result<(), (Step, KafkaError)> {
         loop {
             let done = match self.step {
-                Step::Begin => self.outlet.begin_transaction(),
+                Step::Begin => self.begin(),
                 Step::Send => outbox.send(&self.outlet, topic),
                 Step::Number => self.say_number(epoch, topic),
                 Step::Commit => self.outlet.commit_transaction(PATIENCE),
@@ -175,6 +215,11 @@ impl Transactional {
                 }
             };
         }
+    }
+
+    fn begin(&mut self) -> Result<(), KafkaError> {
+        self.begun = now();
+        self.outlet.begin_transaction()
     }
 
     fn abort(&self) -> Result<(), KafkaError> {

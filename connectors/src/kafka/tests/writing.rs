@@ -4,6 +4,7 @@ use super::broker::{Broker, broker};
 use super::*;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::Producer;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
@@ -131,6 +132,63 @@ fn what_a_crash_left_half_done_is_never_seen() {
     // And had it only been away, it could not go on.
     assert!(killed.commit_transaction(WAIT).is_err());
     assert_eq!(committed(broker, "halves").len(), 2);
+}
+
+/// How far a topic of one partition has come for those who read what is committed, and for all.
+fn ends(broker: &Broker, topic: &str) -> (i64, i64) {
+    let end = |isolation: &str| {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &broker.address)
+            .set("isolation.level", isolation)
+            .create()
+            .unwrap();
+        consumer.fetch_watermarks(topic, 0, WAIT).unwrap().1
+    };
+    (end("read_committed"), end("read_uncommitted"))
+}
+
+fn wait_for_ends(broker: &Broker, topic: &str, expected: impl Fn((i64, i64)) -> bool) {
+    for _ in 0..1_000 {
+        if expected(ends(broker, topic)) {
+            return;
+        }
+        moment();
+    }
+    panic!("{topic} has come to {:?}", ends(broker, topic));
+}
+
+#[test]
+fn rows_are_on_their_way_before_their_epoch_is_durable_and_gone_if_it_never_is() {
+    let Some(broker) = broker() else { return };
+    broker.create("ahead", 1, &[]);
+    let given = [("topic", "ahead")];
+    let mut first = writer(&broker.address, &given);
+    assert!(first.writes_ahead());
+    first.resume(Epoch(0)).unwrap();
+    first.write(Epoch(1), &Batch::append(rows(&[("a", 1)]))).unwrap();
+    first.write(Epoch(1), &Batch::append(rows(&[("b", 1)]))).unwrap();
+    wait_for_ends(broker, "ahead", |ends| ends == (0, 2));
+    drop(first);
+    let mut second = writer(&broker.address, &given);
+    assert_eq!(second.resume(Epoch(0)).unwrap(), Epoch(0));
+    epoch(&mut second, 1, &[("c", 1)]).unwrap();
+    assert_eq!(values(&committed(broker, "ahead")), [r#"{"host":"c","n":1}"#]);
+}
+
+#[test]
+fn a_transaction_that_was_open_for_too_long_is_written_again() {
+    let Some(broker) = broker() else { return };
+    broker.create("slow", 1, &[]);
+    let mut writer = writer(&broker.address, &[("topic", "slow"), ("kafka.transaction.timeout.ms", "1000")]);
+    epoch(&mut writer, 1, &[("a", 1)]).unwrap();
+    let (_, before) = ends(broker, "slow");
+    writer.write(Epoch(2), &Batch::append(rows(&[("b", 2)]))).unwrap();
+    // The row is there, and no transaction is open any more.
+    wait_for_ends(broker, "slow", |(stable, end)| end > before && stable == end);
+    insist(|| writer.commit(Epoch(2))).unwrap();
+    epoch(&mut writer, 3, &[("c", 3)]).unwrap();
+    let expected = [r#"{"host":"a","n":1}"#, r#"{"host":"b","n":2}"#, r#"{"host":"c","n":3}"#];
+    assert_eq!(values(&committed(broker, "slow")), expected);
 }
 
 #[test]
