@@ -63,6 +63,15 @@ pub trait Source: Send + Sync {
     /// These records will survive a crash of the process: a sender that waits for that may be told.
     fn durable(&self, _spans: &[Span]) {}
 
+    /// The receipts for requests whose last records are in `span`: what must outlive the process, so that a request that
+    /// is repeated after a crash is not taken twice.
+    fn receipts(&self, _span: &Span) -> Vec<Receipt> {
+        Vec::new()
+    }
+
+    /// Gives back receipts of earlier runs, before any [`reader`](Source::reader).
+    fn remember(&self, _receipts: Vec<Receipt>) {}
+
     /// All of `done` (see [`resume`](Source::resume)) is part of a checkpoint and will not be asked for again: a good
     /// moment to tell the outside system, for the sake of its own tools.
     fn checkpointed(&self, _done: &[Span]) {}
@@ -77,6 +86,19 @@ pub struct Span {
     pub start: u64,
     /// The offset after its last record.
     pub end: u64,
+}
+
+/// What is known of a request that was taken and may be repeated by its sender.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Receipt {
+    /// What the sender names it by.
+    pub key: String,
+    /// The offset after its last record.
+    pub end: u64,
+    /// How many records it brought.
+    pub rows: usize,
+    /// When it came, in nanoseconds since 1970.
+    pub time_ns: i64,
 }
 
 /// How much of a bounded source has been handed over, in bytes of its own (compressed) form.

@@ -54,7 +54,7 @@ impl Refused {
     /// The source closed before the records were known to be durable.
     pub(super) fn closing() -> Refused {
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline stops, and the records may not be taken in")
-            .with_hint("Send the request again; with an Idempotency-Key it is not taken twice by one run.")
+            .with_hint("Send the request again; with an Idempotency-Key it is not taken twice.")
     }
 }
 

@@ -8,11 +8,11 @@
 //! the start in nanoseconds, so that no two runs use the same.
 
 use super::options::HttpOptions;
-use super::repeats::{Fate, Repeats, Seen};
+use super::repeats::{Fate, KEYS_MAX, Repeats, Seen};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use thalweg_schemas::source::{Chunk, Partition, Payload};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use thalweg_schemas::source::{Chunk, Partition, Payload, Receipt};
 use tokio::sync::watch;
 
 /// One source's posts.
@@ -20,6 +20,8 @@ pub(super) struct Inbox {
     pub options: HttpOptions,
     partition: Partition,
     state: Mutex<State>,
+    /// Whether it is known what earlier runs took.
+    begun: watch::Sender<bool>,
 }
 
 struct State {
@@ -31,6 +33,8 @@ struct State {
     /// Who is to be told when everything before an offset is durable.
     waiting: BTreeMap<u64, Waiting>,
     repeats: Repeats,
+    /// The receipts for requests with a key within the window, by the offset after their last record.
+    receipts: BTreeMap<u64, Receipt>,
     closed: bool,
 }
 
@@ -46,6 +50,8 @@ struct Part {
     end: u64,
     header: Option<Arc<[u8]>>,
     payload: Payload,
+    /// Whether it goes to the pipeline whole: a request that is repeated if this process dies is taken or is not.
+    whole: bool,
     /// What goes back to the buffer when it is taken.
     held: usize,
 }
@@ -58,20 +64,35 @@ pub(super) struct Post {
     pub rows: usize,
 }
 
+/// Nanoseconds since 1970.
+fn now_ns() -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "posts are numbered from the time of the start, and age in real time"
+    )]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "keys are forgotten in real time")]
+    Instant::now()
+}
+
 impl Inbox {
     pub(super) fn new(options: HttpOptions) -> Inbox {
-        #[expect(clippy::disallowed_methods, reason = "what is posted is numbered from the time of the start")]
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Inbox {
             partition: Partition { index: 0, name: options.path.as_str().into() },
             state: Mutex::new(State {
                 held: 0,
                 queue: VecDeque::new(),
-                next: since.as_nanos() as u64,
+                next: now_ns(),
                 waiting: BTreeMap::new(),
                 repeats: Repeats::new(options.idempotency_window),
+                receipts: BTreeMap::new(),
                 closed: false,
             }),
+            begun: watch::Sender::new(false),
             options,
         }
     }
@@ -82,9 +103,42 @@ impl Inbox {
 
     /// Looks a request's key up.
     pub(super) fn look(&self, key: &str) -> Seen {
-        #[expect(clippy::disallowed_methods, reason = "keys are forgotten in real time")]
-        let now = Instant::now();
-        self.state().repeats.look(key, now)
+        self.state().repeats.look(key, now())
+    }
+
+    /// What earlier runs took is known from now on.
+    pub(super) fn begin(&self) {
+        self.begun.send_replace(true);
+    }
+
+    /// Changes to true when it [begins](Self::begin), or will never.
+    pub(super) fn begun(&self) -> watch::Receiver<bool> {
+        self.begun.subscribe()
+    }
+
+    /// Takes receipts on that earlier runs gave.
+    pub(super) fn remember(&self, receipts: Vec<Receipt>) {
+        let mut state = self.state();
+        for receipt in receipts {
+            let age = Duration::from_nanos(now_ns().saturating_sub(receipt.time_ns.unsigned_abs()));
+            let Some(since) = now().checked_sub(age) else { continue };
+            if age < self.options.idempotency_window {
+                state.repeats.remember(&receipt.key, receipt.rows, since);
+                state.receipts.insert(receipt.end, receipt);
+            }
+        }
+    }
+
+    /// The receipts for requests that end in a stretch of offsets.
+    pub(super) fn receipts(&self, start: u64, end: u64) -> Vec<Receipt> {
+        let mut state = self.state();
+        let since = now_ns().saturating_sub(self.options.idempotency_window.as_nanos() as u64);
+        while let Some((_, oldest)) = state.receipts.first_key_value()
+            && (oldest.time_ns.unsigned_abs() < since || state.receipts.len() > KEYS_MAX)
+        {
+            state.receipts.pop_first();
+        }
+        state.receipts.range(start + 1..end.max(start) + 1).map(|(_, receipt)| receipt.clone()).collect()
     }
 
     /// Room for `bytes` of a body; `None` when there is none. A body that is larger than the buffer has it for itself.
@@ -93,8 +147,15 @@ impl Inbox {
         reservation.grow(bytes).then_some(reservation)
     }
 
-    /// Takes a post, whose sender is told through `fate`. False when the source has closed.
-    pub(super) fn put(&self, post: Post, reservation: Reservation, fate: watch::Sender<Fate>) -> bool {
+    /// Takes a post, whose repetitions are known by `key` and whose sender is told through `fate`. False when the source has
+    /// closed.
+    pub(super) fn put(
+        &self,
+        post: Post,
+        key: Option<String>,
+        reservation: Reservation,
+        fate: watch::Sender<Fate>,
+    ) -> bool {
         let mut state = self.state();
         if state.closed {
             return false;
@@ -108,7 +169,11 @@ impl Inbox {
         let end = start + length as u64;
         state.next = end;
         let held = reservation.keep();
-        state.queue.push_back(Part { start, end, header: post.header, payload: post.payload, held });
+        let whole = key.is_some();
+        state.queue.push_back(Part { start, end, header: post.header, payload: post.payload, whole, held });
+        if let Some(key) = key {
+            state.receipts.insert(end, Receipt { key, end, rows: post.rows, time_ns: now_ns() as i64 });
+        }
         state.waiting.insert(end, Waiting { fate, rows: post.rows });
         true
     }
@@ -147,6 +212,7 @@ impl Inbox {
 
     /// Takes nothing any more; whoever waits is told that it ends.
     pub(super) fn close(&self) {
+        self.begin();
         let mut state = self.state();
         state.closed = true;
         state.queue.clear();
@@ -171,7 +237,8 @@ impl Part {
 
     /// Keeps whole lines of about `budget` bytes, and gives back the others.
     fn split_off(&mut self, budget: usize) -> Option<Part> {
-        let bytes = self.bytes_mut().filter(|bytes| bytes.len() > budget)?;
+        let whole = self.whole;
+        let bytes = self.bytes_mut().filter(|bytes| !whole && bytes.len() > budget)?;
         let line_end = memchr::memchr(b'\n', &bytes[budget.min(bytes.len() - 1)..])?;
         let at = budget.min(bytes.len() - 1) + line_end + 1;
         if at >= bytes.len() {
@@ -186,7 +253,7 @@ impl Part {
         self.end = middle;
         let held = self.held.saturating_sub(at);
         self.held -= held;
-        Some(Part { start: middle, end, header: self.header.clone(), payload, held })
+        Some(Part { start: middle, end, header: self.header.clone(), payload, whole, held })
     }
 
     /// Whether `next` can be decoded together with this one.

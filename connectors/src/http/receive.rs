@@ -35,9 +35,15 @@ async fn take(inbox: &Arc<Inbox>, request: Request) -> Result<Taken, Refused> {
     if request.method() != Method::POST {
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "records are taken by POST"));
     }
-    match key(request.headers())?.map(|key| inbox.look(key)) {
-        None => first(inbox, request, watch::channel(None).0).await,
-        Some(Seen::First(fate)) => first(inbox, request, fate).await,
+    let key = key(request.headers())?.map(str::to_string);
+    // Before that a repetition would not be known.
+    let begun = tokio::time::timeout(inbox.options.timeout, inbox.begun().wait_for(|begun| *begun)).await.is_ok();
+    if !begun {
+        return Err(Refused::closing());
+    }
+    match key.as_deref().map(|key| inbox.look(key)) {
+        None => first(inbox, request, None, watch::channel(None).0).await,
+        Some(Seen::First(fate)) => first(inbox, request, key, fate).await,
         Some(Seen::Before(fate)) => {
             let rows = told(inbox, fate).await?;
             Ok(Taken { rows, repeated: true })
@@ -46,7 +52,12 @@ async fn take(inbox: &Arc<Inbox>, request: Request) -> Result<Taken, Refused> {
 }
 
 /// Takes the records of a request that has not been seen before, and waits until they are durable.
-async fn first(inbox: &Arc<Inbox>, request: Request, fate: watch::Sender<Fate>) -> Result<Taken, Refused> {
+async fn first(
+    inbox: &Arc<Inbox>,
+    request: Request,
+    key: Option<String>,
+    fate: watch::Sender<Fate>,
+) -> Result<Taken, Refused> {
     let (head, body) = request.into_parts();
     let (bytes, reservation) = body::read(inbox, &head.headers, body).await?;
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -56,7 +67,7 @@ async fn first(inbox: &Arc<Inbox>, request: Request, fate: watch::Sender<Fate>) 
         return Ok(Taken { rows: 0, repeated: false });
     }
     let receiver = fate.subscribe();
-    if !inbox.put(post, reservation, fate) {
+    if !inbox.put(post, key, reservation, fate) {
         return Err(Refused::closing());
     }
     let rows = told(inbox, receiver).await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How many keys are remembered at most; the oldest goes.
-const KEYS_MAX: usize = 100_000;
+pub(super) const KEYS_MAX: usize = 100_000;
 
 /// What is known of a request: how many rows it brought, once these are durable.
 pub(super) type Fate = Option<usize>;
@@ -46,6 +46,12 @@ impl Repeats {
         self.known.insert(key.to_string(), receiver);
         self.order.push_back((now, key.to_string()));
         Seen::First(sender)
+    }
+
+    /// Knows the key of a request that an earlier run took at `since`, when it brought so many rows. In the order of time.
+    pub(super) fn remember(&mut self, key: &str, rows: usize, since: Instant) {
+        self.known.insert(key.to_string(), watch::channel(Some(rows)).1);
+        self.order.push_back((since, key.to_string()));
     }
 
     fn forget_old(&mut self, now: Instant) {

@@ -158,10 +158,14 @@ impl Checkpointer {
             .done
             .iter()
             .zip(&self.sources)
-            .map(|(done, (_, source))| SourceState {
-                replayable: source.replayable(),
-                done: done.spans().into_iter().map(StoredSpan::from).collect(),
-                ..SourceState::default()
+            .map(|(done, (_, source))| {
+                let done = done.spans();
+                SourceState {
+                    replayable: source.replayable(),
+                    receipts: done.iter().flat_map(|span| source.receipts(span)).collect(),
+                    done: done.into_iter().map(StoredSpan::from).collect(),
+                    ..SourceState::default()
+                }
             })
             .collect();
         for (said, partitions) in times {

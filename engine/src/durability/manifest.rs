@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg_operators::deployed::{Deployed, Renaming};
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::source::Span;
+use thalweg_schemas::source::{Receipt, Span};
 
 /// The version of the format that this code writes. It reads all versions down to 1.
 pub(crate) const VERSION: u32 = 2;
@@ -46,6 +46,9 @@ pub(crate) struct SourceState {
     #[serde(default)]
     pub replayable: bool,
     pub done: Vec<StoredSpan>,
+    /// The receipts for requests that were taken, of those who may repeat them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<Receipt>,
     /// What each worker said of its watermark last.
     pub said: Vec<WatermarkUpdate>,
     /// The watermarks of its partitions by name.

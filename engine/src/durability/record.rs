@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::source::{Chunk, Partition, Payload};
+use thalweg_schemas::source::{Chunk, Partition, Payload, Receipt};
 
 const MAGIC: &[u8; 4] = b"TWEL";
 
@@ -43,6 +43,9 @@ pub(crate) struct Entry {
     pub taken: Vec<Taken>,
     /// What it said of its watermarks at the epoch's end.
     pub said: Vec<WatermarkUpdate>,
+    /// The receipts for requests whose last records it took in, with the source's position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<(usize, Receipt)>,
     /// Bytes that `taken` refers to.
     #[serde(skip)]
     pub kept: Vec<u8>,

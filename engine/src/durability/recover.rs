@@ -7,7 +7,7 @@ use super::record::{EpochRecord, Readout, read_log};
 use super::storage::Storage;
 use std::collections::BTreeMap;
 use thalweg_schemas::error::{Error, Result};
-use thalweg_schemas::source::Span;
+use thalweg_schemas::source::{Receipt, Span};
 
 /// Where a run goes on.
 #[derive(Debug, Default)]
@@ -181,6 +181,14 @@ impl Recovered {
     /// How many workers the epochs of the log were taken in by; `None` if there are none.
     pub fn log_workers(&self) -> Option<usize> {
         self.records.first().map(|record| record.workers)
+    }
+
+    /// The receipts of the source called `name`, which is the `number`th.
+    pub fn receipts(&self, name: &str, number: usize) -> Vec<Receipt> {
+        let stored = self.manifest.as_ref().and_then(|manifest| manifest.sources.get(name)).map(|s| &s.receipts);
+        let logged = self.records.iter().flat_map(|record| &record.entries).flat_map(|entry| &entry.receipts);
+        let logged = logged.filter(|(source, _)| *source == number).map(|(_, receipt)| receipt);
+        stored.into_iter().flatten().chain(logged).cloned().collect()
     }
 
     /// What was read of the sources called `names`, the log included.

@@ -93,7 +93,8 @@ pub(crate) fn resume(
 ) -> Result<Arc<Durability>> {
     let names: Vec<String> = sources.iter().map(|(name, _)| name.clone()).collect();
     let mark = past.mark(&names);
-    for ((_, source), done) in sources.iter().zip(&mark.done) {
+    for (number, ((name, source), done)) in sources.iter().zip(&mark.done).enumerate() {
+        source.remember(past.receipts(name, number));
         let done = done.spans();
         if source.replayable() && !done.is_empty() {
             source.resume(&done)?;

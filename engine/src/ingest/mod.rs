@@ -165,7 +165,11 @@ impl Ingest {
                 Ok(decoded) => {
                     self.pause_ns = 0;
                     match entry {
-                        Some(entry) => entry.take(self.source, &chunk, !self.outside.replayable())?,
+                        Some(entry) => {
+                            entry.take(self.source, &chunk, !self.outside.replayable())?;
+                            let receipts = self.outside.receipts(&span_of(&chunk));
+                            entry.receipts.extend(receipts.into_iter().map(|receipt| (self.source, receipt)));
+                        }
                         // Nothing survives a crash, and this is as far as records come.
                         None => self.outside.durable(&[span_of(&chunk)]),
                     }

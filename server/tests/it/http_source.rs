@@ -1,6 +1,6 @@
 //! The `http` source, against the built binary: what is posted is in the views.
 
-use crate::binary::{Serving, run, serve, stderr};
+use crate::binary::{SERVE, Serving, run, serve, serve_as, stderr, thalweg};
 use std::net::TcpListener;
 
 fn free_address() -> String {
@@ -55,6 +55,44 @@ fn what_is_posted_is_in_the_views_and_bad_records_are_dead_letters() {
     wait_for(&serving, "SELECT n FROM visited", "n\n1\n");
     wait_for(&serving, "SELECT dead FROM thalweg.sources WHERE name = 'orders'", "dead\n3\n");
     assert_eq!(serving.terminate(), Some(0));
+}
+
+/// The crash may take the answer away: then the sender cannot know whether its records were taken.
+#[test]
+fn a_request_that_is_repeated_after_crashes_is_taken_once() {
+    let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
+    let pipeline = format!(
+        "CREATE SOURCE orders (item TEXT NOT NULL, n BIGINT) WITH (connector = 'http', listen = '{address}');
+         CREATE MATERIALIZED VIEW sold AS SELECT item, sum(n) AS n FROM orders GROUP BY item;"
+    );
+    let orders = format!("http://{address}/orders");
+    let post = |key: &str, n: u32| {
+        let body = format!("[{{\"item\":\"tea\",\"n\":{n}}}]");
+        send(&orders, "application/json", &[("idempotency-key", key)], body.as_bytes())
+    };
+    let start = |interval| {
+        let mut command = thalweg(folder.path(), &SERVE);
+        command.args(["--checkpoint-interval", interval]);
+        serve_as(folder.path(), &pipeline, command)
+    };
+    let taken = (200, "{\"rows\":1}\n".to_string());
+    let first = start("1h");
+    assert_eq!(post("from the log", 1), taken);
+    drop(first);
+    // The log goes with the checkpoints that hold what is in it: two of them are kept.
+    let second = start("100ms");
+    assert_eq!(post("from the log", 1), taken);
+    for n in 0..3 {
+        assert_eq!(post(&format!("more {n}"), 10), taken);
+        wait_for(&second, &format!("SELECT written > {n} AS done FROM thalweg.checkpoints"), "done\ntrue\n");
+    }
+    drop(second);
+    let third = start("1h");
+    for key in ["from the log", "more 0", "more 1", "more 2"] {
+        assert_eq!(post(key, 1), taken);
+    }
+    assert_eq!(post("another", 100), taken);
+    wait_for(&third, "SELECT n FROM sold", "n\n131\n");
 }
 
 #[test]

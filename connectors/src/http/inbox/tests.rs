@@ -15,7 +15,7 @@ fn post(inbox: &Arc<Inbox>, header: Option<&str>, payload: Payload) -> watch::Re
     let (fate, receiver) = watch::channel(None);
     let reservation = inbox.reserve(1).unwrap();
     let header = header.map(|header| Arc::from(header.as_bytes()));
-    assert!(inbox.put(Post { header, payload, rows: 1 }, reservation, fate));
+    assert!(inbox.put(Post { header, payload, rows: 1 }, None, reservation, fate));
     receiver
 }
 
@@ -77,7 +77,7 @@ fn the_buffer_is_full_until_the_pipeline_takes_something() {
     assert!(first.grow(20), "who is alone may have more than there is");
     let (fate, _receiver) = watch::channel(None);
     let payload = Payload::Bytes(b"0123456789\n".to_vec());
-    assert!(inbox.put(Post { header: None, payload, rows: 1 }, first, fate));
+    assert!(inbox.put(Post { header: None, payload, rows: 1 }, None, first, fate));
     assert!(inbox.reserve(1).is_none());
     inbox.next(100).unwrap();
     let second = inbox.reserve(10).unwrap();
@@ -93,5 +93,41 @@ fn a_source_that_closes_leaves_nobody_waiting() {
     assert!(waiting.has_changed().is_err());
     let (fate, _receiver) = watch::channel(None);
     let reservation = inbox.reserve(1).unwrap();
-    assert!(!inbox.put(Post { header: None, payload: Payload::Bytes(vec![]), rows: 1 }, reservation, fate));
+    assert!(!inbox.put(Post { header: None, payload: Payload::Bytes(vec![]), rows: 1 }, None, reservation, fate));
+}
+
+/// Puts a post with a key; what becomes of it is of no matter.
+fn put_as(inbox: &Arc<Inbox>, key: &str, text: &str) {
+    let Seen::First(fate) = inbox.look(key) else { panic!("{key} was looked up before") };
+    let post = Post { header: None, payload: Payload::Bytes(text.into()), rows: 1 };
+    assert!(inbox.put(post, Some(key.to_string()), inbox.reserve(1).unwrap(), fate));
+}
+
+#[test]
+fn a_post_with_a_key_is_taken_whole_and_its_receipt_goes_with_its_end() {
+    let inbox = inbox(&[]);
+    put_as(&inbox, "first", "aaa\nbbbbbbbb\nc\n");
+    put(&inbox, "d\n");
+    put_as(&inbox, "second", "e\n");
+    let chunks: Vec<_> = std::iter::from_fn(|| inbox.next(5)).collect();
+    assert_eq!(chunks.iter().map(text).collect::<Vec<_>>(), ["aaa\nbbbbbbbb\nc\n", "d\ne\n"]);
+    let keys = |chunk: &Chunk| -> Vec<String> {
+        inbox.receipts(chunk.start, chunk.end).into_iter().map(|receipt| receipt.key).collect()
+    };
+    assert_eq!(chunks.iter().map(keys).collect::<Vec<_>>(), [["first"], ["second"]]);
+}
+
+#[test]
+fn what_an_earlier_run_took_is_known_for_the_rest_of_the_window() {
+    let receipt = |key: &str, end, age: u64| {
+        let time_ns = (now_ns() - age * 1_000_000_000) as i64;
+        Receipt { key: key.to_string(), end, rows: 7, time_ns }
+    };
+    let inbox = inbox(&[("idempotency_window", "10 seconds")]);
+    inbox.remember(vec![receipt("old", 1, 20), receipt("young", 2, 3)]);
+    assert!(matches!(inbox.look("old"), Seen::First(_)));
+    let Seen::Before(fate) = inbox.look("young") else { panic!("it is remembered") };
+    assert_eq!(*fate.borrow(), Some(7));
+    let left: Vec<u64> = inbox.receipts(0, 10).into_iter().map(|receipt| receipt.end).collect();
+    assert_eq!(left, [2], "the next run is told too");
 }
