@@ -203,9 +203,8 @@ impl EventTime {
             let current = last.map_or(Watermark::MIN, |current| current.watermark);
             (current.max(self.said.0), false)
         } else {
-            let idle_after = self.plan.as_ref()?.idle_timeout_ns;
-            let idle = |p: &Partition| self.rested_ns.saturating_sub(p.last_row_ns) >= idle_after;
-            let active = self.partitions.values().filter(|p| !idle(p));
+            self.plan.as_ref()?;
+            let active = self.partitions.values().filter(|p| !self.is_idle(p));
             match active.map(Partition::reached).min() {
                 Some(watermark) => (watermark.max(self.said.0), false),
                 None if self.partitions.is_empty() && !all_met => self.said,
@@ -223,12 +222,18 @@ impl EventTime {
         })
     }
 
+    /// Whether nothing has come of a partition for so long that nobody waits for it.
+    fn is_idle(&self, partition: &Partition) -> bool {
+        let rested_ns = self.rested_ns.saturating_sub(partition.last_row_ns);
+        self.plan.as_ref().is_some_and(|plan| rested_ns >= plan.idle_timeout_ns)
+    }
+
     /// Enters the partitions' watermarks in the books.
     pub fn show(&self, book: &SourceBook, worker: usize) {
         let mut shown = lock(&book.watermarks);
         for (name, partition) in &self.partitions {
             let watermark = if self.ended { Watermark::MAX } else { partition.reached() };
-            shown.insert((worker, name.to_string()), (watermark, self.said.1));
+            shown.insert((worker, name.to_string()), (watermark, self.said.1 || self.is_idle(partition)));
         }
     }
 }
