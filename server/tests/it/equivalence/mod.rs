@@ -156,13 +156,16 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let mut lines = Vec::new();
     for batch in batches {
-        for row in 0..batch.num_rows() {
-            let cells = batch.columns().iter().map(|column| cell(column, row));
-            lines.push(cells.collect::<Vec<_>>().join(" | "));
-        }
+        lines.extend((0..batch.num_rows()).map(|row| line(batch, row)));
     }
     lines.sort();
     lines
+}
+
+/// A row as text.
+pub fn line(batch: &RecordBatch, row: usize) -> String {
+    let cells = batch.columns().iter().map(|column| cell(column, row));
+    cells.collect::<Vec<_>>().join(" | ")
 }
 
 fn cell(column: &arrow::array::ArrayRef, row: usize) -> String {

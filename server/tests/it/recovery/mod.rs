@@ -7,17 +7,16 @@ mod formats;
 mod keyed;
 mod outside;
 mod redeploy;
+mod simulation;
 
 use super::equivalence::{
-    BEGIN_NS, Random, SCHEMA_SQL, WATERMARK_SQL, batch_context, difference, lines, queries, random_table,
+    BEGIN_NS, SCHEMA_SQL, WATERMARK_SQL, batch_context, difference, line, lines, queries, random_table,
 };
 use arrow::array::{Int64Array, RecordBatch};
-use outside::{CONNECTORS, Disk, SharedDisk, World, register};
+use outside::{CONNECTORS, Death, Disk, SharedDisk, World, register};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
-use thalweg_engine::baton::Baton;
 use thalweg_engine::clock::VirtualClock;
 use thalweg_engine::deployment::{Archives, Place, Surroundings};
 use thalweg_engine::engine::Engine;
@@ -51,11 +50,11 @@ impl Lives {
     }
 
     fn start(&self, workers: usize, operations: i64) -> (Result<Engine>, Arc<Disk>) {
-        self.start_in_turns(workers, operations, Arc::new(Free))
+        self.start_in_turns(workers, Death::AfterWrites(operations), Arc::new(Free))
     }
 
-    fn start_in_turns(&self, workers: usize, operations: i64, turns: Arc<dyn Turns>) -> (Result<Engine>, Arc<Disk>) {
-        let disk = Arc::new(Disk { world: self.world.clone(), left: AtomicI64::new(operations) });
+    fn start_in_turns(&self, workers: usize, death: Death, turns: Arc<dyn Turns>) -> (Result<Engine>, Arc<Disk>) {
+        let disk = Disk::new(&self.world, death);
         let settings = Settings {
             workers,
             tick: Duration::from_millis(100),
@@ -75,12 +74,12 @@ impl Lives {
 
     /// A process that dies at its `operations`-th write, or comes to the end.
     fn live(&self, workers: usize, operations: i64) -> Option<Engine> {
-        self.live_in_turns(workers, operations, Arc::new(Free))
+        let (engine, disk) = self.start(workers, operations);
+        self.live_on(engine, &disk)
     }
 
-    /// As [`live`](Self::live), its workers taking turns.
-    fn live_in_turns(&self, workers: usize, operations: i64, turns: Arc<dyn Turns>) -> Option<Engine> {
-        let (engine, disk) = self.start_in_turns(workers, operations, turns);
+    /// What becomes of a process: it dies, or comes to the end.
+    fn live_on(&self, engine: Result<Engine>, disk: &Disk) -> Option<Engine> {
         let engine = match engine {
             Ok(engine) => engine,
             Err(error) => {
@@ -125,8 +124,8 @@ fn consolidated(world: &World, sink: &str) -> Vec<String> {
     let mut counts: std::collections::BTreeMap<String, i64> = Default::default();
     for batch in world.shown(sink) {
         let diffs = batch.diffs.clone().unwrap_or_else(|| Int64Array::from(vec![1; batch.num_rows()]));
-        for row in 0..batch.num_rows() {
-            *counts.entry(lines(&[batch.rows.slice(row, 1)]).remove(0)).or_default() += diffs.value(row);
+        for (row, diff) in diffs.values().iter().enumerate() {
+            *counts.entry(line(&batch.rows, row)).or_default() += diff;
         }
     }
     counts
@@ -175,22 +174,6 @@ fn every_query_survives_crashes_with_other_numbers_of_workers() {
     assert_eq!(lives.world.files(), Vec::<String>::new(), "a run that has come to its end leaves no state");
 }
 
-/// A small pipeline of everything that holds state, killed at every writing operation, by seed: half of the seeds with
-/// another number of workers after each death, half with the same, who then take turns by the seed.
-#[test]
-fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() {
-    let seconds: u64 = std::env::var("THALWEG_SIMULATE").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
-    #[allow(clippy::disallowed_methods, reason = "how long to go on with other seeds")]
-    let began = std::time::Instant::now();
-    let mut lives = 0;
-    let mut seed = 0;
-    while seed < 3 || began.elapsed() < Duration::from_secs(seconds) {
-        seed += 1;
-        lives += simulate(seed);
-    }
-    println!("{seed} seeds, {lives} processes, {} of them killed", lives - seed as usize);
-}
-
 /// A clock that begins at its own beginning, and processes that die at each of their first writes: what came in with the
 /// first tick is not taken for a part of the checkpoint that a run begins with, which is as of epoch 0.
 #[test]
@@ -218,78 +201,4 @@ fn a_process_that_dies_within_its_first_tick_loses_nothing() {
             assert_eq!(consolidated(&lives.world, "changes"), ["60"], "{name}, died: {died}");
         }
     }
-}
-
-/// The dead letters: all of them are rows that something could not be computed for.
-fn dead_letters(engine: &Engine) -> Vec<String> {
-    let letters = engine.dead_letters().unwrap().flat_map(Result::unwrap);
-    let mut letters: Vec<String> =
-        letters.map(|l| format!("{} {} {}", l.origin, l.reason, String::from_utf8(l.raw).unwrap())).collect();
-    letters.sort();
-    letters
-}
-
-fn late_rows(engine: &Engine) -> Vec<String> {
-    let rows = engine.late_rows().unwrap().flat_map(Result::unwrap);
-    let mut rows: Vec<String> = rows.map(|late| format!("{} {}", late.view, late.row)).collect();
-    rows.sort();
-    rows
-}
-
-fn simulate(seed: u64) -> usize {
-    let mut random = Random::new(seed);
-    let rows = random_table(seed, 300);
-    let sql = source()
-        + "
-        CREATE MATERIALIZED VIEW windows AS SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, max(f) AS m
-            FROM HOP(events, ts, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY window_start, window_end, k;
-        CREATE MATERIALIZED VIEW totals AS SELECT g, count(*) AS n, sum(v) AS s FROM events GROUP BY g;
-        CREATE MATERIALIZED VIEW of_totals AS SELECT count(*) AS groups, max(n) AS n FROM totals;
-        CREATE ALERT wrong FROM windows BY k WARNING WHEN n > 3 CRITICAL WHEN m > 0 FOR INTERVAL '5 seconds';
-        CREATE SINK said FROM wrong WITH ({world});
-        CREATE MATERIALIZED VIEW divided AS SELECT k, 100 / g AS share FROM events;
-        CREATE SINK raw FROM events WITH ({world});
-        CREATE SINK finals FROM windows WITH ({world});
-        CREATE SINK changes FROM totals WITH ({world});
-        CREATE SINK ends FROM of_totals WITH ({world});";
-    let lives = Lives::new(&format!("seed-{seed}"), &sql, world(&rows, 1 + random.below(4), 1 + random.below(40)));
-    let mut processes = 0;
-    let always = (seed % 2 == 1).then(|| 1 + random.below(3));
-    let engine = loop {
-        processes += 1;
-        let operations = if processes > 12 { i64::MAX } else { random.below(30) as i64 };
-        let workers = always.unwrap_or_else(|| 1 + random.below(3));
-        // A log that other workers wrote is finished by as many as these were: no one order is of both.
-        let turns: Arc<dyn Turns> = match always {
-            Some(_) => Arc::new(Baton::new(seed * 100 + processes as u64, workers)),
-            None => Arc::new(Free),
-        };
-        if let Some(engine) = lives.live_in_turns(workers, operations, turns) {
-            break engine;
-        }
-    };
-    let same = |what: &str, found: Vec<String>, expected: &[String]| {
-        assert!(found == expected, "seed {seed}, {what}:\n{}", difference(&found, expected));
-    };
-    same("the rows of the source", consolidated(&lives.world, "raw"), &lines(&[rows]));
-    // The same without any crash.
-    let world = World::new(lives.world.partitions.clone(), 50, 0);
-    let unharmed = Lives::new(&format!("straight-{seed}"), &sql, world);
-    let straight = unharmed.live(2, i64::MAX).unwrap();
-    let view = |engine: &Engine, name: &str| lines(&engine.snapshots(&[name]).unwrap().remove(0).batches);
-    same("the dead letters", dead_letters(&engine), &dead_letters(&straight));
-    same("the late rows", late_rows(&engine), &late_rows(&straight));
-    let events = consolidated(&unharmed.world, "said");
-    assert!(events.iter().any(|event| event.contains("[{")), "some events show rows: {events:?}");
-    same("the events of the alert", consolidated(&lives.world, "said"), &events);
-    // A process that died after the end of the run leaves nothing for the next one to compute.
-    let computed = engine.status().sources[0].rows_in > 0;
-    for (name, sink) in [("windows", "finals"), ("totals", "changes"), ("of_totals", "ends")] {
-        let expected = view(&straight, name);
-        same(sink, consolidated(&lives.world, sink), &expected);
-        if computed {
-            same(name, view(&engine, name), &expected);
-        }
-    }
-    processes
 }

@@ -1,9 +1,9 @@
 //! The world around a run that crashes: a disk, a source that can be read again, a sink that remembers what it showed.
 
 use arrow::record_batch::RecordBatch;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use thalweg_engine::durability::storage::{Log, Storage};
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::connector::{Changelogs, ConnectorSpec, SinkSpec, SourceSpec};
@@ -22,6 +22,8 @@ pub struct World {
     pub chunk_rows: usize,
     pub quiet: u64,
     disk: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// The process that was started last.
+    process: Mutex<Weak<Disk>>,
     /// What each sink shows, by epoch and worker.
     shown: Mutex<BTreeMap<String, BTreeMap<(u64, usize), Vec<Batch>>>>,
 }
@@ -64,6 +66,17 @@ pub fn register(name: &str, world: World) -> Arc<World> {
     world
 }
 
+thread_local! {
+    static HERE: RefCell<Arc<World>> = RefCell::default();
+}
+
+/// Makes a world that of the name 'here', for runs that this thread starts.
+pub fn enter(world: World) -> Arc<World> {
+    let world = Arc::new(world);
+    HERE.replace(world.clone());
+    world
+}
+
 /// Which world.
 pub const OPTION: OptionSpec =
     OptionSpec { name: "world", kind: OptionKind::Text, default: None, required: true, doc: "Which." };
@@ -92,7 +105,10 @@ pub const CONNECTORS: &[ConnectorSpec] = &[ConnectorSpec {
 }];
 
 fn world_of(options: &Options) -> Arc<World> {
-    WORLDS.lock().unwrap()[options.get("world").unwrap()].clone()
+    match options.get("world").unwrap() {
+        "here" => HERE.with_borrow(Arc::clone),
+        name => WORLDS.lock().unwrap()[name].clone(),
+    }
 }
 
 fn open_source(request: SourceRequest) -> Result<Arc<dyn Source>> {
@@ -102,7 +118,9 @@ fn open_source(request: SourceRequest) -> Result<Arc<dyn Source>> {
 }
 
 fn open_sink(request: SinkRequest) -> Result<Arc<dyn Sink>> {
-    Ok(Arc::new(WorldSink { world: world_of(&request.options), name: request.name }))
+    let world = world_of(&request.options);
+    let process = world.process.lock().unwrap().upgrade();
+    Ok(Arc::new(WorldSink { world, process, name: request.name }))
 }
 
 struct WorldSource {
@@ -205,19 +223,22 @@ impl Reader for WorldReader {
 
 struct WorldSink {
     world: Arc<World>,
+    /// Whose sink it is, where that is known: the dead show nothing.
+    process: Option<Arc<Disk>>,
     name: String,
 }
 
 impl Sink for WorldSink {
     fn writer(&self, worker: WorkerId) -> Result<Box<dyn Writer>> {
-        let (world, name) = (self.world.clone(), self.name.clone());
-        Ok(Box::new(WorldWriter { world, name, worker: worker.index, epoch: 0, held: Vec::new() }))
+        let (world, process, name) = (self.world.clone(), self.process.clone(), self.name.clone());
+        Ok(Box::new(WorldWriter { world, process, name, worker: worker.index, epoch: 0, held: Vec::new() }))
     }
 }
 
 /// Shows rows with the commit of their epoch.
 struct WorldWriter {
     world: Arc<World>,
+    process: Option<Arc<Disk>>,
     name: String,
     worker: usize,
     epoch: u64,
@@ -233,15 +254,24 @@ impl Writer for WorldWriter {
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let step = |step| self.process.as_ref().map_or(Ok(()), |process| process.take(step));
         if !self.held.is_empty() {
+            step(SHOW)?;
             let mut shown = self.world.shown.lock().unwrap();
             let before = shown
                 .entry(self.name.clone())
                 .or_default()
                 .insert((epoch.0, self.worker), std::mem::take(&mut self.held));
             assert!(before.is_none(), "{} shows epoch {epoch} of worker {} twice", self.name, self.worker);
+            drop(shown);
+            step(HEAR)?;
         }
         Ok(())
+    }
+
+    /// Half of the writers do: the others are handed rows of durable epochs only.
+    fn writes_ahead(&self) -> bool {
+        self.worker % 2 == 1
     }
 
     fn resume(&mut self, checkpoint: Epoch) -> Result<Epoch> {
@@ -256,25 +286,71 @@ impl Writer for WorldWriter {
     }
 }
 
-/// The world's disk, as a process sees it that will die at its `left`-th writing operation.
+/// A step of the protocols, by what is done to what: before it, or in the middle of an append, a process can die.
+pub type Step = (&'static str, &'static str);
+
+/// Rows of an epoch become visible in a sink.
+pub const SHOW: Step = ("show", "epoch");
+/// The process hears that they have.
+pub const HEAR: Step = ("hear of", "epoch");
+
+/// Which step it is to do `what` to the file `name`.
+fn step(what: &'static str, name: &str) -> Step {
+    let kinds = [("log-", "log"), ("state-", "state"), ("checkpoint-", "manifest"), ("ended", "end")];
+    let kind = kinds.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or("letters", |(_, kind)| kind);
+    (what, kind)
+}
+
+/// When a process dies.
+pub enum Death {
+    /// When it has written to the disk so often.
+    AfterWrites(i64),
+    /// At a step that it has taken so often.
+    At(Step, i64),
+}
+
+/// The world's disk, as one process sees it, which dies with its next step there at some time.
 pub struct Disk {
-    pub world: Arc<World>,
-    pub left: AtomicI64,
+    world: Arc<World>,
+    death: Mutex<Death>,
+    died_at: OnceLock<Step>,
 }
 
 impl Disk {
-    /// Whether the process has died.
-    pub fn is_dead(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
+    /// The disk of a process that begins.
+    pub fn new(world: &Arc<World>, death: Death) -> Arc<Disk> {
+        let disk = Arc::new(Disk { world: world.clone(), death: Mutex::new(death), died_at: OnceLock::new() });
+        *world.process.lock().unwrap() = Arc::downgrade(&disk);
+        disk
     }
 
-    fn spend(&self) -> Result<()> {
-        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+    /// Whether the process has died.
+    pub fn is_dead(&self) -> bool {
+        self.died_at().is_some()
+    }
+
+    /// The step at which it died.
+    pub fn died_at(&self) -> Option<Step> {
+        self.died_at.get().copied()
+    }
+
+    fn take(&self, step: Step) -> Result<()> {
+        let dies = match &mut *self.death.lock().unwrap() {
+            Death::AfterWrites(left) if step != SHOW && step != HEAR => is_last(left),
+            Death::At(at, left) if *at == step => is_last(left),
+            Death::AfterWrites(_) | Death::At(..) => false,
+        };
+        if !dies && !self.is_dead() {
             return Ok(());
         }
-        self.left.store(-1, Ordering::SeqCst);
+        self.died_at.get_or_init(|| step);
         Err(Error::outside("the process is dead"))
     }
+}
+
+fn is_last(left: &mut i64) -> bool {
+    *left -= 1;
+    *left < 0
 }
 
 /// A folder of a disk, which can be shared with the logs on it; the state is not in a folder.
@@ -284,6 +360,10 @@ pub struct SharedDisk(pub Arc<Disk>, pub &'static str);
 impl SharedDisk {
     fn path(&self, name: &str) -> String {
         if self.1.is_empty() { name.to_string() } else { format!("{}/{name}", self.1) }
+    }
+
+    fn step(&self, what: &'static str, name: &str) -> Step {
+        step(what, &self.path(name))
     }
 }
 
@@ -309,26 +389,26 @@ impl Storage for SharedDisk {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.0.spend()?;
+        self.0.take(self.step("write", name))?;
         self.0.world.disk.lock().unwrap().insert(self.path(name), bytes.to_vec());
         Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        self.0.spend()?;
+        self.0.take(self.step("remove", name))?;
         self.0.world.disk.lock().unwrap().remove(&self.path(name));
         Ok(())
     }
 
     fn create_log(&self, name: &str) -> Result<Box<dyn Log>> {
-        self.0.spend()?;
+        self.0.take(self.step("begin", name))?;
         let name = self.path(name);
         self.0.world.disk.lock().unwrap().insert(name.clone(), Vec::new());
         Ok(Box::new(DiskLog { disk: self.0.clone(), name, length: 0 }))
     }
 
     fn cut_log(&self, name: &str, length: u64) -> Result<()> {
-        self.0.spend()?;
+        self.0.take(self.step("cut", name))?;
         self.0.world.change_file(&self.path(name), |bytes| bytes.truncate(length as usize));
         Ok(())
     }
@@ -349,7 +429,7 @@ struct DiskLog {
 
 impl Log for DiskLog {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let alive = self.disk.spend();
+        let alive = self.disk.take(step("append", &self.name));
         let (begin, end, half) = (self.length, self.length + bytes.len(), bytes.len() / 2);
         let is_ahead = self.name.starts_with("log-");
         self.disk.world.change_file(&self.name, |file| {

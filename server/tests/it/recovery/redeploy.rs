@@ -1,10 +1,9 @@
 //! A changed pipeline that is killed again and again comes to the answer that it has from the beginning of its sources.
 
-use super::outside::{CONNECTORS, Disk, SharedDisk, World};
+use super::outside::{CONNECTORS, Death, Disk, SharedDisk, World};
 use super::{Lives, consolidated, source, world};
 use crate::equivalence::{Random, difference, lines, random_table};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use thalweg_engine::deployment::Surroundings;
 use thalweg_engine::engine::Engine;
@@ -13,6 +12,7 @@ use thalweg_engine::turns::Free;
 use thalweg_operators::deployed::Text;
 use thalweg_operators::plan::Dataflow;
 use thalweg_pipelines::{Environment, SqlText, compile};
+use thalweg_schemas::error::Error;
 use thalweg_server::deploy::{self, Request, Transition};
 
 const BEFORE: &str = "
@@ -63,7 +63,7 @@ fn dataflow(texts: &[Text]) -> Dataflow {
 
 /// A process with the pipeline `text` that dies at its `operations`-th write, or comes to the end.
 fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<Engine> {
-    let disk = Arc::new(Disk { world: lives.world.clone(), left: AtomicI64::new(operations) });
+    let disk = Disk::new(&lives.world, Death::AfterWrites(operations));
     let settings = Settings {
         workers,
         tick: Duration::from_millis(100),
@@ -92,25 +92,7 @@ fn live(lives: &Lives, text: &Text, workers: usize, operations: i64) -> Option<E
         lives.until(|| start.is_finished());
         start.join().unwrap()
     });
-    let engine = match started {
-        Ok(engine) => engine,
-        Err(failure) => {
-            assert!(disk.is_dead(), "{failure:?}");
-            return None;
-        }
-    };
-    lives.until(|| engine.ended() || disk.is_dead());
-    if disk.is_dead() {
-        engine.crash();
-        return None;
-    }
-    match engine.wait() {
-        Ok(()) => Some(engine),
-        Err(error) => {
-            assert!(disk.is_dead(), "{error}: {:?}", error.detail);
-            None
-        }
-    }
+    lives.live_on(started.map_err(|failure| Error::outside(format!("{failure:?}"))), &disk)
 }
 
 #[test]
