@@ -193,5 +193,7 @@ fn a_run_whose_sources_end_ends_when_the_last_row_has_its_answer() {
     let lines: Vec<&str> = out.lines().collect();
     let owned = lines.iter().filter(|line| line.ends_with(",ada")).count();
     assert_eq!((lines.iter().filter(|line| line.starts_with("2026")).count(), owned), (400, 200));
-    assert_eq!((service.asked("api"), service.asked("web")), (2, 2), "once for each join");
+    // Once for each join at most: what one has heard when the other needs it is in the cache.
+    let asked = [service.asked("api"), service.asked("web")];
+    assert!(asked.iter().all(|times| (1..=2).contains(times)), "{asked:?}");
 }
