@@ -282,8 +282,8 @@ fn rows_at_irregular_times_are_judged_by_the_clock() {
     }
     // By the number of rows instead of by the clock most would be off by as much as the day moves, up to a hundred.
     assert!(f64::from(near) > 0.97 * f64::from(judged), "{near} of {judged}");
-    // One a day is tolerated.
-    assert!(alarms <= 8, "{alarms}");
+    // One a day is tolerated, as a mean: by chance it may be some more.
+    assert!(alarms <= 12, "{alarms}");
 }
 
 #[test]
