@@ -4,20 +4,20 @@
 //! up none but itself. Of each key there is an answer: that there is no row, and behind it the row, if there is one. Whoever
 //! takes both in goes by the last; a row that turns out not to be one is as good as none.
 
+use crate::listener::{IsOver, Listener, Tell};
+use crate::snapshot_changes::News;
 use crate::snapshots::{Bystander, Table, pause_after};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array, new_null_array};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use thalweg_schemas::epoch::WorkerId;
-use thalweg_schemas::error::{Error, ErrorKind, Result};
+use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 use thalweg_schemas::questions::{Questions, Taken};
-use thalweg_schemas::source::{Chunk, Fault, Payload, Polled, Reader, Refreshes, Source, SourceRequest};
+use thalweg_schemas::source::{Reader, Refreshes, Source, SourceRequest};
 
 /// How many answers are held.
 pub(crate) const CACHE_ROWS: OptionSpec = OptionSpec {
@@ -48,7 +48,7 @@ const SHORT_PAUSE: Duration = Duration::from_millis(50);
 const ANSWERS_WAITING: usize = 4;
 
 /// Opens a table as one that is asked.
-pub(crate) fn open(table: Table, request: &SourceRequest) -> Result<Arc<dyn Source>> {
+pub(crate) fn open(table: Arc<Table>, request: &SourceRequest) -> Result<Arc<dyn Source>> {
     let key: Vec<_> = request.key.iter().map(|at| request.fields.field(*at).clone()).collect();
     if let Some(field) = key.iter().find(|field| field.data_type().is_nested() || field.data_type().is_binary()) {
         let (column, name) = (field.name(), &request.name);
@@ -65,7 +65,7 @@ pub(crate) fn open(table: Table, request: &SourceRequest) -> Result<Arc<dyn Sour
 struct Asked(Arc<Asking>);
 
 struct Asking {
-    table: Table,
+    table: Arc<Table>,
     questions: Arc<Questions>,
 }
 
@@ -74,7 +74,9 @@ impl Source for Asked {
         if !self.0.table.is_read_by(worker) {
             return Ok(Box::new(Bystander));
         }
-        Ok(Box::new(Listener { asking: self.0.clone(), thread: None, waiting: VecDeque::new(), rows: 0 }))
+        let asking = self.0.clone();
+        let serve = move |tell: Tell<'_>, is_over: IsOver<'_>| asking.serve(tell, is_over);
+        Ok(Box::new(Listener::new(self.0.table.clone(), ANSWERS_WAITING, true, serve)))
     }
 
     fn bounded(&self) -> bool {
@@ -90,18 +92,9 @@ impl Source for Asked {
     }
 }
 
-/// What the table says to some questions.
-struct Answers {
-    rows: RecordBatch,
-    /// What becomes of the row with each key: `-1` there is none, `1` it is this.
-    diffs: Int64Array,
-    /// Records that are no rows.
-    faults: Vec<String>,
-}
-
 impl Asking {
     /// Asks for as long as anybody listens.
-    fn serve(&self, told: impl Fn(Result<Answers>) -> bool, is_over: impl Fn(Duration) -> bool) {
+    fn serve(&self, tell: Tell<'_>, is_over: IsOver<'_>) {
         let (mut at_once, mut failed) = (KEYS_AT_ONCE, 0);
         loop {
             let answers = match self.questions.take(at_once, LOOK) {
@@ -112,7 +105,7 @@ impl Asking {
             };
             let Err(error) = &answers else {
                 (at_once, failed) = ((at_once * 2).min(KEYS_AT_ONCE), 0);
-                if told(answers) {
+                if tell(answers) {
                     return;
                 }
                 continue;
@@ -127,26 +120,22 @@ impl Asking {
                 continue;
             }
             failed += 1;
-            if told(answers) || is_over(pause_after(failed)) {
+            if tell(answers) || is_over(pause_after(failed)) {
                 return;
             }
         }
     }
 
-    fn ask(&self, taken: Taken) -> Result<Answers> {
+    fn ask(&self, taken: Taken) -> Result<News> {
         let answers = self.answers(&taken.keys);
         if answers.is_err() {
             self.questions.put_back(taken);
         }
-        let noted = self.table.noted(answers.map(|answers| {
-            let found = answers.diffs.values().iter().filter(|diff| **diff > 0).count();
-            (answers, found as u64)
-        }));
-        // Whatever it was, it is asked again.
-        noted.map_err(|error| Error { kind: ErrorKind::Retry, ..error })
+        self.table.noted(answers)
     }
 
-    fn answers(&self, keys: &RecordBatch) -> Result<Answers> {
+    /// What becomes of the row with each key: `-1` there is none, `1` it is this; and how many there are.
+    fn answers(&self, keys: &RecordBatch) -> Result<(News, u64)> {
         let options = FormatOptions::default();
         let texts = keys.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
         let texts: Vec<ArrayFormatter> = texts.collect::<Result<_, _>>()?;
@@ -176,71 +165,7 @@ impl Asking {
         });
         let rows = RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?;
         let diffs = std::iter::repeat_n(-1, keys.num_rows()).chain(std::iter::repeat_n(1, at.len()));
-        Ok(Answers { rows, diffs: Int64Array::from_iter_values(diffs), faults })
-    }
-}
-
-/// The thread that asks: it ends when nobody listens any more.
-struct Thread {
-    answers: Receiver<Result<Answers>>,
-    /// Dropped, it ends the pause after a failure.
-    _stop: Sender<()>,
-}
-
-struct Listener {
-    asking: Arc<Asking>,
-    /// Nothing before the first poll: by then all is off the list that an earlier run was answered.
-    thread: Option<Thread>,
-    waiting: VecDeque<Polled>,
-    rows: u64,
-}
-
-impl Listener {
-    fn start(&self) -> Result<Thread> {
-        let (answered, answers) = sync_channel(ANSWERS_WAITING);
-        let (stop, stopped) = channel::<()>();
-        let asking = self.asking.clone();
-        let serve = move || {
-            let is_over = |pause| stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout);
-            asking.serve(|answers| answered.send(answers).is_err(), is_over);
-        };
-        let thread = std::thread::Builder::new().name(format!("table {}", self.asking.table.name)).spawn(serve);
-        thread.map_err(|error| Error::io("a thread to ask a table", &error))?;
-        Ok(Thread { answers, _stop: stop })
-    }
-
-    fn hand_over(&mut self, answers: Answers) {
-        let partition = &self.asking.table.partition;
-        let start = self.rows;
-        self.rows += answers.rows.num_rows() as u64;
-        let payload = Payload::Changes { rows: answers.rows, diffs: answers.diffs };
-        let chunk = Chunk { partition: partition.clone(), start, end: self.rows, header: None, payload };
-        self.waiting.push_back(Polled::Ready(chunk));
-        let fault = |reason| Polled::Fault(Fault { partition: partition.name.clone(), offset: self.rows, reason });
-        self.waiting.extend(answers.faults.into_iter().map(fault));
-    }
-}
-
-impl Reader for Listener {
-    fn poll(&mut self, _budget: usize) -> Result<Polled> {
-        if let Some(polled) = self.waiting.pop_front() {
-            return Ok(polled);
-        }
-        let thread = match self.thread.take() {
-            Some(thread) => thread,
-            None => self.start()?,
-        };
-        let answers = thread.answers.try_recv();
-        self.thread = Some(thread);
-        match answers {
-            Ok(answers) => self.hand_over(answers?),
-            Err(TryRecvError::Empty) => return Ok(Polled::Pending),
-            Err(TryRecvError::Disconnected) => {
-                self.thread = None;
-                let name = &self.asking.table.name;
-                return Err(Error::retry(format!("table \"{name}\": the thread that asks it has ended")));
-            }
-        }
-        Ok(self.waiting.pop_front().unwrap_or(Polled::Pending))
+        let changes = Some((rows, Int64Array::from_iter_values(diffs)));
+        Ok((News { changes, faults }, at.len() as u64))
     }
 }

@@ -10,6 +10,7 @@ mod header;
 mod host;
 mod http;
 mod kafka;
+mod listener;
 pub mod objects;
 mod once;
 mod parquet;

@@ -6,22 +6,19 @@
 //! A table that is asked for the rows of keys instead (`asked.rs`) is read in pieces, and decoded alike.
 
 use crate::asked;
+use crate::listener::{IsOver, Listener, Tell};
 use crate::snapshot_changes::{Known, News, compare};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::{can_cast_types, concat_batches};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
-use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thalweg_schemas::epoch::WorkerId;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::{DecodeRequest, Decoded, Decoder, by_name};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
-use thalweg_schemas::source::{
-    Chunk, Fault, Outlook, Partition, Payload, Polled, Reader, Refreshes, Source, SourceRequest,
-};
+use thalweg_schemas::source::{Partition, Payload, Polled, Reader, Refreshes, Source, SourceRequest};
 
 /// How a table is held that is always read whole.
 pub(crate) const CACHE: OptionSpec = OptionSpec {
@@ -102,7 +99,7 @@ pub(crate) fn open(request: &SourceRequest, format: Option<&str>, fetch: impl Fe
         Error::user(format!("the columns of \"{}\" cannot be compared: {error}", request.name))
             .with_hint("Declare those that it names as TEXT.")
     })?;
-    let table = Table {
+    let table = Arc::new(Table {
         name: request.name.clone(),
         partition: Partition { index: 0, name: fetch.place().into() },
         format: format.map(str::to_string),
@@ -116,11 +113,11 @@ pub(crate) fn open(request: &SourceRequest, format: Option<&str>, fetch: impl Fe
         size_max,
         fetch: Box::new(fetch),
         refreshes: Mutex::default(),
-    };
+    });
     if request.options.get(CACHE.name) == Some("lru") {
         return asked::open(table, request);
     }
-    Ok(Arc::new(Outside(Arc::new(table))))
+    Ok(Arc::new(Outside(table)))
 }
 
 /// The source.
@@ -132,8 +129,9 @@ impl Source for Outside {
         if !self.0.is_read_by(worker) {
             return Ok(Box::new(Bystander));
         }
-        let rows = 0;
-        Ok(Box::new(Listener { table: self.0.clone(), reading: None, waiting: VecDeque::new(), loaded: false, rows }))
+        let table = self.0.clone();
+        // A reading that nobody has taken yet is enough.
+        Ok(Box::new(Listener::new(self.0.clone(), 1, false, move |tell, is_over| table.read_again(tell, is_over))))
     }
 
     fn bounded(&self) -> bool {
@@ -167,37 +165,6 @@ pub(crate) struct Table {
     pub refreshes: Mutex<Refreshes>,
 }
 
-/// The thread that reads: it ends when nobody listens any more.
-struct Reading {
-    news: Receiver<Result<News>>,
-    /// Dropped, it ends the pause between two readings.
-    _stop: Sender<()>,
-}
-
-fn read_on_a_thread(table: Arc<Table>) -> Result<Reading> {
-    // A reading that nobody has taken yet is enough.
-    let (told, news) = sync_channel(1);
-    let (stop, stopped) = channel::<()>();
-    let name = format!("table {}", table.name);
-    let reading = move || {
-        let (mut before, mut failed) = (None, 0);
-        loop {
-            let read = table.read(&mut before);
-            failed = if read.is_ok() { 0 } else { failed + 1 };
-            let pause = if failed == 0 { table.refresh } else { table.refresh.min(pause_after(failed)) };
-            let left = told.send(read).is_err();
-            if left || stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(reading)
-        .map_err(|error| Error::io("a thread to read a table", &error))?;
-    Ok(Reading { news, _stop: stop })
-}
-
 pub(crate) fn pause_after(failed: u32) -> Duration {
     PAUSE.0.saturating_mul(1 << (failed - 1).min(6)).min(PAUSE.1)
 }
@@ -206,6 +173,19 @@ impl Table {
     /// Whether this worker reads it.
     pub fn is_read_by(&self, worker: WorkerId) -> bool {
         self.name.bytes().map(usize::from).sum::<usize>() % worker.peers.max(1) == worker.index
+    }
+
+    /// Reads the table again and again, for as long as anybody listens.
+    fn read_again(&self, tell: Tell<'_>, is_over: IsOver<'_>) {
+        let (mut before, mut failed) = (None, 0);
+        loop {
+            let read = self.read(&mut before);
+            failed = if read.is_ok() { 0 } else { failed + 1 };
+            let pause = if failed == 0 { self.refresh } else { self.refresh.min(pause_after(failed)) };
+            if tell(read) || is_over(pause) {
+                return;
+            }
+        }
     }
 
     /// Reads the table, and compares it with what it was `before`.
@@ -315,59 +295,6 @@ fn now_ns() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "when a table was read, for people")]
     let now = SystemTime::now();
     now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-}
-
-struct Listener {
-    table: Arc<Table>,
-    /// Nothing before the first poll.
-    reading: Option<Reading>,
-    waiting: VecDeque<Polled>,
-    /// Whether all rows have been handed over once.
-    loaded: bool,
-    rows: u64,
-}
-
-impl Reader for Listener {
-    fn poll(&mut self, _budget: usize) -> Result<Polled> {
-        if let Some(polled) = self.waiting.pop_front() {
-            return Ok(polled);
-        }
-        let reading = match self.reading.take() {
-            Some(reading) => reading,
-            None => read_on_a_thread(self.table.clone())?,
-        };
-        let news = reading.news.try_recv();
-        self.reading = Some(reading);
-        match news {
-            Ok(news) => self.hand_over(news?),
-            Err(TryRecvError::Empty) => return Ok(Polled::Pending),
-            Err(TryRecvError::Disconnected) => {
-                self.reading = None;
-                return Err(Error::retry(format!("table \"{}\": the thread that reads it has ended", self.table.name)));
-            }
-        }
-        Ok(self.waiting.pop_front().unwrap_or(Polled::Pending))
-    }
-
-    fn outlook(&self) -> Outlook {
-        if self.loaded { Outlook::Open } else { Outlook::MoreToCome }
-    }
-}
-
-impl Listener {
-    fn hand_over(&mut self, news: News) {
-        let partition = &self.table.partition;
-        if let Some((rows, diffs)) = news.changes {
-            let start = self.rows;
-            self.rows += rows.num_rows() as u64;
-            let payload = Payload::Changes { rows, diffs };
-            let chunk = Chunk { partition: partition.clone(), start, end: self.rows, header: None, payload };
-            self.waiting.push_back(Polled::Ready(chunk));
-        }
-        let fault = |reason| Polled::Fault(Fault { partition: partition.name.clone(), offset: self.rows, reason });
-        self.waiting.extend(news.faults.into_iter().map(fault));
-        self.loaded = true;
-    }
 }
 
 #[cfg(test)]
