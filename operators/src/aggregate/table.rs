@@ -1,6 +1,6 @@
 //! A table of groups under construction: rows in, one partial state a group out.
 
-use super::texts::TextKeys;
+use super::texts::{TextKeys, Texts};
 use super::{Aggregate, States};
 use crate::evaluate::{dead_rows, evaluate, fault, others};
 use crate::operator::DeadRow;
@@ -76,37 +76,26 @@ impl Grouping {
 
     /// A hash table of keys; `None` where there is one group only.
     pub fn key_table(&self) -> Result<Option<Box<dyn GroupValues>>> {
-        Ok(match self.text_keys() {
-            1 => Some(Box::new(TextKeys::<1>::new())),
-            2 => Some(Box::new(TextKeys::<2>::new())),
-            3 => Some(Box::new(TextKeys::<3>::new())),
-            4 => Some(Box::new(TextKeys::<4>::new())),
-            _ => self.keys_of_any_type()?,
-        })
+        self.table(Texts::Told)
     }
 
     /// The same for those who keep the keys themselves and only want their numbers.
     pub fn number_table(&self) -> Result<Option<Box<dyn GroupValues>>> {
-        Ok(match self.text_keys() {
-            1 => Some(Box::new(TextKeys::<1>::of_numbers())),
-            2 => Some(Box::new(TextKeys::<2>::of_numbers())),
-            3 => Some(Box::new(TextKeys::<3>::of_numbers())),
-            4 => Some(Box::new(TextKeys::<4>::of_numbers())),
-            _ => self.keys_of_any_type()?,
-        })
+        self.table(Texts::Elsewhere)
     }
 
-    /// How many keys there are, if all of them are texts.
-    fn text_keys(&self) -> usize {
-        let texts = self.key_schema.fields().iter().all(|key| *key.data_type() == DataType::Utf8);
-        if texts { self.keys() } else { 0 }
-    }
-
-    fn keys_of_any_type(&self) -> Result<Option<Box<dyn GroupValues>>> {
+    fn table(&self, texts: Texts) -> Result<Option<Box<dyn GroupValues>>> {
         if self.keys() == 0 {
             return Ok(None);
         }
-        Ok(Some(new_group_values(self.key_schema.clone(), &GroupOrdering::None).map_err(fault)?))
+        let are_texts = self.key_schema.fields().iter().all(|key| *key.data_type() == DataType::Utf8);
+        Ok(Some(match self.keys() {
+            1 if are_texts => Box::new(TextKeys::<1>::new(texts)),
+            2 if are_texts => Box::new(TextKeys::<2>::new(texts)),
+            3 if are_texts => Box::new(TextKeys::<3>::new(texts)),
+            4 if are_texts => Box::new(TextKeys::<4>::new(texts)),
+            _ => new_group_values(self.key_schema.clone(), &GroupOrdering::None).map_err(fault)?,
+        }))
     }
 }
 

@@ -26,8 +26,16 @@ pub(crate) struct TextKeys<const N: usize> {
     slots: Vec<Slot<N>>,
     /// The texts by number, for each column; short ones are empty where nobody asks for them.
     columns: [StringBuilder; N],
-    /// Whether texts are asked for by number.
-    told: bool,
+    texts: Texts,
+}
+
+/// Who has the texts of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// The table, which tells them by number.
+    Told,
+    /// Those who use it: what it gives back in the end is of no use.
+    Elsewhere,
 }
 
 /// A key and its number, or a key to be looked for, which has none. What is known of the key without looking elsewhere is all
@@ -148,14 +156,9 @@ fn folded_product(a: u64, b: u64) -> u64 {
 }
 
 impl<const N: usize> TextKeys<N> {
-    pub fn new() -> TextKeys<N> {
+    pub fn new(texts: Texts) -> TextKeys<N> {
         let columns = std::array::from_fn(|_| StringBuilder::new());
-        TextKeys { slots: vec![Slot::VACANT; SLOTS_MIN], columns, told: true }
-    }
-
-    /// A table for those who keep the texts themselves: what it gives back in the end is of no use.
-    pub fn of_numbers() -> TextKeys<N> {
-        TextKeys { told: false, ..TextKeys::new() }
+        TextKeys { slots: vec![Slot::VACANT; SLOTS_MIN], columns, texts }
     }
 
     /// The number of `key`, which stands in row `row` of `columns`; a new one if it is new.
@@ -192,7 +195,7 @@ impl<const N: usize> TextKeys<N> {
     fn insert(&mut self, at: usize, key: &Slot<N>, columns: &[&StringArray; N], row: usize) -> Result<usize> {
         let number = self.len();
         for ((held, texts), len) in self.columns.iter_mut().zip(columns).zip(key.lens) {
-            if !self.told && !is_long(len) {
+            if self.texts == Texts::Elsewhere && !is_long(len) {
                 held.append_value("");
                 continue;
             }
@@ -265,7 +268,7 @@ impl<const N: usize> GroupValues for TextKeys<N> {
     }
 
     fn emit(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let mut all = std::mem::replace(self, TextKeys { told: self.told, ..TextKeys::new() });
+        let mut all = std::mem::replace(self, TextKeys::new(self.texts));
         let columns: Vec<ArrayRef> = all.columns.iter_mut().map(|held| Arc::new(held.finish()) as ArrayRef).collect();
         let first = match emit_to {
             EmitTo::All => return Ok(columns),
@@ -277,7 +280,7 @@ impl<const N: usize> GroupValues for TextKeys<N> {
     }
 
     fn clear_shrink(&mut self, _num_rows: usize) {
-        *self = TextKeys { told: self.told, ..TextKeys::new() };
+        *self = TextKeys::new(self.texts);
     }
 }
 
@@ -325,8 +328,8 @@ mod tests {
             batches in proptest::collection::vec(proptest::collection::vec([text(), text()], 0..100), 1..5),
             first in 0usize..60,
         ) {
-            let (mut keys, mut groups) = (TextKeys::<2>::new(), Vec::new());
-            let (mut of_numbers, mut again) = (TextKeys::<2>::of_numbers(), Vec::new());
+            let (mut keys, mut groups) = (TextKeys::<2>::new(Texts::Told), Vec::new());
+            let (mut of_numbers, mut again) = (TextKeys::<2>::new(Texts::Elsewhere), Vec::new());
             let (mut numbers, mut came): (BTreeMap<Row, usize>, Vec<Row>) = Default::default();
             for batch in &batches {
                 let mut number = |row: &Row| *numbers.entry(row.clone()).or_insert_with(|| {
@@ -351,7 +354,7 @@ mod tests {
     fn texts_of_one_head_and_hash_are_told_apart() {
         let texts =
             StringArray::from(vec!["of one beginning, and a", "of one beginning, and b", "of one beginning, and a"]);
-        let mut keys = TextKeys::<1>::new();
+        let mut keys = TextKeys::<1>::new(Texts::Told);
         let mut number = |row: usize| {
             let (head, len) = head_of(&texts, row);
             let key = Slot { heads: [head], lens: [len], hash: 7, number: VACANT };
