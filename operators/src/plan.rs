@@ -323,6 +323,15 @@ impl Plan {
         }
     }
 
+    /// The source whose rows it projects, if that is all that it does.
+    pub fn projected_source(&self) -> Option<&str> {
+        match self {
+            Plan::Source { name, .. } => Some(name),
+            Plan::Project(spec) => spec.input.projected_source(),
+            _ => None,
+        }
+    }
+
     /// The plans that it reads from.
     pub fn inputs(&self) -> Vec<&Plan> {
         match self {

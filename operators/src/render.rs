@@ -520,31 +520,18 @@ impl<'scope> Renderer<'scope> {
         O: Operator,
         P: Routed,
     {
-        let held = self.holds.of(view).filter(|_| !origin.sources.is_empty());
-        let Some((ids, holds)) = held else { return self.host_apart(view, name, operator, rows, ports, origin) };
-        let watermarks = self.scope.concatenate(holds.into_iter().chain([self.watermarks.clone()]));
-        let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers).held_by(ids, self.peers);
-        let inputs = Inputs { rows, watermarks, tracker };
+        let mut inputs = self.inputs(rows, origin);
+        if let Some((ids, holds)) = self.holds.of(view).filter(|_| !origin.sources.is_empty()) {
+            inputs.watermarks = self.scope.concatenate(holds.into_iter().chain([inputs.watermarks]));
+            inputs.tracker = inputs.tracker.held_by(ids, self.peers);
+        }
         host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
     }
 
-    /// The same for an operator that rows that wait do not hold.
-    fn host_apart<O, P>(
-        &self,
-        view: &str,
-        name: &str,
-        operator: O,
-        rows: Vec<(Stream<'scope, u64, Rows>, P)>,
-        ports: usize,
-        origin: &TimeOrigin,
-    ) -> Vec<Stream<'scope, u64, Rows>>
-    where
-        O: Operator,
-        P: Routed,
-    {
+    /// What an operator takes in that no rows hold which wait.
+    fn inputs<P>(&self, rows: Vec<(Stream<'scope, u64, Rows>, P)>, origin: &TimeOrigin) -> Inputs<'scope, P> {
         let tracker = WatermarkTracker::new(origin, &self.source_ids, self.peers);
-        let inputs = Inputs { rows, watermarks: self.watermarks.clone(), tracker };
-        host(self.scope, (view, name), operator, inputs, ports, self.observer.clone())
+        Inputs { rows, watermarks: self.watermarks.clone(), tracker }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Demand, Rendered, Renderer};
 use crate::exchange::by_key;
+use crate::host::host;
 use crate::join::{
     AsofJoin, AsofJoinSpec, HOLDS, Join, JoinSpec, LookupJoin, LookupJoinSpec, SharedSide, SharedSides, index_side,
 };
@@ -91,7 +92,7 @@ impl<'scope> Renderer<'scope> {
         let left = (self.input(view, &spec.left, read)?, key());
         let right = (self.input(view, &spec.right, Read::Changes)?, key());
         let (rows, join) = (vec![left, right], LookupJoin::new(spec)?);
-        let asked = spec.asked.as_ref().zip(table_of(&spec.right).and_then(|table| self.questions.get(table)));
+        let asked = spec.asked.as_ref().zip(spec.right.projected_source().and_then(|table| self.questions.get(table)));
         let mut outputs = match asked {
             Some((asked, questions)) => {
                 let join = join.asking(asked, questions.clone(), self.peers, self.tick_ns);
@@ -100,18 +101,12 @@ impl<'scope> Renderer<'scope> {
                 outputs
             }
             // Who waits for a table to be read waits for nobody else.
-            None => self.host_apart(view, "LookupJoin", join, rows, 1, &spec.waits_for),
+            None => {
+                let inputs = self.inputs(rows, &spec.waits_for);
+                host(self.scope, (view, "LookupJoin"), join, inputs, 1, self.observer.clone())
+            }
         };
         let rows = outputs.swap_remove(0);
         Ok(if spec.left_retracts { Rendered::changes(rows) } else { Rendered::append(rows) })
-    }
-}
-
-/// The source whose rows `plan` picks columns of.
-fn table_of(plan: &Plan) -> Option<&str> {
-    match plan {
-        Plan::Source { name, .. } => Some(name),
-        Plan::Project(spec) => table_of(&spec.input),
-        _ => None,
     }
 }

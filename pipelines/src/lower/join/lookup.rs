@@ -170,14 +170,8 @@ impl Lowering<'_> {
 
 /// The table whose columns `plan` picks, if it is one that is asked for the rows of keys.
 fn asked_table<'a>(plan: &Plan, scope: &'a Scope) -> Option<(&'a str, Cache)> {
-    match plan {
-        Plan::Source { name, .. } => {
-            let relation = scope.relations.get(name)?;
-            Some((relation.name.as_str(), relation.asked?))
-        }
-        Plan::Project(spec) => asked_table(&spec.input, scope),
-        _ => None,
-    }
+    let relation = scope.relations.get(plan.projected_source()?)?;
+    Some((relation.name.as_str(), relation.asked?))
 }
 
 /// Which column of its source column `at` of `plan` is.
