@@ -24,9 +24,7 @@ impl Pending {
     pub fn add(&mut self, t: i64, key: Key, row: Row, counted: Counted) {
         let sample = self.samples.entry(t).or_default().entry(key).or_default();
         let (size, before) = (row.len() + ROW_OVERHEAD, sample.len());
-        let known = sample.entry(row);
-        *known = Counted { times: known.times + counted.times, judged: counted.judged };
-        if known.times == 0 {
+        if sample.add(row, counted) == 0 {
             sample.retain(|counted| counted.times != 0);
         }
         (self.rows, self.bytes) = match sample.len() {

@@ -156,9 +156,7 @@ impl Alert {
                 if t > horizon.before {
                     self.pending.add(t, arrival.key, arrival.row, arrival.counted);
                 } else if self.spec.read == Read::Changes {
-                    let counted = corrections.entry((t, arrival.key)).or_default().entry(arrival.row);
-                    counted.judged = arrival.counted.judged;
-                    counted.times += arrival.counted.times;
+                    corrections.entry((t, arrival.key)).or_default().add(arrival.row, arrival.counted);
                 } else {
                     late[at] = true;
                 }
@@ -194,9 +192,7 @@ impl Alert {
         let mut changes: BTreeMap<Key, Sample> = BTreeMap::new();
         for batch in arrived {
             for arrival in self.arrivals(&batch)? {
-                let counted = changes.entry(arrival.key).or_default().entry(arrival.row);
-                counted.judged = arrival.counted.judged;
-                counted.times += arrival.counted.times;
+                changes.entry(arrival.key).or_default().add(arrival.row, arrival.counted);
             }
         }
         let (rule, keeps_all) = (self.spec.rule.clone(), self.keeps_all());
@@ -213,8 +209,7 @@ impl Alert {
                     *arrived.entry(row.clone()) = *counted;
                 }
                 if matters(counted) {
-                    let standing = held.standing.entry(row.clone());
-                    *standing = Counted { times: standing.times + counted.times, judged: counted.judged };
+                    held.standing.add(row.clone(), *counted);
                 }
             }
             held.standing.retain(|counted| counted.times != 0);

@@ -47,6 +47,13 @@ impl Sample {
         }
     }
 
+    /// A row is there so often more, and this is what the conditions say of it; how often it is there now.
+    pub fn add(&mut self, row: Row, Counted { times, judged }: Counted) -> i64 {
+        let known = self.entry(row);
+        *known = Counted { times: known.times + times, judged };
+        known.times
+    }
+
     /// The rows with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (&Row, &Counted)> {
         let (few, many) = match self {
