@@ -66,6 +66,11 @@ pub(super) struct Settled {
     pub to_and_fro: bool,
 }
 
+/// Whether a way leads about as far as it is `back` to the level before.
+pub(super) fn returns(way: f64, back: f32) -> bool {
+    (way - f64::from(back)).abs() <= NEAR * way.abs()
+}
+
 impl Incident {
     /// How surprising a row is beside those that were told of late: what follows a row that was as surprising is half of
     /// the news.
@@ -99,7 +104,7 @@ impl Incident {
     }
 
     fn settle(&mut self, off: f64) -> Settled {
-        let returned = self.back != 0.0 && (off - f64::from(self.back)).abs() <= NEAR * off.abs();
+        let returned = self.back != 0.0 && returns(off, self.back);
         self.returns = if returned { self.returns + 1 } else { 0 };
         let to_and_fro = self.returns >= RETURNS;
         (self.back, self.returns) = if to_and_fro { (0.0, 0) } else { (-off as f32, self.returns) };

@@ -9,6 +9,7 @@
 use super::WARM_UP;
 use super::codec::{Codec, Coded};
 use super::ewma::Ewma;
+use super::incident::returns;
 
 /// What a row must be off for the sum to grow, in standard deviations.
 const DELTA: f64 = 1.5;
@@ -19,8 +20,6 @@ const RECORDS: f64 = 3.0;
 /// How much of that record is forgotten each row.
 const FORGOTTEN: f64 = 1e-4;
 const CLIP: f64 = 3.0;
-/// How near to the level before a return ends, as a share of the way.
-const NEAR: f64 = 0.25;
 /// How much of the mean is new each row.
 const ALPHA: f64 = 0.002;
 /// Rows before anything is a shift.
@@ -112,7 +111,7 @@ impl PageHinkley {
         if let Some(shift) = shift {
             self.level.mean = shift.to;
             let way = shift.to - shift.from;
-            if (way - f64::from(self.back)).abs() <= NEAR * way.abs() {
+            if returns(way, self.back) {
                 // Back where it was: what was a shift came to nothing.
                 self.record = self.record.max(self.lambda() as f32);
             }
