@@ -3,7 +3,7 @@
 //! Nothing of a view can wait: the function is known to queries of sessions only.
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, AsArray, StringArray};
+use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
@@ -43,13 +43,9 @@ impl ScalarUDFImpl for PgSleep {
 #[async_trait]
 impl AsyncScalarUDFImpl for PgSleep {
     async fn invoke_async_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let rows = arguments.number_rows;
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let seconds = columns[0].as_primitive::<Float64Type>();
-        // A constant is one value for all rows.
-        let of_row = |row: usize| seconds.is_valid(row % seconds.len()).then(|| seconds.value(row % seconds.len()));
-        let mut slept = Vec::with_capacity(rows);
-        for seconds in (0..rows).map(of_row) {
+        let seconds = arguments.args[0].to_array(arguments.number_rows)?;
+        let mut slept = Vec::with_capacity(seconds.len());
+        for seconds in seconds.as_primitive::<Float64Type>() {
             if let Some(seconds) = seconds {
                 // Less than nothing is no wait, and what no clock can say is for ever, as in PostgreSQL.
                 let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
