@@ -174,12 +174,10 @@ impl AsofJoin {
             times: &times,
             copies: &copies,
         };
-        let first = self.held[side].columns.len();
         let held = match retracted {
             true => self.held[side].retract(&incoming)?,
-            false => self.held[side].insert(&incoming)?,
+            false => self.held[side].insert(&incoming, &mut self.keys)?,
         };
-        self.keys.hold(&self.held[side].numbers[first as usize..]);
         for (at, row) in held.into_iter().enumerate() {
             let gone = self.held[side].counts[row as usize] == 0;
             let (number, time) = (numbers[at], times[at]);

@@ -173,8 +173,9 @@ impl Held {
         }
     }
 
-    /// Takes rows in; gives where each of them is now. Those that were not held before are behind all others.
-    pub fn insert(&mut self, incoming: &Incoming) -> Result<Vec<u32>> {
+    /// Takes rows in; gives where each of them is now. Those that were not held before are behind all others, and hold their
+    /// `keys`.
+    pub fn insert(&mut self, incoming: &Incoming, keys: &mut Keys) -> Result<Vec<u32>> {
         let known = match self.notes.alike {
             Alike::Apart => vec![None; incoming.numbers.len()],
             Alike::Counted | Alike::Once => self.known(incoming)?,
@@ -215,6 +216,7 @@ impl Held {
             rows.push(row);
         }
         self.store(incoming, &new)?;
+        keys.hold(&self.numbers[base as usize..]);
         for (row, count) in (base..).zip(&self.counts[base as usize..]) {
             if *count != 1 {
                 self.columns.note(row);

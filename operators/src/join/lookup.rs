@@ -139,8 +139,8 @@ impl LookupJoin {
         if rows == 0 {
             return Ok(());
         }
+        let numbers = self.numbers(&batch)?;
         let columns = batch.rows.columns();
-        let numbers = self.keys.number(&columns[..self.width], rows)?;
         let hashes = hash_rows(columns, rows).map_err(fault)?;
         let copies = copies_of(&batch);
         let incoming = Incoming {
@@ -150,19 +150,19 @@ impl LookupJoin {
             times: &[],
             copies: &copies,
         };
+        let right = &mut self.held[RIGHT];
         match part.retracted {
-            true => drop(self.held[RIGHT].retract(&incoming)?),
-            false => self.hold(RIGHT, &incoming)?,
+            true => right.retract(&incoming),
+            false => right.insert(&incoming, &mut self.keys),
         }
-        Ok(())
+        .map(drop)
     }
 
     /// Takes in answers: the last of each key in an epoch counts. Gives the keys that were answered.
     fn learn(&mut self, answers: Vec<Batch>, epoch: Epoch) -> Result<Vec<u32>> {
         let mut last: BTreeMap<u32, (usize, u64)> = BTreeMap::new();
         for (at, batch) in answers.iter().enumerate() {
-            let numbers = self.keys.number(&batch.rows.columns()[..self.width], batch.num_rows())?;
-            last.extend(numbers.into_iter().zip((0..).map(|row| (at, row))));
+            last.extend(self.numbers(batch)?.into_iter().zip((0..).map(|row| (at, row))));
         }
         let numbers: Vec<u32> = last.keys().copied().collect();
         self.forget(&numbers);
@@ -174,7 +174,8 @@ impl LookupJoin {
             let found = Batch::append(batch.rows.clone()).take(&rows.into())?;
             let columns = &found.rows.columns()[self.width..];
             let copies = vec![1; numbers.len()];
-            self.hold(RIGHT, &Incoming { columns, numbers: &numbers, hashes: &[], times: &[], copies: &copies })?;
+            let incoming = Incoming { columns, numbers: &numbers, hashes: &[], times: &[], copies: &copies };
+            self.held[RIGHT].insert(&incoming, &mut self.keys)?;
         }
         Ok(numbers)
     }
@@ -184,14 +185,6 @@ impl LookupJoin {
         let mut gone = Vec::new();
         numbers.iter().for_each(|number| self.held[RIGHT].walk(*number, |row| gone.push(row)));
         self.held[RIGHT].drop_rows(&gone);
-    }
-
-    fn hold(&mut self, side: usize, incoming: &Incoming) -> Result<()> {
-        let held = &mut self.held[side];
-        let first = held.columns.len();
-        held.insert(incoming)?;
-        self.keys.hold(&held.numbers[first as usize..]);
-        Ok(())
     }
 
     /// The rows that have a key, and those that have none.
@@ -211,57 +204,68 @@ impl LookupJoin {
         }
         match part.retracted {
             _ if batch.is_empty() => Ok(()),
-            true => self.wait_no_more(&batch),
+            true => {
+                let numbers = self.numbers(&batch)?;
+                self.waiting(&batch, &numbers, |held, _, incoming| held.retract(incoming))
+            }
             false => self.come(&batch, epoch, times, output),
         }
     }
 
     /// Looks up rows that come, or lets them wait.
     fn come(&mut self, batch: &Batch, epoch: Epoch, times: Times, output: &mut Output) -> Result<()> {
+        let numbers = self.numbers(batch)?;
         let Some(asked) = &mut self.asked else {
-            return if self.is_ready(times) { self.look_up(batch, output) } else { self.wait(batch).map(drop) };
+            let ready = self.is_ready(times);
+            return if ready { self.look_up(batch, &numbers, output) } else { self.wait(batch, &numbers) };
         };
-        let numbers = self.keys.number(&batch.rows.columns()[..self.width], batch.num_rows())?;
         let (known, old) = asked.known(&numbers, epoch, &mut self.keys);
         self.forget(&old);
         if known.true_count() == known.len() {
-            return self.look_up(batch, output);
+            return self.look_up(batch, &numbers, output);
         }
-        self.look_up(&batch.filter(&known)?, output)?;
-        let numbers = self.wait(&batch.filter(&not(&known)?)?)?;
+        let (mut found, mut unknown) = (Vec::new(), Vec::new());
+        for (number, known) in numbers.into_iter().zip(known.values()) {
+            if known { &mut found } else { &mut unknown }.push(number);
+        }
+        self.look_up(&batch.filter(&known)?, &found, output)?;
+        self.wait(&batch.filter(&not(&known)?)?, &unknown)?;
         match &mut self.asked {
-            Some(asked) => asked.ask(&numbers, times.before, &mut self.keys),
+            Some(asked) => asked.ask(&unknown, times.before, &mut self.keys),
             None => Ok(()),
         }
+    }
+
+    /// The numbers of the rows' keys.
+    fn numbers(&mut self, batch: &Batch) -> Result<Vec<u32>> {
+        self.keys.number(&batch.rows.columns()[..self.width], batch.num_rows())
     }
 
     fn is_ready(&self, times: Times) -> bool {
         !self.waits || times.now == Watermark::MAX
     }
 
-    /// Keeps left rows until there is something to look them up in; gives the numbers of their keys.
-    fn wait(&mut self, batch: &Batch) -> Result<Vec<u32>> {
-        self.incoming(batch, |join, incoming| {
-            join.hold(LEFT, incoming)?;
-            Ok(incoming.numbers.to_vec())
-        })
+    /// Keeps left rows until there is something to look them up in.
+    fn wait(&mut self, batch: &Batch, numbers: &[u32]) -> Result<()> {
+        self.waiting(batch, numbers, |held, keys, incoming| held.insert(incoming, keys))
     }
 
-    /// Rows that wait were taken back.
-    fn wait_no_more(&mut self, batch: &Batch) -> Result<()> {
-        self.incoming(batch, |join, incoming| join.held[LEFT].retract(incoming).map(drop))
-    }
-
-    fn incoming<T>(&mut self, batch: &Batch, act: impl FnOnce(&mut Self, &Incoming) -> Result<T>) -> Result<T> {
+    /// Changes what waits by left rows, whose keys have these numbers.
+    fn waiting(
+        &mut self,
+        batch: &Batch,
+        numbers: &[u32],
+        change: impl FnOnce(&mut Held, &mut Keys, &Incoming) -> Result<Vec<u32>>,
+    ) -> Result<()> {
         let (columns, rows) = (batch.rows.columns(), batch.num_rows());
-        let numbers = self.keys.number(&columns[..self.width], rows)?;
         let hashes = match self.given {
             Some(_) => hash_rows(columns, rows).map_err(fault)?,
             None => Vec::new(),
         };
         let copies = copies_of(batch);
         let columns = &columns[self.width..];
-        act(self, &Incoming { columns, numbers: &numbers, hashes: &hashes, times: &[], copies: &copies })
+        let incoming = Incoming { columns, numbers, hashes: &hashes, times: &[], copies: &copies };
+        change(&mut self.held[LEFT], &mut self.keys, &incoming).map(drop)
     }
 
     /// The left rows that waited and wait no longer: those of these keys, or all.
@@ -286,11 +290,10 @@ impl LookupJoin {
     }
 
     /// Gives left rows with what is found for them now.
-    fn look_up(&mut self, batch: &Batch, output: &mut Output) -> Result<()> {
-        let numbers = self.keys.number(&batch.rows.columns()[..self.width], batch.num_rows())?;
+    fn look_up(&mut self, batch: &Batch, numbers: &[u32], output: &mut Output) -> Result<()> {
         let (mut own, mut found) = (Vec::new(), Vec::new());
         let mut first = 0;
-        for (row, number) in (0..).zip(&numbers) {
+        for (row, number) in (0..).zip(numbers) {
             self.held[RIGHT].walk(*number, |held| {
                 own.push(row);
                 found.push(held);
@@ -453,7 +456,8 @@ impl Operator for LookupJoin {
             if self.is_ready(times) { self.released(None)? } else { None }
         };
         if let Some(released) = released {
-            self.look_up(&released, output)?;
+            let numbers = self.numbers(&released)?;
+            self.look_up(&released, &numbers, output)?;
         }
         for part in self.arrived.of(LEFT)? {
             self.take_in(part, epoch, times, output)?;

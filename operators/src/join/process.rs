@@ -277,8 +277,7 @@ impl Join {
             self.held[side].retract(&incoming)?
         } else {
             let first = self.held[side].columns.len();
-            let rows = self.held[side].insert(&incoming)?;
-            self.keys.hold(&self.held[side].numbers[first as usize..]);
+            let rows = self.held[side].insert(&incoming, &mut self.keys)?;
             if self.judged[side] && self.matched {
                 self.met(part, &rows, first);
             }

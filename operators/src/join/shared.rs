@@ -180,13 +180,10 @@ impl Index {
             let copies = copies_of(&batch);
             let columns = &columns[self.width..];
             let incoming = Incoming { columns, numbers: &numbers, hashes: &hashes, times: &[], copies: &copies };
-            if part.retracted {
-                self.held.retract(&incoming)?;
-            } else {
-                let first = self.held.columns.len();
-                self.held.insert(&incoming)?;
-                self.keys.hold(&self.held.numbers[first as usize..]);
-            }
+            match part.retracted {
+                true => self.held.retract(&incoming)?,
+                false => self.held.insert(&incoming, &mut self.keys)?,
+            };
         }
         self.compact()
     }

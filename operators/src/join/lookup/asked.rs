@@ -199,21 +199,13 @@ impl Asked {
         let rows = move || {
             let mut columns = values.get(&numbers)?;
             columns.truncate(width);
-            let waits = states.iter().map(|state| match state {
-                State::Waiting { before_ns } => Some(*before_ns),
-                State::Known { .. } => None,
+            let parts = states.iter().map(|state| match *state {
+                State::Waiting { before_ns } => (Some(before_ns), (None, None)),
+                State::Known { since, used, .. } => (None, (Some(since), Some(used))),
             });
-            let known = |epoch: fn(&State) -> Option<u64>| states.iter().map(epoch).collect::<UInt64Array>();
-            let since = known(|state| match state {
-                State::Known { since, .. } => Some(*since),
-                State::Waiting { .. } => None,
-            });
-            let used = known(|state| match state {
-                State::Known { used, .. } => Some(*used),
-                State::Waiting { .. } => None,
-            });
-            columns.push(Arc::new(waits.collect::<Int64Array>()) as ArrayRef);
-            columns.extend([Arc::new(since) as ArrayRef, Arc::new(used)]);
+            let (waits, (since, used)): (Vec<_>, (Vec<_>, Vec<_>)) = parts.unzip();
+            columns.push(Arc::new(Int64Array::from(waits)) as ArrayRef);
+            columns.extend([since, used].map(|epochs| Arc::new(UInt64Array::from(epochs)) as ArrayRef));
             unnamed(columns, numbers.len())
         };
         Section { label: LABEL.to_string(), id: fresh_id(), keys: width, rows: Box::new(rows) }

@@ -119,9 +119,7 @@ impl Given {
         let mut columns = right[self.width.1..].to_vec();
         columns.push(Arc::new(BooleanArray::from(found)));
         let incoming = Incoming { columns: &columns, numbers: &numbers, hashes: &[], times: &[], copies };
-        self.rows.hold(&numbers);
-        self.answers[RIGHT].insert(&incoming)?;
-        Ok(())
+        self.answers[RIGHT].insert(&incoming, &mut self.rows).map(drop)
     }
 
     /// Where among the columns of an answer it says whether anything was found.
