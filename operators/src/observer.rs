@@ -108,3 +108,47 @@ impl OperatorMeter {
         self.busy_ns.fetch_add(nanos, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Keeps what a worker reports, for those who look into it. Nothing is late, and nothing fails.
+    #[derive(Default)]
+    pub(crate) struct Ear {
+        /// The operators, in the order in which they were built.
+        pub built: RefCell<Vec<Rc<RefCell<dyn Checkpointed>>>>,
+        /// Their names and meters.
+        pub meters: RefCell<Vec<(String, Arc<OperatorMeter>)>>,
+        /// The dead rows of all workers.
+        pub dead: Arc<Mutex<Vec<DeadRow>>>,
+    }
+
+    impl Observer for Ear {
+        fn operator(&self, _view: &str, name: &str) -> Arc<OperatorMeter> {
+            let meter = Arc::<OperatorMeter>::default();
+            self.meters.borrow_mut().push((name.to_string(), meter.clone()));
+            meter
+        }
+
+        fn built(&self, _view: &str, _name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
+            self.built.borrow_mut().push(operator);
+        }
+
+        fn late(&self, _view: &str, _epoch: Epoch, _rows: RecordBatch) {
+            panic!("no row is late");
+        }
+
+        fn dead(&self, _view: &str, _epoch: Epoch, row: DeadRow) {
+            self.dead.lock().unwrap().push(row);
+        }
+
+        fn fail(&self, error: Error) {
+            panic!("{error}");
+        }
+
+        fn nanos(&self) -> u64 {
+            0
+        }
+    }
+}

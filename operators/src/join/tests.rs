@@ -27,6 +27,18 @@ type Row = (Option<u8>, i64, Option<i64>);
 /// The changes of both sides in one epoch, and the watermark at its end in seconds.
 type Changes = ([Vec<(Row, i64)>; 2], i64);
 
+/// Changes of rows, each drawn with whether a row goes instead, and which of those that are `there`.
+pub(super) fn taking_back<R: Copy>(there: &mut Vec<R>, drawn: Vec<(R, prop::sample::Index, bool)>) -> Vec<(R, i64)> {
+    let change = |(row, index, gone): (R, prop::sample::Index, bool)| match gone && !there.is_empty() {
+        true => (there.swap_remove(index.index(there.len())), -1),
+        false => {
+            there.push(row);
+            (row, 1)
+        }
+    };
+    drawn.into_iter().map(change).collect()
+}
+
 /// What is tried.
 #[derive(Clone, Debug)]
 struct Case {

@@ -3,12 +3,12 @@
 use super::*;
 use crate::filter::FilterSpec;
 use crate::join::NullKeys;
-use crate::observer::{Observer, OperatorMeter};
+use crate::observer::tests::Ear;
 use crate::operator::DeadRow;
 use crate::project::ProjectSpec;
 use crate::render::{Demand, Rendered, Renderer};
 use crate::rows::Rows;
-use crate::state::{Checkpointed, Restored, owned};
+use crate::state::{Restored, owned};
 use crate::watermark::WatermarkUpdate;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -16,14 +16,12 @@ use datafusion_expr::Operator as Comparison;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{Column, binary, lit};
 use proptest::prelude::*;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
-use thalweg_schemas::error::Error;
+use thalweg_schemas::epoch::{Watermark, WorkerId};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::probe::Handle as Probe;
@@ -199,41 +197,6 @@ fn model(case: &Case, roots: &Bag, edges: &Bag) -> (Bag, Bag) {
     unreachable!("the last iteration returns")
 }
 
-/// Hears what a worker reports.
-struct Ear {
-    built: RefCell<Vec<Rc<RefCell<dyn Checkpointed>>>>,
-    meters: RefCell<Vec<Arc<OperatorMeter>>>,
-    dead: Arc<Mutex<Vec<DeadRow>>>,
-}
-
-impl Observer for Ear {
-    fn operator(&self, _view: &str, _name: &str) -> Arc<OperatorMeter> {
-        let meter = Arc::<OperatorMeter>::default();
-        self.meters.borrow_mut().push(meter.clone());
-        meter
-    }
-
-    fn built(&self, _view: &str, _name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
-        self.built.borrow_mut().push(operator);
-    }
-
-    fn late(&self, _view: &str, _epoch: Epoch, _rows: RecordBatch) {
-        panic!("no row is late");
-    }
-
-    fn dead(&self, _view: &str, _epoch: Epoch, row: DeadRow) {
-        self.dead.lock().unwrap().push(row);
-    }
-
-    fn fail(&self, error: Error) {
-        panic!("{error}");
-    }
-
-    fn nanos(&self) -> u64 {
-        0
-    }
-}
-
 /// The sections of a worker's operators: which operator, which label, which key, which rows.
 type Kept = Vec<(usize, String, usize, RecordBatch)>;
 
@@ -280,7 +243,7 @@ fn run(case: &Case, workers: usize, epochs: &[Changes], kept: Kept) -> Said {
     let died = dead.clone();
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let id = WorkerId { index: worker.index(), peers: worker.peers() };
-        let ear = Rc::new(Ear { built: RefCell::default(), meters: RefCell::default(), dead: died.clone() });
+        let ear = Rc::new(Ear { dead: died.clone(), ..Ear::default() });
         let mut inputs: Vec<InputHandle<u64, NoopBuilder<Rows>>> =
             vec![InputHandle::new_with_builder(), InputHandle::new_with_builder()];
         let mut watermarks: InputHandle<u64, CapacityContainerBuilder<Vec<WatermarkUpdate>>> = InputHandle::new();
@@ -343,7 +306,7 @@ fn run(case: &Case, workers: usize, epochs: &[Changes], kept: Kept) -> Said {
         while probe.less_than(&(epochs.len() as u64)) {
             worker.step_or_park(None);
         }
-        for meter in ear.meters.borrow().iter() {
+        for (_, meter) in ear.meters.borrow().iter() {
             told.lock().unwrap().rows_in += meter.rows_in.load(Ordering::Relaxed);
             told.lock().unwrap().rows_held += meter.state_rows.load(Ordering::Relaxed);
         }

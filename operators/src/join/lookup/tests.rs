@@ -1,5 +1,6 @@
 //! Lookup joins against a model that knows the table as of each epoch, with restarts in between.
 
+use super::super::tests::taking_back;
 use super::*;
 use crate::exchange::owner;
 use crate::state::owned;
@@ -64,24 +65,27 @@ pub(super) fn model(left: &Row, right: &BTreeMap<Row, i64>, spec: &LookupJoinSpe
     if found.is_empty() && spec.outer { vec![format!("{}|NULL|NULL", text(left))] } else { found }
 }
 
+/// Hands rows of one side to the workers whose keys they have.
+pub(super) fn hand_over(joins: &mut [LookupJoin], second: bool, batch: &Batch, output: &mut Output) {
+    let (hashes, peers) = (hash_rows(&batch.rows.columns()[..1], batch.num_rows()).unwrap(), joins.len());
+    for (worker, join) in joins.iter_mut().enumerate() {
+        let own = (0..batch.num_rows() as u64).filter(|row| owner(hashes[*row as usize], peers) == worker);
+        let own = Rows::unbounded(batch.take(&UInt64Array::from_iter_values(own)).unwrap());
+        match second {
+            false => join.process(Epoch(1), own, output).unwrap(),
+            true => join.process_second(Epoch(1), own, output).unwrap(),
+        }
+    }
+}
+
 /// Runs one epoch on all workers; what is said.
 fn epoch(joins: &mut [LookupJoin], (left, right): &Changes, loaded: bool) -> Vec<String> {
-    let (mut output, peers) = (Output::default(), joins.len());
-    let mut hand = |second: bool, batch: Batch| {
-        let hashes = hash_rows(&batch.rows.columns()[..1], batch.num_rows()).unwrap();
-        for (worker, join) in joins.iter_mut().enumerate() {
-            let own = (0..batch.num_rows() as u64).filter(|row| owner(hashes[*row as usize], peers) == worker);
-            let own = Rows::unbounded(batch.take(&UInt64Array::from_iter_values(own)).unwrap());
-            match second {
-                false => join.process(Epoch(1), own, &mut output).unwrap(),
-                true => join.process_second(Epoch(1), own, &mut output).unwrap(),
-            }
-        }
-    };
+    let mut output = Output::default();
     // The left rows come first, and are looked up in what comes behind them all the same.
-    left.chunks(3).for_each(|part| hand(false, Batch::append(batch_of(part))));
+    left.chunks(3).for_each(|part| hand_over(joins, false, &Batch::append(batch_of(part)), &mut output));
     let rows: Vec<Row> = right.iter().map(|(row, _)| *row).collect();
-    hand(true, Batch::changes(batch_of(&rows), right.iter().map(|(_, diff)| *diff).collect::<Vec<i64>>().into()));
+    let diffs = right.iter().map(|(_, diff)| *diff).collect::<Vec<i64>>();
+    hand_over(joins, true, &Batch::changes(batch_of(&rows), diffs.into()), &mut output);
     let now = if loaded { Watermark::MAX } else { Watermark::MIN };
     let times = Times { before: Watermark::MIN, now, reached: Watermark::MIN };
     joins.iter_mut().for_each(|join| join.finish_epoch(Epoch(1), times, &mut output).unwrap());
@@ -121,15 +125,7 @@ fn epochs() -> impl Strategy<Value = Vec<Changes>> {
     prop::collection::vec(one, 1..9).prop_map(|epochs| {
         let mut there: Vec<Row> = Vec::new();
         let epoch = |(left, changes): (Vec<Row>, Vec<(Row, prop::sample::Index, bool)>)| {
-            let right = changes.into_iter().map(|(row, index, gone)| match gone && !there.is_empty() {
-                true => (there.swap_remove(index.index(there.len())), -1),
-                false => {
-                    there.push(row);
-                    (row, 1)
-                }
-            });
-            let right = right.collect();
-            (left, right)
+            (left, taking_back(&mut there, changes))
         };
         epochs.into_iter().map(epoch).collect()
     })

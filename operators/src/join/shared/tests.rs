@@ -1,12 +1,12 @@
 //! Joins that share a side in a real dataflow, against the same joins that share nothing: inputs that come at their own
 //! pace, a join behind a join, restarts with other workers, in other company, and of a join that begins later.
 
+use super::super::tests::taking_back;
 use super::*;
-use crate::observer::OperatorMeter;
-use crate::operator::DeadRow;
+use crate::observer::tests::Ear;
 use crate::plan::{Emit, ViewPlan};
 use crate::render::{Demand, Rendered, Renderer, Sharing};
-use crate::state::{Checkpointed, Restored, owned};
+use crate::state::{Restored, owned};
 use crate::watermark::WatermarkUpdate;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use thalweg_schemas::batch::Batch;
-use thalweg_schemas::epoch::{Epoch, Watermark, WorkerId};
+use thalweg_schemas::epoch::{Watermark, WorkerId};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::probe::Handle as Probe;
@@ -69,38 +69,6 @@ fn dataflow(filtered: bool) -> Dataflow {
     };
     let views = VIEWS.into_iter().zip([first, second, third]).map(view).collect();
     Dataflow { views, ..Dataflow::default() }
-}
-
-#[derive(Default)]
-struct Ear {
-    built: RefCell<Vec<Rc<RefCell<dyn Checkpointed>>>>,
-    meters: RefCell<Vec<(String, Arc<OperatorMeter>)>>,
-}
-
-impl Observer for Ear {
-    fn operator(&self, _view: &str, name: &str) -> Arc<OperatorMeter> {
-        let meter = Arc::new(OperatorMeter::default());
-        self.meters.borrow_mut().push((name.to_string(), meter.clone()));
-        meter
-    }
-
-    fn built(&self, _view: &str, _name: &str, operator: Rc<RefCell<dyn Checkpointed>>) {
-        self.built.borrow_mut().push(operator);
-    }
-
-    fn late(&self, _view: &str, _epoch: Epoch, _rows: RecordBatch) {}
-
-    fn dead(&self, _view: &str, _epoch: Epoch, row: DeadRow) {
-        panic!("{row:?}");
-    }
-
-    fn fail(&self, error: Error) {
-        panic!("{error}");
-    }
-
-    fn nanos(&self) -> u64 {
-        0
-    }
 }
 
 /// The sections of a run's joins: of which join, label, key, rows.
@@ -214,6 +182,7 @@ fn run(filtered: bool, shared: bool, workers: usize, (first, epochs): (u64, &[Ch
         while probe.less_than(&end) {
             worker.step_or_park(None);
         }
+        assert!(ear.dead.lock().unwrap().is_empty());
         let mut said = told.lock().unwrap();
         for (at, operator) in ear.built.borrow().iter().enumerate() {
             for section in operator.borrow_mut().snapshot().unwrap().expect("all epochs are over") {
@@ -239,17 +208,7 @@ fn epochs() -> impl Strategy<Value = Vec<Changes>> {
         let mut there: [Vec<(Option<i64>, i64)>; 3] = Default::default();
         let epoch = |sides: [Vec<_>; 3]| {
             let mut at = 0..;
-            sides.map(|side| {
-                let there = &mut there[at.next().unwrap()];
-                let change = |(row, index, gone): (_, prop::sample::Index, bool)| match gone && !there.is_empty() {
-                    true => (there.swap_remove(index.index(there.len())), -1),
-                    false => {
-                        there.push(row);
-                        (row, 1)
-                    }
-                };
-                side.into_iter().map(change).collect()
-            })
+            sides.map(|side| taking_back(&mut there[at.next().unwrap()], side))
         };
         epochs.into_iter().map(epoch).collect()
     })

@@ -1,11 +1,9 @@
 //! Left rows that are taken back, against a model that knows the answer of each, with restarts in between.
 
-use super::super::tests::{Row, batch_of, lines, model, restarted, spec};
+use super::super::super::tests::taking_back;
+use super::super::tests::{Row, batch_of, hand_over, lines, model, restarted, spec};
 use super::super::{LookupJoin, LookupJoinSpec};
-use crate::exchange::{hash_rows, owner};
 use crate::operator::{Operator, Output, Times};
-use crate::rows::Rows;
-use arrow::array::UInt64Array;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use thalweg_schemas::batch::Batch;
@@ -16,20 +14,11 @@ type Changes = (Vec<(Row, i64)>, Vec<(Row, i64)>);
 
 /// Runs one epoch on all workers; how often each line is there more than before.
 fn epoch(joins: &mut [LookupJoin], (left, right): &Changes) -> BTreeMap<String, i64> {
-    let (mut output, peers) = (Output::default(), joins.len());
+    let mut output = Output::default();
     let mut hand = |second: bool, changes: &[(Row, i64)]| {
         let rows: Vec<Row> = changes.iter().map(|(row, _)| *row).collect();
         let diffs = changes.iter().map(|(_, diff)| *diff).collect::<Vec<i64>>();
-        let batch = Batch::changes(batch_of(&rows), diffs.into());
-        let hashes = hash_rows(&batch.rows.columns()[..1], batch.num_rows()).unwrap();
-        for (worker, join) in joins.iter_mut().enumerate() {
-            let own = (0..batch.num_rows() as u64).filter(|row| owner(hashes[*row as usize], peers) == worker);
-            let own = Rows::unbounded(batch.take(&UInt64Array::from_iter_values(own)).unwrap());
-            match second {
-                false => join.process(Epoch(1), own, &mut output).unwrap(),
-                true => join.process_second(Epoch(1), own, &mut output).unwrap(),
-            }
-        }
+        hand_over(joins, second, &Batch::changes(batch_of(&rows), diffs.into()), &mut output);
     };
     left.chunks(3).for_each(|part| hand(false, part));
     hand(true, right);
@@ -48,17 +37,6 @@ fn epoch(joins: &mut [LookupJoin], (left, right): &Changes) -> BTreeMap<String, 
 fn changes() -> impl Strategy<Value = Vec<(Row, prop::sample::Index, bool)>> {
     let row = (prop::option::weighted(0.9, 0u8..4), 0i64..4);
     prop::collection::vec((row, any::<prop::sample::Index>(), prop::bool::weighted(0.45)), 0..9)
-}
-
-fn of_side(there: &mut Vec<Row>, changes: Vec<(Row, prop::sample::Index, bool)>) -> Vec<(Row, i64)> {
-    let change = |(row, index, gone): (Row, prop::sample::Index, bool)| match gone && !there.is_empty() {
-        true => (there.swap_remove(index.index(there.len())), -1),
-        false => {
-            there.push(row);
-            (row, 1)
-        }
-    };
-    changes.into_iter().map(change).collect()
 }
 
 /// The answer of each left row that is there, and how often it is.
@@ -87,7 +65,7 @@ proptest! {
         let (mut lefts, mut rights, mut right) = (Vec::new(), Vec::new(), BTreeMap::new());
         let (mut known, mut shown): (Known, BTreeMap<String, i64>) = Default::default();
         for (number, (left, table)) in epochs.into_iter().enumerate() {
-            let changes = (of_side(&mut lefts, left), of_side(&mut rights, table));
+            let changes = (taking_back(&mut lefts, left), taking_back(&mut rights, table));
             for (row, diff) in &changes.1 {
                 *right.entry(*row).or_default() += diff;
             }
