@@ -158,11 +158,15 @@ impl LookupJoin {
         .map(drop)
     }
 
-    /// Takes in answers: the last of each key in an epoch counts. Gives the keys that were answered.
+    /// Takes in answers: the last of each key in an epoch counts, and none where one is held that may still be used. Gives
+    /// the keys that were answered.
     fn learn(&mut self, answers: Vec<Batch>, epoch: Epoch) -> Result<Vec<u32>> {
         let mut last: BTreeMap<u32, (usize, u64)> = BTreeMap::new();
         for (at, batch) in answers.iter().enumerate() {
             last.extend(self.numbers(batch)?.into_iter().zip((0..).map(|row| (at, row))));
+        }
+        if let Some(asked) = &self.asked {
+            last.retain(|number, _| !asked.is_of_use(*number, epoch));
         }
         let numbers: Vec<u32> = last.keys().copied().collect();
         self.forget(&numbers);

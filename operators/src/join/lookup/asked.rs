@@ -83,13 +83,20 @@ impl Asked {
         }
     }
 
+    /// Whether an answer for this key is held that may still be used. It stands then, whatever else is heard: a question that
+    /// the answer in the log settles may have gone out once more while the log was taken in.
+    pub fn is_of_use(&self, number: u32, epoch: Epoch) -> bool {
+        let Some(State::Known { since, .. }) = self.keys.get(&number) else { return false };
+        !is_old(*since, epoch, self.ttl)
+    }
+
     /// Which of these keys have an answer that may still be used; those are used now. Of answers that are too old the
     /// numbers are given beside: what they say is to be forgotten.
     pub fn known(&mut self, numbers: &[u32], epoch: Epoch, keys: &mut Keys) -> (BooleanArray, Vec<u32>) {
         let mut old = Vec::new();
         let mut is_known = |number: u32| {
             let Some(State::Known { since, used, hash }) = self.keys.get(&number).copied() else { return false };
-            let is_old = epoch.0 > since && epoch.0 - since >= self.ttl;
+            let is_old = is_old(since, epoch, self.ttl);
             if !is_old && used == epoch.0 {
                 return true;
             }
@@ -250,6 +257,11 @@ impl Asked {
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
+}
+
+/// Whether an answer of the epoch `since` is too old by `epoch`. Whoever waited for it has it, however short `ttl` is.
+fn is_old(since: u64, epoch: Epoch, ttl: u64) -> bool {
+    epoch.0 > since && epoch.0 - since >= ttl
 }
 
 fn damaged() -> Error {
