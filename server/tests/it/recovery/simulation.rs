@@ -6,7 +6,7 @@
 //! workers is another one after each death; in the others the workers take turns by the seed. Time passes with the turns.
 //!
 //! The pipeline is compiled once, and what it comes to without a crash is computed once for each table: what is left of a
-//! seed are its processes, so that a minute holds hundreds of seeds. `THALWEG_SIMULATE` says for how many seconds new seeds are
+//! seed are its processes, so that a minute holds thousands of seeds. `THALWEG_SIMULATE` says for how many seconds new seeds are
 //! begun (20), `THALWEG_SEED` with which one (1).
 
 use super::outside::{Death, HEAR, SHOW, Step, World, enter};
@@ -93,8 +93,8 @@ const TABLES: u64 = 12;
 const ROWS: usize = 60;
 /// How much time a worker's turn takes.
 const TURN: Duration = Duration::from_millis(20);
-/// How long a worker rests between two turns.
-const PAUSE: Duration = Duration::from_micros(100);
+/// How long a worker rests between two turns: they would be in the way of what it waits for.
+const PAUSE: Duration = Duration::from_micros(500);
 /// How often it is looked whether a process is still there.
 const LOOK: Duration = Duration::from_micros(200);
 
@@ -111,8 +111,8 @@ fn whatever_the_step_at_which_it_dies_nothing_is_lost_and_nothing_comes_twice() 
         let is_enough = began.elapsed().as_secs() >= seconds && seeds >= SEEDS.start;
         !is_enough || (seeds < SEEDS.end && never_died_at(&deaths.lock().unwrap()).is_some())
     };
-    // Most of the time a process rests.
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get()) * 2;
+    // Most of the time a process waits for its own threads.
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get()) * 8;
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
