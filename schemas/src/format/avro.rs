@@ -23,6 +23,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow_avro::reader::{Decoder as RecordDecoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+use references::written_out;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -278,10 +279,8 @@ impl AvroDecoder {
         if schema.schema_type != SchemaType::Avro {
             return Ok(Err(format!("schema {number} is none of Avro")));
         }
-        if !schema.references.is_empty() {
-            return Ok(Err(format!("schema {number} refers to other schemas, which is not supported yet")));
-        }
-        Ok(make_numbered(number, &schema.text, reader).map_err(|reason| format!("schema {number}: {reason}")))
+        let made = written_out(&schema).and_then(|text| make_numbered(number, &text, reader));
+        Ok(made.map_err(|reason| format!("schema {number}: {reason}")))
     }
 }
 
@@ -342,6 +341,7 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         .unwrap_or_else(|_| Err("not valid Avro: its parts do not fit together".into()))
 }
 
+mod references;
 mod writing;
 
 pub(crate) use writing::AvroEncoder;

@@ -5,7 +5,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::json::EncoderOptions;
+use arrow::json::writer::make_encoder;
+use std::sync::Arc;
 
 /// The rows that fit.
 pub(crate) struct Fitted {
@@ -49,7 +52,7 @@ pub(crate) fn fit(given: &RecordBatch, fields: &SchemaRef) -> Result<Fitted> {
         columns.push(column);
     }
     let lax = fields.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    let lax = std::sync::Arc::new(arrow::datatypes::Schema::new(lax.collect::<Vec<_>>()));
+    let lax = Arc::new(arrow::datatypes::Schema::new(lax.collect::<Vec<_>>()));
     let options = RecordBatchOptions::new().with_row_count(Some(count));
     let rows = RecordBatch::try_new_with_options(lax, columns, &options)?;
     let keep = BooleanArray::from_iter(reasons.iter().map(|reason| Some(reason.is_none())));
@@ -67,12 +70,28 @@ fn cast(column: &ArrayRef, to: &DataType) -> Result<Option<ArrayRef>> {
     }
     if let (DataType::FixedSizeBinary(16), DataType::Utf8) = (column.data_type(), to) {
         let texts = column.as_fixed_size_binary().iter().map(|bytes| bytes.map(uuid));
-        return Ok(Some(std::sync::Arc::new(texts.collect::<StringArray>())));
+        return Ok(Some(Arc::new(texts.collect::<StringArray>())));
+    }
+    if column.data_type().is_nested() && *to == DataType::Utf8 {
+        return Ok(Some(Arc::new(json(column)?)));
     }
     if !can_cast_types(column.data_type(), to) {
         return Ok(None);
     }
     Ok(Some(cast_with_options(column, to, &CastOptions { safe: true, ..CastOptions::default() })?))
+}
+
+/// Lists, records and maps as JSON.
+fn json(column: &ArrayRef) -> Result<StringArray> {
+    let field = Arc::new(Field::new("value", column.data_type().clone(), true));
+    let options = EncoderOptions::default().with_explicit_nulls(true);
+    let mut encoder = make_encoder(&field, column.as_ref(), &options)?;
+    let mut text = |row| {
+        let mut bytes = Vec::new();
+        encoder.encode(row, &mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    Ok((0..column.len()).map(|row| column.is_valid(row).then(|| text(row))).collect())
 }
 
 /// Sixteen bytes as a UUID is written.

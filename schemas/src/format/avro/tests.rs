@@ -16,7 +16,11 @@ const SECOND: &str = r#"{"type":"record","name":"Order","fields":[{"name":"item"
 const READER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"},
     {"name":"item","type":["null","string"]},{"name":"price","type":"double","default":1.5}]}"#;
 
-/// A registry with two schemas; asked for a third it is away.
+const CUSTOMER: &str = r#"{"type":"record","name":"Customer","namespace":"shop","fields":[{"name":"id","type":"long"},
+    {"name":"homes","type":{"type":"array","items":["null","Address"]}}]}"#;
+const ADDRESS: &str = r#"{"type":"record","name":"shop.Address","fields":[{"name":"city","type":"string"}]}"#;
+
+/// A registry with three schemas, the last of which refers to another one; asked for number 3 it is away.
 #[derive(Default)]
 struct Registry(AtomicUsize);
 
@@ -27,9 +31,12 @@ impl SchemaRegistry for Registry {
             1 => FIRST.to_string(),
             2 => SECOND.to_string(),
             3 => return Err(Error::retry("the registry is away")),
+            4 => CUSTOMER.to_string(),
             _ => return Err(Error::data(format!("schema {id} does not exist"))),
         };
-        Ok(Arc::new(RegisteredSchema { schema_type: SchemaType::Avro, text, references: Vec::new() }))
+        let address = ("shop.Address".to_string(), ADDRESS.to_string());
+        let references = Vec::from_iter((id == 4).then_some(address));
+        Ok(Arc::new(RegisteredSchema { schema_type: SchemaType::Avro, text, references }))
     }
 
     fn register(&self, _subject: &str, _schema: &RegisteredSchema) -> Result<u32> {
@@ -114,6 +121,17 @@ fn types_become_the_declared_ones() {
     assert_eq!(decoded.bad, []);
     let shown = arrow::util::pretty::pretty_format_batches(&[decoded.rows]).unwrap().to_string();
     assert!(shown.contains("| 1970-01-01T00:00:01.500 | LARGE | 7.0 |         |"), "{shown}");
+}
+
+#[test]
+fn types_of_other_schemas_are_known_and_what_is_nested_is_json_where_a_text_is_declared() {
+    let homes = [zigzag(2), zigzag(1), text("Bern"), zigzag(0), zigzag(0)].concat();
+    let fields = vec![Field::new("id", DataType::Int64, false), Field::new("homes", DataType::Utf8, true)];
+    let messages = [numbered(4, &[zigzag(1), homes].concat()), numbered(4, &[zigzag(2), zigzag(0)].concat())];
+    let decoded = decode(make_decoder(fields, None, true).unwrap().as_mut(), &messages);
+    assert_eq!(decoded.bad, []);
+    let homes: Vec<_> = decoded.rows.column(1).as_string::<i32>().iter().flatten().collect();
+    assert_eq!(homes, [r#"[{"city":"Bern"},null]"#, "[]"]);
 }
 
 #[test]
