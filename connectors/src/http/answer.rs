@@ -51,6 +51,13 @@ impl Refused {
             .with_hint("Send the request again after the time in Retry-After; nothing of it was taken.")
     }
 
+    /// The pipeline has taken the records in, and has not written them down in time.
+    pub(super) fn unknown() -> Refused {
+        let error = "the records were taken, and it is not known yet whether they would survive a crash";
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, error)
+            .with_hint("Send the request again with the same Idempotency-Key to hear what became of it.")
+    }
+
     /// The source closed before the records were known to be durable.
     pub(super) fn closing() -> Refused {
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline stops, and the records may not be taken in")

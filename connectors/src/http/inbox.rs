@@ -4,8 +4,9 @@
 //!   reserve -> bytes arrive -> put -> [queue] -> next (the pipeline) -> durable -> the sender is told
 //! ```
 //!
-//! Bodies count against the buffer from their first byte until the pipeline takes them. Offsets go on from the time of
-//! the start in nanoseconds, so that no two runs use the same.
+//! Bodies count against the buffer from their first byte until the pipeline takes them. While it takes none there is no
+//! room, whatever the buffer holds, and a post that has waited for too long is withdrawn. Offsets go on from the time of the
+//! start in nanoseconds, so that no two runs use the same; those of what was withdrawn are left out.
 
 use super::options::HttpOptions;
 use super::repeats::{Fate, KEYS_MAX, Repeats, Seen};
@@ -14,6 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thalweg_schemas::source::{Chunk, Partition, Payload, Receipt};
 use tokio::sync::watch;
+
+/// For how long a post may lie there before the pipeline is taken to be held back.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One source's posts.
 pub(super) struct Inbox {
@@ -42,6 +46,8 @@ struct State {
 struct Waiting {
     fate: watch::Sender<Fate>,
     rows: usize,
+    /// Where its first record is.
+    start: u64,
 }
 
 /// Records of one post; of a large one, the rest of them.
@@ -54,6 +60,8 @@ struct Part {
     whole: bool,
     /// What goes back to the buffer when it is taken.
     held: usize,
+    /// Since when it has waited.
+    since: Instant,
 }
 
 /// Records as they were posted.
@@ -147,18 +155,18 @@ impl Inbox {
         reservation.grow(bytes).then_some(reservation)
     }
 
-    /// Takes a post, whose repetitions are known by `key` and whose sender is told through `fate`. False when the source has
-    /// closed.
+    /// Takes a post, whose repetitions are known by `key` and whose sender is told through `fate`. Gives the offset after its
+    /// last record; `None` when the source has closed.
     pub(super) fn put(
         &self,
         post: Post,
         key: Option<String>,
         reservation: Reservation,
         fate: watch::Sender<Fate>,
-    ) -> bool {
+    ) -> Option<u64> {
         let mut state = self.state();
         if state.closed {
-            return false;
+            return None;
         }
         let length = match &post.payload {
             Payload::Bytes(bytes) | Payload::Formatted { bytes, .. } => bytes.len(),
@@ -170,11 +178,24 @@ impl Inbox {
         state.next = end;
         let held = reservation.keep();
         let whole = key.is_some();
-        state.queue.push_back(Part { start, end, header: post.header, payload: post.payload, whole, held });
+        let Post { header, payload, rows } = post;
+        state.queue.push_back(Part { start, end, header, payload, whole, held, since: now() });
         if let Some(key) = key {
-            state.receipts.insert(end, Receipt { key, end, rows: post.rows, time_ns: now_ns() as i64 });
+            state.receipts.insert(end, Receipt { key, end, rows, time_ns: now_ns() as i64 });
         }
-        state.waiting.insert(end, Waiting { fate, rows: post.rows });
+        state.waiting.insert(end, Waiting { fate, rows, start });
+        Some(end)
+    }
+
+    /// Takes the post that ends at `end` back, if the pipeline has taken nothing of it; whether it has not.
+    pub(super) fn withdraw(&self, end: u64) -> bool {
+        let mut state = self.state();
+        let Some(start) = state.waiting.get(&end).map(|waiting| waiting.start) else { return false };
+        let Some(at) = state.queue.iter().position(|part| (part.start, part.end) == (start, end)) else { return false };
+        let part = state.queue.remove(at);
+        state.held = state.held.saturating_sub(part.map_or(0, |part| part.held));
+        state.receipts.remove(&end);
+        state.waiting.remove(&end);
         true
     }
 
@@ -204,10 +225,15 @@ impl Inbox {
             let later = state.waiting.split_off(&(end + 1));
             std::mem::replace(&mut state.waiting, later)
         };
-        for (_, Waiting { fate, rows }) in told {
+        for (_, Waiting { fate, rows, .. }) in told {
             // Repeats hear it too, even if the sender is gone.
             fate.send_replace(Some(rows));
         }
+    }
+
+    /// Whether it takes nothing any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     /// Takes nothing any more; whoever waits is told that it ends.
@@ -253,7 +279,7 @@ impl Part {
         self.end = middle;
         let held = self.held.saturating_sub(at);
         self.held -= held;
-        Some(Part { start: middle, end, header: self.header.clone(), payload, whole, held })
+        Some(Part { start: middle, end, header: self.header.clone(), payload, whole, held, since: self.since })
     }
 
     /// Whether `next` can be decoded together with this one.
@@ -263,7 +289,8 @@ impl Part {
             _ => None,
         };
         let (Some(mine), Some(theirs)) = (self.bytes(), next.bytes()) else { return false };
-        format(self) == format(next) && self.header == next.header && mine.len() + theirs.len() <= budget
+        let alike = format(self) == format(next) && self.header == next.header && self.end == next.start;
+        alike && mine.len() + theirs.len() <= budget
     }
 
     fn append(&mut self, next: Part) {
@@ -286,8 +313,9 @@ impl Reservation {
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let mut state = self.inbox.state();
+        let is_held_back = state.queue.front().is_some_and(|part| now().duration_since(part.since) > PATIENCE);
         // Who is alone may have more than there is.
-        if state.held > self.bytes && state.held + more > self.inbox.options.buffer {
+        if is_held_back || (state.held > self.bytes && state.held + more > self.inbox.options.buffer) {
             return false;
         }
         state.held += more;

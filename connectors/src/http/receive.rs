@@ -45,7 +45,7 @@ async fn take(inbox: &Arc<Inbox>, request: Request) -> Result<Taken, Refused> {
         None => first(inbox, request, None, watch::channel(None).0).await,
         Some(Seen::First(fate)) => first(inbox, request, key, fate).await,
         Some(Seen::Before(fate)) => {
-            let rows = told(inbox, fate).await?;
+            let rows = told(inbox, fate).await?.ok_or_else(Refused::unknown)?;
             Ok(Taken { rows, repeated: true })
         }
     }
@@ -67,23 +67,22 @@ async fn first(
         return Ok(Taken { rows: 0, repeated: false });
     }
     let receiver = fate.subscribe();
-    if !inbox.put(post, key, reservation, fate) {
-        return Err(Refused::closing());
+    let Some(end) = inbox.put(post, key, reservation, fate) else { return Err(Refused::closing()) };
+    match told(inbox, receiver).await? {
+        Some(rows) => Ok(Taken { rows, repeated: false }),
+        None if inbox.withdraw(end) => Err(Refused::busy()),
+        None => Err(Refused::unknown()),
     }
-    let rows = told(inbox, receiver).await?;
-    Ok(Taken { rows, repeated: false })
 }
 
-/// Waits for what becomes of a request's records.
-async fn told(inbox: &Arc<Inbox>, mut fate: watch::Receiver<Fate>) -> Result<usize, Refused> {
+/// Waits for what becomes of a request's records; `None` where that is not known in time.
+async fn told(inbox: &Arc<Inbox>, mut fate: watch::Receiver<Fate>) -> Result<Option<usize>, Refused> {
     match tokio::time::timeout(inbox.options.timeout, fate.wait_for(Option::is_some)).await {
-        Ok(Ok(rows)) => Ok(rows.unwrap_or_default()),
-        Ok(Err(_)) => Err(Refused::closing()),
-        Err(_) => Err(Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the records were taken, and it is not known yet whether they would survive a crash",
-        )
-        .with_hint("Send the request again with the same Idempotency-Key to hear what became of it.")),
+        Ok(Ok(rows)) => Ok(Some(rows.unwrap_or_default())),
+        Ok(Err(_)) if inbox.is_closed() => Err(Refused::closing()),
+        // Of a repetition: the first request was refused, or withdrawn.
+        Ok(Err(_)) => Err(Refused::busy()),
+        Err(_) => Ok(None),
     }
 }
 

@@ -197,6 +197,20 @@ fn a_full_buffer_asks_senders_to_come_again() {
 }
 
 #[test]
+fn a_request_that_the_pipeline_does_not_take_in_time_leaves_nothing_behind() {
+    let mut running = start(&[("timeout", "200ms")]);
+    let headers = [JSON, ("idempotency-key", "order-17")];
+    let refused = running.post(&headers, b"{\"n\":1}").join().unwrap();
+    assert_eq!((refused.status, refused.retry_after), (429, true));
+    assert!(matches!(running.reader.poll(1 << 20).unwrap(), Polled::Pending));
+    let again = running.post(&headers, b"{\"n\":1}");
+    let chunk = running.take();
+    running.acknowledge(&chunk);
+    let answer = again.join().unwrap();
+    assert!(answer == taken(1, false) || answer.status == 503, "taken, and at worst told too late: {answer:?}");
+}
+
+#[test]
 fn whoever_waits_when_the_source_ends_is_told() {
     let mut running = start(&[]);
     let request = running.post(&[JSON], b"{\"n\":1}");

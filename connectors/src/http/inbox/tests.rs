@@ -15,7 +15,7 @@ fn post(inbox: &Arc<Inbox>, header: Option<&str>, payload: Payload) -> watch::Re
     let (fate, receiver) = watch::channel(None);
     let reservation = inbox.reserve(1).unwrap();
     let header = header.map(|header| Arc::from(header.as_bytes()));
-    assert!(inbox.put(Post { header, payload, rows: 1 }, None, reservation, fate));
+    assert!(inbox.put(Post { header, payload, rows: 1 }, None, reservation, fate).is_some());
     receiver
 }
 
@@ -55,6 +55,23 @@ fn a_large_post_is_cut_at_line_ends_and_told_when_all_of_it_is_durable() {
 }
 
 #[test]
+fn a_post_is_withdrawn_as_long_as_nothing_of_it_is_taken() {
+    let inbox = inbox(&[]);
+    let fates = ["aaaa\nbbbb\n", "c\n", "d\n"].map(|text| put(&inbox, text));
+    let ends: Vec<u64> = inbox.state().waiting.keys().copied().collect();
+    let first = inbox.next(4).unwrap();
+    assert_eq!([0, 1].map(|post: usize| inbox.withdraw(ends[post])), [false, true]);
+    assert!(!inbox.withdraw(ends[1]), "once");
+    assert!(fates[1].has_changed().is_err());
+    let rest: Vec<_> = std::iter::from_fn(|| inbox.next(100)).collect();
+    assert_eq!(rest.iter().map(text).collect::<Vec<_>>(), ["bbbb\n", "d\n"], "over a gap nothing is put together");
+    assert_eq!((first.end, rest[0].end, rest[1].start), (rest[0].start, ends[0], ends[1]));
+    assert_eq!(inbox.state().held, 0);
+    inbox.durable(ends[2]);
+    assert_eq!([0, 2].map(|post: usize| *fates[post].borrow()), [Some(1), Some(1)]);
+}
+
+#[test]
 fn posts_of_different_kinds_stay_apart() {
     let inbox = inbox(&[]);
     let formatted = |text: &str| Payload::Formatted { format: "csv", bytes: text.into() };
@@ -77,7 +94,7 @@ fn the_buffer_is_full_until_the_pipeline_takes_something() {
     assert!(first.grow(20), "who is alone may have more than there is");
     let (fate, _receiver) = watch::channel(None);
     let payload = Payload::Bytes(b"0123456789\n".to_vec());
-    assert!(inbox.put(Post { header: None, payload, rows: 1 }, None, first, fate));
+    assert!(inbox.put(Post { header: None, payload, rows: 1 }, None, first, fate).is_some());
     assert!(inbox.reserve(1).is_none());
     inbox.next(100).unwrap();
     let second = inbox.reserve(10).unwrap();
@@ -93,14 +110,15 @@ fn a_source_that_closes_leaves_nobody_waiting() {
     assert!(waiting.has_changed().is_err());
     let (fate, _receiver) = watch::channel(None);
     let reservation = inbox.reserve(1).unwrap();
-    assert!(!inbox.put(Post { header: None, payload: Payload::Bytes(vec![]), rows: 1 }, None, reservation, fate));
+    let post = Post { header: None, payload: Payload::Bytes(vec![]), rows: 1 };
+    assert!(inbox.put(post, None, reservation, fate).is_none());
 }
 
 /// Puts a post with a key; what becomes of it is of no matter.
 fn put_as(inbox: &Arc<Inbox>, key: &str, text: &str) {
     let Seen::First(fate) = inbox.look(key) else { panic!("{key} was looked up before") };
     let post = Post { header: None, payload: Payload::Bytes(text.into()), rows: 1 };
-    assert!(inbox.put(post, Some(key.to_string()), inbox.reserve(1).unwrap(), fate));
+    assert!(inbox.put(post, Some(key.to_string()), inbox.reserve(1).unwrap(), fate).is_some());
 }
 
 #[test]
