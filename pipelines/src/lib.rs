@@ -12,6 +12,7 @@ pub mod prometheus;
 pub mod query;
 pub mod redeploy;
 mod report;
+mod rewrite;
 mod statement;
 pub mod testfile;
 
@@ -33,5 +34,6 @@ pub use insert::Insert;
 pub use lower::constant::{CONNECTOR as ONCE, is_constant};
 pub use program::{Declaration, DeclarationKind, Environment, Escalation, Program, SqlText};
 pub use report::{render_errors, render_warnings};
+pub use rewrite::{Rewrite, Set};
 pub use statement::{Acknowledge, Change, Replay, Shown, Statement, Subscribe, parse_statement};
 pub use types::sql_type;

@@ -54,10 +54,11 @@ pub trait Source: Send + Sync {
         None
     }
 
-    /// Takes rows from a statement, and waits until they will survive a crash of the process, or `is_over` says that they
-    /// will not be taken in any more. Columns are found by name; those that are left out are NULL.
-    fn insert(&self, _rows: RecordBatch, _is_over: &dyn Fn() -> bool) -> Result<()> {
-        Err(Error::user("rows are inserted into tables, and this is a source"))
+    /// Takes rows from a statement, [`Payload::Rows`] or [`Payload::Changes`], and waits until they will survive a crash of the
+    /// process, or `is_over` says that they will not be taken in any more. Columns are found by name; those that are left out
+    /// are NULL.
+    fn write(&self, _rows: Payload, _is_over: &dyn Fn() -> bool) -> Result<()> {
+        Err(Error::user("rows are written into tables, and this is a source"))
     }
 
     /// These records will survive a crash of the process: a sender that waits for that may be told.

@@ -48,6 +48,21 @@ impl Target {
         &self.columns
     }
 
+    /// The source that takes the table's rows in.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the column `name` has by default, as SQL.
+    pub(crate) fn default_of(&self, name: &str) -> Option<&str> {
+        self.defaults.get(name).map(String::as_str)
+    }
+
+    /// There is no column `name`.
+    pub(crate) fn no_column(&self, name: &str) -> SqlError {
+        no_column(&self.table, name, &self.columns)
+    }
+
     /// The target where only the first columns are given; an error if one of the others needs a value.
     fn first(mut self, given: usize) -> SqlResult<Target> {
         for column in self.columns.split_off(given.min(self.columns.len())) {
@@ -160,11 +175,21 @@ impl Session {
         for (column, default) in &target.others {
             fitted.push((column.name.clone(), self.default_values(column, default, rows.num_rows()).await?));
         }
-        let rows = RecordBatch::try_from_iter(fitted).map_err(Error::from)?;
+        let _beside_others = self.writing().read().await;
+        self.write(target, RecordBatch::try_from_iter(fitted).map_err(Error::from)?, None).await
+    }
+
+    /// Writes rows, or changes where `diffs` says so; the epoch in which they can be seen, and how many they are.
+    pub(crate) async fn write(
+        &self,
+        target: &Target,
+        rows: RecordBatch,
+        diffs: Option<Int64Array>,
+    ) -> SqlResult<(Epoch, usize)> {
         let count = rows.num_rows();
         let (engine, source) = (self.relations().engine.clone(), target.source.clone());
-        let epoch = tokio::task::spawn_blocking(move || engine.insert(&source, rows)).await;
-        Ok((epoch.map_err(|error| Error::bug(format!("inserting rows: {error}")))??, count))
+        let epoch = tokio::task::spawn_blocking(move || engine.write(&source, rows, diffs)).await;
+        Ok((epoch.map_err(|error| Error::bug(format!("writing rows: {error}")))??, count))
     }
 
     /// What a column has by default in each of `rows` rows.
@@ -199,27 +224,29 @@ fn no_value(column: &Column, table: &str) -> SqlError {
     SqlError::user(NOT_NULL, message).with_hint("Name it, and give it one.")
 }
 
-/// How many rows the answer says were inserted.
+/// How many rows the answer says were written.
 pub async fn count(answer: Answer) -> SqlResult<usize> {
     let rows: Vec<RecordBatch> =
-        answer.rows.try_collect().await.map_err(|error| Error::bug(format!("the answer to INSERT: {error}")))?;
+        answer.rows.try_collect().await.map_err(|error| Error::bug(format!("how many rows were written: {error}")))?;
     let counts = rows.iter().filter_map(|batch| batch.columns().first()?.as_primitive_opt::<Int64Type>());
     Ok(counts.flat_map(|column| column.values().iter()).map(|count| usize::try_from(*count).unwrap_or_default()).sum())
 }
 
 fn column_of(table: &str, name: &str, fields: &[Column]) -> SqlResult<Column> {
-    fields.iter().find(|column| column.name == name).cloned().ok_or_else(|| {
-        let error = SqlError::user(NO_COLUMN, format!("column \"{name}\" of table \"{table}\" does not exist"));
-        match closest(name, fields.iter().map(|column| column.name.as_str())) {
-            Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
-            None => error,
-        }
-    })
+    fields.iter().find(|column| column.name == name).cloned().ok_or_else(|| no_column(table, name, fields))
+}
+
+fn no_column(table: &str, name: &str, fields: &[Column]) -> SqlError {
+    let error = SqlError::user(NO_COLUMN, format!("column \"{name}\" of table \"{table}\" does not exist"));
+    match closest(name, fields.iter().map(|column| column.name.as_str())) {
+        Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+        None => error,
+    }
 }
 
 impl Target {
     /// The given columns with the table's names and types; a value that does not fit refuses all of them.
-    fn fit(&self, given: &[ArrayRef]) -> SqlResult<Vec<(String, ArrayRef)>> {
+    pub(crate) fn fit(&self, given: &[ArrayRef]) -> SqlResult<Vec<(String, ArrayRef)>> {
         let mut columns = Vec::with_capacity(self.columns.len());
         let table = format!("table \"{}\"", self.table);
         for (column, given) in self.columns.iter().zip(given) {

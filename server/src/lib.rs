@@ -34,6 +34,7 @@ pub mod priority;
 pub mod progress;
 pub mod relations;
 pub mod replay;
+mod rewrite;
 pub mod running;
 pub mod serve;
 pub mod session;

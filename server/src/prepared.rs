@@ -38,9 +38,14 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Whether it is an `INSERT`, whose answer is one row that counts.
-    pub fn inserts(&self) -> bool {
-        matches!(self.work, Work::Insert(..))
+    /// The word that it begins with, if it writes rows of a table: its answer is one row that counts them.
+    pub fn writes(&self) -> Option<&'static str> {
+        match self.work {
+            Work::Insert(..) => Some("INSERT"),
+            Work::Update(..) => Some("UPDATE"),
+            Work::Delete(..) => Some("DELETE"),
+            Work::Plan(_) | Work::Point(_) | Work::Notification(_) | Work::Replay(..) => None,
+        }
     }
 }
 
@@ -64,6 +69,10 @@ pub enum Work {
     Notification(notifications::Change),
     /// By inserting the rows of a query into a table.
     Insert(Target, Arc<Prepared>),
+    /// By writing the rows of a query into a table, in the place of those with their keys.
+    Update(Target, Arc<Prepared>),
+    /// By taking the rows of a query out of a table.
+    Delete(Target, Arc<Prepared>),
     /// By sending dead letters again: those whose ids the query gives.
     Replay(DeadOf, Arc<Prepared>),
 }
@@ -92,8 +101,9 @@ pub(crate) fn refuse_writing(text: &str) -> SqlResult<()> {
         &["CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "GRANT", "REVOKE"];
     let word = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
     if WRITING.contains(&word.as_str()) {
-        return Err(SqlError::user(NOT_SUPPORTED, format!("{word} is not supported on a running engine"))
-            .with_hint("CREATE and DROP take sources, tables, views and sinks; INSERT takes tables."));
+        return Err(SqlError::user(NOT_SUPPORTED, format!("{word} is not supported on a running engine")).with_hint(
+            "CREATE and DROP take sources, tables, views and sinks; INSERT, UPDATE and DELETE take tables.",
+        ));
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use thalweg_pipelines::query::{PUBLIC, SYSTEM, plan, plan_statement, session, sp
 use thalweg_pipelines::{Acknowledge, Change, DeclarationKind, Statement, Subscribe, parse_statement};
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Error;
+use tokio::sync::RwLock;
 
 /// How many plans a session keeps; when there are more, it begins anew.
 const PLANS_MAX: usize = 256;
@@ -40,6 +41,8 @@ pub struct Sessions {
     pg_catalog: OnceLock<Result<PgCatalog, String>>,
     compatibility: OnceLock<PostgresCompatibilityParser>,
     idle: Mutex<Vec<Session>>,
+    /// Held by statements that write rows of tables: together by those that only add, alone by those that read first.
+    writing: RwLock<()>,
 }
 
 /// How many idle sessions are kept for HTTP, whose requests have none of their own.
@@ -60,6 +63,7 @@ impl Sessions {
             pg_catalog: OnceLock::new(),
             compatibility: OnceLock::new(),
             idle: Mutex::default(),
+            writing: RwLock::default(),
         })
     }
 
@@ -158,6 +162,7 @@ impl Session {
             Statement::ExplainView { view, analyze } => Ok(Request::Query(self.explain_view(&view, analyze)?)),
             Statement::ExplainCreate { name, text } => Ok(Request::Query(self.explain_created(name, text).await?)),
             Statement::Insert(insert) => Ok(Request::Query(self.prepare_insert(text, insert).await?)),
+            Statement::Rewrite(rewrite) => Ok(Request::Query(self.prepare_rewrite(text, rewrite).await?)),
             Statement::Replay(replay) => Ok(Request::Query(self.prepare_replay(text, replay).await?)),
             Statement::Describe(schema, name) => {
                 Ok(Request::Query(self.describe(schema.as_deref().unwrap_or(PUBLIC), &name)?))
@@ -173,6 +178,11 @@ impl Session {
                 Ok(Request::Query(notifications::prepare(text, notifications::Change::Acknowledge(acknowledgement))))
             }
         }
+    }
+
+    /// What statements that write rows of tables hold.
+    pub(crate) fn writing(&self) -> &RwLock<()> {
+        &self.sessions.writing
     }
 
     /// What was prepared under `name`.
@@ -318,11 +328,16 @@ impl Session {
         {
             return Ok(answer);
         }
-        if let Work::Insert(target, query) = &prepared.work {
-            return self.insert(target, query, parameters).await;
-        }
-        if let Work::Replay(of, letters) = &prepared.work {
-            return self.replay(of, letters, parameters).await;
+        match &prepared.work {
+            Work::Insert(target, query) => return self.insert(target, query, parameters).await,
+            Work::Update(target, query) => {
+                return self.rewrite((target, query), parameters, false, prepared.schema.clone()).await;
+            }
+            Work::Delete(target, query) => {
+                return self.rewrite((target, query), parameters, true, prepared.schema.clone()).await;
+            }
+            Work::Replay(of, letters) => return self.replay(of, letters, parameters).await,
+            Work::Plan(_) | Work::Point(_) | Work::Notification(_) => {}
         }
         let views: Vec<&str> = prepared.views.iter().map(String::as_str).collect();
         let epoch = self.relations.pin(&views, as_of)?;
@@ -347,9 +362,7 @@ impl Session {
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
         let mut plan = match &prepared.work {
             Work::Plan(plan) if !prepared.reads_history => plan.as_ref().clone(),
-            Work::Plan(_) | Work::Point(_) | Work::Notification(_) | Work::Insert(..) | Work::Replay(..) => {
-                self.plan(&prepared.text).await?
-            }
+            _ => self.plan(&prepared.text).await?,
         };
         if !prepared.parameters.is_empty() {
             plan = plan.replace_params_with_values(&ParamValues::from(parameters))?;

@@ -1,9 +1,8 @@
-//! `table`: rows of `INSERT` statements. A statement is answered when its rows would survive a crash, and not before.
+//! `table`: rows of `INSERT`, `UPDATE` and `DELETE` statements. A statement is answered when its rows would survive a crash, and not before.
 //!
 //! The rows of a statement are one chunk and so come in one epoch: nobody sees a part of them. Offsets go on from the time
 //! of the start in nanoseconds, so that no two runs use the same.
 
-use arrow::array::RecordBatch;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +14,7 @@ use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Reader, Source,
 /// The connector's description.
 pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
     name: "table",
-    doc: "Takes the rows of INSERT statements: what CREATE TABLE reads.",
+    doc: "Takes the rows of INSERT, UPDATE and DELETE statements: what CREATE TABLE reads.",
     source: Some(SourceSpec {
         options: &[],
         formats: &["json", "upsert"],
@@ -32,14 +31,14 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
 const LOOK: Duration = Duration::from_millis(50);
 
 fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
-    #[expect(clippy::disallowed_methods, reason = "what is inserted is numbered from the time of the start")]
+    #[expect(clippy::disallowed_methods, reason = "what is written is numbered from the time of the start")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let state = State { next: since.as_nanos() as u64, ..State::default() };
     let inbox = Inbox { name: request.name.as_str().into(), state: Mutex::new(state), moved: Condvar::new() };
     Ok(Arc::new(Table { inbox: Arc::new(inbox) }))
 }
 
-/// What was inserted and waits: to be taken in, and then to be durable.
+/// What was written and waits: to be taken in, and then to be durable.
 struct Inbox {
     name: Arc<str>,
     state: Mutex<State>,
@@ -49,7 +48,8 @@ struct Inbox {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<(u64, RecordBatch)>,
+    /// The rows of statements, each with its first offset and the one after its last.
+    queue: VecDeque<(u64, u64, Payload)>,
     /// The offset of what comes next.
     next: u64,
     /// Where chunks end that are not durable yet.
@@ -77,15 +77,19 @@ impl Source for Table {
         false
     }
 
-    fn insert(&self, rows: RecordBatch, is_over: &dyn Fn() -> bool) -> Result<()> {
-        if rows.num_rows() == 0 {
+    fn write(&self, rows: Payload, is_over: &dyn Fn() -> bool) -> Result<()> {
+        let count = match &rows {
+            Payload::Rows(rows) | Payload::Changes { rows, .. } => rows.num_rows() as u64,
+            _ => return Err(Error::bug("records of a statement are no rows")),
+        };
+        if count == 0 {
             return Ok(());
         }
         let mut state = self.inbox.state();
         let start = state.next;
-        let end = start + rows.num_rows() as u64;
+        let end = start + count;
         state.next = end;
-        state.queue.push_back((start, rows));
+        state.queue.push_back((start, end, rows));
         state.waiting.insert(end);
         while state.waiting.contains(&end) && !is_over() {
             let waited = self.inbox.moved.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +97,7 @@ impl Source for Table {
         }
         if state.waiting.contains(&end) {
             return Err(Error::outside("the run ended before the rows were durable")
-                .with_hint("They may have been taken in: look for them before you insert them again."));
+                .with_hint("They may have been taken in: look for them before you write them again."));
         }
         Ok(())
     }
@@ -115,10 +119,9 @@ struct Taker {
 impl Reader for Taker {
     fn poll(&mut self, _budget: usize) -> Result<Polled> {
         let Some(inbox) = &self.inbox else { return Ok(Polled::Ended) };
-        let Some((start, rows)) = inbox.state().queue.pop_front() else { return Ok(Polled::Pending) };
+        let Some((start, end, payload)) = inbox.state().queue.pop_front() else { return Ok(Polled::Pending) };
         let partition = Partition { index: 0, name: inbox.name.clone() };
-        let end = start + rows.num_rows() as u64;
-        Ok(Polled::Ready(Chunk { partition, start, end, header: None, payload: Payload::Rows(rows) }))
+        Ok(Polled::Ready(Chunk { partition, start, end, header: None, payload }))
     }
 }
 

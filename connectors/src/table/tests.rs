@@ -1,7 +1,7 @@
 //! Rows wait until they are durable, and are handed over once, whole.
 
 use super::*;
-use arrow::array::Int64Array;
+use arrow::array::{Int64Array, RecordBatch};
 use std::sync::atomic::{AtomicBool, Ordering};
 use thalweg_schemas::options::Options;
 
@@ -39,7 +39,7 @@ fn a_statement_waits_until_its_rows_are_durable() {
     let mut readers: Vec<_> = (0..2).map(|index| table.reader(WorkerId { index, peers: 2 }).unwrap()).collect();
     let at = readers.iter_mut().position(|reader| !matches!(reader.poll(1).unwrap(), Polled::Ended)).unwrap();
     std::thread::scope(|scope| {
-        let statement = scope.spawn(|| table.insert(rows(&[1, 2, 3]), &|| false));
+        let statement = scope.spawn(|| table.write(Payload::Rows(rows(&[1, 2, 3])), &|| false));
         let chunk = std::iter::repeat_with(|| next(readers[at].as_mut())).flatten().next().unwrap();
         assert_eq!(chunk.end - chunk.start, 3);
         assert!(matches!(&chunk.payload, Payload::Rows(batch) if *batch == rows(&[1, 2, 3])));
@@ -49,7 +49,7 @@ fn a_statement_waits_until_its_rows_are_durable() {
         statement.join().unwrap().unwrap();
         assert!(next(readers[at].as_mut()).is_none());
     });
-    table.insert(rows(&[]), &|| false).unwrap();
+    table.write(Payload::Rows(rows(&[])), &|| false).unwrap();
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_statement_is_told_when_the_run_ends_before_its_rows_are_durable() {
     let table = table();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let statement = scope.spawn(|| table.insert(rows(&[1]), &|| over.load(Ordering::Acquire)));
+        let statement = scope.spawn(|| table.write(Payload::Rows(rows(&[1])), &|| over.load(Ordering::Acquire)));
         over.store(true, Ordering::Release);
         let error = statement.join().unwrap().unwrap_err();
         assert!(error.hint.is_some(), "{error}");

@@ -15,6 +15,7 @@ use crate::parse::ddl::Ddl;
 use crate::parse::syntax::{declared_name, fold, is_word, statement};
 use crate::parse::{Words, byte_of, split};
 use crate::program::SqlText;
+use crate::rewrite::{Rewrite, rewrite};
 use change::change;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use show::show;
@@ -56,6 +57,8 @@ pub enum Statement {
     Change(Change),
     /// `INSERT INTO table ..`
     Insert(Insert),
+    /// `UPDATE table SET ..` or `DELETE FROM table ..`
+    Rewrite(Rewrite),
     /// `REPLAY DEAD LETTERS FROM source ..`
     Replay(Replay),
     /// `DESCRIBE name`, the columns of a relation: the schema, if one was written, and the name.
@@ -97,6 +100,9 @@ pub fn parse_statement(text: &str) -> Result<Statement> {
     }
     if is(0, "INSERT") {
         return insert(&whole, &tokens).map(Statement::Insert);
+    }
+    if is(0, "UPDATE") || is(0, "DELETE") {
+        return rewrite(&whole, &tokens).map(Statement::Rewrite);
     }
     if is(0, "REPLAY") {
         return replay(&whole, tokens).map(Statement::Replay);

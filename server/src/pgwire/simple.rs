@@ -107,9 +107,9 @@ where
                 Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| errors::timed_out())?,
             };
             let answer = outcome.map_err(|error| errors::at(error, &prepared.text, 0))?;
-            if prepared.inserts() {
-                let rows = insert::count(answer).await.map_err(errors::plain)?;
-                return Ok(Response::Execution(Tag::new("INSERT").with_oid(0).with_rows(rows)));
+            if let Some(word) = prepared.writes() {
+                let tag = Tag::new(word).with_rows(insert::count(answer).await.map_err(errors::plain)?);
+                return Ok(Response::Execution(if word == "INSERT" { tag.with_oid(0) } else { tag }));
             }
             let fields = answer::fields(client, &answer.rows.schema(), format)?;
             let text = prepared.text.clone();

@@ -118,7 +118,7 @@ impl Statement {
     /// The columns of what it answers; `None` where only running it tells.
     pub fn schema(&self) -> Option<SchemaRef> {
         match self {
-            Statement::Query(prepared) | Statement::Execute(prepared, _) if prepared.inserts() => {
+            Statement::Query(prepared) | Statement::Execute(prepared, _) if prepared.writes().is_some() => {
                 Some(Arc::new(Schema::empty()))
             }
             Statement::Query(prepared) | Statement::Execute(prepared, _) => Some(prepared.schema.clone()),

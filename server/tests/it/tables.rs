@@ -1,4 +1,4 @@
-//! Tables that INSERT feeds: seen when the statement is answered, there after a crash, replaced by key.
+//! Tables that INSERT feeds: seen when the statement is answered, there after a crash, replaced, changed and removed by key.
 
 use crate::binary::{SERVE, Serving, serve, serve_as, thalweg};
 use crate::http::rows;
@@ -54,6 +54,47 @@ fn inserted_rows_are_seen_at_once_and_outlive_a_kill() {
 }
 
 #[test]
+fn rows_are_changed_and_removed_by_a_condition_and_it_outlives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(folder.path(), PIPELINE);
+    with_client(serving.pg, async |client| {
+        let text =
+            "INSERT INTO people VALUES (1, 'Ada', 36), (2, 'Bob', NULL), (3, 'Cyd', 7), (4, 'Dan', 8), (5, 'Eve', 9)";
+        client.batch_execute(text).await.unwrap();
+        let older = "UPDATE people AS p SET age = p.age + 1, name = upper(name) WHERE p.age < 9";
+        assert_eq!(client.execute(older, &[]).await.unwrap(), 2);
+        let update = client.prepare("UPDATE people SET age = $1 WHERE name = $2").await.unwrap();
+        assert_eq!(client.execute(&update, &[&21i32, &"Bob"]).await.unwrap(), 1);
+        assert_eq!(client.execute("DELETE FROM people WHERE id = $1", &[&1i64]).await.unwrap(), 1);
+        assert_eq!(client.execute("DELETE FROM people WHERE id > 90", &[]).await.unwrap(), 0);
+        client.batch_execute("UPDATE people SET age = DEFAULT WHERE id IN (SELECT max(id) FROM people)").await.unwrap();
+        // What two statements add at a time is added twice.
+        let add = "UPDATE people SET age = age + 10 WHERE id = 2";
+        let (first, second) = futures::join!(client.execute(add, &[]), async {
+            let (other, connection) = tokio_postgres::connect(
+                &format!("host=127.0.0.1 port={} user=test dbname=thalweg", serving.pg.port()),
+                NoTls,
+            )
+            .await
+            .unwrap();
+            tokio::spawn(connection);
+            other.execute(add, &[]).await
+        });
+        assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
+    });
+    let left = "2,Bob,41\n3,CYD,8\n4,DAN,9\n5,Eve,\n";
+    assert_eq!(people(&serving), left);
+    assert_eq!(rows(&serving, "SELECT name, n FROM by_name ORDER BY name"), "Bob,1\nCYD,1\nDAN,1\nEve,1\n");
+    drop(serving);
+    let again = serve_as(folder.path(), PIPELINE, thalweg(folder.path(), &SERVE));
+    assert_eq!(people(&again), left);
+    assert_eq!(rows(&again, "DELETE FROM people"), "4\n");
+    assert_eq!(people(&again), "");
+    assert_eq!(rows(&again, "SELECT count(*) FROM by_name"), "0\n");
+    assert_eq!(again.terminate(), Some(0));
+}
+
+#[test]
 fn what_does_not_fit_a_table_is_refused_whole() {
     let folder = tempfile::tempdir().unwrap();
     let serving = serve(folder.path(), PIPELINE);
@@ -68,6 +109,15 @@ fn what_does_not_fit_a_table_is_refused_whole() {
             ("INSERT INTO people VALUES (1, 'x', 1), (2, NULL, 2)", "23502", "row 2 has no value"),
             ("INSERT INTO people VALUES (1, 'x', 'old')", "22P02", "column \"age\""),
             ("INSERT INTO people VALUES (1, 'x') ON CONFLICT DO NOTHING", "42601", "ON CONFLICT is not supported"),
+            ("UPDATE people SET id = 2", "0A000", "column \"id\" is of the PRIMARY KEY"),
+            ("UPDATE people SET nmae = 'x'", "42703", "column \"nmae\" of table \"people\""),
+            ("UPDATE people SET age = 1, age = 2", "42601", "column \"age\" is set twice"),
+            ("UPDATE people SET age = 1 WHERE nmae = 'x'", "42703", "nmae"),
+            ("UPDATE people SET age = 1 FROM visits", "42601", "UPDATE .. FROM is not supported"),
+            ("DELETE FROM people RETURNING id", "42601", "RETURNING is not supported"),
+            ("DELETE FROM visits", "0A000", "DELETE takes a table with a PRIMARY KEY"),
+            ("DELETE FROM by_name", "42809", "\"by_name\" is no table"),
+            ("DELETE people WHERE", "42601", "expected"),
         ] {
             let error = client.batch_execute(text).await.unwrap_err();
             let error = error.as_db_error().unwrap_or_else(|| panic!("{text}: {error:?}"));
