@@ -29,17 +29,17 @@ struct Form {
     keys: u64,
     /// Rows a second.
     rate: u64,
-    /// So many rows come between two kills, or more.
+    /// So many rows come between two kills, or more: a run that ends before the last kill leaves off with a receiver that fails.
     rows_per_kill: u64,
     window: &'static str,
 }
 
 impl Form {
     fn asked() -> Form {
-        let short = Form { kills: 8, keys: 20, rate: 20_000, rows_per_kill: 15_000, window: "200 milliseconds" };
+        let short = Form { kills: 8, keys: 20, rate: 20_000, rows_per_kill: 30_000, window: "200 milliseconds" };
         match number("THALWEG_KILLS", 0) {
             0 => short,
-            kills => Form { kills, keys: 1_000, rate: 5_000, rows_per_kill: 10_000, window: "2 seconds" },
+            kills => Form { kills, keys: 1_000, rate: 5_000, rows_per_kill: 20_000, window: "2 seconds" },
         }
     }
 
