@@ -12,6 +12,7 @@ use thalweg_bench::{
 };
 use thalweg_operators::anomaly::{DetectSettings, Method};
 use thalweg_schemas::format::{DecodeRequest, by_name};
+use thalweg_schemas::wanted::Wanted;
 
 #[derive(Parser)]
 #[command(about = "Makes workloads and measures single parts of the engine")]
@@ -304,8 +305,10 @@ fn measure_decoding(rows: usize, rounds: usize, ours_only: bool) -> Outcome {
         rest = &rest[end..];
     }
     let json = by_name("json").and_then(|format| format.decoder).ok_or("no JSON decoder")?;
-    let request =
-        DecodeRequest { wanted: vec![true, false, true, true, true, false], ..DecodeRequest::new(w1::schema()) };
+    let request = DecodeRequest {
+        wanted: [true, false, true, true, true, false].map(Wanted::from).into(),
+        ..DecodeRequest::new(w1::schema())
+    };
     let wanted = std::sync::Arc::new(w1::schema().project(&[0, 2, 3, 4])?);
     for _ in 0..rounds {
         let mut decoder = json(request.clone())?;

@@ -19,6 +19,7 @@ use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::format::{DecodeRequest, Decoded, Decoder, by_name};
 use thalweg_schemas::options::{OptionKind, OptionSpec};
 use thalweg_schemas::source::{Partition, Payload, Polled, Reader, Refreshes, Source, SourceRequest};
+use thalweg_schemas::wanted::Wanted;
 
 /// How a table is held that is always read whole.
 pub(crate) const CACHE: OptionSpec = OptionSpec {
@@ -104,7 +105,7 @@ pub(crate) fn open(request: &SourceRequest, format: Option<&str>, fetch: impl Fe
         partition: Partition { index: 0, name: fetch.place().into() },
         format: format.map(str::to_string),
         decoding: DecodeRequest {
-            wanted: request.wanted.clone(),
+            wanted: request.wanted.iter().copied().map(Wanted::from).collect(),
             options: request.format_options.clone(),
             ..DecodeRequest::new(request.fields.clone())
         },

@@ -62,14 +62,16 @@ pub fn picks(spec: &ProjectSpec) -> bool {
 }
 
 fn is_pick(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let any = expr.as_ref() as &dyn Any;
-    let field = |function: &ScalarFunctionExpr| match (function.fun().name(), function.args()) {
-        ("get_field", [record, names @ ..]) => {
-            is_pick(record) && names.iter().all(|name| (name.as_ref() as &dyn Any).is::<Literal>())
-        }
-        _ => false,
-    };
-    any.is::<Column>() || any.downcast_ref().is_some_and(field)
+    (expr.as_ref() as &dyn Any).is::<Column>() || field_of(expr).is_some_and(|(record, _)| is_pick(record))
+}
+
+/// Of an expression that is a field of a record: the record, and the way from it to the field.
+pub fn field_of(expr: &Arc<dyn PhysicalExpr>) -> Option<(&Arc<dyn PhysicalExpr>, Vec<&str>)> {
+    let function = (expr.as_ref() as &dyn Any).downcast_ref::<ScalarFunctionExpr>()?;
+    let ("get_field", [record, names @ ..]) = (function.fun().name(), function.args()) else { return None };
+    let literal =
+        |name| (Arc::as_ref(name) as &dyn Any).downcast_ref().and_then(|l: &Literal| l.value().try_as_str()?);
+    Some((record, names.iter().map(literal).collect::<Option<_>>()?))
 }
 
 impl Operator for Filter {

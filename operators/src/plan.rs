@@ -29,6 +29,7 @@ use thalweg_schemas::options::Options;
 use thalweg_schemas::sink::{Envelope, SinkRequest};
 use thalweg_schemas::source::SourceRequest;
 use thalweg_schemas::table::{Column, Origin, schema_of};
+use thalweg_schemas::wanted::Wanted;
 
 /// All that one run does, each list in dependency order.
 #[derive(Clone, Debug, Default)]
@@ -56,8 +57,8 @@ pub struct SourcePlan {
     pub format_options: Options,
     /// Its columns, in the order in which SQL sees them.
     pub columns: Vec<Column>,
-    /// For each column, whether any view or sink looks at its values. Unwanted ones may be all NULL.
-    pub wanted: Vec<bool>,
+    /// For each column, how much of its values any view or sink looks at. What is not wanted may be all NULL.
+    pub wanted: Vec<Wanted>,
     /// The generated columns: position, and the expression over all columns that computes it.
     pub generated: Vec<(usize, Arc<dyn PhysicalExpr>)>,
     /// The columns of the primary key, where the source is a changelog: its records say what becomes of the row with
@@ -82,7 +83,7 @@ impl SourcePlan {
     pub fn request(&self) -> SourceRequest {
         let fields = self.columns.iter().zip(&self.wanted).filter(|(column, _)| column.origin == Origin::Field);
         let (columns, wanted): (Vec<Column>, Vec<bool>) =
-            fields.map(|(column, wanted)| (column.clone(), *wanted)).unzip();
+            fields.map(|(column, wanted)| (column.clone(), wanted.any())).unzip();
         let fields = schema_of(&columns);
         let metadata = self.columns.iter().filter_map(|column| match column.origin {
             Origin::Metadata(metadata) => Some(metadata),

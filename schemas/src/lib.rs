@@ -18,3 +18,4 @@ pub mod sink;
 pub mod source;
 pub mod suggest;
 pub mod table;
+pub mod wanted;

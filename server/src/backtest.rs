@@ -17,6 +17,7 @@ use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::Options;
 use thalweg_schemas::suggest::closest;
 use thalweg_schemas::table::{Column, Origin};
+use thalweg_schemas::wanted::Wanted;
 
 /// How many rows are handed over at once.
 const BATCH_ROWS: usize = 4096;
@@ -255,7 +256,7 @@ fn source(history: &History<'_>, schema: &Schema) -> Result<SourcePlan> {
         options: Options::default(),
         format: None,
         format_options: Options::default(),
-        wanted: vec![true; columns.len()],
+        wanted: vec![Wanted::Whole; columns.len()],
         columns,
         generated: Vec::new(),
         key: Vec::new(),

@@ -120,7 +120,7 @@ impl Conform {
                 None => new_null_array(&column.data_type, rows.num_rows()),
             };
             // A connector may leave out what nobody wants; then nothing is known of its NULLs.
-            let known = *wanted || given.is_some();
+            let known = wanted.any() || given.is_some();
             let none_lost = given.is_none_or(|given| given.null_count() == array.null_count());
             if none_lost && (array.null_count() == 0 || column.nullable || !known) {
                 columns.push(array);

@@ -21,7 +21,8 @@ pub(crate) struct Decoders {
 impl Decoders {
     pub fn new(plan: &SourcePlan, source: &dyn Source) -> Result<Decoders> {
         let fields = plan.columns.iter().zip(&plan.wanted).filter(|(column, _)| column.origin == Origin::Field);
-        let (columns, wanted): (Vec<_>, Vec<_>) = fields.map(|(column, wanted)| (column.clone(), *wanted)).unzip();
+        let (columns, wanted): (Vec<_>, Vec<_>) =
+            fields.map(|(column, wanted)| (column.clone(), wanted.clone())).unzip();
         let names_offset =
             |origin: &Origin| matches!(origin, Origin::Metadata(Metadata::Offset | Metadata::Key | Metadata::Headers));
         let of_fields = (0..plan.columns.len()).filter(|at| plan.columns[*at].origin == Origin::Field);
@@ -52,8 +53,8 @@ impl Decoders {
     pub fn rows(&mut self) -> Result<&mut dyn Decoder> {
         if self.rows.is_none() {
             let fields = self.request.fields.fields().iter().zip(&self.request.wanted);
-            let fields =
-                fields.map(|(field, wanted)| field.as_ref().clone().with_nullable(field.is_nullable() || !wanted));
+            let fields = fields
+                .map(|(field, wanted)| field.as_ref().clone().with_nullable(field.is_nullable() || !wanted.any()));
             let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
             let make = by_name("json").and_then(|format| format.decoder);
             let make = make.ok_or_else(|| Error::bug("format 'json' has no decoder"))?;

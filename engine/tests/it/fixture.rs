@@ -17,6 +17,7 @@ use thalweg_schemas::options::{GivenOption, OptionKind, OptionSpec, Options};
 use thalweg_schemas::sink::{Sink, SinkRequest, Writer};
 use thalweg_schemas::source::{Chunk, Partition, Payload, Polled, Reader, Source, SourceRequest};
 use thalweg_schemas::table::{Column, Origin, schema_of};
+use thalweg_schemas::wanted::Wanted;
 
 /// What a test shares with its scripted connector, found by the `script` option.
 #[derive(Default)]
@@ -165,7 +166,7 @@ pub fn events(script: &str) -> SourcePlan {
         format: None,
         format_options: Options::default(),
         columns: events_columns(),
-        wanted: vec![true; 3],
+        wanted: vec![Wanted::Whole; 3],
         generated: vec![],
         key: Vec::new(),
         is_table: false,

@@ -20,6 +20,7 @@ use thalweg_schemas::connector::ConnectorSpec;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
 use thalweg_schemas::table::{Column, Metadata, Origin, schema_of};
+use thalweg_schemas::wanted::Wanted;
 
 /// What to write instead of `DEFAULT` in a source.
 const NO_DEFAULT: &str = "A missing field is NULL; write coalesce(column, value) in a view.";
@@ -77,7 +78,7 @@ pub(crate) fn bind(
         options: configured.options.clone(),
         format: configured.format.map(|f| f.name.to_string()),
         format_options: configured.format_options.clone(),
-        wanted: vec![false; columns.len()],
+        wanted: vec![Wanted::Nothing; columns.len()],
         key,
         is_table,
         columns,

@@ -116,7 +116,7 @@ fn explain_source(out: &mut String, source: &SourcePlan) {
         };
         line(out, 1, &format!("state: {state}"));
     }
-    let wanted = source.columns.iter().zip(&source.wanted).filter_map(|(c, wanted)| wanted.then_some(c.name.as_str()));
+    let wanted = source.columns.iter().zip(&source.wanted).flat_map(|(column, wanted)| wanted.named(&column.name));
     line(out, 1, &format!("reads: {}", wanted.collect::<Vec<_>>().join(", ")));
     for (at, expr) in &source.generated {
         line(out, 1, &format!("computes: {} = {}", source.columns[*at].name, sql(expr)));

@@ -19,6 +19,7 @@ use thalweg_operators::unnest::UnnestSpec;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::options::Options;
 use thalweg_schemas::table::{Column, Origin, schema_of};
+use thalweg_schemas::wanted::Wanted;
 
 /// The connector of the source that `VALUES` and queries without FROM are computed from.
 pub const CONNECTOR: &str = "once";
@@ -39,7 +40,7 @@ pub(crate) fn source() -> SourcePlan {
         options: Options::default(),
         format: None,
         format_options: Options::default(),
-        wanted: vec![false; columns.len()],
+        wanted: vec![Wanted::Nothing; columns.len()],
         columns,
         generated: Vec::new(),
         key: Vec::new(),

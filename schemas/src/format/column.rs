@@ -1,14 +1,16 @@
 //! Columns under construction: a value is pushed or refused, and a row that was begun can be taken back.
 //!
 //! Arrow's own builders cannot forget a value. These can (`truncate`), so a record that turns out wrong in its last
-//! field leaves nothing behind.
+//! field leaves nothing behind. Of what nobody wants the values are judged as any others, and then not kept.
 
 use super::convert::{to_float, to_integer, to_timestamp};
 use super::value::{Fault, TimestampParser, Value};
 use crate::error::{Error, Result};
+use crate::wanted::Wanted;
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, BooleanBufferBuilder, LargeBinaryArray, LargeStringArray,
-    ListArray, MapArray, NullArray, PrimitiveArray, StringArray, StringViewArray, StructArray,
+    ListArray, MapArray, NullArray, PrimitiveArray, StringArray, StringViewArray, StructArray, new_empty_array,
+    new_null_array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::*;
@@ -29,6 +31,10 @@ pub(crate) struct Column {
     values: Values,
     nulls: Nulls,
     nullable: bool,
+    /// Where nobody wants the values: the NULLs that stand for them, as many as were ever needed.
+    stand_in: Option<ArrayRef>,
+    /// How many values there were last time, and their bytes of text.
+    before: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -56,8 +62,10 @@ enum Values {
 }
 
 impl Column {
-    /// An empty column for `field`.
-    pub(crate) fn new(field: &Field) -> Result<Column> {
+    /// An empty column for `field`, of which so much is wanted. Arrow lets no NULL stand where none may be, so such
+    /// values are kept though nobody wants them.
+    pub(crate) fn new(field: &Field, wanted: &Wanted) -> Result<Column> {
+        let kept = wanted.any() || !field.is_nullable();
         let values = match field.data_type() {
             DataType::Null => Values::Null,
             DataType::Boolean => Values::Bool(Vec::new()),
@@ -89,17 +97,19 @@ impl Column {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Binary | DataType::LargeBinary => {
                 Values::Bytes { bytes: Vec::new(), offsets: vec![0], data_type: field.data_type().clone() }
             }
-            DataType::List(item) => {
-                Values::List { items: Box::new(Column::new(item)?), offsets: vec![0], field: item.clone() }
-            }
+            DataType::List(item) => Values::List {
+                items: Box::new(Column::new(item, &Wanted::Whole)?),
+                offsets: vec![0],
+                field: item.clone(),
+            },
             DataType::Struct(fields) => Values::Struct {
-                columns: fields.iter().map(|f| Column::new(f)).collect::<Result<_>>()?,
+                columns: fields.iter().map(|f| Column::new(f, wanted.field(f.name()))).collect::<Result<_>>()?,
                 fields: fields.clone(),
             },
             DataType::Map(entries, sorted) => match entries.data_type() {
                 DataType::Struct(pair) if pair.len() == 2 => Values::Map {
-                    keys: Box::new(Column::new(&pair[0])?),
-                    values: Box::new(Column::new(&pair[1])?),
+                    keys: Box::new(Column::new(&pair[0], &Wanted::Whole)?),
+                    values: Box::new(Column::new(&pair[1], &Wanted::Whole)?),
                     offsets: vec![0],
                     field: entries.clone(),
                     sorted: *sorted,
@@ -111,7 +121,13 @@ impl Column {
                 return Err(Error::user(message).with_hint("Declare it as TEXT and cast it in the view."));
             }
         };
-        Ok(Column { values, nulls: Nulls::default(), nullable: field.is_nullable() })
+        let stand_in = (!kept).then(|| new_empty_array(field.data_type()));
+        Ok(Column { values, nulls: Nulls::default(), nullable: field.is_nullable(), stand_in, before: (0, 0) })
+    }
+
+    #[inline]
+    fn is_kept(&self) -> bool {
+        self.stand_in.is_none()
     }
 
     /// Appends `value`, or says why it cannot: then the column is as long as it was, except for what nested columns
@@ -126,6 +142,8 @@ impl Column {
             Values::Int32(values) => values.push(to_integer(value)?),
             Values::Int64(values) => values.push(to_integer(value)?),
             Values::Timestamp { values, parser, .. } => values.push(to_timestamp(value, parser)?),
+            // Nothing can be wrong with it.
+            Values::Bytes { .. } if self.stand_in.is_some() => {}
             Values::Bytes { bytes, offsets, data_type } => {
                 match value {
                     Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
@@ -156,6 +174,12 @@ impl Column {
     }
 
     fn push_blanks(&mut self, count: usize) {
+        if !self.is_kept() {
+            // Of what is not kept it is only told how much there is.
+            self.nulls.len += count;
+            return;
+        }
+        self.nulls.push_nulls(count);
         fn extend<T: Copy>(values: &mut Vec<T>, count: usize, blank: T) {
             values.resize(values.len() + count, blank);
         }
@@ -181,7 +205,6 @@ impl Column {
                 extend(offsets, count, end);
             }
         }
-        self.nulls.push_nulls(count);
     }
 
     /// Makes up for the places where the object that holds it was NULL.
@@ -231,36 +254,39 @@ impl Column {
         self.nulls.truncate(len);
     }
 
-    /// Makes room for `rows` more values of the width seen so far.
-    pub(crate) fn reserve(&mut self, rows: usize, bytes_per_row: usize) {
+    /// Makes room for a few more values than there were last time.
+    pub(crate) fn reserve(&mut self) {
+        let more = |count: usize| count + count / 16;
+        let rows = more(self.before.0);
+        if !self.is_kept() {
+            return;
+        }
         match &mut self.values {
             Values::Int32(values) => values.reserve(rows),
             Values::Int64(values) | Values::Timestamp { values, .. } => values.reserve(rows),
             Values::Float64(values) => values.reserve(rows),
             Values::Bytes { bytes, offsets, .. } => {
                 offsets.reserve(rows);
-                bytes.reserve(rows * bytes_per_row);
+                bytes.reserve(more(self.before.1));
             }
+            Values::Struct { columns, .. } => columns.iter_mut().for_each(Column::reserve),
             _ => {}
         }
     }
 
-    /// The bytes of text pushed since the last [`finish`](Self::finish).
-    pub(crate) fn text_bytes(&self) -> usize {
-        match &self.values {
-            Values::Bytes { bytes, .. } => bytes.len(),
-            _ => 0,
-        }
-    }
-
-    /// Whether nothing but the presence of a value can be wrong with it.
-    pub(crate) fn takes_anything(&self) -> bool {
-        matches!(self.values, Values::Bytes { .. })
-    }
-
     /// The values as an array; the column is empty again.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef> {
+        if let Some(nulls) = &mut self.stand_in {
+            let len = self.nulls.len;
+            if nulls.len() < len {
+                *nulls = new_null_array(nulls.data_type(), len.next_power_of_two());
+            }
+            let nulls = nulls.slice(0, len);
+            self.truncate(0);
+            return Ok(nulls);
+        }
         let (len, nulls) = self.nulls.finish();
+        self.before = (len, if let Values::Bytes { bytes, .. } = &self.values { bytes.len() } else { 0 });
         Ok(match &mut self.values {
             Values::Null => Arc::new(NullArray::new(len)),
             Values::Bool(values) => Arc::new(BooleanArray::new(std::mem::take(values).into(), nulls)),

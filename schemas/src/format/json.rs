@@ -282,6 +282,11 @@ fn take<T: Target>(target: &mut T, field: Option<usize>, scanner: &mut Scanner) 
                 target.put(field, Value::Number(number))?;
             }
         }
+        Some(b'n') if scanner.skip(b"null") => {
+            if let Some(field) = field {
+                target.put(field, Value::Null)?;
+            }
+        }
         _ => return take_other(target, field, scanner),
     }
     Ok(())

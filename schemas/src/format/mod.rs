@@ -18,6 +18,7 @@ pub use registry::{MAGIC, RegisteredSchema, SchemaRegistry, SchemaType, schema_i
 use crate::error::Result;
 use crate::messages::Message;
 use crate::options::OptionSpec;
+use crate::wanted::Wanted;
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -34,8 +35,9 @@ use std::sync::Arc;
 ///
 /// Every record is looked at exactly once: it becomes a row of the answer (in order), or an entry of `bad`; in a
 /// changelog format it may also become two rows, or none where it says nothing new. A decoder never panics and never
-/// gives up in the middle. Rows come with exactly the schema it was made for, except that columns which nobody wants and
-/// which may be NULL are all NULL (their values were checked and not kept), and those of removed rows.
+/// gives up in the middle. Rows come with exactly the schema it was made for, except that columns and fields of records
+/// which nobody wants and which may be NULL are all NULL (their values were checked and not kept), and those of removed
+/// rows.
 /// An error of kind `Retry` (a registry is away) means that nothing was taken of the call, or of the messages since the
 /// last `finish`: the caller hands them over again.
 pub trait Decoder: Send {
@@ -91,8 +93,8 @@ pub const RAW_BYTES_MAX: usize = 2 << 20;
 pub struct DecodeRequest {
     /// The fields to find, by name, with their declared types and whether they may be NULL.
     pub fields: SchemaRef,
-    /// For each of them, whether its values are wanted; the others are checked only.
-    pub wanted: Vec<bool>,
+    /// For each of them, how much of its values is wanted; the rest is checked only.
+    pub wanted: Vec<Wanted>,
     /// Which of them are the primary key, in its order; empty where none is declared.
     pub key: Vec<usize>,
     /// Whether offsets of rows are asked for.
@@ -106,7 +108,7 @@ pub struct DecodeRequest {
 impl DecodeRequest {
     /// All of `fields`, all of them wanted, and nothing special.
     pub fn new(fields: SchemaRef) -> DecodeRequest {
-        let wanted = vec![true; fields.fields().len()];
+        let wanted = vec![Wanted::Whole; fields.fields().len()];
         DecodeRequest { fields, wanted, key: Vec::new(), offsets: false, options: Default::default(), registry: None }
     }
 }

@@ -6,7 +6,7 @@ use super::column::{Column, Object, with_json};
 use super::value::{Fault, Value};
 use super::{BadRecord, DecodeRequest, Decoded, RAW_BYTES_MAX};
 use crate::error::Result;
-use arrow::array::new_null_array;
+use crate::wanted::Wanted;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use sonic_rs::LazyValue;
@@ -26,24 +26,20 @@ pub(crate) struct Rows {
     bad: Vec<BadRecord>,
     /// Whether a row lacks what may not be NULL.
     partial: bool,
-    rows_before: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
     column: Column,
-    wanted: bool,
     filled_by: u64,
-    text_bytes_before: usize,
 }
 
 impl Rows {
     pub(crate) fn new(request: &DecodeRequest) -> Result<Rows> {
         let mut slots = Vec::new();
         for (index, field) in request.fields.fields().iter().enumerate() {
-            // Arrow does not let a NOT NULL column be all NULL, so such a one is kept though nobody wants it.
-            let wanted = request.wanted.get(index).copied().unwrap_or(true) || !field.is_nullable();
-            slots.push(Slot { column: Column::new(field)?, wanted, filled_by: 0, text_bytes_before: 0 });
+            let wanted = request.wanted.get(index).unwrap_or(&Wanted::Whole);
+            slots.push(Slot { column: Column::new(field, wanted)?, filled_by: 0 });
         }
         Ok(Rows {
             schema: request.fields.clone(),
@@ -55,7 +51,6 @@ impl Rows {
             offsets: Vec::new(),
             bad: Vec::new(),
             partial: false,
-            rows_before: 0,
         })
     }
 
@@ -65,19 +60,13 @@ impl Rows {
 
     /// Makes room for as many rows as came last time.
     pub(crate) fn reserve(&mut self) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.wanted) {
-            slot.column.reserve(self.rows_before, slot.text_bytes_before.div_ceil(self.rows_before.max(1)));
-        }
+        self.slots.iter_mut().for_each(|slot| slot.column.reserve());
     }
 
     /// Gives field `index` of the record its value; a second one replaces the first.
     #[inline(always)]
     pub(crate) fn put(&mut self, index: usize, value: Value) -> Result<(), Box<Fault>> {
-        let slot = self.begin(index);
-        if !slot.wanted && slot.column.takes_anything() {
-            return Ok(());
-        }
-        let pushed = slot.column.push(value);
+        let pushed = self.begin(index).column.push(value);
         self.end(index, pushed)
     }
 
@@ -93,7 +82,7 @@ impl Rows {
     fn begin(&mut self, index: usize) -> &mut Slot {
         let slot = &mut self.slots[index];
         if slot.filled_by == self.record {
-            slot.column.truncate(if slot.wanted { self.rows } else { 0 });
+            slot.column.truncate(self.rows);
         } else {
             slot.filled_by = self.record;
             self.filled += 1;
@@ -104,10 +93,6 @@ impl Rows {
     /// Takes note of what came of giving field `index` its value.
     #[inline]
     pub(crate) fn end(&mut self, index: usize, pushed: Result<(), Box<Fault>>) -> Result<(), Box<Fault>> {
-        let slot = &mut self.slots[index];
-        if !slot.wanted {
-            slot.column.truncate(0);
-        }
         pushed.map_err(|fault| fault.within(self.schema.field(index).name()))
     }
 
@@ -126,11 +111,9 @@ impl Rows {
                 continue;
             }
             let slot = &mut self.slots[index];
-            if slot.wanted {
-                slot.column.truncate(self.rows);
-                slot.column.push_blank();
-            }
-            self.partial |= slot.wanted && !self.schema.field(index).is_nullable();
+            slot.column.truncate(self.rows);
+            slot.column.push_blank();
+            self.partial |= !self.schema.field(index).is_nullable();
             slot.filled_by = self.record;
         }
         self.filled = self.slots.len();
@@ -160,7 +143,7 @@ impl Rows {
     #[cold]
     pub(crate) fn take_back(&mut self, offset: u64, raw: &[u8], reason: String) {
         for slot in &mut self.slots {
-            slot.column.truncate(if slot.wanted { self.rows } else { 0 });
+            slot.column.truncate(self.rows);
         }
         self.record += 1;
         self.filled = 0;
@@ -180,16 +163,7 @@ impl Rows {
     /// All rows and bad records since the last call.
     pub(crate) fn finish(&mut self) -> Result<Decoded> {
         let rows = std::mem::take(&mut self.rows);
-        let mut arrays = Vec::with_capacity(self.slots.len());
-        for (slot, field) in self.slots.iter_mut().zip(self.schema.fields()) {
-            arrays.push(if slot.wanted {
-                slot.text_bytes_before = slot.column.text_bytes();
-                slot.column.finish()?
-            } else {
-                new_null_array(field.data_type(), rows)
-            });
-        }
-        self.rows_before = rows;
+        let arrays = self.slots.iter_mut().map(|slot| slot.column.finish()).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let schema = match std::mem::take(&mut self.partial) {
             false => self.schema.clone(),

@@ -268,7 +268,7 @@ fn digit(bytes: &[u8], at: usize) -> Option<u64> {
     (digit < 10).then_some(u64::from(digit))
 }
 
-/// Reads points in time; remembers the last date, since one record's is mostly the next one's.
+/// Reads points in time; remembers the last minute and the last date, since one record's are mostly the next one's.
 #[derive(Debug)]
 pub(crate) struct TimestampParser {
     unit: TimeUnit,
@@ -276,11 +276,13 @@ pub(crate) struct TimestampParser {
     zone: Option<Tz>,
     date: [u8; 10],
     date_days: i64,
+    /// A minute as it was written, date and all, and when it began: seconds since 1970.
+    minute: ([u8; 16], i64),
 }
 
 impl TimestampParser {
     pub(crate) fn new(unit: TimeUnit, zone: Option<Tz>) -> TimestampParser {
-        TimestampParser { unit, zone, date: *b"1970-01-01", date_days: 0 }
+        TimestampParser { unit, zone, date: *b"1970-01-01", date_days: 0, minute: (*b"1970-01-01T00:00", 0) }
     }
 
     /// The time in `text`, in the column's unit.
@@ -320,18 +322,11 @@ impl TimestampParser {
     #[inline]
     fn fixed_layout(&mut self, text: &[u8]) -> Option<(i64, i64)> {
         let (head, rest) = text.split_first_chunk::<19>()?;
-        let (date, clock) = head.split_first_chunk::<10>()?;
-        let &[b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] = clock else { return None };
-        let (hour, minute, second) = (two_digits(h1, h2)?, two_digits(m1, m2)?, two_digits(s1, s2)?);
-        if hour > 23 || minute > 59 || second > 59 {
-            return None;
+        let (minute, &[b':', s1, s2]) = head.split_first_chunk::<16>()? else { return None };
+        if *minute != self.minute.0 {
+            self.minute = (*minute, self.minute_at(minute)?);
         }
-        if *date != self.date {
-            let text = std::str::from_utf8(date).ok()?;
-            let &[_, _, _, _, b'-', _, _, b'-', _, _] = date else { return None };
-            self.date_days = i64::from(Date32Type::parse(text)?);
-            self.date = *date;
-        }
+        let second = two_digits(s1, s2).filter(|second| *second <= 59)?;
         let mut nanos = 0u64;
         let mut at = 0;
         if rest.first() == Some(&b'.') {
@@ -354,8 +349,25 @@ impl TimestampParser {
             }
             _ => return None,
         };
-        let seconds = self.date_days * 86_400 + hour * 3_600 + minute * 60 + second - east;
-        Some((seconds, nanos as i64))
+        Some((self.minute.1 + second - east, nanos as i64))
+    }
+
+    /// When the minute `YYYY-MM-DDTHH:MM` began: seconds since 1970.
+    #[inline(never)]
+    fn minute_at(&mut self, minute: &[u8; 16]) -> Option<i64> {
+        let (date, clock) = minute.split_first_chunk::<10>()?;
+        let &[b'T' | b't' | b' ', h1, h2, b':', m1, m2] = clock else { return None };
+        let (hour, minute) = (two_digits(h1, h2)?, two_digits(m1, m2)?);
+        if hour > 23 || minute > 59 {
+            return None;
+        }
+        if *date != self.date {
+            let text = std::str::from_utf8(date).ok()?;
+            let &[_, _, _, _, b'-', _, _, b'-', _, _] = date else { return None };
+            self.date_days = i64::from(Date32Type::parse(text)?);
+            self.date = *date;
+        }
+        Some(self.date_days * 86_400 + hour * 3_600 + minute * 60)
     }
 
     #[cold]

@@ -157,7 +157,8 @@ fn begins_with(text: &[u8], expected: &[u8]) -> bool {
 fn string_stops(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
-    let zeros = |x: u64| x.wrapping_sub(ONES) & !x;
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64)) | controls) & HIGHS
+    // Of a byte that is less than what is taken from it the high bit comes to be set, and of others if it was before.
+    let less = |x: u64, than: u64| x.wrapping_sub(ONES * than);
+    let same = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+    (same(b'"') | same(b'\\') | less(word, 0x20)) & !word & HIGHS
 }

@@ -1,6 +1,7 @@
 //! The JSON decoder against Arrow's own reader, and against lines that are no rows.
 
 use super::*;
+use crate::wanted::Wanted;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
@@ -21,6 +22,7 @@ fn telemetry() -> Vec<Field> {
 }
 
 fn decode_wanted(fields: Vec<Field>, wanted: Vec<bool>, text: &[u8]) -> Decoded {
+    let wanted = wanted.into_iter().map(Wanted::from).collect();
     let request = DecodeRequest { wanted, offsets: true, ..DecodeRequest::new(Arc::new(Schema::new(fields))) };
     decoder(request).unwrap().decode(text, 1_000).unwrap()
 }
@@ -150,6 +152,98 @@ fn what_nobody_wants_is_checked_but_not_kept() {
     assert_eq!(decoded.rows.column(3).null_count(), 1);
 }
 
+/// The column `bid` of some lines of which so much is wanted.
+fn bids(wanted: Wanted, lines: &str) -> Decoded {
+    let place = DataType::Struct(vec![field("lat", DataType::Float64), field("town", DataType::Utf8)].into());
+    let fields = vec![
+        field("price", DataType::Int64),
+        field("url", DataType::Utf8),
+        field("place", place),
+        Field::new("id", DataType::Int64, false),
+        field("tags", DataType::List(Arc::new(field("item", DataType::Utf8)))),
+    ];
+    let schema = Arc::new(Schema::new(vec![field("bid", DataType::Struct(fields.into()))]));
+    let request = DecodeRequest { wanted: vec![wanted], ..DecodeRequest::new(schema) };
+    decoder(request).unwrap().decode(lines.as_bytes(), 0).unwrap()
+}
+
+#[test]
+fn of_a_record_only_the_fields_that_are_wanted_are_kept_and_all_are_checked() {
+    let lines = [
+        r#"{"bid":{"price":7,"url":"a","place":{"lat":1.5,"town":"Kiel"},"id":1,"tags":["x"]}}"#,
+        r#"{"bid":null}"#,
+        r#"{"bid":{"id":2,"tags":["y","z"],"place":{"town":"Ulm","town":"Bonn"}}}"#,
+        r#"{"bid":{"id":3,"price":"dear"}}"#,
+        r#"{"bid":{"id":4,"place":{"lat":"north"}}}"#,
+        r#"{"bid":{"id":5,"tags":7}}"#,
+        r#"{"bid":{"price":8}}"#,
+        r#"{"bid":{"id":6,"url":8,"price":9,"place":{}}}"#,
+    ];
+    let town = Wanted::at(["place", "town"].into_iter(), Wanted::Whole);
+    let decoded = bids(town, &lines.join("\n"));
+    let printed = arrow::util::pretty::pretty_format_batches(&[decoded.rows]).unwrap().to_string();
+    let rows = printed.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| bid"));
+    assert_eq!(
+        rows.map(str::trim_end).collect::<Vec<_>>(),
+        [
+            "| {price: , url: , place: {lat: , town: Kiel}, id: 1, tags: } |",
+            "|                                                             |",
+            "| {price: , url: , place: {lat: , town: Bonn}, id: 2, tags: } |",
+            "| {price: , url: , place: {lat: , town: }, id: 6, tags: }     |",
+        ]
+    );
+    let reasons: Vec<_> = decoded.bad.iter().map(|bad| bad.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "column \"bid.price\": expected a number, got \"dear\"",
+            "column \"bid.place.lat\": expected a number, got \"north\"",
+            "column \"bid.tags\": expected a list, got 7",
+            "column \"bid.id\" is NULL but declared NOT NULL",
+        ]
+    );
+}
+
+#[test]
+fn whether_a_record_is_there_is_known_without_any_of_its_fields() {
+    let decoded = bids(Wanted::Fields(Default::default()), "{\"bid\":{\"id\":1,\"price\":3}}\n{}\n");
+    assert_eq!(decoded.rows.column(0).null_count(), 1);
+    assert_eq!(decoded.rows.column(0).as_struct().column(0).null_count(), 2);
+    let decoded = bids(Wanted::Nothing, "{\"bid\":{\"id\":1}}\n{\"bid\":{}}\n{}\n");
+    assert_eq!((decoded.rows.num_rows(), decoded.rows.column(0).null_count(), decoded.bad.len()), (2, 2, 1));
+}
+
+proptest! {
+    /// Whatever is wanted: the same rows and bad records, and of the rows the same in what is wanted.
+    #[test]
+    fn what_is_wanted_changes_neither_rows_nor_faults(
+        bids in prop::collection::vec((any::<Option<i64>>(), "[a-z]{0,9}", any::<Option<i8>>(), 0..9u8), 1..40)
+    ) {
+        let mut lines = String::new();
+        for (price, town, id, kind) in bids {
+            lines += &match kind {
+                0 => serde_json::json!({}),
+                1 => serde_json::json!({"bid": {"price": town, "id": id}}),
+                2 => serde_json::json!({"bid": {"price": price, "id": id}}),
+                3 => serde_json::json!({"bid": {"place": null, "id": id, "tags": [town, town]}}),
+                _ => serde_json::json!({"bid": {"price": price, "url": town, "id": id, "place": {"town": town, "lat": id}}}),
+            }
+            .to_string();
+            lines += "\n";
+        }
+        let whole = self::bids(Wanted::Whole, &lines);
+        let mut some = Wanted::at(["place", "town"].into_iter(), Wanted::Whole);
+        some.add(Wanted::at(["price"].into_iter(), Wanted::Whole));
+        let part = self::bids(some, &lines);
+        prop_assert_eq!(&whole.bad, &part.bad);
+        let (whole, part) = (whole.rows.column(0).as_struct(), part.rows.column(0).as_struct());
+        prop_assert_eq!(whole.nulls(), part.nulls());
+        prop_assert_eq!(whole.column(0), part.column(0));
+        prop_assert_eq!(whole.column(2).as_struct().column(1), part.column(2).as_struct().column(1));
+        prop_assert_eq!(whole.column(2).as_struct().nulls(), part.column(2).as_struct().nulls());
+    }
+}
+
 #[test]
 fn the_last_of_two_values_counts() {
     let decoded = decode(telemetry(), r#"{"ts":1,"host":"long enough","status":1,"host":"b","status":null}"#);
@@ -235,6 +329,7 @@ proptest! {
 /// What becomes of messages with these values at offsets 10, 20, ...
 fn messages(fields: Vec<Field>, values: &[Option<&str>]) -> Decoded {
     let wanted = vec![true; fields.len()];
+    let wanted = wanted.into_iter().map(Wanted::from).collect();
     let request = DecodeRequest { wanted, offsets: true, ..DecodeRequest::new(Arc::new(Schema::new(fields))) };
     let mut decoder = decoder(request).unwrap();
     for (value, offset) in values.iter().zip((10..).step_by(10)) {
