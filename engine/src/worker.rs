@@ -211,6 +211,7 @@ fn build(
             questions: asked.into_iter().collect(),
             holds: Holds::default(),
             sharing: Sharing::of(shared),
+            built: Default::default(),
         };
         for (position, (plan, input)) in job.dataflow.sources.iter().zip(&mut inputs).enumerate() {
             renderer.source(plan, scope.input_from(input))?;

@@ -5,9 +5,12 @@
 
 mod holds;
 mod joins;
+mod repeated;
 
 pub use holds::Holds;
 pub use joins::Sharing;
+use repeated::Part;
+pub use repeated::{Built, repeats};
 
 use crate::alert::{Alert, AlertSpec};
 use crate::anomaly::{Detector, Forecaster};
@@ -36,6 +39,7 @@ use crate::unnest::Unnest;
 use crate::upsert::Upsert;
 use crate::watermark::{WatermarkTracker, WatermarkUpdate};
 use crate::window_aggregate::{LocalAggregate, MergeAggregate, WindowAggregateSpec};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -132,6 +136,8 @@ pub struct Renderer<'scope> {
     pub holds: Holds<'scope>,
     /// Which sides of joins are held once for several.
     pub sharing: Sharing<'scope>,
+    /// What of the view that is being rendered is built already.
+    pub built: RefCell<Built<'scope>>,
 }
 
 impl<'scope> Renderer<'scope> {
@@ -154,8 +160,21 @@ impl<'scope> Renderer<'scope> {
         Ok(())
     }
 
-    /// Builds `plan` for the view or sink `view`.
+    /// Builds `plan` for the view or sink `view`, or finds what was built of it there.
     pub fn render(&self, view: &str, plan: &Plan, demand: Demand) -> Result<Rendered<'scope>> {
+        if let Plan::Source { .. } | Plan::View { .. } | Plan::Recursive { .. } = plan {
+            return self.build(view, plan, demand);
+        }
+        let part = Part::of(view, plan, demand);
+        if let Some(rendered) = self.built.borrow().get(&part) {
+            return Ok(rendered);
+        }
+        let rendered = self.build(view, plan, demand)?;
+        self.built.borrow_mut().put(part, &rendered);
+        Ok(rendered)
+    }
+
+    fn build(&self, view: &str, plan: &Plan, demand: Demand) -> Result<Rendered<'scope>> {
         Ok(match plan {
             Plan::Source { name, .. } => self.sources.get(name).ok_or_else(|| missing("source", name))?.clone(),
             Plan::View { name, .. } => {
@@ -476,6 +495,7 @@ impl<'scope> Renderer<'scope> {
             questions: BTreeMap::new(),
             holds: self.holds.clone(),
             sharing: Sharing::default(),
+            built: RefCell::default(),
         }
     }
 

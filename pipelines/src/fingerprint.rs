@@ -9,6 +9,7 @@ use std::fmt::Write;
 use thalweg_operators::deployed::{Object, ObjectKind};
 use thalweg_operators::horizon::Horizon;
 use thalweg_operators::plan::{Dataflow, Plan, SourcePlan};
+use thalweg_operators::render::repeats;
 use thalweg_schemas::options::Options;
 
 /// Sixteen hexadecimal digits for all of it.
@@ -37,7 +38,8 @@ pub(crate) fn objects(dataflow: &Dataflow) -> BTreeMap<String, Object> {
     for view in &dataflow.views {
         let fingerprint = digest(|out| {
             writeln!(out, "view {:?}", view.emit)?;
-            describe_plan(&view.plan, &objects, out)
+            describe_plan(&view.plan, &objects, out)?;
+            if repeats(&view.plan) { writeln!(out, "its parts once each") } else { Ok(()) }
         });
         let settings = match &view.plan {
             Plan::Alert(spec) => {

@@ -268,6 +268,7 @@ fn run(case: &Case, workers: usize, epochs: &[Changes], kept: Kept) -> Said {
                 questions: BTreeMap::new(),
                 holds: Default::default(),
                 sharing: Default::default(),
+                built: Default::default(),
             };
             let plan = Plan::Recursion(Box::new(spec.clone()));
             let changes =

@@ -130,6 +130,7 @@ fn run(filtered: bool, shared: bool, workers: usize, (first, epochs): (u64, &[Ch
                 } else {
                     Sharing::default()
                 },
+                built: Default::default(),
             };
             for view in &dataflow.views {
                 let rendered =

@@ -206,3 +206,6 @@ SELECT id FROM trips a WHERE EXISTS (SELECT 1 FROM trips b WHERE a.rider = b.rid
 
 CREATE MATERIALIZED VIEW v67 AS
 SELECT id FROM trips a WHERE NOT EXISTS (SELECT 1 FROM trips b WHERE a.city = b.city AND b.ts > a.ts - INTERVAL '10 minutes' AND b.ts < a.ts);
+
+CREATE MATERIALIZED VIEW v68 AS
+SELECT x.window_start, x.city, x.n FROM (SELECT window_start, window_end, city, count(*) AS n FROM TUMBLE(trips, ts, INTERVAL '60 minutes') GROUP BY window_start, window_end, city) x JOIN (SELECT window_start, window_end, max(n) AS most FROM (SELECT window_start, window_end, count(*) AS n FROM TUMBLE(trips, ts, INTERVAL '60 minutes') GROUP BY window_start, window_end, city) c GROUP BY window_start, window_end) m ON x.window_start = m.window_start AND x.window_end = m.window_end AND x.n = m.most;
