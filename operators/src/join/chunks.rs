@@ -58,8 +58,21 @@ impl Chunks {
 
     /// What is known of a row beside its columns has changed.
     pub fn note(&mut self, row: u32) {
-        let (chunk, _) = self.place(row);
-        self.chunks[chunk].notes_changed = true;
+        self.note_all(&[row]);
+    }
+
+    /// The same of several rows, of which neighbours mostly lie in one chunk.
+    pub fn note_all(&mut self, rows: &[u32]) {
+        let mut noted = 0..0;
+        for row in rows {
+            if noted.contains(row) {
+                continue;
+            }
+            let (chunk, _) = self.place(*row);
+            let chunk = &mut self.chunks[chunk];
+            chunk.notes_changed = true;
+            noted = chunk.first..chunk.first + chunk.rows;
+        }
     }
 
     pub fn push(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {

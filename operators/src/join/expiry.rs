@@ -1,6 +1,7 @@
 //! When rows go: their positions by event time, in short stretches of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A millisecond: no stretch is shorter.
 const SHORTEST_NS: i64 = 1_000_000;
@@ -12,7 +13,15 @@ pub(super) struct Expiry {
     stretch_ns: i64,
     rows: BTreeMap<i64, Vec<u32>>,
     /// The stretch that the row added last is in, kept out of `rows`: the next row is mostly of the same one.
-    open: Option<(i64, Vec<u32>)>,
+    open: Option<Open>,
+}
+
+/// A stretch that rows are added to.
+struct Open {
+    stretch: i64,
+    /// The times that are in it, where they can be told.
+    times: Range<i64>,
+    rows: Vec<u32>,
 }
 
 impl Expiry {
@@ -23,21 +32,22 @@ impl Expiry {
     }
 
     pub fn add(&mut self, time_ns: i64, row: u32) {
-        let stretch = time_ns.div_euclid(self.stretch_ns);
-        match &mut self.open {
-            Some((open, rows)) if *open == stretch => rows.push(row),
-            _ => {
-                self.close();
-                let mut rows = self.rows.remove(&stretch).unwrap_or_default();
-                rows.push(row);
-                self.open = Some((stretch, rows));
-            }
+        if let Some(open) = &mut self.open
+            && open.times.contains(&time_ns)
+        {
+            return open.rows.push(row);
         }
+        self.close();
+        let stretch = time_ns.div_euclid(self.stretch_ns);
+        let begin = stretch.saturating_mul(self.stretch_ns);
+        let mut rows = self.rows.remove(&stretch).unwrap_or_default();
+        rows.push(row);
+        self.open = Some(Open { stretch, times: begin..begin.saturating_add(self.stretch_ns), rows });
     }
 
     /// Puts the open stretch to the others.
     fn close(&mut self) {
-        self.rows.extend(self.open.take());
+        self.rows.extend(self.open.take().map(|open| (open.stretch, open.rows)));
     }
 
     /// Takes out the rows earlier than `bound_ns`; `time_ns` tells the time of a row.
@@ -65,7 +75,7 @@ impl Expiry {
     }
 
     pub fn size(&self) -> usize {
-        let rows = self.rows.values().chain(self.open.iter().map(|(_, rows)| rows));
+        let rows = self.rows.values().chain(self.open.iter().map(|open| &open.rows));
         rows.map(|rows| rows.capacity() * size_of::<u32>() + 64).sum()
     }
 }

@@ -118,7 +118,12 @@ pub(super) fn keys_of(schema: &SchemaRef, width: usize) -> Result<Keys> {
 
 /// How many copies of each row of `batch` come or go.
 pub(super) fn copies_of(batch: &Batch) -> Vec<u32> {
-    (0..batch.num_rows()).map(|row| u32::try_from(batch.diff(row).unsigned_abs()).unwrap_or(u32::MAX)).collect()
+    match &batch.diffs {
+        None => vec![1; batch.num_rows()],
+        Some(diffs) => {
+            diffs.values().iter().map(|diff| u32::try_from(diff.unsigned_abs()).unwrap_or(u32::MAX)).collect()
+        }
+    }
 }
 
 impl Held {
@@ -177,7 +182,7 @@ impl Held {
     /// `keys`.
     pub fn insert(&mut self, incoming: &Incoming, keys: &mut Keys) -> Result<Vec<u32>> {
         let known = match self.notes.alike {
-            Alike::Apart => vec![None; incoming.numbers.len()],
+            Alike::Apart => Vec::new(),
             Alike::Counted | Alike::Once => self.known(incoming)?,
         };
         let own = match self.finds_by_contents() {
@@ -189,10 +194,10 @@ impl Held {
             return Err(Error::user("a join would hold more than four billion rows on one worker")
                 .with_hint("Bound it in event time, or run more workers."));
         }
-        let (mut rows, mut new) = (Vec::with_capacity(known.len()), Vec::new());
-        for (at, known) in known.into_iter().enumerate() {
+        let (mut rows, mut new) = (Vec::with_capacity(incoming.numbers.len()), Vec::new());
+        for (at, &number) in incoming.numbers.iter().enumerate() {
             // A row may be alike one before it in the same batch.
-            let number = incoming.numbers[at];
+            let known = known.get(at).copied().flatten();
             let known = known.or_else(|| self.pending(incoming, at, base, &new, &own));
             let copies = incoming.copies[at];
             let row = match known {
@@ -217,13 +222,10 @@ impl Held {
         }
         self.store(incoming, &new)?;
         keys.hold(&self.numbers[base as usize..]);
-        for (row, count) in (base..).zip(&self.counts[base as usize..]) {
-            if *count != 1 {
-                self.columns.note(row);
-            }
-        }
-        let older = rows.iter().filter(|row| **row < base && self.notes.alike == Alike::Counted);
-        older.for_each(|row| self.columns.note(*row));
+        let noted = (base..).zip(&self.counts[base as usize..]).filter(|(_, count)| **count != 1).map(|(row, _)| row);
+        self.columns.note_all(&noted.collect::<Vec<_>>());
+        let older = rows.iter().copied().filter(|row| *row < base && self.notes.alike == Alike::Counted);
+        self.columns.note_all(&older.collect::<Vec<_>>());
         Ok(rows)
     }
 
@@ -313,7 +315,8 @@ impl Held {
         }
     }
 
-    fn finds_by_contents(&self) -> bool {
+    /// Whether rows are found by their contents: then their hashes are asked for.
+    pub fn finds_by_contents(&self) -> bool {
         self.notes.alike != Alike::Apart && self.columns.width() > 0
     }
 
@@ -361,9 +364,9 @@ impl Held {
         for &row in rows {
             let count = std::mem::take(&mut self.counts[row as usize]);
             self.by_key[self.numbers[row as usize] as usize].total -= count;
-            self.columns.note(row);
             self.forget(row);
         }
+        self.columns.note_all(rows);
     }
 
     /// Takes out of the order of time the rows earlier than `bound_ns`; gives those that are there.

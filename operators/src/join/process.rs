@@ -238,6 +238,9 @@ impl Join {
             let within = self.within.as_ref().filter(|_| self.matched).map(|w| (w.lower_ns, w.upper_ns));
             let [left, right] = &mut self.held;
             let other = if part.side == LEFT { right } else { left };
+            if other.total(part.numbers[at]) == 0 {
+                continue;
+            }
             met.clear();
             other.walk(part.numbers[at], |row| met.push(row));
             if let Some((lower, upper)) = within {
@@ -260,11 +263,15 @@ impl Join {
     /// Holds the rows of `part`, or holds them no more.
     fn hold(&mut self, part: &Part) -> Result<()> {
         let side = part.side;
-        let hashes = match self.held[side].columns.width() {
-            0 => Vec::new(),
-            _ => hash_rows(part.batch.rows.columns(), part.batch.num_rows()).map_err(fault)?,
+        let hashes = match self.held[side].finds_by_contents() {
+            false => Vec::new(),
+            true => hash_rows(part.batch.rows.columns(), part.batch.num_rows()).map_err(fault)?,
         };
-        let totals = |held: &Held| part.numbers.iter().map(|number| held.total(*number) > 0).collect::<Vec<_>>();
+        let touches = self.touches_others(side);
+        let totals = |held: &Held| match touches {
+            true => part.numbers.iter().map(|number| held.total(*number) > 0).collect(),
+            false => Vec::new(),
+        };
         let before = totals(&self.held[side]);
         let incoming = Incoming {
             columns: &part.batch.rows.columns()[self.width..],
@@ -291,11 +298,16 @@ impl Join {
         Ok(())
     }
 
+    /// Whether rows of the other side may stand otherwise when a key comes to be there on this one, or is not any more.
+    fn touches_others(&self, side: usize) -> bool {
+        self.judged[1 - side] && !self.matched
+    }
+
     /// The rows of the other side may stand otherwise that have the keys of those rows of `part` for which it has `flipped`
     /// whether there are any.
     fn touch_others(&mut self, part: &Part, flipped: impl Fn(usize) -> bool) {
         let other = 1 - part.side;
-        if self.judged[other] && !self.matched {
+        if self.touches_others(part.side) {
             let touched = &mut self.touched[other];
             for at in (0..part.numbers.len()).filter(|at| flipped(*at)) {
                 self.held[other].walk(part.numbers[at], |row| touched.push(row));
