@@ -3,11 +3,15 @@
 //! A row is one publication: what a service says of one zone and one period at one time. It is given once; when the service
 //! says something else of the same period, that is another row, and whoever reads them decides which is in force.
 
+mod address;
+mod ask;
 mod shapes;
 mod source;
 
 use crate::header::header;
+use address::Address;
 use arrow::datatypes::{DataType, TimeUnit};
+use ask::{Login, Question};
 use source::Service;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,14 +52,29 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         default: None,
         required: true,
-        doc: "What is asked for, zone and all: https://host/path?query.",
+        doc: "What is asked for, zone and all: https://host/path?query. `{now}`, `{now-24h}` or `{now+2d}` in it is the time of the request.",
     },
     OptionSpec {
         name: "auth",
         kind: OptionKind::Text,
         default: None,
         required: false,
-        doc: "A header that goes along, as 'auth-token: ${EM_TOKEN}' or 'Authorization: Bearer ${WATTTIME_TOKEN}'.",
+        doc: "A header that goes along, as 'auth-token: ${EM_TOKEN}'.",
+    },
+    OptionSpec {
+        name: "login",
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "Where a token is fetched that then goes along, and another one when it has expired: https://api.watttime.org/login.",
+    },
+    OptionSpec { name: "user", kind: OptionKind::Text, default: None, required: false, doc: "Who logs in." },
+    OptionSpec {
+        name: "password",
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        doc: "The password of `user`, as '${WATTTIME_PASSWORD}'.",
     },
     OptionSpec {
         name: "interval",
@@ -104,12 +123,8 @@ fn builtin(_options: &Options) -> Result<BuiltinColumns> {
 fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
     const SHORTEST: Duration = Duration::from_secs(1);
     let options = &request.options;
-    let url = options.get("url").unwrap_or_default().to_string();
-    if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
-        let error =
-            Error::user(format!("option \"url\" of source \"{}\" is not the address of a service", request.name));
-        return Err(error.with_hint("Write it as 'https://host/path?query'."));
-    }
+    let address = address(&request, "url")?
+        .ok_or_else(|| Error::bug("a source of intensities was let through that asks nobody"))?;
     let interval = options.duration("interval").unwrap_or(SHORTEST);
     if interval < SHORTEST {
         let given = options.get("interval").unwrap_or_default();
@@ -117,15 +132,46 @@ fn open(request: SourceRequest) -> Result<Arc<dyn Source>> {
             .with_detail("Services publish every five minutes at most, and count requests."));
     }
     let auth = header(&request, "auth", "auth-token: ${EM_TOKEN}")?;
+    let login = login(&request)?;
+    if auth.is_some() && login.is_some() {
+        return Err(Error::user(format!("source \"{}\" has both \"auth\" and \"login\"", request.name))
+            .with_hint("Leave \"auth\" out: the token that is fetched goes along instead."));
+    }
     Ok(Arc::new(Service {
-        name: request.name.clone(),
         shape: shapes::Shape::named(options.get("service").unwrap_or_default())
             .ok_or_else(|| Error::bug("a service was let through that has no shape"))?,
-        url,
-        auth,
-        interval,
-        timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
+        question: Question {
+            name: request.name.clone(),
+            address,
+            auth,
+            login,
+            interval,
+            timeout: options.duration("timeout").unwrap_or(Duration::from_secs(10)),
+        },
     }))
+}
+
+/// The address in an option, if it is given.
+fn address(request: &SourceRequest, option: &str) -> Result<Option<Address>> {
+    let Some(written) = request.options.get(option) else { return Ok(None) };
+    let is_no = |what: &str| Error::user(format!("option \"{option}\" of source \"{}\" {what}", request.name));
+    if !["http://", "https://"].iter().any(|scheme| written.starts_with(scheme)) {
+        return Err(is_no("is not the address of a service").with_hint("Write it as 'https://host/path?query'."));
+    }
+    let wrong = |inside: String| {
+        is_no(&format!("has {inside} in it, which is no time")).with_hint("Write {now}, {now-24h} or {now+2d}.")
+    };
+    Address::parse(written).map(Some).map_err(wrong)
+}
+
+fn login(request: &SourceRequest) -> Result<Option<Login>> {
+    let given = |name: &str| request.options.get(name).map(str::to_string);
+    match (address(request, "login")?, given("user"), given("password")) {
+        (None, None, None) => Ok(None),
+        (Some(address), Some(user), Some(password)) => Ok(Some(Login { address, user, password })),
+        _ => Err(Error::user(format!("source \"{}\" lacks part of what it takes to log in", request.name))
+            .with_hint("Give \"login\", \"user\" and \"password\" together.")),
+    }
 }
 
 #[cfg(test)]

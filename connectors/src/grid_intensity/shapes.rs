@@ -12,11 +12,11 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 /// Whose answers they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Electricity Maps v3: `carbon-intensity/latest`, `/history`, `/forecast`.
+    /// Electricity Maps v3: `carbon-intensity/latest`, `/history`, `/past-range`, `/forecast`.
     ElectricityMaps,
-    /// WattTime v3: `historical`, `forecast`.
+    /// WattTime v3: `historical`, `forecast`, `forecast/historical`.
     WattTime,
-    /// The Carbon Intensity API of Great Britain: `/intensity/..`.
+    /// The Carbon Intensity API of Great Britain: `/intensity/..`, `/regional/..`.
     GreatBritain,
 }
 
@@ -68,9 +68,10 @@ impl Shape {
 
 fn electricity_maps(answer: &Value) -> Result<Vec<Publication>, String> {
     let zone = text(answer, "zone")?;
-    let (records, forecast) = match (&answer["forecast"], &answer["history"]) {
-        (Value::Array(records), _) => (records.iter().collect(), true),
-        (_, Value::Array(records)) => (records.iter().collect(), false),
+    let listed = |key: &str| answer[key].as_array().map(|records| records.iter().collect());
+    let (records, forecast) = match (listed("forecast"), listed("history").or_else(|| listed("data"))) {
+        (Some(records), _) => (records, true),
+        (_, Some(records)) => (records, false),
         _ => (vec![answer], false),
     };
     let mut publications = Vec::new();
@@ -119,8 +120,8 @@ fn watttime(answer: &Value) -> Result<Vec<Publication>, String> {
     let period_s = meta["data_point_period_seconds"].as_i64().filter(|seconds| *seconds > 0).unwrap_or(300);
     let generated_at = meta["generated_at"].as_str().map(time).transpose()?;
     let mut publications = Vec::new();
-    for record in list(answer)? {
-        let Some(value) = number(record, "value")? else { continue };
+    let mut publish = |record: &Value, generated_at: Option<i64>| -> Result<(), String> {
+        let Some(value) = number(record, "value")? else { return Ok(()) };
         let valid_from = time(&text(record, "point_time")?)?;
         publications.push(Publication {
             zone: zone.clone(),
@@ -134,35 +135,74 @@ fn watttime(answer: &Value) -> Result<Vec<Publication>, String> {
             version: meta["model"]["date"].as_str().map(str::to_string),
             published_at: generated_at,
         });
-    }
-    Ok(publications)
-}
-
-fn great_britain(answer: &Value) -> Result<Vec<Publication>, String> {
-    let mut publications = Vec::new();
+        Ok(())
+    };
     for record in list(answer)? {
-        let (valid_from, valid_to) = (time(&text(record, "from")?)?, time(&text(record, "to")?)?);
-        for kind in ["forecast", "actual"] {
-            let Some(value) = number(&record["intensity"], kind)? else { continue };
-            publications.push(Publication {
-                zone: "GB".to_string(),
-                valid_from,
-                valid_to,
-                value,
-                unit: "gCO2eq/kWh",
-                kind,
-                signal: "average",
-                lifecycle: "direct",
-                version: None,
-                published_at: None,
-            });
+        match &record["forecast"] {
+            // One of several forecasts, each of its own time.
+            Value::Array(forecast) => {
+                let generated_at = time(&text(record, "generated_at")?)?;
+                forecast.iter().try_for_each(|record| publish(record, Some(generated_at)))?;
+            }
+            _ => publish(record, generated_at)?,
         }
     }
     Ok(publications)
 }
 
-fn list(answer: &Value) -> Result<&Vec<Value>, String> {
-    answer["data"].as_array().ok_or_else(|| "the answer has no list \"data\"".to_string())
+fn great_britain(answer: &Value) -> Result<Vec<Publication>, String> {
+    let records = match &answer["data"] {
+        // All periods of one region.
+        region @ Value::Object(_) => std::slice::from_ref(region),
+        _ => list(answer)?,
+    };
+    let mut publications = Vec::new();
+    for record in records {
+        match (&record["regions"], &record["data"]) {
+            (Value::Array(regions), _) => {
+                for region in regions {
+                    half_hour(&mut publications, region_of(region)?, record, &region["intensity"])?;
+                }
+            }
+            (_, Value::Array(periods)) => {
+                for period in periods {
+                    half_hour(&mut publications, region_of(record)?, period, &period["intensity"])?;
+                }
+            }
+            _ => half_hour(&mut publications, "GB".to_string(), record, &record["intensity"])?,
+        }
+    }
+    Ok(publications)
+}
+
+/// The zone of a region of Great Britain: `GB-13` is that of number 13.
+fn region_of(record: &Value) -> Result<String, String> {
+    let number = record["regionid"].as_u64().ok_or("a region of the answer has no number \"regionid\"")?;
+    Ok(format!("GB-{number}"))
+}
+
+fn half_hour(into: &mut Vec<Publication>, zone: String, period: &Value, intensity: &Value) -> Result<(), String> {
+    let (valid_from, valid_to) = (time(&text(period, "from")?)?, time(&text(period, "to")?)?);
+    for kind in ["forecast", "actual"] {
+        let Some(value) = number(intensity, kind)? else { continue };
+        into.push(Publication {
+            zone: zone.clone(),
+            valid_from,
+            valid_to,
+            value,
+            unit: "gCO2eq/kWh",
+            kind,
+            signal: "average",
+            lifecycle: "direct",
+            version: None,
+            published_at: None,
+        });
+    }
+    Ok(())
+}
+
+fn list(answer: &Value) -> Result<&[Value], String> {
+    answer["data"].as_array().map(Vec::as_slice).ok_or_else(|| "the answer has no list \"data\"".to_string())
 }
 
 fn text(value: &Value, key: &str) -> Result<String, String> {

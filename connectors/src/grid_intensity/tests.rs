@@ -23,6 +23,18 @@ const GREAT_BRITAIN: &str = r#"{"data":[
     {"from":"2026-01-01T00:00Z","to":"2026-01-01T00:30Z","intensity":{"forecast":266,"actual":263,"index":"moderate"}},
     {"from":"2026-01-01T00:30Z","to":"2026-01-01T01:00Z","intensity":{"forecast":250,"actual":null,"index":"moderate"}}]}"#;
 
+const RANGE: &str = r#"{"zone":"FR","data":[{"carbonIntensity":31,"datetime":"2025-09-22T09:00:00.000Z",
+    "updatedAt":"2025-09-23T01:00:00.000Z","isEstimated":false,"emissionFactorType":"lifecycle"}],"temporalGranularity":"hourly"}"#;
+const FORECASTS: &str = r#"{"data":[
+    {"generated_at":"2024-05-01T00:00:00+00:00","forecast":[{"point_time":"2024-05-01T00:00:00+00:00","value":700.0}]},
+    {"generated_at":"2024-05-01T00:05:00+00:00","forecast":[{"point_time":"2024-05-01T00:05:00+00:00","value":710.0}]}],
+    "meta":{"data_point_period_seconds":300,"region":"CAISO_NORTH","signal_type":"co2_moer","units":"lbs_co2_per_mwh"}}"#;
+const REGION: &str = r#"{"data":{"regionid":13,"dnoregion":"UKPN London","shortname":"London","data":[
+    {"from":"2026-01-01T00:00Z","to":"2026-01-01T00:30Z","intensity":{"forecast":88,"index":"low"},"generationmix":[]}]}}"#;
+const REGIONS: &str = r#"{"data":[{"from":"2026-01-01T00:00Z","to":"2026-01-01T00:30Z","regions":[
+    {"regionid":1,"shortname":"North Scotland","intensity":{"forecast":0,"index":"very low"}},
+    {"regionid":13,"shortname":"London","intensity":{"forecast":88,"index":"low"}}]}]}"#;
+
 const SECOND: i64 = 1_000_000_000;
 
 /// Zone, seconds from the start of the first period, length, value, kind.
@@ -43,6 +55,7 @@ fn electricity_maps_says_what_is_estimated() {
     let read = Shape::ElectricityMaps.read(&measured).unwrap();
     assert_eq!(brief(&read), [("DE", 0, 900, 241.0, "actual")]);
     assert_eq!(read[0].lifecycle, "direct");
+    assert_eq!(brief(&Shape::ElectricityMaps.read(RANGE).unwrap()), [("FR", 0, 3_600, 31.0, "actual")]);
     // Zero is a value; an hour without one is not in the forecast.
     assert_eq!(brief(&Shape::ElectricityMaps.read(FORECAST).unwrap()), [("DE", 0, 3_600, 0.0, "forecast")]);
 }
@@ -58,6 +71,13 @@ fn watttime_is_marginal_and_in_pounds() {
     let history = WATTTIME.replace("\"generated_at\":", "\"other\":").replace("co2_moer", "co2_aoer");
     let read = Shape::WattTime.read(&history).unwrap();
     assert_eq!((read[0].signal, read[0].kind), ("average", "actual"));
+    // Forecasts of the past are each of their own time.
+    let read = Shape::WattTime.read(FORECASTS).unwrap();
+    assert_eq!(
+        brief(&read),
+        [("CAISO_NORTH", 0, 300, 700.0, "forecast"), ("CAISO_NORTH", 300, 300, 710.0, "forecast")]
+    );
+    assert_eq!(read[1].published_at.unwrap() - read[0].published_at.unwrap(), 300 * SECOND);
 }
 
 #[test]
@@ -69,6 +89,9 @@ fn great_britain_has_forecast_and_actual_beside_each_other() {
         ("GB", 1_800, 1_800, 250.0, "forecast"),
     ];
     assert_eq!(brief(&read), expected);
+    let london = ("GB-13", 0, 1_800, 88.0, "forecast");
+    assert_eq!(brief(&Shape::GreatBritain.read(REGION).unwrap()), [london]);
+    assert_eq!(brief(&Shape::GreatBritain.read(REGIONS).unwrap()), [("GB-1", 0, 1_800, 0.0, "forecast"), london]);
 }
 
 #[test]
@@ -80,6 +103,8 @@ fn answers_of_another_shape_say_what_is_wrong_with_them() {
         (Shape::ElectricityMaps, &LATEST.replace("241.0", "\"many\""), "\"carbonIntensity\" is \"many\", not a number"),
         (Shape::WattTime, &WATTTIME.replace("co2_moer", "health_damage"), "which is no intensity of carbon"),
         (Shape::WattTime, &WATTTIME.replace("lbs_co2_per_mwh", "kg"), "\"units\" is \"kg\""),
+        (Shape::WattTime, &FORECASTS.replace("generated_at", "made_at"), "the answer has no text \"generated_at\""),
+        (Shape::GreatBritain, &REGION.replace("regionid", "id"), "has no number \"regionid\""),
         (Shape::GreatBritain, "{}", "the answer has no list \"data\""),
         (Shape::GreatBritain, &GREAT_BRITAIN.replace("2026-01-01T00:00Z", "soon"), "\"soon\" is not an instant"),
     ] {
@@ -120,6 +145,34 @@ fn opened(service: &str, given: &[(&str, &str)]) -> Result<Arc<dyn Source>> {
         key: Vec::new(),
         metadata: Vec::new(),
     })
+}
+
+/// A service that wants to be logged in to, and whose tokens are good for two requests.
+fn service_with_login() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut logins, mut asked) = (0, 0);
+        while let Ok((stream, _)) = listener.accept() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<String> = lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let says = |header: &str| head.iter().any(|line| line.eq_ignore_ascii_case(header));
+            let (status, body) = if head[0].starts_with("GET /login ") && says("authorization: Basic YWRhOnNlY3JldA==")
+            {
+                (logins, asked) = (logins + 1, 0);
+                ("200 OK", format!("{{\"token\":\"number-{logins}\"}}"))
+            } else if asked < 2 && says(&format!("authorization: Bearer number-{logins}")) {
+                asked += 1;
+                ("200 OK", WATTTIME.replace("713.976", &format!("{logins}.{asked}")))
+            } else {
+                ("401 Unauthorized", "who are you?".to_string())
+            };
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            (&stream).write_all(text.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
 }
 
 /// Polls until it is something else than nothing.
@@ -164,6 +217,27 @@ fn what_is_published_is_a_row_once_and_again_when_it_changes() {
 }
 
 #[test]
+fn a_token_that_has_expired_is_fetched_again() {
+    let service = service_with_login();
+    let (url, login) = (format!("{service}/v3/forecast"), format!("{service}/login"));
+    let given = [("url", url.as_str()), ("login", &login), ("user", "ada"), ("password", "secret"), ("interval", "1s")];
+    let mut reader = opened("watttime", &given).unwrap().reader(WorkerId { index: 0, peers: 1 }).unwrap();
+    for expected in [1.1, 1.2, 2.1] {
+        let rows = batch(next(reader.as_mut()).unwrap());
+        assert_eq!(rows.column_by_name("value").unwrap().as_primitive::<Float64Type>().value(0), expected);
+    }
+    let wrong = [("url", url.as_str()), ("login", &login), ("user", "ada"), ("password", "guess")];
+    let mut reader = opened("watttime", &wrong).unwrap().reader(WorkerId { index: 0, peers: 1 }).unwrap();
+    let error = next(reader.as_mut()).unwrap_err();
+    assert_eq!(error.kind, thalweg_schemas::error::ErrorKind::Retry);
+    assert!(
+        error.message.ends_with("/login: the service answered 401 Unauthorized: who are you?"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
 fn a_service_that_refuses_is_asked_again() {
     let url = service(vec![LATEST]);
     let mut reader =
@@ -180,6 +254,12 @@ fn options_that_cannot_be_meant_are_refused() {
         (
             vec![("url", "api.electricitymap.org/v3")],
             "option \"url\" of source \"grid\" is not the address of a service",
+        ),
+        (vec![("url", "https://host/{zone}")], "option \"url\" of source \"grid\" has {zone} in it, which is no time"),
+        (vec![url, ("user", "ada")], "source \"grid\" lacks part of what it takes to log in"),
+        (
+            vec![url, ("login", "http://127.0.0.1:9/"), ("user", "ada"), ("password", "x"), ("auth", "a: b")],
+            "source \"grid\" has both \"auth\" and \"login\"",
         ),
         (vec![url, ("interval", "1ms")], "option \"interval\" takes at least 1s, not '1ms'"),
         (vec![url, ("auth", "secret")], "option \"auth\" of source \"grid\" is not a header"),
