@@ -2,9 +2,11 @@
 //!
 //! Distances of heavy-tailed series are large all the time; a threshold that is common to all series would be crossed by
 //! those alone. So each series keeps the distance that [`SHARE`] of its rows exceed, by a step up for each row beyond and a
-//! small step down for every other (Robbins & Monro, 1951), and the mean excess over it. Beyond, the tail is
-//! exponential: p = SHARE · e^(-(z - u)/b), the peaks-over-threshold tail of shape 0, whose support is never bounded. Both
-//! begin with what normal values would give, with some room, and each excess that is learnt is clipped.
+//! small step down for every other (Robbins & Monro, 1951), the mean excess over it and how much excesses differ. Beyond,
+//! the tail is a generalised Pareto one (peaks over threshold): p = SHARE · (1 + γ(z - u)/σ)^(-1/γ), and SHARE · e^(-(z - u)/σ)
+//! where γ is 0, with γ and σ by the method of moments (Hosking & Wallis, Technometrics 1987). The shape γ lies between 0 and
+//! ½: a support that ends would make every new maximum impossible, and beyond ½ there are no moments. All begin with what
+//! normal values would give, with some room, and each excess that is learnt is clipped.
 
 use super::codec::{Codec, Coded};
 
@@ -22,6 +24,12 @@ const LEAST_EXCESS: f64 = 0.3;
 const EXCESS_GAIN: f64 = 0.02;
 /// What one row can say of the mean excess, in mean excesses.
 const EXCESS_CLIP: f64 = 6.0;
+/// The heaviest tail.
+const SHAPE_MAX: f64 = 0.5;
+/// The parts in which the mean square of excesses is counted; it is at most [`EXCESS_CLIP`] squared.
+const SQUARE_PARTS: f64 = 1_024.0;
+/// The mean square of excesses in squares of their mean, where the tail is exponential.
+const PRIOR_SQUARE: f64 = 2.0;
 /// The surprise of a score of one half: once in a thousand rows.
 const EVEN: f64 = 3.0;
 
@@ -36,39 +44,56 @@ pub(super) fn score(surprise: f64) -> f64 {
 pub(super) struct Tail {
     threshold: f32,
     excess: f32,
-    rows: u32,
+    /// The mean square of excesses, each in the mean of its time, in parts of [`SQUARE_PARTS`].
+    square: u16,
+    /// Rows that were learnt, as far as it matters.
+    rows: u16,
+}
+
+/// What follows of it.
+struct Shape {
+    at_threshold: f64,
+    threshold: f64,
+    scale: f64,
+    shape: f64,
 }
 
 impl Default for Tail {
     fn default() -> Tail {
-        Tail { threshold: PRIOR_THRESHOLD as f32, excess: PRIOR_EXCESS as f32, rows: 0 }
+        let square = (PRIOR_SQUARE * SQUARE_PARTS) as u16;
+        Tail { threshold: PRIOR_THRESHOLD as f32, excess: PRIOR_EXCESS as f32, square, rows: 0 }
     }
 }
 
 impl Tail {
     /// -log10 of the probability of a distance of `z` or more.
     pub fn surprise(&self, z: f64) -> f64 {
-        let (at_threshold, threshold, excess) = self.shape();
-        if z > threshold {
-            at_threshold + (z - threshold) / excess * std::f64::consts::LOG10_E
-        } else {
-            at_threshold * z / threshold
+        let Shape { at_threshold, threshold, scale, shape } = self.shape();
+        if z <= threshold {
+            return at_threshold * z / threshold;
         }
+        let excess = (z - threshold) / scale;
+        let nats = if shape > 0.0 { (shape * excess).ln_1p() / shape } else { excess };
+        at_threshold + nats * std::f64::consts::LOG10_E
     }
 
     /// The distance that has this surprise.
     pub fn distance(&self, surprise: f64) -> f64 {
-        let (at_threshold, threshold, excess) = self.shape();
-        if surprise > at_threshold {
-            threshold + (surprise - at_threshold) * excess / std::f64::consts::LOG10_E
-        } else {
-            threshold * surprise / at_threshold
+        let Shape { at_threshold, threshold, scale, shape } = self.shape();
+        if surprise <= at_threshold {
+            return threshold * surprise / at_threshold;
         }
+        let nats = (surprise - at_threshold) / std::f64::consts::LOG10_E;
+        let excess = if shape > 0.0 { (shape * nats).exp_m1() / shape } else { nats };
+        threshold + scale * excess
     }
 
-    /// The surprise at the threshold, the threshold, and the mean of what is beyond.
-    fn shape(&self) -> (f64, f64, f64) {
-        (-SHARE.log10(), f64::from(self.threshold), f64::from(self.excess))
+    fn shape(&self) -> Shape {
+        let (mean, square) = (f64::from(self.excess), f64::from(self.square) / SQUARE_PARTS);
+        // ½(1 - ȳ²/s²); excesses that differ less than those of an exponential tail do have its shape.
+        let shape = if square > PRIOR_SQUARE { 0.5 * (1.0 - 1.0 / (square - 1.0)) } else { 0.0 };
+        let shape = shape.min(SHAPE_MAX);
+        Shape { at_threshold: -SHARE.log10(), threshold: f64::from(self.threshold), scale: mean * (1.0 - shape), shape }
     }
 
     pub fn learn(&mut self, z: f64) {
@@ -76,13 +101,16 @@ impl Tail {
             return;
         }
         self.rows = self.rows.saturating_add(1);
-        let (_, threshold, excess) = self.shape();
+        let (threshold, excess) = (f64::from(self.threshold), f64::from(self.excess));
         let step = 0.1 * threshold / (f64::from(self.rows) + PRIOR_ROWS).min(MEMORY);
         if z > threshold {
             let threshold = threshold + step * (1.0 - SHARE) / SHARE;
             let beyond = (z - threshold).clamp(0.0, EXCESS_CLIP * excess);
+            let square = f64::from(self.square) / SQUARE_PARTS;
+            let square = square + EXCESS_GAIN * ((beyond / excess).powi(2) - square);
             self.threshold = threshold as f32;
             self.excess = (excess + EXCESS_GAIN * (beyond - excess)).max(LEAST_EXCESS) as f32;
+            self.square = (square * SQUARE_PARTS).round() as u16;
         } else {
             self.threshold = (threshold - step).max(LEAST_THRESHOLD) as f32;
         }
@@ -93,7 +121,8 @@ impl Coded for Tail {
     fn fields(&mut self, codec: &mut Codec<'_>) {
         codec.f64_of(&mut self.threshold);
         codec.f64_of(&mut self.excess);
-        codec.u32(&mut self.rows);
+        codec.u16(&mut self.square);
+        codec.u16(&mut self.rows);
     }
 }
 
@@ -119,11 +148,25 @@ mod tests {
     }
 
     #[test]
-    fn distance_and_surprise_are_each_others_inverse() {
+    fn a_heavy_tail_is_known_by_how_much_its_excesses_differ() {
+        // P(z > x) = x^-3 from 1 on: once in 50 rows beyond 3.68, once in 100,000 beyond 46.4.
+        let pareto = |rows: u32| exponential(rows, 1.0 / 3.0).map(f64::exp);
         let mut tail = Tail::default();
-        exponential(3_000, 1.3).for_each(|z| tail.learn(z));
-        for surprise in [0.5, 1.0, 1.7, 2.0, 5.0, 11.0] {
-            assert!((tail.surprise(tail.distance(surprise)) - surprise).abs() < 1e-9);
+        pareto(60_000).for_each(|z| tail.learn(z));
+        let surprise = tail.surprise(46.4);
+        assert!((surprise - 5.0).abs() < 0.8, "{surprise}");
+        assert!(tail.shape().shape > 0.1, "{}", tail.shape().shape);
+    }
+
+    #[test]
+    fn distance_and_surprise_are_each_others_inverse() {
+        let (mut light, mut heavy) = (Tail::default(), Tail::default());
+        exponential(3_000, 1.3).for_each(|z| light.learn(z));
+        exponential(3_000, 0.4).for_each(|z| heavy.learn(z.exp()));
+        for tail in [light, heavy] {
+            for surprise in [0.5, 1.0, 1.7, 2.0, 5.0, 11.0] {
+                assert!((tail.surprise(tail.distance(surprise)) - surprise).abs() < 1e-9);
+            }
         }
     }
 }

@@ -111,7 +111,8 @@ impl Detector {
         } else {
             self.model.learn_season(local, x);
         }
-        if self.rows >= super::WARM_UP && outcome.fresh {
+        // While a season is learnt, distances are those of a model that does not know it: they say nothing of the tail.
+        if self.rows >= super::WARM_UP && outcome.fresh && finding.ready {
             self.tail.learn(finding.distance.unwrap_or(0.0));
         }
         if let Some(group) = group.filter(|_| !learning && !stands_out) {
