@@ -25,8 +25,10 @@ impl Zone {
     }
 
     /// The time that is written as `text`, an ISO 8601 date or timestamp: in this zone unless it names one itself. In
-    /// nanoseconds since 1970.
+    /// nanoseconds since 1970. Seconds may be left out.
     pub fn instant_ns(&self, text: &str) -> Option<i64> {
+        let minutes = text.len() == "2026-12-24T18:00".len() && text.as_bytes()[13] == b':';
+        let text = if minutes { &format!("{text}:00") } else { text };
         string_to_datetime(&self.zone, text).ok()?.timestamp_nanos_opt()
     }
 
@@ -64,6 +66,7 @@ mod tests {
         assert_eq!(zone.instant_ns("2026-03-29T01:59:59"), Some(before));
         assert_eq!(zone.instant_ns("2026-03-29T00:59:59Z"), Some(before));
         assert_eq!(zone.instant_ns("2026-03-29"), Some(before + 1_000_000_000 - 2 * HOUR));
+        assert_eq!(zone.instant_ns("2026-03-29T03:00"), Some(before + 1_000_000_000));
         assert_eq!(zone.instant_ns("soon"), None);
         assert_eq!(Zone::new("-03:30").unwrap().local_ns(0), -7 * HOUR / 2);
         let error = Zone::new("Europe/Zürich").unwrap_err();
