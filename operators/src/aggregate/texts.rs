@@ -21,8 +21,8 @@ const SLOTS_MIN: usize = if cfg!(test) { 8 } else { 1_024 };
 
 /// Keys of `N` texts, each of which may be NULL, numbered from zero in the order in which they came.
 pub(crate) struct TextKeys<const N: usize> {
-    /// Open addressing with linear probing; whole cache lines of them, of which five in eight are taken at most, and two in five
-    /// at least once the table has grown.
+    /// Open addressing with linear probing; whole cache lines of them, of which five in eight are taken at most, and once the
+    /// table has grown two in five at least, or half where keys are there for long.
     slots: Vec<Slot<N>>,
     /// The texts by number, for each column; short ones are empty where nobody asks for them.
     columns: [StringBuilder; N],
@@ -221,7 +221,12 @@ impl<const N: usize> TextKeys<N> {
         if keys.div_ceil(5) * 8 <= slots && (keys + more).div_ceil(7) * 8 <= slots {
             return;
         }
-        let wanted = ((keys + more).div_ceil(5) * 8).max(slots / 2 * 3);
+        let grown = match self.texts {
+            Texts::Told => slots / 2 * 3,
+            // Keys that others know by number are there for long: what lies idle counts for more than what is moved.
+            Texts::Elsewhere => slots / 4 * 5,
+        };
+        let wanted = ((keys + more).div_ceil(5) * 8).max(grown);
         let old = std::mem::take(&mut self.slots);
         self.slots = vec![Slot::VACANT; wanted.next_multiple_of(Slot::<N>::IN_A_LINE)];
         for slot in old.into_iter().filter(|slot| slot.number != VACANT) {
