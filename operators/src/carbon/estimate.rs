@@ -11,9 +11,9 @@ pub const HDD_WH_PER_TB_HOUR: f64 = 0.65;
 /// Networks, in kWh a gigabyte (CCF). Others take 59 times as much: what a network is, is a choice of boundary.
 pub const NETWORK_KWH_PER_GB: f64 = 0.001;
 
-/// The average watts of a vCPU (or a GPU) at a use between 0 and 100 %: straight from idle to full.
+/// The average watts of a vCPU (or a GPU) at a use between 0 and 100 %: straight from idle to full, and no more than that.
 pub fn utilisation_watts(percent: f64, least: f64, most: f64) -> f64 {
-    least + percent / 100.0 * (most - least)
+    least + percent.clamp(0.0, 100.0) / 100.0 * (most - least)
 }
 
 /// kWh of `vcpu_hours` at an average power, before PUE.
@@ -73,20 +73,4 @@ pub fn tdp_watts(percent: f64, tdp: f64) -> f64 {
     let next = KNOTS.iter().position(|knot| percent <= knot.0).unwrap_or(KNOTS.len() - 1).max(1);
     let ((x0, y0), (x1, y1)) = (KNOTS[next - 1], KNOTS[next]);
     tdp * (y0 + (y1 - y0) * (percent - x0) / (x1 - x0))
-}
-
-/// The coefficient of a group of processors that a machine may have: the mean, or the median where an old one among them
-/// (`sandy_bridge`, `ivy_bridge`) would pull the mean up (CCF). `None` for an empty group.
-pub fn of_group(processors: &[(&str, f64)]) -> Option<f64> {
-    let mut watts: Vec<f64> = processors.iter().map(|(_, watts)| *watts).collect();
-    let count = watts.len();
-    if count == 0 {
-        return None;
-    }
-    if processors.iter().any(|(name, _)| matches!(*name, "sandy_bridge" | "ivy_bridge")) {
-        watts.sort_by(f64::total_cmp);
-        let middle = watts[count / 2];
-        return Some(if count.is_multiple_of(2) { (watts[count / 2 - 1] + middle) / 2.0 } else { middle });
-    }
-    Some(watts.iter().sum::<f64>() / count as f64)
 }

@@ -7,9 +7,10 @@
 mod table;
 
 use super::slots::{self, Part};
-use super::{best_region, best_window};
+use super::{best_region, best_window, outermost};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+    TimestampNanosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
@@ -29,7 +30,7 @@ pub fn functions() -> (Vec<Arc<ScalarUDF>>, Vec<Arc<AggregateUDF>>) {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(ScalarUDF::from(Function { scalar, signature }))
     });
-    (scalars.collect(), vec![best_window::function(), best_region::function()])
+    (scalars.collect(), vec![best_window::function(), best_region::function(), outermost::function()])
 }
 
 /// What an argument is.
@@ -80,6 +81,7 @@ enum Compute {
     /// A number, or what is wrong.
     Checked(fn(&Row) -> Result<Option<f64>, String>),
     Whole(fn(&Row) -> Result<Option<i64>, String>),
+    Whether(fn(&Row) -> Option<bool>),
     Word(fn(&Row) -> Option<&'static str>),
     /// The parts of an interval, put behind those of the rows before; whether there is an interval.
     Slots(fn(&Row, &mut Vec<Part>) -> Result<bool, String>),
@@ -206,6 +208,7 @@ impl ScalarUDFImpl for Function {
         Ok(match &self.scalar.compute {
             Compute::Number(_) | Compute::Checked(_) => DataType::Float64,
             Compute::Whole(_) => DataType::Int64,
+            Compute::Whether(_) => DataType::Boolean,
             Compute::Word(_) => DataType::Utf8,
             Compute::Slots(_) => slots_type(given.first().unwrap_or(&DataType::Null)),
         })
@@ -262,6 +265,7 @@ fn compute(compute: &Compute, columns: &[Column], rows: usize, result: &DataType
             Arc::new(Float64Array::from(values))
         }
         Compute::Whole(f) => Arc::new(Int64Array::from(rows.map(|row| f(&row)).collect::<Result<Vec<_>, String>>()?)),
+        Compute::Whether(f) => Arc::new(rows.map(|row| f(&row)).collect::<BooleanArray>()),
         Compute::Word(f) => Arc::new(rows.map(|row| f(&row)).collect::<StringArray>()),
         Compute::Slots(f) => {
             let (mut parts, mut lengths, mut there) = (Vec::new(), Vec::new(), Vec::new());

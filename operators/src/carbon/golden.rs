@@ -2,12 +2,12 @@
 
 use super::attribution::{IdlePolicy, Node};
 use super::counter::{Limits, Step, delta};
-use super::estimate::{Curve, compute_kwh, memory_kwh, network_kwh, of_group, storage_kwh, utilisation_watts};
+use super::estimate::{Curve, compute_kwh, memory_kwh, network_kwh, storage_kwh, utilisation_watts};
 use super::intensity::{Kind, Published, grams, in_force};
 use super::llm::{self, Served};
-use super::overlap::{Meters, mirrored, outermost};
+use super::overlap::{Hierarchy, Meters, mirrored};
 use super::power::{held, plausible_watts, trapezoid};
-use super::schedule::{best_region, best_slots, best_window};
+use super::schedule::{best_region, best_window};
 use super::slots::{self, Slot};
 use super::{budget, embodied, matching, sci, uncertainty, units};
 
@@ -251,8 +251,6 @@ fn the_best_three_hours_of_a_day() {
         assert_eq!(best_window(&flat, 3 * HOUR, 0, i64::MAX).unwrap().start, 0, "{g_per_kwh}");
         assert_eq!(best_region(&[("a", &flat, 1.1), ("b", &flat, 1.1)], HOUR, 0, i64::MAX).unwrap().0, "a");
     }
-    let chosen: Vec<i64> = best_slots(&day(), 4).iter().map(|slot| slot.start / HOUR).collect();
-    assert_eq!(chosen, [6, 7, 8, 9]);
     let (clean, dirty) = (day(), day());
     let (region, _) = best_region(&[("hot", &dirty, 1.4), ("cool", &clean, 1.1)], 3 * HOUR, 0, i64::MAX).unwrap();
     assert_eq!(region, "cool");
@@ -314,9 +312,6 @@ fn the_curve_of_a_processor() {
         assert!((platinum.watts(load) - watts).abs() < 1e-5, "{} at {load}", platinum.watts(load));
     }
     assert!(Curve { b: -1.0, ..platinum }.watts(50.0).is_nan());
-    close(of_group(&[("skylake", 0.65), ("ivy_bridge", 3.04), ("haswell", 1.0)]).unwrap(), 1.0);
-    close(of_group(&[("skylake", 0.65), ("haswell", 1.0)]).unwrap(), 0.825);
-    assert_eq!(of_group(&[]), None);
     for (load, share) in [(0.0, 0.12), (5.0, 0.22), (10.0, 0.32), (50.0, 0.75), (100.0, 1.02)] {
         close(super::estimate::tdp_watts(load, 100.0), share * 100.0);
     }
@@ -331,11 +326,47 @@ fn meters_inside_meters_are_counted_once() {
     assert_eq!(Meters { host: Some(200.0), gpu: Some(100.0), ..all }.without_overlap(), Some(200.0));
     assert_eq!(Meters { package: None, ..all }.without_overlap(), Some(42.0));
     assert_eq!(Meters::default().without_overlap(), None);
-    let parent = |id: &str| (id == "package-0").then_some("host");
-    let meters = [("host", None), ("core-0", Some("package-0")), ("gpu-0", Some("shelf"))];
-    assert_eq!(outermost(&meters, parent), [true, false, true]);
     assert!(mirrored(1e9, 1e9 + 1e5, 65_536e6));
     assert!(!mirrored(1e9, 2e9, 65_536e6));
+}
+
+/// A hierarchy of meters, given in this order and in the other.
+fn hierarchy(meters: &[(&str, Option<&str>, Option<f64>)]) -> Hierarchy {
+    let (mut one, mut other) = (Hierarchy::default(), Hierarchy::default());
+    meters.iter().for_each(|(meter, parent, amount)| one.add(meter, *parent, *amount));
+    meters.iter().rev().for_each(|(meter, parent, amount)| other.add(meter, *parent, *amount));
+    assert_eq!(one, other);
+    one
+}
+
+#[test]
+fn of_a_tree_of_meters_the_outermost_count() {
+    let node = [
+        ("host", None, Some(200.0)),
+        ("package-0", Some("host"), None),
+        ("core-0", Some("package-0"), Some(30.0)),
+        ("gpu-0", Some("shelf"), Some(100.0)),
+    ];
+    // The package has no meter and is looked through; the shelf is nobody that is known.
+    assert_eq!(hierarchy(&node).without_overlap(), Some(300.0));
+    // While the host is silent its parts are all that is known.
+    assert_eq!(hierarchy(&[&node[1..], &[("host", None, None)]].concat()).without_overlap(), Some(130.0));
+    assert_eq!(hierarchy(&[("host", None, None), ("a", None, Some(f64::NAN))]).without_overlap(), None);
+    assert_eq!(hierarchy(&[("host", None, Some(0.0)), ("a", Some("host"), Some(5.0))]).without_overlap(), Some(0.0));
+    // A meter that is said twice measured both.
+    assert_eq!(hierarchy(&[("a", None, Some(1.0)), ("a", None, Some(2.0))]).without_overlap(), Some(3.0));
+}
+
+#[test]
+fn meters_inside_each_other_in_a_circle_are_one() {
+    let circle = [
+        ("b", Some("c"), Some(2.0)),
+        ("c", Some("a"), Some(4.0)),
+        ("a", Some("b"), Some(1.0)),
+        ("d", Some("c"), Some(8.0)),
+        ("e", Some("e"), Some(16.0)),
+    ];
+    assert_eq!(hierarchy(&circle).without_overlap(), Some(17.0));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod functions;
 pub mod intensity;
 pub mod llm;
 pub mod matching;
+mod outermost;
 pub mod overlap;
 pub mod power;
 pub mod schedule;

@@ -98,15 +98,6 @@ pub fn best_window(slots: &[Slot], duration: i64, now: i64, deadline: i64) -> Op
     best.map(|(g_per_kwh, start)| Window { start, g_per_kwh, now_g_per_kwh: at_once })
 }
 
-/// For a job that can be interrupted: the `count` slots with the least intensity, in order of time.
-pub fn best_slots(slots: &[Slot], count: usize) -> Vec<Slot> {
-    let mut chosen = slots.to_vec();
-    chosen.sort_by(|a, b| a.g_per_kwh.total_cmp(&b.g_per_kwh).then(a.start.cmp(&b.start)));
-    chosen.truncate(count);
-    chosen.sort_by_key(|slot| slot.start);
-    chosen
-}
-
 /// The best of several regions, each with its forecast and the PUE of its building: by intensity times PUE. Of equally good
 /// ones the first.
 pub fn best_region<'a>(

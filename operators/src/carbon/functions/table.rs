@@ -1,6 +1,6 @@
 //! The table of functions. Their documentation is the pages of `docs/operators/carbon/`, which a test holds against this.
 
-use super::Compute::{Checked, Number as Plain, Slots, Whole, Word};
+use super::Compute::{Checked, Number as Plain, Slots, Whether, Whole, Word};
 use super::Kind::{Number, Span, Text, Time};
 use super::{Row, Scalar, cut};
 use crate::carbon::attribution::{IdlePolicy, Node};
@@ -9,7 +9,7 @@ use crate::carbon::embodied::{self, Asset};
 use crate::carbon::estimate::{self, Curve};
 use crate::carbon::intensity::{self, G_PER_KWH_MAX};
 use crate::carbon::llm::{self, Answer, Model, Served};
-use crate::carbon::overlap::Meters;
+use crate::carbon::overlap::{Meters, mirrored};
 use crate::carbon::{budget, matching, power, sci, slots, uncertainty, units};
 
 /// All of them, by subject.
@@ -32,6 +32,7 @@ pub(super) const SCALARS: &[Scalar] = &[
     ),
     scalar("trapezoid_joules", TRAPEZOID, 0, Plain(trapezoid_joules)),
     scalar("without_overlap", METERS, 0, Plain(without_overlap)),
+    scalar("mirrored", &[("a", Number), ("b", Number), ("range", Number)], 0, Whether(is_mirrored)),
     // Estimates.
     scalar("utilisation_watts", &[("percent", Number), ("least", Number), ("most", Number)], 0, Plain(utilisation)),
     scalar("tdp_watts", &[("percent", Number), ("tdp", Number)], 0, Plain(tdp_watts)),
@@ -182,6 +183,10 @@ fn without_overlap(row: &Row) -> Option<f64> {
         gpu: row.number(6),
     };
     meters.without_overlap()
+}
+
+fn is_mirrored(row: &Row) -> Option<bool> {
+    Some(mirrored(row.number(0)?, row.number(1)?, row.number(2)?))
 }
 
 fn utilisation(row: &Row) -> Option<f64> {
