@@ -20,8 +20,8 @@ CREATE ALERT by_yearly_means FROM daily BY day, zone
   FOR INTERVAL '30 minutes'
   ANNOTATIONS (summary = '{{fallback_g}} of {{operational_g}} g on {{day}} in {{zone}} are by yearly means');
 
--- Machines that are in no row of the ledger.
-CREATE ALERT not_accounted FROM unplaced BY machine
+-- Machines and meters that are in no row of the ledger.
+CREATE ALERT not_accounted FROM unplaced BY machine, why
   WARNING WHEN true
   FOR INTERVAL '15 minutes'
   ANNOTATIONS (summary = '{{machine}}: {{why}}');

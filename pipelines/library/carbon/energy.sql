@@ -27,7 +27,8 @@ SELECT machine, meter, scope, kind,
 FROM (
   SELECT ts, machine, meter, scope, kind, value, unit, counter_range, started_at,
          lag(ts) OVER in_order AS since, lag(value) OVER in_order AS before, lag(started_at) OVER in_order AS started_before
-  FROM energy_samples WINDOW in_order AS (PARTITION BY machine, meter, scope, kind ORDER BY ts))
+  -- A counter that says nothing, or less than nothing, was not read: the next reading says what was counted.
+  FROM energy_samples WHERE kind <> 'counter' OR value >= 0 WINDOW in_order AS (PARTITION BY machine, meter, scope, kind ORDER BY ts))
 WHERE since IS NOT NULL
 EMIT ON WINDOW CLOSE;
 
@@ -50,7 +51,8 @@ FROM (
         FROM intervals WHERE silent_since < silent_until))
 GROUP BY slot_start, machine, meter, scope, kind;
 
--- Of each scope: what a counter says comes before what a gauge says, and both before what use lets us guess.
+-- Of each scope: what a counter says comes before what a gauge says. What use lets us guess is a scope of its own, whatever
+-- it is said to be of: a guess is never taken for a measurement.
 CREATE VIEW scope_slots AS
 SELECT slot_start, machine, scope,
        coalesce(sum(joules) FILTER (WHERE kind = 'counter'), sum(joules) FILTER (WHERE kind = 'gauge'),
@@ -61,7 +63,7 @@ SELECT slot_start, machine, scope,
        coalesce(min(covered_s) FILTER (WHERE kind = 'counter' AND joules IS NOT NULL),
                 min(covered_s) FILTER (WHERE kind = 'gauge' AND joules IS NOT NULL), min(covered_s)) AS covered_s,
        sum(resets) AS resets
-FROM (SELECT m.slot_start, m.machine, m.scope, m.kind, m.joules, m.covered_s, m.resets,
+FROM (SELECT m.slot_start, m.machine, CASE WHEN m.kind = 'utilisation' THEN 'model' ELSE m.scope END AS scope, m.kind, m.joules, m.covered_s, m.resets,
              CASE WHEN m.kind = 'utilisation' THEN
                utilisation_watts(m.percent_s / m.covered_s, c.least_watts, c.most_watts) * c.vcpus * m.covered_s END AS modelled_joules
       -- Only use looks for its machine.

@@ -15,11 +15,23 @@ INSERT INTO energy_samples (ts, machine, meter, scope, kind, value, unit, counte
   ('2026-01-05 10:00:00', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL),
   ('2026-01-05 10:02:30', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL),
   ('2026-01-05 10:05:00', 'guessed', 'cpu', 'model', 'utilisation', 35, '%', NULL),
+  -- A model that is said to be of the host, beside a meter of its memory; a counter that is silent, and that says less than
+  -- nothing; a meter that nobody knows.
+  ('2026-01-05 10:00:00', 'modelled', 'cpu', 'host', 'utilisation', 50, '%', NULL),
+  ('2026-01-05 10:02:30', 'modelled', 'cpu', 'host', 'utilisation', 50, '%', NULL),
+  ('2026-01-05 10:05:00', 'modelled', 'cpu', 'host', 'utilisation', 50, '%', NULL),
+  ('2026-01-05 10:00:00', 'stammers', 'bmc', 'host', 'counter', 100, 'J', NULL),
+  ('2026-01-05 10:02:00', 'stammers', 'bmc', 'host', 'counter', NULL, 'J', NULL),
+  ('2026-01-05 10:05:00', 'stammers', 'bmc', 'host', 'counter', 3700, 'J', NULL),
+  ('2026-01-05 10:07:00', 'stammers', 'bmc', 'host', 'counter', -1, 'J', NULL),
+  ('2026-01-05 10:10:00', 'stammers', 'bmc', 'host', 'counter', 5000, 'J', NULL),
+  ('2026-01-05 10:05:00', 'stammers', 'web', 'pod', 'counter', 5000, 'J', NULL),
   ('2026-01-05 10:05:00', 'nobodys', 'psu', 'host', 'gauge', 100, 'W', NULL),
   ('2026-01-05 10:05:00', 'astray', 'psu', 'host', 'gauge', 100, 'W', NULL);
 INSERT INTO machines (machine, provider, region, vcpus, least_watts, most_watts, at_the_door) VALUES
   ('wraps', 'aws', 'eu-north-1', 4, NULL, NULL, false), ('resets', 'gcp', 'europe-west1', 4, NULL, NULL, true),
-  ('guessed', 'aws', 'eu-north-1', 4, 0.74, 3.5, false), ('astray', 'aws', 'moon-1', 4, NULL, NULL, false);
+  ('guessed', 'aws', 'eu-north-1', 4, 0.74, 3.5, false), ('modelled', 'aws', 'eu-north-1', 4, 1, 3, false),
+  ('stammers', 'aws', 'eu-north-1', 4, NULL, NULL, false), ('astray', 'aws', 'moon-1', 4, NULL, NULL, false);
 INSERT INTO machines (machine, provider, region, vcpus, at_the_door, embodied_kg, share, provisioned_at, written_off_at) VALUES
   ('gauge', 'aws', 'eu-north-1', 4, true, 1000, 1, '2025-01-01 00:00:00', '2028-12-31 00:00:00');
 INSERT INTO factor_regions (factor_set, provider, region, country, zone, pue, pue_kind, source, licence, reviewed_at) VALUES
@@ -70,8 +82,20 @@ EXPECT SELECT round(joules, 9), quality, coverage FROM machine_slots WHERE machi
 ----
 2047.2 | utilisation | 1.0
 
+-- Four vCPUs at 50 %: 2 W each. A model is marked as one, whatever it says that it is of.
+EXPECT SELECT joules, quality FROM machine_slots WHERE machine = 'modelled';
+----
+2400.0 | utilisation
+
+-- What was counted between two readings is known, whatever the counter said in between.
+EXPECT SELECT slot_start, joules, coverage, resets FROM machine_slots WHERE machine = 'stammers' ORDER BY slot_start;
+----
+2026-01-05T10:00:00 | 3600.0 | 1.0 | 0
+2026-01-05T10:05:00 | 1300.0 | 1.0 | 0
+
 -- What sends readings and is not in the ledger has a name.
-EXPECT SELECT machine, why FROM unplaced ORDER BY machine;
+EXPECT SELECT machine, why FROM unplaced ORDER BY machine, why;
 ----
 astray | no zone is known for its region
 nobodys | not among the machines
+stammers | a counter of pod is no meter that is known

@@ -1,6 +1,7 @@
 -- Which of all that was published for a zone and a time is in force. A better kind wins whenever it comes, a later
 -- publication of the same kind wins, and a forecast that comes after the measurement changes nothing. `revision` is how
--- often the value in force had changed before; the answer is the same in whatever order publications arrive.
+-- often what is in force had changed before, its value or its kind: what is only said again is no revision. The answer is the
+-- same in whatever order publications arrive.
 
 -- What is published twice in the same words is published once.
 CREATE VIEW published AS
@@ -17,16 +18,20 @@ SELECT zone, slot_start, valid_from, valid_to, g_per_kwh, kind, lifecycle, sourc
 FROM (
   SELECT *, row_number() OVER (PARTITION BY zone, slot_start
                                ORDER BY published_at DESC, rank, g_per_kwh DESC, valid_from DESC, valid_to) AS place,
-         count(*) OVER (PARTITION BY zone, slot_start) - 1 AS revision
+         sum(changed) OVER (PARTITION BY zone, slot_start) - 1 AS revision
   FROM (
-    SELECT *, min(rank) OVER (PARTITION BY zone, slot_start ORDER BY published_at, rank DESC, g_per_kwh
-                              ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS best_so_far
+    SELECT *, CASE WHEN g_per_kwh = lag(g_per_kwh) OVER in_turn AND rank = lag(rank) OVER in_turn
+                     AND lifecycle = lag(lifecycle) OVER in_turn THEN 0 ELSE 1 END AS changed
     FROM (
-      SELECT zone, slot['slot_start'] AS slot_start, valid_from, valid_to, g_per_kwh, kind, rank, lifecycle, source, source_version,
-             published_at
-      FROM (SELECT *, unnest(time_slots(valid_from, valid_to, INTERVAL '5 minutes')) AS slot FROM published)
-      WHERE slot['slot_start'] = date_bin(INTERVAL '5 minutes', slot['slot_start'])))
-  WHERE rank = best_so_far)
+      SELECT *, min(rank) OVER (PARTITION BY zone, slot_start ORDER BY published_at, rank DESC, g_per_kwh
+                                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS best_so_far
+      FROM (
+        SELECT zone, slot['slot_start'] AS slot_start, valid_from, valid_to, g_per_kwh, kind, rank, lifecycle, source,
+               source_version, published_at
+        FROM (SELECT *, unnest(time_slots(valid_from, valid_to, INTERVAL '5 minutes')) AS slot FROM published)
+        WHERE slot['slot_start'] = date_bin(INTERVAL '5 minutes', slot['slot_start'])))
+    WHERE rank = best_so_far
+    WINDOW in_turn AS (PARTITION BY zone, slot_start ORDER BY published_at, rank DESC, g_per_kwh, valid_from, valid_to DESC)))
 WHERE place = 1;
 
 -- The knowledge of an earlier day: what was in force is whatever had been published by then. Ask it as

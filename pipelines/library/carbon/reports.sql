@@ -16,13 +16,18 @@ SELECT quality, pue_kind, intensity_kind, lifecycle, intensity_source, factor_se
        sum(energy_kwh) AS energy_kwh, sum(operational_g) AS operational_g
 FROM ledger GROUP BY quality, pue_kind, intensity_kind, lifecycle, intensity_source, factor_set;
 
--- Machines that send readings of which the ledger has nothing: what is not accounted for has a name.
+-- Machines that send readings of which the ledger has nothing, and meters that it does not know: what is not accounted for has
+-- a name.
 CREATE MATERIALIZED VIEW unplaced AS
 SELECT m.machine, CASE WHEN c.machine IS NULL THEN 'not among the machines' ELSE 'no zone is known for its region' END AS why
 FROM (SELECT DISTINCT machine FROM energy_samples) m
 LEFT JOIN machines c ON c.machine = m.machine
 LEFT JOIN regions_in_force r ON r.provider = c.provider AND r.region = c.region
-WHERE r.zone IS NULL;
+WHERE r.zone IS NULL
+UNION
+SELECT machine, 'a ' || kind || ' of ' || scope || ' is no meter that is known' AS why FROM energy_samples
+WHERE kind <> 'utilisation'
+  AND NOT (kind IN ('counter', 'gauge') AND scope IN ('host', 'psys', 'package', 'core', 'uncore', 'dram', 'gpu'));
 
 -- Every factor set that the tables hold, with its source, and what this pipeline was told: the methodology of a report.
 CREATE MATERIALIZED VIEW methodology AS

@@ -3,7 +3,7 @@
 
 -- One reading of one meter. `kind` says what it is: 'counter' (energy so far), 'gauge' (power now) or 'utilisation' (percent
 -- of the processors in use, where nothing is metered). `scope` says what it measures: host, psys, package, core, uncore,
--- dram, gpu; 'model' for a utilisation.
+-- dram, gpu; for a utilisation it does not matter.
 CREATE SOURCE energy_samples (
   ts TIMESTAMP NOT NULL, machine TEXT NOT NULL, meter TEXT NOT NULL, scope TEXT NOT NULL, kind TEXT NOT NULL,
   value DOUBLE, unit TEXT NOT NULL,

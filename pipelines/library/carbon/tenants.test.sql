@@ -54,7 +54,7 @@ shop | true | true | true | 1.0 | NULL
 EXPECT SELECT alert, key, severity FROM thalweg.alerts WHERE state = 'firing' ORDER BY alert;
 ----
 by_yearly_means | {"day":"2026-01-05T00:00:00","zone":"SE"} | warning
-not_accounted | {"machine":"nobodys"} | warning
+not_accounted | {"machine":"nobodys","why":"not among the machines"} | warning
 over_budget | {"tenant":"search","since":"2026-01-01T00:00:00"} | critical
 
 -- Four hundred tokens of a model whose size is a range; one that nobody knows is counted, and is not zero.

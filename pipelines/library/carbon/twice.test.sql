@@ -1,4 +1,5 @@
--- What is delivered twice counts once: a sample, a reading of use, a certificate. First all of it comes once.
+-- What is delivered twice counts once: a sample, a reading of use, a certificate; an intensity that is said again is none that
+-- was revised. First all of it comes once.
 INSERT INTO machines (machine, provider, region, vcpus, at_the_door) VALUES ('node', 'aws', 'eu-central-1', 4, true);
 INSERT INTO factor_regions (factor_set, provider, region, country, zone, pue, pue_kind, source, licence, reviewed_at) VALUES
   ('test', 'aws', 'eu-central-1', 'DE', 'DE', 1.35, 'disclosed', 'test', 'none', '2026-01-01');
@@ -15,7 +16,15 @@ INSERT INTO certificates (certificate, hour, zone, kwh, g_per_kwh) VALUES
   ('GO-1', '2026-01-05 10:00:00', 'DE', 0.25, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0),
   (NULL, '2026-01-05 10:00:00', 'DE', 0.125, 0);
 INSERT INTO residual_mix (zone, g_per_kwh, source) VALUES ('DE', 800, 'test');
+INSERT INTO grid_intensity (zone, valid_from, valid_to, value, unit, kind, signal, lifecycle, source, published_at) VALUES
+  ('FR', '2026-01-05 10:00:00', '2026-01-05 10:05:00', 50, 'g/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:10:00'),
+  ('FR', '2026-01-05 10:05:00', '2026-01-05 10:10:00', 50, 'g/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:10:00');
 -- Then some of it once more, in another order.
+INSERT INTO grid_intensity (zone, valid_from, valid_to, value, unit, kind, signal, lifecycle, source, published_at) VALUES
+  ('FR', '2026-01-05 10:00:00', '2026-01-05 10:05:00', 60, 'g/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:30:00'),
+  ('FR', '2026-01-05 10:00:00', '2026-01-05 10:05:00', 0.05, 'kg/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:20:00'),
+  ('FR', '2026-01-05 10:05:00', '2026-01-05 10:10:00', 50, 'g/kWh', 'actual', 'average', 'lifecycle', 'em', '2026-01-05 10:20:00'),
+  ('FR', '2026-01-05 10:05:00', '2026-01-05 10:10:00', 50, 'g/kWh', 'actual', 'average', 'lifecycle', 'em', '2026-01-05 10:30:00');
 INSERT INTO certificates (certificate, hour, zone, kwh, g_per_kwh) VALUES
   (NULL, '2026-01-05 10:00:00', 'DE', 0.125, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0);
 INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_request) VALUES
@@ -46,3 +55,9 @@ shop | 0.375
 EXPECT SELECT hour, facility_kwh, matched_kwh, market_g FROM zone_hours;
 ----
 2026-01-05T10:00:00 | 1.0 | 0.625 | 300.0
+
+-- The first was revised once, of 50 to 60 g/kWh, although it was published three times; the other when it became a measurement.
+EXPECT SELECT slot_start, g_per_kwh, kind, revision, published_at FROM intensity_in_force ORDER BY slot_start;
+----
+2026-01-05T10:00:00 | 60.0 | estimated | 1 | 2026-01-05T10:30:00
+2026-01-05T10:05:00 | 50.0 | actual | 1 | 2026-01-05T10:30:00
