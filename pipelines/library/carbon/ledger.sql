@@ -89,12 +89,17 @@ SELECT r.slot_start, r.slot_start + INTERVAL '5 minutes' AS slot_end, r.machine,
 FROM rated r LEFT JOIN errors e ON e.quality = r.quality AND e.intensity_kind = r.intensity_kind;
 
 -- A certificate counts once, however often it is delivered. One is known by its number, and without one by all that is said
--- of it. Of two records of one number the smaller claim counts.
+-- of it. Of two records of one number the smaller claim counts. One of half an hour counts for its hour.
 CREATE VIEW certificates_once AS
-SELECT hour, zone, kwh, g_per_kwh FROM certificates
+SELECT date_bin(INTERVAL '1 hour', hour) AS hour, zone, kwh, g_per_kwh FROM certificates
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY hour, zone, certificate, CASE WHEN certificate IS NULL THEN kwh END, CASE WHEN certificate IS NULL THEN g_per_kwh END
   ORDER BY kwh, g_per_kwh DESC) = 1;
+
+-- Of two residual mixes of a zone the greater counts.
+CREATE VIEW residual_mix_once AS
+SELECT zone, g_per_kwh, source FROM residual_mix
+QUALIFY ROW_NUMBER() OVER (PARTITION BY zone ORDER BY g_per_kwh DESC, source) = 1;
 
 -- Location and market side by side, by hour and zone. They are two accounts of the same energy: never add them. Without a
 -- residual mix there are market-based grams only where certificates cover all that was used.
@@ -110,4 +115,4 @@ FROM (SELECT date_bin(INTERVAL '1 hour', slot_start) AS hour, zone, sum(energy_k
       FROM ledger GROUP BY date_bin(INTERVAL '1 hour', slot_start), zone) u
 LEFT JOIN (SELECT hour, zone, sum(kwh) AS kwh, sum(kwh * g_per_kwh) / nullif(sum(kwh), 0.0) AS g_per_kwh
            FROM certificates_once GROUP BY hour, zone) c ON c.hour = u.hour AND c.zone = u.zone
-LEFT JOIN residual_mix x ON x.zone = u.zone;
+LEFT JOIN residual_mix_once x ON x.zone = u.zone;

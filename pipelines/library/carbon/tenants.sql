@@ -84,7 +84,7 @@ SELECT tenant, since, until, grams AS budget_g, used_g, used_g_low, used_g_high,
 FROM (SELECT b.tenant, b.since, b.until, b.grams, sum(t.used_g) AS used_g, sum(t.used_g_low) AS used_g_low,
              sum(t.used_g_high) AS used_g_high, sum(t.operational_g) AS operational_g, sum(t.settled_g) AS settled_g,
              sum(t.coverage) / sum(t.rows) AS coverage, max(t.slot_start) + INTERVAL '5 minutes' AS as_of
-      FROM budgets b JOIN tenant_slots t ON t.tenant = b.tenant AND t.slot_start >= b.since AND t.slot_start < b.until
+      FROM (SELECT DISTINCT tenant, since, until, grams FROM budgets) b JOIN tenant_slots t ON t.tenant = b.tenant AND t.slot_start >= b.since AND t.slot_start < b.until
       GROUP BY b.tenant, b.since, b.until, b.grams);
 
 -- What the answers of language models took elsewhere, by the method of EcoLogits: an estimate with its range, no part of the

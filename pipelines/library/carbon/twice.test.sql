@@ -13,9 +13,10 @@ INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_requ
   ('2026-01-05 10:02:00', 'node', 'a', 'shop', 100, 1), ('2026-01-05 10:05:00', 'node', 'a', 'shop', 200, 1),
   ('2026-01-05 10:05:00', 'node', 'b', 'search', 300, 1);
 INSERT INTO certificates (certificate, hour, zone, kwh, g_per_kwh) VALUES
-  ('GO-1', '2026-01-05 10:00:00', 'DE', 0.25, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0),
+  ('GO-1', '2026-01-05 10:30:00', 'DE', 0.25, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0),
   (NULL, '2026-01-05 10:00:00', 'DE', 0.125, 0);
 INSERT INTO residual_mix (zone, g_per_kwh, source) VALUES ('DE', 800, 'test');
+INSERT INTO budgets (tenant, since, until, grams) VALUES ('shop', '2026-01-05 10:00:00', '2026-01-05 11:00:00', 1125);
 INSERT INTO grid_intensity (zone, valid_from, valid_to, value, unit, kind, signal, lifecycle, source, published_at) VALUES
   ('FR', '2026-01-05 10:00:00', '2026-01-05 10:05:00', 50, 'g/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:10:00'),
   ('FR', '2026-01-05 10:05:00', '2026-01-05 10:10:00', 50, 'g/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:10:00');
@@ -25,6 +26,8 @@ INSERT INTO grid_intensity (zone, valid_from, valid_to, value, unit, kind, signa
   ('FR', '2026-01-05 10:00:00', '2026-01-05 10:05:00', 0.05, 'kg/kWh', 'estimated', 'average', 'lifecycle', 'em', '2026-01-05 10:20:00'),
   ('FR', '2026-01-05 10:05:00', '2026-01-05 10:10:00', 50, 'g/kWh', 'actual', 'average', 'lifecycle', 'em', '2026-01-05 10:20:00'),
   ('FR', '2026-01-05 10:05:00', '2026-01-05 10:10:00', 50, 'g/kWh', 'actual', 'average', 'lifecycle', 'em', '2026-01-05 10:30:00');
+INSERT INTO residual_mix (zone, g_per_kwh, source) VALUES ('DE', 700, 'test'), ('DE', 800, 'test');
+INSERT INTO budgets (tenant, since, until, grams) VALUES ('shop', '2026-01-05 10:00:00', '2026-01-05 11:00:00', 1125);
 INSERT INTO certificates (certificate, hour, zone, kwh, g_per_kwh) VALUES
   (NULL, '2026-01-05 10:00:00', 'DE', 0.125, 0), ('GO-2', '2026-01-05 10:00:00', 'DE', 0.25, 0);
 INSERT INTO workload_usage (ts, machine, workload, tenant, cpu_seconds, cpu_request) VALUES
@@ -51,7 +54,7 @@ __unallocated__ | 0.25
 search | 0.375
 shop | 0.375
 
--- 0.25, 0.25 and 0.125 kWh of certificates, and 0.375 kWh of the residual mix.
+-- 0.25 (of the second half hour), 0.25 and 0.125 kWh of certificates, and 0.375 kWh of the residual mix, of the greater of two.
 EXPECT SELECT hour, facility_kwh, matched_kwh, market_g FROM zone_hours;
 ----
 2026-01-05T10:00:00 | 1.0 | 0.625 | 300.0
@@ -61,3 +64,8 @@ EXPECT SELECT slot_start, g_per_kwh, kind, revision, published_at FROM intensity
 ----
 2026-01-05T10:00:00 | 60.0 | estimated | 1 | 2026-01-05T10:30:00
 2026-01-05T10:05:00 | 50.0 | actual | 1 | 2026-01-05T10:30:00
+
+-- 0.375 kWh at 300 g: a tenth of the budget, in a twelfth of its time.
+EXPECT SELECT tenant, budget_g, round(used_g, 9), round(pace, 9) FROM budget_status;
+----
+shop | 1125.0 | 112.5 | 1.2
