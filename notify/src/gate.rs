@@ -18,6 +18,8 @@ pub(crate) struct Gate {
     spacing_ns: i64,
     calling: usize,
     failures: u32,
+    /// Whether the call that is going on is the one that finds out whether the receiver is back.
+    probing: bool,
     not_before_ns: i64,
     next_ns: i64,
 }
@@ -26,12 +28,13 @@ impl Gate {
     /// `rate` calls a second at most; 0: any number.
     pub fn new(concurrency: usize, rate: u64) -> Gate {
         let spacing_ns = if rate == 0 { 0 } else { SECOND / rate.min(SECOND as u64) as i64 };
-        Gate { concurrency: concurrency.max(1), spacing_ns, calling: 0, failures: 0, not_before_ns: 0, next_ns: 0 }
+        let concurrency = concurrency.max(1);
+        Gate { concurrency, spacing_ns, calling: 0, failures: 0, probing: false, not_before_ns: 0, next_ns: 0 }
     }
 
     /// When a call may begin, as far as that depends on time; `None` while those that are made must end first.
     pub fn opens_at_ns(&self) -> Option<i64> {
-        let most = if self.failures >= FAILURES_MAX { 1 } else { self.concurrency };
+        let most = if self.is_down() { 1 } else { self.concurrency };
         (self.calling < most).then_some(self.not_before_ns.max(self.next_ns))
     }
 
@@ -40,9 +43,14 @@ impl Gate {
         self.calling == 0
     }
 
+    fn is_down(&self) -> bool {
+        self.failures >= FAILURES_MAX
+    }
+
     /// A call begins.
     pub fn begin(&mut self, now_ns: i64) {
         self.calling += 1;
+        self.probing = self.is_down();
         self.next_ns = self.next_ns.max(now_ns).saturating_add(self.spacing_ns);
     }
 
@@ -56,9 +64,11 @@ impl Gate {
             }
             // It is there, and is too busy.
             Outcome::Failed { http_status: Some(429), .. } => {}
+            // Of calls that had begun when it was found to be down it says nothing that they fail too.
+            Outcome::Failed { .. } if self.is_down() && !self.probing => {}
             Outcome::Failed { .. } => {
                 self.failures = self.failures.saturating_add(1);
-                if self.failures >= FAILURES_MAX {
+                if self.is_down() {
                     let doubled = SECOND << (self.failures - FAILURES_MAX).min(6);
                     self.not_before_ns = self.not_before_ns.max(now_ns.saturating_add(doubled.min(PAUSE_MAX_NS)));
                 }
@@ -108,6 +118,17 @@ mod tests {
         gate.end(63 * SECOND, &Outcome::Delivered { http_status: 200 });
         gate.begin(63 * SECOND);
         assert_eq!(gate.opens_at_ns(), Some(63 * SECOND), "it is there again");
+    }
+
+    #[test]
+    fn many_calls_that_fail_together_say_once_that_it_is_down() {
+        let mut gate = Gate::new(64, 0);
+        (0..64).for_each(|_| gate.begin(0));
+        (0..64).for_each(|_| gate.end(0, &failed(None, None)));
+        assert_eq!(gate.opens_at_ns(), Some(SECOND), "the first pause is short, whatever the concurrency");
+        gate.begin(SECOND);
+        gate.end(SECOND, &failed(None, None));
+        assert_eq!(gate.opens_at_ns(), Some(3 * SECOND));
     }
 
     #[test]

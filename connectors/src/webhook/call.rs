@@ -197,13 +197,16 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
 fn without_answer(error: &ureq::Error) -> Answer {
     use std::io::ErrorKind;
     use ureq::{Error, Timeout};
-    let said = error.to_string();
+    let said = match error {
+        // The guard's own words.
+        Error::Other(error) => error.to_string(),
+        error => error.to_string(),
+    };
     let ambiguous = match error {
         Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::Rustls(_) => false,
         Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
         Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
         Error::BadUri(_) | Error::Http(_) => return Answer::Refused { status: None, said },
-        // The guard's.
         Error::Other(_) => return Answer::Refused { status: None, said },
         _ => true,
     };

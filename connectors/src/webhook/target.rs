@@ -3,7 +3,7 @@
 //! refused. An address of this machine that is written out is permission enough.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use thalweg_schemas::error::{Error, Result};
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -114,7 +114,21 @@ fn refused(owner: &str, name: &str) -> Error {
 fn is_near(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_broadcast(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => {
+            let inner = within(ip).is_some_and(|inner| is_near(IpAddr::V4(inner)));
+            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified() || inner
+        }
+    }
+}
+
+/// The address that a gateway or a tunnel may make of one: of NAT64 (RFC 6052), 6to4 (RFC 3056), and the compatible form that is no
+/// longer used (RFC 4291, 2.5.5.1).
+fn within(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => Some(of(high, low)),
+        [0x2002, high, low, ..] => Some(of(high, low)),
+        _ => None,
     }
 }
 
@@ -154,6 +168,12 @@ impl Resolver for Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::call::{Answer, CallOptions, Caller};
+    use std::time::Duration;
+
+    fn options() -> CallOptions {
+        CallOptions { timeout: Duration::from_secs(10), user_agent: "test".to_string(), ca: None, proxy: None }
+    }
 
     fn parse(url: &str) -> Result<Target> {
         Target::parse("notifier \"ops\"", "url", url, false)
@@ -171,7 +191,30 @@ mod tests {
         for near in ["127.0.0.1:1", "169.254.1.1:1", "0.0.0.0:1", "[::1]:1", "[fe80::1]:1", "[::ffff:169.254.1.1]:1"] {
             assert!(!named.permits(&near.parse().unwrap()), "{near}");
         }
-        assert!(named.permits(&"10.0.0.7:80".parse().unwrap()), "a private network is not this machine");
+        for near in ["[64:ff9b::a9fe:a9fe]:1", "[64:ff9b::7f00:1]:1", "[2002:7f00:1::]:1", "[::127.0.0.1]:1"] {
+            assert!(!named.permits(&near.parse().unwrap()), "{near} leads to this machine or its link");
+        }
+        for far in ["10.0.0.7:80", "[64:ff9b::5db8:d70e]:80", "[2606:2800:220::1]:80"] {
+            assert!(named.permits(&far.parse().unwrap()), "{far}: a private network is not this machine");
+        }
+    }
+
+    /// However it is spelled, a host that is no name is what the system takes it for.
+    #[test]
+    fn numbers_stand_for_addresses_too() {
+        for (url, means) in [
+            ("http://2130706433/", "127.0.0.1"),
+            ("http://0x7f000001/", "127.0.0.1"),
+            ("http://0177.0.0.1/", "127.0.0.1"),
+            ("http://127.1/", "127.0.0.1"),
+            ("http://2852039166/", "169.254.169.254"),
+            ("http://0/", "0.0.0.0"),
+        ] {
+            let caller = Caller::new(parse(url).unwrap(), &options()).unwrap();
+            let Answer::Refused { said, .. } = caller.call(false, &[], b"") else { panic!("{url} was called") };
+            let name = url.trim_start_matches("http://").trim_end_matches('/');
+            assert!(said.starts_with(&format!("{name} stands for {means}, which only this machine")), "{said}");
+        }
     }
 
     #[test]
