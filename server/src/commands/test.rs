@@ -59,6 +59,11 @@ fn backtest(args: &TestArgs, alert: &str, workers: usize) -> Outcome {
     let compiled = compile_paths(&args.pipelines)?;
     let question =
         Question { alert: alert.to_string(), from_ns: time(args.from.as_deref())?, to_ns: time(args.to.as_deref())? };
+    if let (Some(from), Some(to)) = (question.from_ns, question.to_ns)
+        && from >= to
+    {
+        return Err(Error::user("--from is not before --to").with_hint("Say the earlier time first.").into());
+    }
     let answer = backtest::run(&compiled.program, &question, workers)?;
     print!("{}", shown(&question, &answer));
     Ok(())

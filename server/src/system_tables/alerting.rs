@@ -151,8 +151,9 @@ pub(super) fn silences(facts: &Facts) -> Table {
         .text("name", rows, |s| Some(s.id.clone()))
         .text("state", rows, |s| Some(s.phase(facts.now_ns).name().to_string()))
         .text("matchers", rows, |s| Some(matchers(s)))
-        .time("starts_at", rows, |s| Some(s.starts_at_ns))
-        .time("ends_at", rows, |s| Some(s.ends_at_ns))
+        // One by calendars alone has always begun, and does not end.
+        .time("starts_at", rows, |s| Some(s.starts_at_ns).filter(|at| *at > 0))
+        .time("ends_at", rows, |s| Some(s.ends_at_ns).filter(|at| *at < i64::MAX))
         .text("calendars", rows, |s| (!s.calendars.is_empty()).then(|| s.calendars.join(", ")))
         .text("author", rows, |s| Some(s.created_by.clone()))
         .text("comment", rows, |s| Some(s.comment.clone()))

@@ -108,4 +108,7 @@ fn without_a_history_the_files_are_read_or_it_says_what_to_do() {
     );
     let time = wrong(backtest(folder, &format!("{VIEW}{RULE}"), &["slow", "--from", "yesterday"]));
     assert!(time.contains("\"yesterday\" is no time"), "{time}");
+    let swapped = ["slow", "--from", "2026-01-02", "--to", "2026-01-01"];
+    let swapped = wrong(backtest(folder, &format!("{VIEW}{RULE}"), &swapped));
+    assert!(swapped.contains("--from is not before --to"), "{swapped}");
 }
