@@ -72,6 +72,9 @@ pub struct Alert {
     /// What the conditions looked at, the text of a JSON object.
     #[serde(with = "json_text")]
     pub values: Box<str>,
+    /// The same before a correction: that of the last event, or one before it that a receiver is still to be told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_values: Option<Word>,
     /// The condition, as it was written.
     pub threshold: Option<Word>,
     /// How many rows are behind the last event, where that is known.
@@ -81,7 +84,7 @@ pub struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<str>>,
     /// How often it has been corrected.
-    pub revision: i64,
+    pub revision: u32,
     /// Whether the event is of the past, and to be told only if the incident goes on when the present is reached.
     pub backfill: bool,
 }
@@ -125,10 +128,11 @@ impl Alert {
             labels,
             annotations: event.annotations.clone(),
             values: event.values.as_str().into(),
+            previous_values: event.previous_values.as_ref().map(word),
             threshold: event.threshold.as_ref().map(word),
             input_rows: event.input_rows,
             sample: event.sample.as_deref().map(Box::from),
-            revision: event.revision,
+            revision: u32::try_from(event.revision).unwrap_or(u32::MAX),
             backfill,
         })
     }
@@ -159,6 +163,7 @@ impl Alert {
             key,
             annotations,
             values: "{}".into(),
+            previous_values: None,
             threshold: None,
             input_rows: None,
             sample: None,
@@ -194,6 +199,11 @@ impl Alert {
     /// What the conditions looked at.
     pub fn values(&self) -> Value {
         serde_json::from_str(&self.values).unwrap_or_default()
+    }
+
+    /// What they looked at before it was corrected.
+    pub fn previous_values(&self) -> Option<Value> {
+        self.previous_values.as_ref().map(|values| serde_json::from_str(values).unwrap_or_default())
     }
 
     /// Some of the rows behind the last event.
@@ -279,6 +289,7 @@ pub(crate) mod tests {
             seq: event.seq + 1,
             kind: Kind::Escalated,
             previous_severity: event.severity.clone(),
+            previous_values: None,
             severity: Some(severity.to_string()),
             event_time_ns: second * 1_000_000_000,
             ..event.clone()
@@ -294,8 +305,23 @@ pub(crate) mod tests {
             state: State::Resolved,
             reason: Reason::ConditionCleared,
             previous_severity: event.severity.clone(),
+            previous_values: None,
             event_time_ns: at_ns,
             ends_at_ns: Some(at_ns),
+            ..event.clone()
+        }
+    }
+
+    /// The next event of the incident of `event`: it was judged by other values than it should have been.
+    pub(crate) fn revised(event: &AlertEvent, values: &str) -> AlertEvent {
+        AlertEvent {
+            seq: event.seq + 1,
+            kind: Kind::Revised,
+            reason: Reason::InputCorrected,
+            previous_severity: event.severity.clone(),
+            previous_values: Some(event.values.clone()),
+            values: values.to_string(),
+            revision: event.revision + 1,
             ..event.clone()
         }
     }

@@ -10,7 +10,7 @@ use crate::shared::Word;
 impl Machine {
     /// When the next step of an incident is due.
     pub(super) fn step_due(&self, incident: &Incident) -> Option<i64> {
-        let step = self.config.escalations_of(&incident.alert).get(incident.escalated);
+        let step = self.config.escalations_of(&incident.alert).get(incident.escalated as usize);
         let step =
             step.filter(|_| incident.alert.is_firing() && incident.acknowledged.is_none() && !self.state.last)?;
         Some(incident.heard_at_ns.saturating_add(step.after_ns))
@@ -38,7 +38,7 @@ impl Machine {
             let groups = self.join(&alert, escalated).into_iter().filter(|group| !known.contains(group));
             let groups: Vec<GroupNo> = groups.collect();
             if let Some(incident) = self.state.incidents.get_mut(&incident_id) {
-                incident.groups.extend(&groups);
+                incident.groups = known.iter().chain(&groups).copied().collect();
             }
             for group in groups {
                 self.with_group(group, |group, policy| group.touch(policy, now_ns));

@@ -20,7 +20,8 @@ pub(crate) type GroupNo = u64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Told {
     severity: Word,
-    revision: i64,
+    /// How often it had been corrected.
+    pub revision: u32,
 }
 
 impl Told {

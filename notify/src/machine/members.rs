@@ -29,6 +29,11 @@ impl Members {
     }
 
     /// The member that an incident is of a group.
+    pub fn get(&self, group: GroupNo, incident: &Word) -> Option<&Member> {
+        self.0.get(&(group, incident.clone()))
+    }
+
+    /// The same, to be changed.
     pub fn get_mut(&mut self, group: GroupNo, incident: &Word) -> Option<&mut Member> {
         self.0.get_mut(&(group, incident.clone()))
     }

@@ -75,11 +75,11 @@ pub enum Input {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Incident {
     alert: Shared<Alert>,
-    groups: Vec<GroupNo>,
+    groups: Box<[GroupNo]>,
     /// When it was first heard of.
     heard_at_ns: i64,
     /// In how many steps it has been escalated.
-    escalated: usize,
+    escalated: u32,
     /// Who takes care of it.
     acknowledged: Option<Box<Acknowledgement>>,
     /// Whether its alert has changed and has not found it again.
@@ -152,6 +152,11 @@ pub struct Machine {
 }
 
 impl Incident {
+    /// It is only in the groups that `kept` names from now on.
+    fn let_go(&mut self, kept: impl Fn(GroupNo) -> bool) {
+        self.groups = self.groups.iter().copied().filter(|group| kept(*group)).collect();
+    }
+
     /// The number of the last event that counts; `None`: any is news, since its alert has changed.
     fn seen(&self) -> Option<&i64> {
         Some(&self.alert.seq).filter(|_| !self.doubtful && self.alert.reason != Reason::RuleChanged)
@@ -195,7 +200,7 @@ impl Machine {
         state.deliveries.retain(|_, delivery| config.notifiers.contains_key(&delivery.notification.notifier));
         state.dead.retain(|notifier| config.notifiers.contains_key(notifier));
         for incident in state.incidents.values_mut() {
-            incident.groups.retain(|group| state.groups.contains_key(group));
+            incident.let_go(|group| state.groups.contains_key(&group));
         }
         let mut machine = Machine::new(config, state);
         machine.review(now_ns, &self.config.rules);
@@ -285,6 +290,12 @@ impl Machine {
             self.state.backfill_until_ns = now_ns.saturating_add(BACKFILL_QUIET_NS);
         }
         let before = known.map(|known| known.alert.clone());
+        if alert.previous_values.is_none()
+            && let Some(known) = known
+            && let Some(values) = self.untold_correction(known)
+        {
+            alert.make_mut().previous_values = Some(values);
+        }
         let (heard_at_ns, escalated) = known.map_or((now_ns, 0), |known| (known.heard_at_ns, known.escalated));
         let acknowledged = known.and_then(|known| known.acknowledged.clone());
         if let Some(before) = before.as_ref().filter(|before| before.is_firing()) {
@@ -293,7 +304,7 @@ impl Machine {
         if alert.is_firing() {
             self.sources.add(&alert);
         }
-        let mut groups = known.map(|known| known.groups.clone()).unwrap_or_default();
+        let mut groups = known.map_or_else(Vec::new, |known| known.groups.to_vec());
         if alert.is_firing() || groups.is_empty() {
             let now_in = self.join(&alert, escalated);
             for gone in groups.iter().filter(|group| !now_in.contains(group)) {
@@ -307,6 +318,7 @@ impl Machine {
         self.forget_step(&alert.incident_id);
         if alert.is_firing() || !groups.is_empty() {
             let id = alert.incident_id.clone();
+            let groups = groups.into();
             let incident = Incident { alert, groups, heard_at_ns, escalated, acknowledged, doubtful: false };
             self.escalations.extend(self.step_due(&incident).map(|at| (at, id.clone())));
             self.state.incidents.insert(id, incident);
@@ -317,10 +329,18 @@ impl Machine {
         touched.into_iter().for_each(|group| self.with_group(group, |group, policy| group.touch(policy, now_ns)));
     }
 
+    /// The values before a correction that a receiver has not been told of yet: it is with what follows from it.
+    fn untold_correction(&self, known: &Incident) -> Option<Word> {
+        let values = known.alert.previous_values.as_ref()?;
+        let id = &known.alert.incident_id;
+        let mut told = known.groups.iter().filter_map(|group| self.state.members.get(*group, id)?.told.as_ref());
+        told.any(|told| told.revision < known.alert.revision).then(|| values.clone())
+    }
+
     /// An alert goes into the groups that it belongs to, which are the answer.
-    fn join(&mut self, alert: &Alert, escalated: usize) -> Vec<GroupNo> {
+    fn join(&mut self, alert: &Alert, escalated: u32) -> Vec<GroupNo> {
         let mut groups = Vec::new();
-        let places = self.config.notifiers_of(alert, escalated);
+        let places = self.config.notifiers_of(alert, escalated as usize);
         let places: Vec<_> =
             places.map(|(notifier, policy)| (Word::from(notifier), policy.group_by.labels(alert))).collect();
         for (notifier, labels) in places {
@@ -457,7 +477,7 @@ impl Machine {
         for incident_id in incidents {
             self.state.members.leave(number, incident_id);
             let Some(incident) = self.state.incidents.get_mut(incident_id) else { continue };
-            incident.groups.retain(|group| *group != number);
+            incident.let_go(|group| group != number);
             if incident.groups.is_empty() && !incident.alert.is_firing() {
                 let alert = incident.alert.clone();
                 self.state.incidents.remove(incident_id);

@@ -4,7 +4,7 @@ mod world;
 
 use super::*;
 use crate::alert::Status;
-use crate::alert::tests::{escalated, firing, labels, resolved};
+use crate::alert::tests::{escalated, firing, labels, resolved, revised};
 use crate::config::GroupBy;
 use crate::inhibition::Inhibition;
 use crate::matchers::parse;
@@ -83,6 +83,42 @@ fn told(notification: &Notification) -> String {
     let alerts = notification.alerts.iter().map(|alert| format!("{} {}", alert.incident_id, alert.status.name()));
     let alerts: Vec<String> = alerts.collect();
     format!("{} ({}): {}", notification.status().name(), notification.reason.name(), alerts.join(", "))
+}
+
+/// What a message says of values: those before a correction, if there was one, and those now.
+fn values(notification: &Notification) -> Vec<String> {
+    let alerts = notification.alerts.iter();
+    let said = alerts.map(|a| format!("{:?} {} {}", a.kind, a.previous_values.as_deref().unwrap_or("-"), a.values));
+    said.collect()
+}
+
+#[test]
+fn a_correction_is_told_once_with_the_values_before_and_with_what_follows_from_it() {
+    let mut desk = Desk::new(config(Policy::default()));
+    let api = firing("slow", "api", "i1", "warning", 0);
+    let mut told = |events: &[AlertEvent]| {
+        desk.epoch += 1;
+        desk.machine.apply(desk.second * SECOND, Input::Alerts(desk.epoch, Machine::alerts_of(events)));
+        let mut said = Vec::new();
+        while desk.machine.ready("ops", desk.second * SECOND).is_some() {
+            said.extend(values(&outcome(&mut desk.machine, desk.second, Outcome::Delivered { http_status: 200 })));
+        }
+        said
+    };
+    assert_eq!(told(std::slice::from_ref(&api)), [r#"Firing - {"p99":812.0}"#]);
+    let first = revised(&api, r#"{"p99":640.0}"#);
+    assert_eq!(told(std::slice::from_ref(&first)), [r#"Revised {"p99":812.0} {"p99":640.0}"#]);
+    // What comes later does not say it again.
+    let graver = escalated(&first, "critical", 1);
+    assert_eq!(told(std::slice::from_ref(&graver)), [r#"Escalated - {"p99":640.0}"#]);
+    // By what it is corrected to it is over: one message says both.
+    let second = revised(&graver, r#"{"p99":7.0}"#);
+    let over = resolved(&second, 2);
+    assert_eq!(told(&[second, over.clone()]), [r#"Resolved {"p99":640.0} {"p99":7.0}"#]);
+    // What is over is corrected too.
+    let third = revised(&over, r#"{"p99":8.0}"#);
+    assert_eq!(told(std::slice::from_ref(&third)), [r#"Revised {"p99":7.0} {"p99":8.0}"#]);
+    assert_eq!(told(std::slice::from_ref(&third)), [""; 0]);
 }
 
 fn outcome(machine: &mut Machine, second: i64, outcome: Outcome) -> Notification {

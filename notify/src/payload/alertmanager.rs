@@ -46,6 +46,22 @@ fn ends_at(alert: &Alert) -> Option<i64> {
     (!alert.is_firing()).then(|| alert.ends_at_ns.unwrap_or(alert.at_ns))
 }
 
+/// The annotations of a correction: Alertmanager's forms have no other place for them.
+const REVISION: &str = "revision";
+const VALUES: &str = "values";
+const PREVIOUS_VALUES: &str = "previous_values";
+
+/// The alert, with annotations that say what has been corrected, if anything has. What the statement says wins.
+fn with_correction(alert: &Shared<Alert>) -> Shared<Alert> {
+    let Some(before) = &alert.previous_values else { return alert.clone() };
+    let revision = alert.revision.to_string();
+    let added = [(REVISION, revision.as_str()), (VALUES, &alert.values), (PREVIOUS_VALUES, before)];
+    let annotations = added.into_iter().chain(&alert.annotations).collect();
+    let mut corrected = alert.clone();
+    corrected.make_mut().annotations = annotations;
+    corrected
+}
+
 /// The notification as those know it to whom an alert with other labels is another alert: where the severity has changed,
 /// the alert with the one that the receiver was told is over.
 fn by_labels(notification: &Notification) -> Notification {
@@ -57,7 +73,7 @@ fn by_labels(notification: &Notification) -> Notification {
         let changed = alert.labels.get(SEVERITY) == Some(&*alert.severity);
         changed.then(|| Alert { severity, labels, status: Status::Resolved, ends_at_ns, ..alert.clone() })
     };
-    let both = |alert: &Shared<Alert>| over(alert).map(Shared::from).into_iter().chain([alert.clone()]);
+    let both = |alert: &Shared<Alert>| over(alert).map(Shared::from).into_iter().chain([with_correction(alert)]);
     Notification { alerts: notification.alerts.iter().flat_map(both).collect(), ..notification.clone() }
 }
 
@@ -122,7 +138,7 @@ pub fn api(notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::alert::tests::labels;
-    use crate::payload::tests::notification;
+    use crate::payload::tests::{corrected, notification};
     use serde_json::{Value, json};
 
     #[test]
@@ -143,6 +159,23 @@ mod tests {
         assert!(body["commonLabels"].get("severity").is_none());
         let posted: Value = serde_json::from_slice(&api(&graver, "http://here").unwrap()).unwrap();
         assert_eq!(posted.as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_correction_is_said_in_annotations() {
+        let mut message = corrected();
+        let body: Value = serde_json::from_slice(&webhook(&message, "http://here").unwrap()).unwrap();
+        let expected = json!({"summary": "api is slow", "revision": "1", "values": "{\"p99\":640.0}",
+                              "previous_values": "{\"p99\":812.0}"});
+        assert_eq!((&body["alerts"][0]["annotations"], &body["commonAnnotations"]), (&expected, &expected));
+        let fired: Value = serde_json::from_slice(&webhook(&notification(false), "http://here").unwrap()).unwrap();
+        assert_eq!(body["alerts"][0]["fingerprint"], fired["alerts"][0]["fingerprint"], "it is the same alert");
+        let posted: Value = serde_json::from_slice(&api(&message, "http://here").unwrap()).unwrap();
+        assert_eq!(posted[0]["annotations"], expected);
+        let alert = message.alerts[0].make_mut();
+        alert.annotations = alert.annotations.with("values", "as the statement says");
+        let body: Value = serde_json::from_slice(&webhook(&message, "http://here").unwrap()).unwrap();
+        assert_eq!(body["alerts"][0]["annotations"]["values"], "as the statement says");
     }
 
     #[test]

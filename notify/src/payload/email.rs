@@ -4,7 +4,7 @@
 pub(super) mod html;
 
 use super::template::{Place, Template};
-use super::{cut, hex, link, title};
+use super::{correction, cut, hex, link, title};
 use crate::alert::Alert;
 use crate::notification::Notification;
 use crate::time;
@@ -146,6 +146,7 @@ fn facts(alert: &Alert) -> Vec<(String, String)> {
     if let Some(threshold) = &alert.threshold {
         facts.push(("because".to_string(), format!("{threshold}, with {}", alert.values())));
     }
+    facts.extend(correction(alert).map(|correction| ("corrected".to_string(), correction)));
     if let (Some(of), Some(row)) = (alert.input_rows, alert.sampled().first()) {
         facts.push(("behind it".to_string(), format!("{of} rows, such as {row}")));
     }
@@ -161,7 +162,7 @@ fn span(alert: &Alert) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::tests::notification;
+    use crate::payload::tests::{corrected, notification};
     use thalweg_schemas::options::GivenOption;
 
     fn letter(given: &[(&str, &str)]) -> Result<Letter> {
@@ -205,6 +206,13 @@ mod tests {
         assert_eq!(body.trim_end(), expected.trim_end());
         let again = letter.message(&notification, "http://here").unwrap();
         assert_eq!(again.formatted(), mail.formatted(), "one id, one content");
+    }
+
+    #[test]
+    fn a_mail_says_what_was_corrected() {
+        let said = "\n  corrected: it was judged by {\"p99\":812.0}, which was corrected to {\"p99\":640.0}\n";
+        let text = text(&corrected(), "http://here");
+        assert!(text.contains(said), "{text}");
     }
 
     #[test]

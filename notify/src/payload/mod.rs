@@ -36,6 +36,12 @@ pub(crate) fn common_annotations(notification: &Notification) -> Labels {
     shared(notification.alerts.iter().map(|alert| &alert.annotations))
 }
 
+/// What was corrected, in a few words; `None`: nothing.
+pub(crate) fn correction(alert: &Alert) -> Option<String> {
+    let before = alert.previous_values.as_ref()?;
+    Some(format!("it was judged by {before}, which was corrected to {}", alert.values))
+}
+
 /// One line for people, in the words of Alertmanager's default template: `[FIRING:2] slow (api eu)`.
 pub(crate) fn title(notification: &Notification) -> String {
     let status = notification.status();
@@ -59,7 +65,7 @@ pub(crate) fn cut(text: &str, count: usize) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::alert::tests::{firing, labels, resolved};
+    use crate::alert::tests::{firing, labels, resolved, revised};
     use crate::notification::Reason;
     use crate::shared::Shared;
 
@@ -82,6 +88,14 @@ pub(crate) mod tests {
         };
         notification.id = notification.id_of();
         notification
+    }
+
+    /// A message of an alert that fires and was judged by other values than it should have been.
+    pub(crate) fn corrected() -> Notification {
+        let mut corrected = notification(false);
+        let event = revised(&firing("slow", "api", "i1", "critical", 7), r#"{"p99":640.0}"#);
+        corrected.alerts = Alert::of(&event).map(Shared::from).into_iter().collect();
+        corrected
     }
 
     #[test]

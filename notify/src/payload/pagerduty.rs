@@ -54,7 +54,8 @@ fn event(notification: &Notification, routing_key: &str, external_url: &str) -> 
         .iter()
         .map(|alert| {
             json!({"status": alert.status.name(), "labels": alert.labels, "annotations": alert.annotations,
-               "values": alert.values(), "threshold": alert.threshold, "sample": alert.sampled(), "incident_id": alert.incident_id})
+               "values": alert.values(), "previous_values": alert.previous_values(), "threshold": alert.threshold,
+               "sample": alert.sampled(), "incident_id": alert.incident_id})
         })
         .collect();
     let links: Vec<Value> = firing
@@ -92,7 +93,7 @@ fn severity(word: &str) -> (u8, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::tests::notification;
+    use crate::payload::tests::{corrected, notification};
 
     fn value(notification: &Notification) -> Value {
         serde_json::from_slice(&body(notification, "R0UT1NG", "http://here").unwrap()).unwrap()
@@ -115,6 +116,12 @@ mod tests {
             (&json!(1), &json!(1), &json!(4))
         );
         assert_eq!(details["alerts"][1]["status"], "resolved");
+        assert_eq!(details["alerts"][1]["previous_values"], Value::Null);
+        let corrected = &self::value(&corrected())["payload"]["custom_details"]["alerts"][0];
+        assert_eq!(
+            (&corrected["previous_values"], &corrected["values"]),
+            (&json!({"p99": 812.0}), &json!({"p99": 640.0}))
+        );
         assert_eq!(
             value["links"],
             json!([{"href": "http://here/?alert=slow&incident=i1", "text": "Incident in Thalweg"}])

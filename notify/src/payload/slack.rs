@@ -1,6 +1,6 @@
 //! Slack's incoming webhooks: one attachment with a colour, a title and a line for each alert.
 
-use super::{cut, link, title};
+use super::{correction, cut, link, title};
 use crate::alert::{Alert, Status};
 use crate::notification::Notification;
 use serde_json::json;
@@ -41,7 +41,8 @@ pub fn body(notification: &Notification, external_url: &str) -> Result<Vec<u8>> 
 fn line(alert: &Alert) -> String {
     let said = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
     let said = said.map_or_else(|| alert.identity().to_string(), str::to_string);
-    format!("*{}* {}", alert.status.name(), escaped(&said))
+    let corrected = correction(alert).map_or_else(String::new, |correction| format!("; {correction}"));
+    format!("*{}* {}", alert.status.name(), escaped(&format!("{said}{corrected}")))
 }
 
 /// Slack's three characters.
@@ -58,7 +59,7 @@ pub fn is_taken(answer: &str) -> bool {
 mod tests {
     use super::*;
     use crate::alert::Labels;
-    use crate::payload::tests::notification;
+    use crate::payload::tests::{corrected, notification};
     use serde_json::Value;
 
     fn value(notification: &Notification) -> Value {
@@ -80,6 +81,9 @@ mod tests {
             }],
         });
         assert_eq!(value(&both), expected);
+        let text = value(&corrected())["attachments"][0]["text"].clone();
+        let said = r#"*firing* api is slow; it was judged by {"p99":812.0}, which was corrected to {"p99":640.0}"#;
+        assert_eq!(text, format!("{said}\nand 4 more"));
         both.alerts.remove(0);
         both.alerts[0].make_mut().annotations = Labels::new();
         let attachment = &value(&both)["attachments"][0];

@@ -93,6 +93,7 @@ fn describe(alert: &Alert, external_url: &str) -> Value {
         "evaluated_at": time::show_ms(alert.at_ns),
         "resolved_at": (!alert.is_firing()).then(|| time::show_ms(alert.ends_at_ns.unwrap_or(alert.at_ns))),
         "values": alert.values(),
+        "previous_values": alert.previous_values(),
         "threshold": alert.threshold,
         "input_rows": alert.input_rows,
         "sample": alert.sample.is_some().then(|| alert.sampled()),
@@ -105,7 +106,7 @@ fn describe(alert: &Alert, external_url: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::tests::notification;
+    use crate::payload::tests::{corrected, notification};
 
     #[test]
     fn the_signature_of_the_specifications_example() {
@@ -140,7 +141,7 @@ mod tests {
             "severity": "critical", "previous_severity": "critical", "kind": "resolved", "reason": "condition_cleared",
             "revision": 0, "active_since": "1970-01-01T00:00:05.000Z", "fired_at": "1970-01-01T00:00:05.000Z",
             "evaluated_at": "1970-01-01T00:00:09.000Z", "resolved_at": "1970-01-01T00:00:09.000Z",
-            "values": {"p99": 812.0}, "threshold": "p99 > 500",
+            "values": {"p99": 812.0}, "previous_values": null, "threshold": "p99 > 500",
             "input_rows": 240, "sample": [{"ms": 812.0}],
             "labels": {"alertname": "slow", "service": "web", "severity": "critical"},
             "annotations": {"summary": "web is slow"},
@@ -148,5 +149,14 @@ mod tests {
         });
         assert_eq!(data["alerts"][1], expected);
         assert_eq!(data["alerts"][0]["resolved_at"], Value::Null);
+    }
+
+    #[test]
+    fn a_correction_has_the_values_before_and_after() {
+        let body: Value = serde_json::from_slice(&body(&corrected(), "http://here").unwrap()).unwrap();
+        let alert = &body["data"]["alerts"][0];
+        assert_eq!((&alert["kind"], &alert["reason"]), (&json!("revised"), &json!("input_corrected")));
+        assert_eq!((&alert["previous_values"], &alert["values"]), (&json!({"p99": 812.0}), &json!({"p99": 640.0})));
+        assert_eq!(alert["revision"], 1);
     }
 }

@@ -4,7 +4,9 @@
 //! is put in; in mail as the text or the HTML around it asks for.
 
 use super::{alertmanager, common_annotations, common_labels, email, title};
+use crate::alert::Alert;
 use crate::notification::Notification;
+use serde_json::Value;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::suggest::closest;
 
@@ -33,13 +35,16 @@ pub(crate) enum Place {
     Payload,
     /// Rows behind the alerts: a JSON array, not as the inside of a string.
     Sample,
+    /// What the conditions of each alert looked at, and the same before a correction: JSON arrays, likewise.
+    Values,
+    PreviousValues,
     /// What is said of each alert, as in mail.
     Alerts,
     Label(String),
     Annotation(String),
 }
 
-const NAMES: [(&str, Place); 11] = [
+const NAMES: [(&str, Place); 13] = [
     ("status", Place::Status),
     ("title", Place::Title),
     ("receiver", Place::Receiver),
@@ -50,6 +55,8 @@ const NAMES: [(&str, Place); 11] = [
     ("resolved", Place::Resolved),
     ("payload", Place::Payload),
     ("sample", Place::Sample),
+    ("values", Place::Values),
+    ("previous_values", Place::PreviousValues),
     ("alerts", Place::Alerts),
 ];
 
@@ -73,10 +80,10 @@ impl Template {
     pub fn fill(&self, notification: &Notification, external_url: &str) -> Result<Vec<u8>> {
         let body = self.put(|place| {
             let text = place.text(notification, external_url)?;
-            if matches!(place, Place::Payload | Place::Sample) {
+            if matches!(place, Place::Payload | Place::Sample | Place::Values | Place::PreviousValues) {
                 return Ok(text);
             }
-            let quoted = serde_json::Value::String(text).to_string();
+            let quoted = Value::String(text).to_string();
             Ok(quoted[1..quoted.len() - 1].to_string())
         });
         body.map(String::into_bytes)
@@ -116,6 +123,9 @@ fn place(name: &str) -> Result<Place> {
 impl Place {
     /// What is put in; nothing for a label that the alerts do not have in common.
     pub(crate) fn text(&self, notification: &Notification, external_url: &str) -> Result<String> {
+        let of_each = |value: &dyn Fn(&Alert) -> Value| {
+            Value::Array(notification.alerts.iter().map(|alert| value(alert)).collect()).to_string()
+        };
         let firing = || notification.alerts.iter().filter(|alert| alert.is_firing()).count();
         Ok(match self {
             Place::Status => notification.status().name().to_string(),
@@ -129,8 +139,10 @@ impl Place {
             Place::Payload => String::from_utf8_lossy(&alertmanager::webhook(notification, external_url)?).into_owned(),
             Place::Sample => {
                 let rows = notification.alerts.iter().flat_map(|alert| alert.sampled());
-                serde_json::Value::Array(rows.collect()).to_string()
+                Value::Array(rows.collect()).to_string()
             }
+            Place::Values => of_each(&Alert::values),
+            Place::PreviousValues => of_each(&|alert| alert.previous_values().unwrap_or_default()),
             Place::Alerts => email::alerts(notification, external_url),
             Place::Label(name) => common_labels(notification).get(name).unwrap_or_default().to_string(),
             Place::Annotation(name) => common_annotations(notification).get(name).unwrap_or_default().to_string(),
@@ -142,7 +154,7 @@ impl Place {
 mod tests {
     use super::*;
     use crate::alert::Labels;
-    use crate::payload::tests::notification;
+    use crate::payload::tests::{corrected, notification};
 
     fn fill(template: &str, notification: &Notification) -> String {
         String::from_utf8(Template::parse(template).unwrap().fill(notification, "http://here").unwrap()).unwrap()
@@ -154,17 +166,20 @@ mod tests {
         one.alerts[0].make_mut().annotations = Labels::new().with("summary", "a \"slow\"\nservice");
         let text =
             r#"{"text": "{{ status }} {{labels.service}}: {{annotations.summary}}{{labels.none}}", "n": {{firing}}}"#;
-        let filled: serde_json::Value = serde_json::from_str(&fill(text, &one)).unwrap();
+        let filled: Value = serde_json::from_str(&fill(text, &one)).unwrap();
         assert_eq!(filled, serde_json::json!({"text": "firing api: a \"slow\"\nservice", "n": 1}));
         let all = "{{title}}|{{receiver}}|{{reason}}|{{group_key}}|{{resolved}}";
         assert_eq!(
             fill(all, &notification(true)),
             r#"[FIRING:1] slow (critical)|ops|new alerts added|{}:{alertname=\"slow\"}|1"#
         );
-        let whole: serde_json::Value = serde_json::from_str(&fill(r#"{"am": {{payload}}}"#, &one)).unwrap();
+        let whole: Value = serde_json::from_str(&fill(r#"{"am": {{payload}}}"#, &one)).unwrap();
         assert_eq!(whole["am"]["version"], "4");
         assert_eq!(fill(r#"{"rows": {{sample}}}"#, &one), r#"{"rows": [{"ms":812.0}]}"#);
         assert_eq!(fill("{{id}}", &one), one.id);
+        let both = r#"{"is": {{values}}, "was": {{previous_values}}}"#;
+        assert_eq!(fill(both, &corrected()), r#"{"is": [{"p99":640.0}], "was": [{"p99":812.0}]}"#);
+        assert_eq!(fill(both, &one), r#"{"is": [{"p99":812.0}], "was": [null]}"#);
     }
 
     #[test]

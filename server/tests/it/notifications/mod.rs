@@ -4,6 +4,7 @@
 mod alertmanager;
 mod changed;
 mod killed;
+mod revised;
 
 use crate::binary::{Serving, run, serve_as, stderr, thalweg};
 use crate::http::{rows, wait_for};
@@ -65,7 +66,7 @@ fn the_manuals_example_tells_when_it_begins_and_when_it_is_over() {
 #[test]
 fn the_manuals_other_examples_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    let all: Vec<String> = (0..8).map(example).collect();
+    let all: Vec<String> = (0..9).map(example).collect();
     std::fs::write(folder.path().join("pipeline.sql"), all.join("\n")).unwrap();
     let mut command = thalweg(folder.path(), &["check", "pipeline.sql"]);
     for variable in ["OPS_URL", "SLACK_URL", "WATCHDOG_URL"] {
@@ -77,7 +78,14 @@ fn the_manuals_other_examples_are_accepted() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let listed = String::from_utf8(output.stdout).unwrap();
-    for line in ["chat notifier", "moving_day silence", "graver inhibition", "dead_service alert", "nights calendar"] {
+    for line in [
+        "chat notifier",
+        "moving_day silence",
+        "graver inhibition",
+        "dead_service alert",
+        "slow_then alert",
+        "nights calendar",
+    ] {
         assert!(listed.lines().any(|l| l.split_whitespace().take(2).eq(line.split_whitespace())), "{line}: {listed}");
     }
 }
