@@ -6,32 +6,23 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Something that is held in several places. In JSON it is written out in each.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Shared<T: ?Sized>(Arc<T>);
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shared<T>(Arc<T>);
 
-/// A text that is held in several places.
-pub type Word = Shared<str>;
-
-impl<T: ?Sized> Clone for Shared<T> {
+impl<T> Clone for Shared<T> {
     fn clone(&self) -> Shared<T> {
         Shared(self.0.clone())
     }
 }
 
-impl<T: ?Sized> Deref for Shared<T> {
+impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
         &self.0
-    }
-}
-
-impl<T: fmt::Debug + ?Sized> fmt::Debug for Shared<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 
@@ -48,7 +39,7 @@ impl<T: Clone> Shared<T> {
     }
 }
 
-impl<T: Serialize + ?Sized> Serialize for Shared<T> {
+impl<T: Serialize> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.as_ref().serialize(serializer)
     }
@@ -60,15 +51,28 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
     }
 }
 
+/// A text that is held in several places, by a pointer of one word: an incident is of a dozen such.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Word(Arc<Box<str>>);
+
+impl Deref for Word {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Default for Word {
     fn default() -> Word {
-        Shared(Arc::default())
+        static NONE: LazyLock<Word> = LazyLock::new(|| Word::from(""));
+        NONE.clone()
     }
 }
 
 impl From<&str> for Word {
     fn from(text: &str) -> Word {
-        Shared(text.into())
+        Word(Arc::new(text.into()))
     }
 }
 
@@ -78,15 +82,27 @@ impl Borrow<str> for Word {
     }
 }
 
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self)
     }
 }
 
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
-        String::deserialize(deserializer).map(|text| Word::from(text.as_str()))
+        String::deserialize(deserializer).map(|text| Word(Arc::new(text.into())))
     }
 }
 

@@ -109,6 +109,9 @@ impl Groups {
 }
 
 impl Behind {
+    /// One row, which is shown already.
+    pub const ALONE: Behind = Behind { of: 1, shown: Shown::Rows(Vec::new()) };
+
     /// Bytes, roughly.
     pub fn size(&self) -> usize {
         let shown = match &self.shown {

@@ -1,28 +1,43 @@
 //! What is kept of a key, and which of its rows decides.
 
 use super::behind::Behind;
-use super::machine::Instance;
+use super::machine::{Instance, Moment};
 use super::rule::Rule;
 use super::sample::{Counted, Row, Sample};
+use std::sync::Arc;
 
 /// What is kept of one key.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub instance: Instance,
-    /// Of rows that are kept up to date: those that hold and are not clear of everything.
-    pub standing: Sample,
-    /// How many rows hold, where it matters whether any does.
-    pub live: i64,
+    /// Of rows that are kept up to date: those that hold.
+    pub standing: Option<Box<Standing>>,
     /// The row by which it was judged last.
     pub row: Option<Row>,
     /// The rows behind that row, while something is wrong.
-    pub behind: Option<Behind>,
+    pub behind: Option<Arc<Behind>>,
     /// The time of the last sample.
     pub sampled_at: i64,
     /// Whether its state is shown.
     pub shown: bool,
     /// When it is to be looked at again.
-    pub deadline: Option<i64>,
+    pub deadline: Moment,
+}
+
+/// The rows of a key that hold until they are taken back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    /// Those that are not clear of everything.
+    pub rows: Sample,
+    /// How many there are, where it matters whether there are any.
+    pub live: i64,
+}
+
+impl Standing {
+    /// Whether there is nothing to keep.
+    pub fn is_default(&self) -> bool {
+        self.rows.is_empty() && self.live == 0
+    }
 }
 
 impl Held {
@@ -30,8 +45,13 @@ impl Held {
     /// is kept of a key would be too.
     pub fn new(rule: &Rule, t: i64) -> Box<Held> {
         let instance = Instance::new(rule, t);
-        let (standing, row, behind) = (Sample::default(), None, None);
-        Box::new(Held { instance, standing, live: 0, row, behind, sampled_at: t, shown: false, deadline: None })
+        let (standing, row, behind, deadline) = (None, None, None, Moment::NONE);
+        Box::new(Held { instance, standing, row, behind, sampled_at: t, shown: false, deadline })
+    }
+
+    /// The rows that hold, to be changed.
+    pub fn standing(&mut self) -> &mut Standing {
+        self.standing.get_or_insert_default()
     }
 
     /// Lets the rows behind its row go when nothing is wrong any more.

@@ -7,6 +7,7 @@
 
 use super::rule::{Absent, AbsentPolicy, Judgement, Rule};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use thalweg_schemas::alert_event::{Kind, Muted, Reason, State};
 
 /// Something that changed.
@@ -49,19 +50,61 @@ pub struct Incident {
     hushed: bool,
 }
 
+/// A time, or none, in one word: there are several for each key.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<i64>", into = "Option<i64>")]
+pub(super) struct Moment(i64);
+
+impl Moment {
+    /// No time.
+    pub const NONE: Moment = Moment(i64::MIN);
+
+    pub fn get(self) -> Option<i64> {
+        Some(self.0).filter(|_| self != Moment::NONE)
+    }
+
+    pub fn is_some(self) -> bool {
+        self != Moment::NONE
+    }
+}
+
+impl Default for Moment {
+    fn default() -> Moment {
+        Moment::NONE
+    }
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
+    }
+}
+
+impl From<Option<i64>> for Moment {
+    fn from(time: Option<i64>) -> Moment {
+        time.map_or(Moment::NONE, Moment)
+    }
+}
+
+impl From<Moment> for Option<i64> {
+    fn from(moment: Moment) -> Option<i64> {
+        moment.get()
+    }
+}
+
 /// One key's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     status: Status,
     /// For each level, since when its condition has held.
-    active: Box<[Option<i64>]>,
+    active: Box<[Moment]>,
     last_seen: i64,
     /// Whether nothing has come for too long since.
     #[serde(default, skip_serializing_if = "is_default")]
     stale: bool,
     /// Since when a firing alert has been at a milder level than the one it fires at.
     #[serde(default, skip_serializing_if = "is_default")]
-    milder_since: Option<i64>,
+    milder_since: Moment,
     #[serde(default, skip_serializing_if = "is_default")]
     incident: Option<Incident>,
     /// When it fired of late, where that matters.
@@ -123,10 +166,10 @@ impl Instance {
     pub fn new(rule: &Rule, t: i64) -> Instance {
         Instance {
             status: Status::Normal,
-            active: vec![None; rule.for_ns.len()].into(),
+            active: vec![Moment::NONE; rule.for_ns.len()].into(),
             last_seen: t,
             stale: false,
-            milder_since: None,
+            milder_since: Moment::NONE,
             incident: None,
             fired: None,
             flapping: false,
@@ -243,11 +286,11 @@ impl Instance {
     }
 
     fn breached(&self) -> usize {
-        self.active.iter().rposition(Option::is_some).map_or(0, |at| at + 1)
+        self.active.iter().rposition(|since| since.is_some()).map_or(0, |at| at + 1)
     }
 
     fn ready(&self, rule: &Rule, t: i64) -> usize {
-        let ready = |(since, for_ns): (&Option<i64>, &i64)| since.is_some_and(|since| t - since >= *for_ns);
+        let ready = |(since, for_ns): (&Moment, &i64)| since.get().is_some_and(|since| t - since >= *for_ns);
         self.active.iter().zip(&rule.for_ns).rposition(ready).map_or(0, |at| at + 1)
     }
 
@@ -292,12 +335,12 @@ impl Instance {
         self.holds?;
         let fires = |above: usize| {
             let levels = self.active.iter().zip(&rule.for_ns).enumerate().skip(above);
-            levels.filter_map(|(_, (since, for_ns))| Some((*since)?.saturating_add(*for_ns))).min()
+            levels.filter_map(|(_, (since, for_ns))| Some(since.get()?.saturating_add(*for_ns))).min()
         };
         match self.status {
             Status::Pending(_) => fires(0),
             Status::Firing(level) => {
-                let milder = self.milder_since.map(|since| since.saturating_add(self.keep_ns(rule)));
+                let milder = self.milder_since.get().map(|since| since.saturating_add(self.keep_ns(rule)));
                 fires(level).into_iter().chain(milder).min()
             }
             _ => None,
@@ -311,7 +354,7 @@ impl Instance {
         }
         for (at, since) in self.active.iter_mut().enumerate() {
             let breaches = judged.breaches(at + 1, since.is_some());
-            *since = breaches.then(|| since.unwrap_or(t));
+            *since = breaches.then(|| since.get().unwrap_or(t)).into();
         }
         let (level, ready) = (self.breached(), self.ready(rule, t));
         match self.status {
@@ -327,7 +370,7 @@ impl Instance {
             Status::Pending(_) => self.status = Status::Pending(level),
             Status::Recovering { level: before, .. } if level > 0 => {
                 self.status = Status::Firing(before);
-                self.milder_since = None;
+                self.milder_since = Moment::NONE;
                 self.tell(Kind::Refired, (before, before), Reason::ConditionMet, t, None, said);
                 self.judge_firing(rule, before, (level, ready), t, said);
             }
@@ -342,18 +385,19 @@ impl Instance {
     /// A firing alert whose conditions hold at `level`, and have for long enough at `ready`.
     fn judge_firing(&mut self, rule: &Rule, before: usize, (level, ready): (usize, usize), t: i64, said: &mut Said) {
         if ready > before {
-            (self.status, self.milder_since) = (Status::Firing(ready), None);
+            (self.status, self.milder_since) = (Status::Firing(ready), Moment::NONE);
             self.tell(Kind::Escalated, (ready, before), Reason::ConditionMet, t, None, said);
         } else if level >= before {
-            self.milder_since = None;
+            self.milder_since = Moment::NONE;
         } else if level > 0 {
-            let since = *self.milder_since.get_or_insert(t);
+            let since = self.milder_since.get().unwrap_or(t);
+            self.milder_since = Some(since).into();
             if t - since >= self.keep_ns(rule) {
-                (self.status, self.milder_since) = (Status::Firing(level), None);
+                (self.status, self.milder_since) = (Status::Firing(level), Moment::NONE);
                 self.tell(Kind::Deescalated, (level, before), Reason::ConditionCleared, t, None, said);
             }
         } else if self.keep_ns(rule) > 0 {
-            (self.status, self.milder_since) = (Status::Recovering { level: before, since: t }, None);
+            (self.status, self.milder_since) = (Status::Recovering { level: before, since: t }, Moment::NONE);
             self.tell(Kind::Recovering, (before, before), Reason::ConditionCleared, t, None, said);
         } else {
             self.resolve(t, Reason::ConditionCleared, said);
@@ -382,7 +426,7 @@ impl Instance {
             }
         }
         self.status = Status::Firing(level);
-        self.milder_since = None;
+        self.milder_since = Moment::NONE;
         self.open(level, reason, t, said);
     }
 
@@ -398,7 +442,7 @@ impl Instance {
     fn resolve(&mut self, t: i64, reason: Reason, said: &mut Said) {
         let level = self.level();
         self.status = Status::Resolved { level, at: t };
-        self.milder_since = None;
+        self.milder_since = Moment::NONE;
         if self.flapping {
             self.flapping = false;
             self.fired = None;
@@ -409,7 +453,7 @@ impl Instance {
     fn clear(&mut self, t: i64, reason: Reason, said: &mut Said) {
         let level = self.level();
         self.status = Status::Normal;
-        self.active.fill(None);
+        self.active.fill(Moment::NONE);
         self.tell(Kind::Cleared, (level, 0), reason, t, Some(t), said);
     }
 
@@ -422,12 +466,12 @@ impl Instance {
         match (self.status, policy) {
             (Status::Normal | Status::Resolved { .. }, AbsentPolicy::Fire(level)) => {
                 self.begin(t);
-                self.active.fill(None);
+                self.active.fill(Moment::NONE);
                 self.status = Status::NoData(level);
                 self.open(level, Reason::NoData, t, said);
             }
             (Status::Firing(_) | Status::Recovering { .. }, AbsentPolicy::Resolve) => {
-                self.active.fill(None);
+                self.active.fill(Moment::NONE);
                 self.resolve(t, Reason::NoData, said);
             }
             (Status::Recovering { level, .. }, AbsentPolicy::Fire(_)) => {

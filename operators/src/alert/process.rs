@@ -30,7 +30,7 @@ pub(crate) const STATE: usize = 0;
 pub(crate) const EVENTS: usize = 1;
 
 /// What is kept of a key, roughly.
-const HELD_BYTES: usize = 400;
+const HELD_BYTES: usize = 330;
 
 /// The state machines of an alert's keys.
 pub struct Alert {
@@ -45,6 +45,8 @@ pub struct Alert {
     arrived: Vec<Batch>,
     pub(super) expected: Expected,
     pub(super) groups: Groups,
+    /// What is behind a row that is the only one, as most are.
+    pub(super) alone: Arc<Behind>,
     /// The ids of its sections; none after a change.
     pub(super) ids: Vec<u64>,
 }
@@ -82,6 +84,7 @@ impl Alert {
             arrived: Vec::new(),
             expected: Expected::default(),
             groups: Groups::default(),
+            alone: Arc::new(Behind::ALONE),
             ids: Vec::new(),
         })
     }
@@ -169,14 +172,15 @@ impl Alert {
     }
 
     /// Some of the rows behind `row`, which decides of those that were `seen` of a key at `t`.
-    fn behind(&self, t: i64, key: &Key, row: &Row, seen: &Sample) -> Result<Option<Behind>> {
+    fn behind(&self, t: i64, key: &Key, row: &Row, seen: &Sample) -> Result<Option<Arc<Behind>>> {
         match &self.spec.exemplars {
-            Some(_) => Ok(self.groups.get(t, key, self.voice.group_of(row)?)),
+            Some(_) => Ok(self.groups.get(t, key, self.voice.group_of(row)?).map(Arc::new)),
             None if self.spec.sample_rows == 0 => Ok(None),
+            None if count(seen) == 1 => Ok(Some(self.alone.clone())),
             None => {
                 let others = weightiest(seen).into_iter().filter(|other| *other != row);
                 let shown = Shown::Rows(others.take(self.spec.sample_rows - 1).cloned().collect());
-                Ok(Some(Behind { of: count(seen), shown }))
+                Ok(Some(Arc::new(Behind { of: count(seen), shown })))
             }
         }
     }
@@ -202,21 +206,22 @@ impl Alert {
                 continue;
             }
             let mut held = self.held.remove(&key).unwrap_or_else(|| Held::new(&rule, now));
+            let mut standing = held.standing.take().unwrap_or_default();
             let mut arrived = Sample::default();
             for (row, counted) in changes.iter() {
-                held.live += counted.times;
+                standing.live += counted.times;
                 if counted.times > 0 {
                     *arrived.entry(row.clone()) = *counted;
                 }
                 if matters(counted) {
-                    held.standing.add(row.clone(), *counted);
+                    standing.rows.add(row.clone(), *counted);
                 }
             }
-            held.standing.retain(|counted| counted.times != 0);
-            let judged = held.standing.judged();
-            let decides = worst(&held.standing).or_else(|| worst(&arrived));
+            standing.rows.retain(|counted| counted.times != 0);
+            let judged = standing.rows.judged();
+            let decides = worst(&standing.rows).or_else(|| worst(&arrived));
             let gone = decides.is_none();
-            let seen = if held.standing.is_empty() { &arrived } else { &held.standing };
+            let seen = if standing.rows.is_empty() { &arrived } else { &standing.rows };
             let rows = count(seen);
             let matters = judged.raised != 0 || !held.instance.is_blank(&rule);
             if let Some(row) = decides.as_ref().filter(|_| matters) {
@@ -229,7 +234,9 @@ impl Alert {
             held.row = decides.or_else(|| held.row.take());
             held.sampled_at = now;
             let mut said = turn.begin();
-            if keeps_all && held.live <= 0 {
+            let live = standing.live;
+            held.standing = Some(standing).filter(|standing| !standing.is_default());
+            if keeps_all && live <= 0 {
                 held.instance.withdraw(&rule, now, &mut said);
             } else {
                 held.instance.sample(&rule, now, judged, &mut said);
@@ -331,7 +338,9 @@ impl Alert {
             let mut said = turn.begin();
             held.instance.advance(&rule, now, &mut said);
             held.instance.forget(now, &mut said);
-            held.standing = Sample::default();
+            if let Some(standing) = &mut held.standing {
+                standing.rows = Sample::default();
+            }
             turn.note(&key, held, said, 0, true);
         }
     }
@@ -355,11 +364,12 @@ impl Alert {
     pub(super) fn settle(&mut self, key: &Key) {
         let keeps_all = self.keeps_all();
         let Some(held) = self.held.get_mut(key) else { return };
-        let before = held.deadline.take();
-        let blank = held.instance.is_blank(&self.spec.rule) && held.standing.is_empty();
+        let before = std::mem::take(&mut held.deadline).get();
+        let stands = held.standing.as_ref().is_some_and(|standing| !standing.rows.is_empty());
+        let blank = held.instance.is_blank(&self.spec.rule) && !stands;
         let forgotten = blank && (!keeps_all || held.instance.is_gone());
-        held.deadline = held.instance.deadline(&self.spec.rule).filter(|_| !forgotten);
-        let after = held.deadline;
+        let after = held.instance.deadline(&self.spec.rule).filter(|_| !forgotten);
+        held.deadline = after.into();
         if before != after {
             before.into_iter().for_each(|at| {
                 self.timers.remove(&(at, key.clone()));

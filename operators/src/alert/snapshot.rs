@@ -42,7 +42,9 @@ type Rows = Box<dyn FnOnce() -> Result<RecordBatch> + Send>;
 
 impl Alert {
     pub(super) fn sections(&mut self) -> Result<Vec<Section>> {
-        let standing = self.held.iter().flat_map(|(key, held)| held.standing.iter().map(move |row| (key, row)));
+        let standing = self.held.iter().flat_map(|(key, held)| {
+            held.standing.iter().flat_map(move |standing| standing.rows.iter().map(move |row| (key, row)))
+        });
         let standing: Vec<_> = standing.map(|(key, (row, counted))| (0, key, row, *counted)).collect();
         let pending: Vec<_> = self.pending.iter().collect();
         let made = |rows: RecordBatch| -> Rows { Box::new(move || Ok(rows)) };
@@ -62,7 +64,8 @@ impl Alert {
 
     fn keys(&self) -> impl Iterator<Item = Rows> {
         let kept = self.held.iter().map(|(key, held)| {
-            let Held { live, sampled_at, shown, .. } = **held;
+            let Held { sampled_at, shown, .. } = **held;
+            let live = held.standing.as_ref().map_or(0, |standing| standing.live);
             (key.clone(), Kept { instance: held.instance.clone(), live, sampled_at, shown }, held.row.clone())
         });
         together(kept).map(|keys| -> Rows {
@@ -115,7 +118,7 @@ impl Alert {
             "standing" => {
                 for (_, key, row, counted) in self.rows_of(&section.rows)? {
                     if let Some(held) = self.held.get_mut(&key) {
-                        *held.standing.entry(row) = counted;
+                        *held.standing().rows.entry(row) = counted;
                     }
                 }
                 Ok(())
@@ -153,7 +156,10 @@ impl Alert {
                     true => Shown::Rows(Vec::new()),
                     false => Shown::Json(texts.value(at).into()),
                 };
-                held.behind = Some(Behind { of: of.value(at), shown });
+                held.behind = Some(match (of.value(at), shown) {
+                    (1, Shown::Rows(_)) => self.alone.clone(),
+                    (of, shown) => Arc::new(Behind { of, shown }),
+                });
             }
         }
         Ok(())
@@ -191,7 +197,10 @@ impl Alert {
                     )
             })?;
             let mut held = Held::new(&self.spec.rule, kept.sampled_at);
-            (held.instance, held.live, held.shown) = (kept.instance, kept.live, kept.shown);
+            (held.instance, held.shown) = (kept.instance, kept.shown);
+            if kept.live != 0 {
+                held.standing().live = kept.live;
+            }
             held.row = has_row.as_boolean().value(at).then_some(row);
             self.hold(key, held);
         }
@@ -238,9 +247,9 @@ fn rows_of_keys(voice: &Voice, keys: &[(Key, Kept, Option<Row>)]) -> Result<Reco
     unnamed(columns, keys.len())
 }
 
-fn rows_of_behind(voice: &Voice, known: &[(Key, Option<Row>, Behind)]) -> Result<RecordBatch> {
+fn rows_of_behind(voice: &Voice, known: &[(Key, Option<Row>, Arc<Behind>)]) -> Result<RecordBatch> {
     let alone = |behind: &Behind| matches!(&behind.shown, Shown::Rows(others) if others.is_empty());
-    let told = known.iter().map(|(_, row, behind)| (row.as_ref(), Some(behind).filter(|behind| !alone(behind))));
+    let told = known.iter().map(|(_, row, behind)| (row.as_ref(), Some(&**behind).filter(|behind| !alone(behind))));
     let samples = voice.samples(told)?;
     let mut columns = voice.decode_keys(known.iter().map(|(key, ..)| key))?.columns().to_vec();
     columns.push(Arc::new(Int64Array::from_iter_values(known.iter().map(|(.., behind)| behind.of))));

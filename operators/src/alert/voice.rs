@@ -39,7 +39,7 @@ pub(super) struct Told {
     /// How many rows were looked at.
     pub rows: i64,
     /// The rows behind the row.
-    pub behind: Option<Behind>,
+    pub behind: Option<Arc<Behind>>,
     /// Whether the row was taken back, and speaks only for labels and annotations.
     pub gone: bool,
 }
@@ -154,7 +154,7 @@ impl Voice {
     pub fn events(&self, told: &[Told]) -> Result<Vec<AlertEvent>> {
         let keys = self.decode_keys(told.iter().map(|told| &told.key))?;
         let rows = self.decode(told.iter().filter_map(|told| told.row.as_ref()))?;
-        let samples = self.samples(told.iter().map(|told| (told.row.as_ref(), told.behind.as_ref())))?;
+        let samples = self.samples(told.iter().map(|told| (told.row.as_ref(), told.behind.as_deref())))?;
         let before = self.decode(told.iter().filter_map(|told| told.before.as_ref()))?;
         let (key_texts, row_texts) = (texts(&keys)?, texts(&rows)?);
         let width: Vec<usize> = (0..self.spec.width).collect();
