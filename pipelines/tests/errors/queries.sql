@@ -23,7 +23,7 @@ CREATE MATERIALIZED VIEW ah AS SELECT host, random() AS r FROM telemetry;
 CREATE MATERIALIZED VIEW aj AS SELECT host FROM telemetry, LATERAL (SELECT n FROM hosts WHERE hosts.host = telemetry.host) h;
 CREATE MATERIALIZED VIEW ak AS SELECT host FROM hosts FOR ALL TIME;
 CREATE MATERIALIZED VIEW al AS SELECT host FROM telemetry FOR UPDATE;
--- = ANY (SELECT ..) is a join like IN.
+CREATE MATERIALIZED VIEW am AS SELECT host FROM telemetry WHERE host = ANY (SELECT host FROM hosts);
 CREATE MATERIALIZED VIEW an AS SELECT * FROM telemetry PIVOT (count(status) FOR region IN ('eu', 'us'));
 CREATE MATERIALIZED VIEW ao AS SELECT host, count(*) AS n FROM telemetry GROUP BY ALL;
 CREATE MATERIALIZED VIEW ap AS SELECT window_start, count(*) FROM TUMBLE(telemetry, ts, '1 minute') GROUP BY 1 EMIT ON CLOSE;

@@ -175,21 +175,3 @@ SELECT id, (SELECT max(people) FROM towns) AS most FROM trips WHERE id < 5;
 
 CREATE MATERIALIZED VIEW v57 AS
 SELECT city, (SELECT count(*) FROM trips t WHERE t.city = towns.city) AS n FROM towns;
-
-CREATE MATERIALIZED VIEW v58 AS
-SELECT id FROM trips WHERE rider = ANY (SELECT rider FROM trips WHERE km > 12);
-
-CREATE MATERIALIZED VIEW v59 AS
-SELECT id, km FROM trips WHERE km >= ALL (SELECT t.km FROM trips t WHERE t.km IS NOT NULL);
-
-CREATE MATERIALIZED VIEW v60 AS
-SELECT id FROM trips WHERE city <> ALL (SELECT city FROM towns);
-
-CREATE MATERIALIZED VIEW v61 AS
-SELECT id FROM trips WHERE km > ANY (SELECT t.km FROM trips t WHERE t.city = trips.city) AND paid;
-
-CREATE MATERIALIZED VIEW v62 AS
-SELECT id FROM trips WHERE NOT km < ANY (SELECT km FROM trips WHERE city = 'kiel');
-
-CREATE MATERIALIZED VIEW v63 AS
-SELECT id FROM trips WHERE km > ALL (SELECT km FROM trips WHERE city = 'nowhere') AND id < 5;
