@@ -50,12 +50,24 @@ pub(super) struct Tail {
     rows: u16,
 }
 
-/// What follows of it.
-struct Shape {
-    at_threshold: f64,
-    threshold: f64,
-    scale: f64,
+/// A tail that is heavier than an exponential one. It is computed apart: most series have none.
+struct Heavy {
     shape: f64,
+    scale: f64,
+}
+
+impl Heavy {
+    /// The negated logarithm of how many of the excesses are as large.
+    #[inline(never)]
+    fn nats(&self, excess: f64) -> f64 {
+        (self.shape * excess / self.scale).ln_1p() / self.shape
+    }
+
+    /// The excess that is as rare.
+    #[inline(never)]
+    fn excess(&self, nats: f64) -> f64 {
+        (self.shape * nats).exp_m1() / self.shape * self.scale
+    }
 }
 
 impl Default for Tail {
@@ -68,32 +80,37 @@ impl Default for Tail {
 impl Tail {
     /// -log10 of the probability of a distance of `z` or more.
     pub fn surprise(&self, z: f64) -> f64 {
-        let Shape { at_threshold, threshold, scale, shape } = self.shape();
+        let (at_threshold, threshold) = self.begin();
         if z <= threshold {
             return at_threshold * z / threshold;
         }
-        let excess = (z - threshold) / scale;
-        let nats = if shape > 0.0 { (shape * excess).ln_1p() / shape } else { excess };
+        let excess = z - threshold;
+        let nats = self.heavy().map_or_else(|| excess / f64::from(self.excess), |tail| tail.nats(excess));
         at_threshold + nats * std::f64::consts::LOG10_E
     }
 
     /// The distance that has this surprise.
     pub fn distance(&self, surprise: f64) -> f64 {
-        let Shape { at_threshold, threshold, scale, shape } = self.shape();
+        let (at_threshold, threshold) = self.begin();
         if surprise <= at_threshold {
             return threshold * surprise / at_threshold;
         }
         let nats = (surprise - at_threshold) / std::f64::consts::LOG10_E;
-        let excess = if shape > 0.0 { (shape * nats).exp_m1() / shape } else { nats };
-        threshold + scale * excess
+        threshold + self.heavy().map_or_else(|| nats * f64::from(self.excess), |tail| tail.excess(nats))
     }
 
-    fn shape(&self) -> Shape {
-        let (mean, square) = (f64::from(self.excess), f64::from(self.square) / SQUARE_PARTS);
-        // ½(1 - ȳ²/s²); excesses that differ less than those of an exponential tail do have its shape.
-        let shape = if square > PRIOR_SQUARE { 0.5 * (1.0 - 1.0 / (square - 1.0)) } else { 0.0 };
-        let shape = shape.min(SHAPE_MAX);
-        Shape { at_threshold: -SHARE.log10(), threshold: f64::from(self.threshold), scale: mean * (1.0 - shape), shape }
+    /// The surprise at which the tail begins, and the distance.
+    fn begin(&self) -> (f64, f64) {
+        (-SHARE.log10(), f64::from(self.threshold))
+    }
+
+    /// The tail, where excesses differ more than those of an exponential one do: γ = ½(1 - ȳ²/s²), σ = ȳ(1 - γ).
+    fn heavy(&self) -> Option<Heavy> {
+        let square = f64::from(self.square) / SQUARE_PARTS;
+        (square > PRIOR_SQUARE).then(|| {
+            let shape = (0.5 * (1.0 - 1.0 / (square - 1.0))).min(SHAPE_MAX);
+            Heavy { shape, scale: f64::from(self.excess) * (1.0 - shape) }
+        })
     }
 
     pub fn learn(&mut self, z: f64) {
@@ -155,7 +172,7 @@ mod tests {
         pareto(60_000).for_each(|z| tail.learn(z));
         let surprise = tail.surprise(46.4);
         assert!((surprise - 5.0).abs() < 0.8, "{surprise}");
-        assert!(tail.shape().shape > 0.1, "{}", tail.shape().shape);
+        assert!(tail.heavy().is_some_and(|tail| tail.shape > 0.1));
     }
 
     #[test]
