@@ -13,16 +13,21 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// What cargo knows of the workspace; `with_dependencies` resolves the whole graph, from the lock file alone.
-fn metadata(with_dependencies: bool) -> serde_json::Value {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args(["metadata", "--format-version", "1", "--offline"]);
-    if !with_dependencies {
-        command.arg("--no-deps");
-    }
-    let output = command.output().unwrap();
+/// What cargo says.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new(env!("CARGO")).current_dir(root()).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    output.stdout
+}
+
+/// What cargo knows of the workspace; `with_dependencies` resolves the graph for this kind of machine, from the lock file
+/// alone: what others would need besides is not there.
+fn metadata(with_dependencies: bool) -> serde_json::Value {
+    let version = String::from_utf8(cargo(&["-vV"])).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let graph: &[&str] = if with_dependencies { &["--filter-platform", host] } else { &["--no-deps"] };
+    let known = cargo(&[&["metadata", "--format-version", "1", "--offline"], graph].concat());
+    serde_json::from_slice(&known).unwrap()
 }
 
 /// All files below the root that end with one of `endings`, hidden folders and build output left out.
