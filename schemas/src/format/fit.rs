@@ -1,13 +1,12 @@
 //! Rows that are typed already, brought to the declared columns: found by name, cast, NULL only where it is allowed.
 
+use super::nested::json_texts;
 use crate::error::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
-use arrow::datatypes::{DataType, Field, SchemaRef};
-use arrow::json::EncoderOptions;
-use arrow::json::writer::make_encoder;
+use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
 /// The rows that fit.
@@ -73,25 +72,12 @@ fn cast(column: &ArrayRef, to: &DataType) -> Result<Option<ArrayRef>> {
         return Ok(Some(Arc::new(texts.collect::<StringArray>())));
     }
     if column.data_type().is_nested() && *to == DataType::Utf8 {
-        return Ok(Some(Arc::new(json(column)?)));
+        return Ok(Some(Arc::new(json_texts(column, true)?)));
     }
     if !can_cast_types(column.data_type(), to) {
         return Ok(None);
     }
     Ok(Some(cast_with_options(column, to, &CastOptions { safe: true, ..CastOptions::default() })?))
-}
-
-/// Lists, records and maps as JSON.
-fn json(column: &ArrayRef) -> Result<StringArray> {
-    let field = Arc::new(Field::new("value", column.data_type().clone(), true));
-    let options = EncoderOptions::default().with_explicit_nulls(true);
-    let mut encoder = make_encoder(&field, column.as_ref(), &options)?;
-    let mut text = |row| {
-        let mut bytes = Vec::new();
-        encoder.encode(row, &mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    Ok((0..column.len()).map(|row| column.is_valid(row).then(|| text(row))).collect())
 }
 
 /// Sixteen bytes as a UUID is written.

@@ -7,6 +7,7 @@ pub mod csv;
 mod encode;
 mod fit;
 pub mod json;
+pub mod nested;
 pub mod protobuf;
 mod registry;
 mod rows;

@@ -1,14 +1,12 @@
 //! Maps, which PostgreSQL has no type for: columns that hold any are sent as JSON texts.
 
 use super::errors;
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use arrow::error::ArrowError;
-use arrow::json::EncoderOptions;
-use arrow::json::writer::make_encoder;
 use pgwire::error::PgWireResult;
 use std::borrow::Cow;
 use std::sync::Arc;
+use thalweg_schemas::format::nested::json_texts;
 
 /// Whether values of the type are maps, or made of any.
 fn has_maps(data_type: &DataType) -> bool {
@@ -42,24 +40,11 @@ pub(super) fn rows(batch: RecordBatch) -> PgWireResult<RecordBatch> {
         Cow::Owned(sent) => sent,
     };
     let columns = own.fields().iter().zip(batch.columns()).map(|(field, column)| match has_maps(field.data_type()) {
-        true => json(field, column),
+        true => json_texts(column, false).map(|texts| Arc::new(texts) as ArrayRef),
         false => Ok(column.clone()),
     });
     let columns = columns.collect::<Result<Vec<_>, _>>().map_err(errors::internal)?;
     RecordBatch::try_new(Arc::new(sent), columns).map_err(errors::internal)
-}
-
-fn json(field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let options = EncoderOptions::default();
-    let mut encoder = make_encoder(field, column.as_ref(), &options)?;
-    let texts = (0..column.len()).map(|row| {
-        let mut text = Vec::new();
-        (!encoder.is_null(row)).then(|| {
-            encoder.encode(row, &mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        })
-    });
-    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 #[cfg(test)]
