@@ -1,12 +1,12 @@
 //! `INSERT`: the rows of a query, made to fit a table's columns and put into its source, all of them or none.
 
-use crate::prepared::{Answer, Prepared, Work};
+use crate::prepared::{Answer, Prepared, Write};
 use crate::session::Session;
 use crate::sql_error::{NO_COLUMN, NO_TABLE, SYNTAX, SqlError, SqlResult};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use std::collections::BTreeMap;
@@ -95,16 +95,7 @@ impl Session {
                 *known = Some(column.data_type.clone());
             }
         }
-        Ok(Arc::new(Prepared {
-            text: text.to_string(),
-            views: query.views.clone(),
-            parameters,
-            schema: Arc::new(Schema::new(vec![Field::new("inserted", DataType::Int64, false)])),
-            work: Work::Insert(target, query),
-            reads_history: false,
-            as_of: None,
-            generation: None,
-        }))
+        Ok(Prepared::writing(text, (Write::Insert, target), query, parameters))
     }
 
     /// The table `name`, and of its columns those that a statement names, in its order.
@@ -154,9 +145,7 @@ impl Session {
         let schema = found.rows.schema();
         let found: Vec<RecordBatch> = found.rows.try_collect().await.map_err(|e| self.explain(&e, &query.text))?;
         let (epoch, count) = self.insert_rows(target, &concat_batches(&schema, &found).map_err(Error::from)?).await?;
-        let counted: ArrayRef = Arc::new(Int64Array::from(vec![count as i64]));
-        let row = RecordBatch::try_from_iter_with_nullable([("inserted", counted, false)]).map_err(Error::from)?;
-        Answer::of_row(epoch, row)
+        Answer::of_count(epoch, Write::Insert, count)
     }
 
     /// Inserts rows; the epoch in which they can be seen, and how many they are.

@@ -4,8 +4,8 @@ use crate::insert::Target;
 use crate::notifications;
 use crate::point_query::PointQuery;
 use crate::sql_error::{NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -38,14 +38,63 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// A statement that does as `write` says with the rows of `query` and a table; its answer is one row that counts them.
+    pub(crate) fn writing(
+        text: &str,
+        (write, target): (Write, Target),
+        query: Arc<Prepared>,
+        parameters: Vec<Option<DataType>>,
+    ) -> Arc<Prepared> {
+        Arc::new(Prepared {
+            text: text.to_string(),
+            views: query.views.clone(),
+            parameters,
+            schema: write.counted(),
+            work: Work::Write(write, target, query),
+            reads_history: false,
+            as_of: None,
+            generation: None,
+        })
+    }
+
     /// The word that it begins with, if it writes rows of a table: its answer is one row that counts them.
     pub fn writes(&self) -> Option<&'static str> {
         match self.work {
-            Work::Insert(..) => Some("INSERT"),
-            Work::Update(..) => Some("UPDATE"),
-            Work::Delete(..) => Some("DELETE"),
+            Work::Write(write, ..) => Some(write.word()),
             Work::Plan(_) | Work::Point(_) | Work::Notification(_) | Work::Replay(..) => None,
         }
+    }
+}
+
+/// What becomes of rows and a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// They come into it.
+    Insert,
+    /// They take the place of those with their keys.
+    Update,
+    /// They go out of it.
+    Delete,
+}
+
+impl Write {
+    /// The word that such a statement begins with.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Write::Insert => "INSERT",
+            Write::Update => "UPDATE",
+            Write::Delete => "DELETE",
+        }
+    }
+
+    /// The column of its answer.
+    fn counted(self) -> SchemaRef {
+        let name = match self {
+            Write::Insert => "inserted",
+            Write::Update => "updated",
+            Write::Delete => "deleted",
+        };
+        Arc::new(Schema::new(vec![Field::new(name, DataType::Int64, false)]))
     }
 }
 
@@ -67,12 +116,8 @@ pub enum Work {
     Point(PointQuery),
     /// By making a change; the answer is its name.
     Notification(notifications::Change),
-    /// By inserting the rows of a query into a table.
-    Insert(Target, Arc<Prepared>),
-    /// By writing the rows of a query into a table, in the place of those with their keys.
-    Update(Target, Arc<Prepared>),
-    /// By taking the rows of a query out of a table.
-    Delete(Target, Arc<Prepared>),
+    /// By putting the rows of a query into a table, or taking them out of it.
+    Write(Write, Target, Arc<Prepared>),
     /// By sending dead letters again: those whose ids the query gives.
     Replay(DeadOf, Arc<Prepared>),
 }
@@ -92,6 +137,12 @@ impl Answer {
         let rows = MemoryStream::try_new(vec![row], schema, None);
         let rows = rows.map_err(|error| Error::bug(format!("an answer of one row: {error}")))?;
         Ok(Answer { epoch, rows: Box::pin(rows) })
+    }
+
+    /// An answer that says how many rows were written.
+    pub(crate) fn of_count(epoch: Epoch, write: Write, count: usize) -> SqlResult<Answer> {
+        let count: ArrayRef = Arc::new(Int64Array::from(vec![count as i64]));
+        Answer::of_row(epoch, RecordBatch::try_new(write.counted(), vec![count]).map_err(Error::from)?)
     }
 }
 

@@ -3,12 +3,11 @@
 //! Between the reading and the writing no other statement writes, so that what one adds another does not undo.
 
 use crate::insert::Target;
-use crate::prepared::{Answer, Prepared, Work};
+use crate::prepared::{Answer, Prepared, Write};
 use crate::session::Session;
 use crate::sql_error::{NOT_SUPPORTED, SqlError, SqlResult};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use std::collections::BTreeMap;
@@ -19,11 +18,11 @@ use thalweg_schemas::error::Error;
 impl Session {
     /// Plans the query for the rows that are to be written.
     pub async fn prepare_rewrite(&self, text: &str, rewrite: Rewrite) -> SqlResult<Arc<Prepared>> {
-        let deletes = rewrite.set.is_none();
-        let word = if deletes { "DELETE" } else { "UPDATE" };
+        let write = if rewrite.set.is_none() { Write::Delete } else { Write::Update };
         let target = self.target(&rewrite.table, None)?;
         let key = self.key_of(&target)?;
         if key.is_empty() {
+            let word = write.word();
             let message = format!("{word} takes a table with a PRIMARY KEY, which \"{}\" does not have", rewrite.table);
             return Err(SqlError::user(NOT_SUPPORTED, message)
                 .with_hint("Its rows only come. With a PRIMARY KEY, a row can be replaced and can go."));
@@ -62,17 +61,7 @@ impl Session {
                 *known = Some(data_type);
             }
         }
-        let counted = if deletes { "deleted" } else { "updated" };
-        Ok(Arc::new(Prepared {
-            text: text.to_string(),
-            views: query.views.clone(),
-            parameters,
-            schema: Arc::new(Schema::new(vec![Field::new(counted, DataType::Int64, false)])),
-            work: if deletes { Work::Delete(target, query) } else { Work::Update(target, query) },
-            reads_history: false,
-            as_of: None,
-            generation: None,
-        }))
+        Ok(Prepared::writing(text, (write, target), query, parameters))
     }
 
     /// The columns of a table's key.
@@ -87,10 +76,9 @@ impl Session {
     /// be seen.
     pub(crate) async fn rewrite(
         &self,
-        (target, query): (&Target, &Prepared),
+        (write, target): (Write, &Target),
+        query: &Prepared,
         values: Vec<ScalarValue>,
-        deletes: bool,
-        counted: SchemaRef,
     ) -> SqlResult<Answer> {
         let _alone = self.writing().write().await;
         let found = Box::pin(self.execute(query, values)).await?;
@@ -98,11 +86,9 @@ impl Session {
         let rows: Vec<RecordBatch> = found.rows.try_collect().await.map_err(|e| self.explain(&e, &query.text))?;
         let rows = concat_batches(&schema, &rows).map_err(Error::from)?;
         let rows = RecordBatch::try_from_iter(target.fit(rows.columns())?).map_err(Error::from)?;
-        let diffs = deletes.then(|| Int64Array::from(vec![-1; rows.num_rows()]));
+        let diffs = (write == Write::Delete).then(|| Int64Array::from(vec![-1; rows.num_rows()]));
         let (epoch, count) = self.write(target, rows, diffs).await?;
-        let counts: ArrayRef = Arc::new(Int64Array::from(vec![count as i64]));
-        let row = RecordBatch::try_new(counted, vec![counts]).map_err(Error::from)?;
-        Answer::of_row(epoch, row)
+        Answer::of_count(epoch, write, count)
     }
 }
 

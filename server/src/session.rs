@@ -5,7 +5,9 @@ use crate::live::Live;
 use crate::notifications;
 use crate::pg_catalog::PgCatalog;
 use crate::point_query::PointQuery;
-use crate::prepared::{Answer, Prepared, Work, parameters_of, refuse_other_than_queries, refuse_writing, views_of};
+use crate::prepared::{
+    Answer, Prepared, Work, Write, parameters_of, refuse_other_than_queries, refuse_writing, views_of,
+};
 use crate::relations::{Relations, SessionRelations};
 use crate::shown::listing;
 use crate::sql_error::{self, NO_TABLE, NOT_SUPPORTED, SqlError, SqlResult};
@@ -329,13 +331,8 @@ impl Session {
             return Ok(answer);
         }
         match &prepared.work {
-            Work::Insert(target, query) => return self.insert(target, query, parameters).await,
-            Work::Update(target, query) => {
-                return self.rewrite((target, query), parameters, false, prepared.schema.clone()).await;
-            }
-            Work::Delete(target, query) => {
-                return self.rewrite((target, query), parameters, true, prepared.schema.clone()).await;
-            }
+            Work::Write(Write::Insert, target, query) => return self.insert(target, query, parameters).await,
+            Work::Write(write, target, query) => return self.rewrite((*write, target), query, parameters).await,
             Work::Replay(of, letters) => return self.replay(of, letters, parameters).await,
             Work::Plan(_) | Work::Point(_) | Work::Notification(_) => {}
         }
