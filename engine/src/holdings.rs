@@ -5,6 +5,7 @@ use crate::durability::manifest::{Manifest, SectionRef, operator_id};
 use crate::durability::read_ahead::{SectionReader, files_of, read_ahead};
 use crate::durability::storage::Storage;
 use crate::view::published::PublishedView;
+use crate::view::rows::ViewRows;
 use crate::view::store::{CHUNK, MASK, ViewStore};
 use arrow::array::AsArray;
 use arrow::compute::filter_record_batch;
@@ -22,7 +23,7 @@ use thalweg_schemas::error::{Error, Result};
 #[derive(Default)]
 pub(crate) struct Holdings {
     operators: Vec<(String, Rc<RefCell<dyn Checkpointed>>)>,
-    views: Vec<(String, Placement, Rc<RefCell<ViewStore>>)>,
+    views: Vec<(String, Placement, Rc<RefCell<ViewRows>>)>,
 }
 
 impl Holdings {
@@ -34,8 +35,8 @@ impl Holdings {
         self.operators.push((id, operator));
     }
 
-    pub fn add_view(&mut self, view: &str, placement: Placement, store: Rc<RefCell<ViewStore>>) {
-        self.views.push((view.to_string(), placement, store));
+    pub fn add_view(&mut self, view: &str, placement: Placement, rows: Rc<RefCell<ViewRows>>) {
+        self.views.push((view.to_string(), placement, rows));
     }
 
     /// The state between two epochs; `None` if something of a later epoch has come already.
@@ -46,39 +47,42 @@ impl Holdings {
             let Some(sections) = operator.snapshot()? else { return Ok(None) };
             part.operators.push((id.clone(), operator.watermark().0, sections));
         }
-        for (view, _, store) in &self.views {
-            part.views.push((view.clone(), store.borrow_mut().sections()));
+        for (view, _, rows) in &self.views {
+            part.views.push((view.clone(), rows.borrow_mut().sections()));
         }
         Ok(Some(part))
     }
 
     /// Publishes the views as they are, as of `epoch`.
     pub fn publish(&self, targets: &BTreeMap<String, Arc<PublishedView>>, worker: usize, epoch: Epoch) {
-        for (view, _, store) in &self.views {
+        for (view, _, rows) in &self.views {
             if let Some(target) = targets.get(view) {
-                target.publish(worker, epoch, store.borrow_mut().version(), &[]);
+                target.publish(worker, epoch, rows.borrow_mut().version(epoch), &[]);
             }
         }
     }
 
-    /// The rows of a view on this worker.
-    pub fn rows_of(&self, view: &str) -> Result<Vec<RecordBatch>> {
-        let store = self.views.iter().find(|(name, _, _)| name == view).map(|(_, _, store)| store);
-        store.map_or_else(|| Ok(Vec::new()), |store| store.borrow_mut().version().batches())
+    /// The rows of a view on this worker, as `epoch` left them.
+    pub fn rows_of(&self, view: &str, epoch: Epoch) -> Result<Vec<RecordBatch>> {
+        let rows = self.views.iter().find(|(name, _, _)| name == view).map(|(_, _, rows)| rows);
+        rows.map_or_else(|| Ok(Vec::new()), |rows| rows.borrow_mut().version(epoch).batches())
     }
 
     /// Takes on this worker's share of a checkpoint; gives a bound on all watermarks as of then. What the checkpoint does
     /// not know is new in this program and begins empty.
     pub fn restore(&self, manifest: &Manifest, storage: &dyn Storage, worker: WorkerId) -> Result<Watermark> {
         let operators = self.operators.iter().filter_map(|(id, _)| manifest.operators.get(id)).flatten();
-        let views = self.views.iter().filter_map(|(view, _, _)| manifest.views.get(view)).flatten().flatten();
+        let own = self.views.iter().filter(|(_, _, rows)| rows.borrow_mut().own().is_some());
+        let views = own.filter_map(|(view, _, _)| manifest.views.get(view)).flatten().flatten();
         let files = files_of(operators.flat_map(|state| &state.sections).chain(views));
         read_ahead(storage, files, worker.peers, |ahead| {
             let mut reader = SectionReader::new(ahead);
             let floor = self.restore_operators(manifest, &mut reader, worker)?;
-            for (view, placement, store) in &self.views {
+            for (view, placement, rows) in &self.views {
+                let mut rows = rows.borrow_mut();
+                let Some(store) = rows.own() else { continue };
                 for sections in manifest.views.get(view).into_iter().flatten() {
-                    restore_view(sections, &mut reader, placement, &mut store.borrow_mut(), worker)?;
+                    restore_view(sections, &mut reader, placement, store, worker)?;
                 }
             }
             Ok(floor)

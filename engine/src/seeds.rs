@@ -58,12 +58,12 @@ impl<'scope> Seeds<'scope> {
     }
 }
 
-/// Hands over this worker's rows of the views in `epoch`, and closes the inputs. That is before or with the first
-/// watermark that is said: none of the rows is late.
+/// Hands over this worker's rows of the views as `epoch` left them in the next one, and closes the inputs. That is before or
+/// with the first watermark that is said: none of the rows is late.
 pub(crate) fn sow(inputs: BTreeMap<String, RowsInput>, holdings: &Holdings, epoch: Epoch) -> Result<()> {
     for (view, mut input) in inputs {
-        input.advance_to(epoch.0);
-        for rows in holdings.rows_of(&view)?.into_iter().filter(|rows| rows.num_rows() > 0) {
+        input.advance_to(epoch.0 + 1);
+        for rows in holdings.rows_of(&view, epoch)?.into_iter().filter(|rows| rows.num_rows() > 0) {
             input.send_batch(&mut Rows::unbounded(Batch::append(rows)));
         }
     }

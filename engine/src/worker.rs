@@ -19,6 +19,7 @@ use crate::seeds::{Seeds, sow};
 use crate::settings::Settings;
 use crate::turns::Turns;
 use crate::view::published::PublishedView;
+use crate::view::rows::ViewRows;
 use crate::view::store::ViewStore;
 use crate::watcher::Watcher;
 use hdrhistogram::Histogram;
@@ -146,7 +147,7 @@ impl Job {
         let operators = lock(&self.ledger.operators);
         Held {
             operators: operators.iter().map(|(.., meter)| meter.state_bytes.load(Ordering::Relaxed)).sum(),
-            views: self.views.values().map(|view| view.size().1).sum(),
+            views: self.views.values().map(|view| view.own_bytes()).sum(),
             queues: (self.queued.get() + self.ledger.waiting_bytes()) as u64,
         }
     }
@@ -218,10 +219,10 @@ fn build(
             renderer.source_ids.insert(plan.name.clone(), position as u32);
         }
         let seeds = Seeds::new(scope, manifest, &mut seed_inputs);
-        let stores = build_views(scope, &mut renderer, job, &seeds, id, &probe)?;
+        let views = build_views(scope, &mut renderer, job, &seeds, id, &probe)?;
         let sinks = SinkThreads { threads, deliveries: &mut deliveries, worker: id.index };
         build_sinks(scope, &mut renderer, job, &seeds, share.writers, &probe, sinks)?;
-        stores.into_iter().for_each(|(view, place, store)| holdings.borrow_mut().add_view(&view, place, store));
+        views.into_iter().for_each(|(view, place, rows)| holdings.borrow_mut().add_view(&view, place, rows));
         Ok(())
     })?;
     let mut driver = Driver {
@@ -266,7 +267,7 @@ fn take_on(driver: &mut Driver, past: &Past, seed_inputs: BTreeMap<String, RowsI
             primes = said.by(driver.id.index);
         }
         holdings.publish(&driver.job.views, driver.id.index, Epoch(manifest.epoch));
-        sow(seed_inputs, &holdings, Epoch(manifest.epoch + 1))?;
+        sow(seed_inputs, &holdings, Epoch(manifest.epoch))?;
     }
     said.follow(&past.records);
     driver.replay = Some(Replay::new(past.records.clone(), primes, said.promises(driver.id.index), past.next_epoch));
@@ -280,8 +281,8 @@ fn build_views<'scope>(
     seeds: &Seeds<'scope>,
     id: WorkerId,
     probe: &Probe<u64>,
-) -> Result<Vec<(String, Placement, Rc<RefCell<ViewStore>>)>> {
-    let mut stores = Vec::new();
+) -> Result<Vec<(String, Placement, Rc<RefCell<ViewRows>>)>> {
+    let mut views = Vec::new();
     let keyed = job.dataflow.sources.iter().filter(|source| !source.key.is_empty());
     let mut placements: BTreeMap<String, Placement> =
         keyed.map(|source| (source.name.clone(), Placement::By(source.placed_by()))).collect();
@@ -295,6 +296,7 @@ fn build_views<'scope>(
             Read::Changes => rendered.changes.clone(),
             Read::Finals => rendered.finals.clone(),
         };
+        let lent = rendered.arrangement.clone().filter(|_| view.retain.is_none());
         renderer.views.insert(view.name.clone(), rendered);
         let stream = stream.ok_or_else(|| Error::bug(format!("view \"{}\" has no stream to publish", view.name)))?;
         let (stream, bounds) = match &view.retain {
@@ -305,21 +307,19 @@ fn build_views<'scope>(
             None => (stream, None),
         };
         let target = job.views[&view.name].clone();
-        let store = Rc::new(RefCell::new(ViewStore::new(view.plan.schema())));
+        let rows = lent.map_or_else(|| ViewRows::Own(ViewStore::new(view.plan.schema())), ViewRows::lent);
+        let rows = Rc::new(RefCell::new(rows));
         let mut place = placement(&view.plan, &placements);
         placements.insert(view.name.clone(), place.clone());
         let ledger = job.ledger.clone();
-        let kept = store.clone();
+        let kept = rows.clone();
         let publish = move |epoch, batches: Vec<Batch>| {
-            let mut store = kept.borrow_mut();
-            let changes = match &bounds {
-                Some((column, bounds)) => store.apply_within(batches, *column, bounds.as_of(epoch)),
-                None => store.apply(&batches).map(|()| batches),
-            };
-            match changes {
+            let mut rows = kept.borrow_mut();
+            let within = bounds.as_ref().map(|(column, bounds)| (*column, bounds.as_of(epoch)));
+            match rows.apply(batches, within) {
                 // An epoch in which only event time went on, and nothing fell behind.
                 Ok(changes) if changes.is_empty() => {}
-                Ok(changes) => target.publish(id.index, epoch, store.version(), &changes),
+                Ok(changes) => target.publish(id.index, epoch, rows.version(epoch), &changes),
                 Err(error) => ledger.fail(error),
             }
         };
@@ -334,9 +334,9 @@ fn build_views<'scope>(
         } else {
             for_each_epoch(scope, &name, stream, Pipeline, moves, probe, publish);
         }
-        stores.push((view.name.clone(), place, store));
+        views.push((view.name.clone(), place, rows));
     }
-    Ok(stores)
+    Ok(views)
 }
 
 fn published(emit: Emit) -> Read {

@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod alert;
 pub mod anomaly;
+pub mod arrangement;
 pub mod assign_windows;
 mod blocks;
 pub mod carbon;

@@ -14,6 +14,7 @@ pub use repeated::{Built, repeats};
 
 use crate::alert::{Alert, AlertSpec};
 use crate::anomaly::{Detector, Forecaster};
+use crate::arrangement::Arrangement;
 use crate::assign_windows::AssignWindows;
 pub use crate::demand::{Demand, demanded, demands};
 use crate::demand::{read_by_over, read_of, read_of_parts};
@@ -62,6 +63,8 @@ pub struct Rendered<'scope> {
     append: bool,
     /// The rows that its groups are made of, where it has groups: for alerts, which show some of them.
     below: Option<Below<'scope>>,
+    /// Where an operator holds what its changes add up to, at the worker where each comes.
+    pub arrangement: Option<Arrangement>,
 }
 
 /// What the aggregation nearest below a relation reads.
@@ -75,7 +78,7 @@ struct Below<'scope> {
 impl<'scope> Rendered<'scope> {
     /// A stream that only ever appends: its rows are its changes and final at once.
     pub fn append(stream: Stream<'scope, u64, Rows>) -> Rendered<'scope> {
-        Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true, below: None }
+        Rendered { changes: Some(stream.clone()), finals: Some(stream), append: true, ..Rendered::default() }
     }
 
     /// A stream of changes of which nothing is ever final.
@@ -103,12 +106,12 @@ impl<'scope> Rendered<'scope> {
                 .finals
                 .map_or_else(Rendered::default, |finals| Rendered { below, ..Rendered::append(both(finals)) });
         }
-        Rendered { changes: self.changes.map(both), ..self }
+        Rendered { changes: self.changes.map(both), arrangement: None, ..self }
     }
 
     /// A relation of which nothing is seen before it is final.
     pub fn only_finals(self) -> Rendered<'scope> {
-        Rendered { changes: self.finals.clone(), append: self.finals.is_some(), ..self }
+        Rendered { changes: self.finals.clone(), append: self.finals.is_some(), arrangement: None, ..self }
     }
 }
 
@@ -179,7 +182,9 @@ impl<'scope> Renderer<'scope> {
             Plan::Source { name, .. } => self.sources.get(name).ok_or_else(|| missing("source", name))?.clone(),
             Plan::View { name, .. } => {
                 self.holds.inherit(view, name);
-                self.views.get(name).ok_or_else(|| missing("view", name))?.clone()
+                let known = self.views.get(name).ok_or_else(|| missing("view", name))?.clone();
+                // The rows of an operator are for the view that it makes.
+                Rendered { arrangement: None, ..known }
             }
             Plan::Filter(spec) => {
                 let input = self.render(view, &spec.input, demand)?;
@@ -263,7 +268,7 @@ impl<'scope> Renderer<'scope> {
         }
         let changes = input.changes.filter(|_| demand.changes).map(run).transpose()?;
         let finals = input.finals.filter(|_| demand.finals).map(run).transpose()?;
-        Ok(Rendered { changes, finals, append: false, below })
+        Ok(Rendered { changes, finals, below, ..Rendered::default() })
     }
 
     /// Over each of the streams that is asked for, of which one tells of the rows that it holds up.
@@ -280,7 +285,7 @@ impl<'scope> Renderer<'scope> {
         }
         let changes = input.changes.filter(|_| demand.changes).map(|stream| run(stream, true));
         let finals = input.finals.filter(|_| demand.finals).map(|stream| run(stream, changes.is_none()));
-        Ok(Rendered { changes, finals, append: false, below })
+        Ok(Rendered { changes, finals, below, ..Rendered::default() })
     }
 
     /// The same rows, and how far a horizon has come as of each of their epochs.
@@ -413,7 +418,7 @@ impl<'scope> Renderer<'scope> {
             Ok(self.host(view, "OverInOrder", operator, rows, pact, 1, &in_order.origin).swap_remove(0))
         };
         let finals = demand.finals.then(finals).transpose()?;
-        Ok(Rendered { changes, finals, append: false, below })
+        Ok(Rendered { changes, finals, below, ..Rendered::default() })
     }
 
     /// Functions over whole partitions.
@@ -473,12 +478,11 @@ impl<'scope> Renderer<'scope> {
         let outputs = self.host_all(view, "Alert", operator, inputs, 2, &spec.origin());
         let Rendered { changes, finals, .. } = both_ports(outputs, demand);
         let key = vec![alert_event::KEY];
-        let keep = |changes| -> Result<_> {
-            let upsert = Upsert::new(&alert_event::schema(), &key)?;
-            let none = TimeOrigin::default();
-            Ok(self.host(view, "AlertState", upsert, changes, by_key(key.clone()), 1, &none).swap_remove(0))
-        };
-        Ok(Rendered { changes: changes.map(keep).transpose()?, finals, ..Rendered::default() })
+        let Some(changes) = changes else { return Ok(Rendered { finals, ..Rendered::default() }) };
+        let upsert = Upsert::new(&alert_event::schema(), &key)?;
+        let (arrangement, none) = (Some(upsert.arrangement()), TimeOrigin::default());
+        let changes = self.host(view, "AlertState", upsert, changes, by_key(key), 1, &none).swap_remove(0);
+        Ok(Rendered { changes: Some(changes), finals, arrangement, ..Rendered::default() })
     }
 
     /// The same without telling anybody of late and dead rows: what is computed beside a view has those that the view has.

@@ -5,10 +5,14 @@
 //! row that is not there) changes nothing. State goes when the row does; a source whose keys keep coming is not bounded.
 //! Of a table outside, which is read whole after each start, a record can also say that all rows before it are gone; such
 //! rows are all on the first worker, so that one record reaches them.
+//!
+//! What it holds is what a view of its changes shows: it lends its rows to such a view ([`crate::arrangement`]).
 
+use crate::aggregate::Part;
 use crate::aggregate::emitted::Emitted;
-use crate::aggregate::keyed::Keys;
+use crate::aggregate::keyed::{KeyReader, Keys};
 use crate::aggregate::table::Grouping;
+use crate::arrangement::{Arrangement, Chunk};
 use crate::operator::{Operator, Output, StateSize, Times};
 use crate::rows::Rows;
 use crate::state::{Restored, Section};
@@ -35,10 +39,14 @@ pub struct Upsert {
     places: Vec<usize>,
     key_columns: usize,
     keys: Keys,
+    /// The rows, their keys among them, in the order of `schema`.
     rows: Emitted,
     arrived: Vec<Batch>,
     /// By how many columns rows are placed on workers.
     placed_by: usize,
+    arrangement: Arrangement,
+    /// What those who read the arrangement know the rows by.
+    lent: SchemaRef,
 }
 
 impl Upsert {
@@ -52,7 +60,7 @@ impl Upsert {
         let columns =
             key.iter().map(|at| Arc::new(Column::new(schema.field(*at).name(), *at)) as Arc<dyn PhysicalExpr>);
         let grouping = Grouping::new(&columns.collect::<Vec<_>>(), &[], schema)?;
-        let types: Vec<DataType> = fields[key.len()..].iter().map(|field: &Field| field.data_type().clone()).collect();
+        let types: Vec<DataType> = fields.iter().map(|field: &Field| field.data_type().clone()).collect();
         Ok(Upsert {
             schema: Arc::new(Schema::new(fields)),
             positions,
@@ -62,7 +70,14 @@ impl Upsert {
             rows: Emitted::new(types),
             arrived: Vec::new(),
             placed_by: key.len(),
+            arrangement: Arrangement::default(),
+            lent: schema.clone(),
         })
+    }
+
+    /// Where its rows are to be read.
+    pub fn arrangement(&self) -> Arrangement {
+        self.arrangement.clone()
     }
 
     /// The same for rows that are all on the first worker.
@@ -95,9 +110,23 @@ impl Upsert {
     }
 
     fn send(&self, change: crate::aggregate::emitted::Change, output: &mut Output) -> Result<()> {
-        let Some(batch) = change.into_batch(&self.schema, |numbers| self.keys.values(numbers))? else { return Ok(()) };
+        let Some(batch) = change.into_batch(&self.schema, |_| Ok(Vec::new()))? else { return Ok(()) };
         let rows = batch.rows.project(&self.places)?;
         output.send(0, Rows::unbounded(Batch { rows, diffs: batch.diffs }));
+        Ok(())
+    }
+
+    /// Lends the rows as `epoch` left them, if anybody reads them.
+    fn lend(&mut self, epoch: Epoch) -> Result<()> {
+        if !self.arrangement.is_read() {
+            return Ok(());
+        }
+        let mut chunks = Vec::new();
+        for (columns, live) in self.rows.rows_mut().lying() {
+            let columns: Vec<ArrayRef> = self.places.iter().map(|place| columns[*place].clone()).collect();
+            chunks.push(Chunk { rows: RecordBatch::try_new(self.lent.clone(), columns)?, live });
+        }
+        self.arrangement.lend(epoch, chunks);
         Ok(())
     }
 }
@@ -108,10 +137,10 @@ impl Operator for Upsert {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, _epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
+    fn finish_epoch(&mut self, epoch: Epoch, _times: Times, output: &mut Output) -> Result<()> {
         let Some((batch, all_removed)) = self.together()? else { return Ok(()) };
-        let (keys, values) = batch.rows.columns().split_at(self.key_columns);
-        let numbers = self.keys.number(keys, batch.num_rows())?;
+        let values = batch.rows.columns();
+        let numbers = self.keys.number(&values[..self.key_columns], batch.num_rows())?;
         // The last record of each key, in the order in which the keys came.
         let last: BTreeMap<u32, usize> = numbers.iter().enumerate().map(|(row, number)| (*number, row)).collect();
         let (mut there, mut at, mut gone) = (Vec::new(), Vec::new(), Vec::new());
@@ -123,15 +152,12 @@ impl Operator for Upsert {
                 gone.push(number);
             }
         }
-        let known = |numbers: &[u32], rows: &Emitted| -> Vec<u32> {
-            numbers.iter().copied().filter(|number| rows.rows().contains(*number)).collect()
-        };
         if all_removed {
             let again: BTreeSet<u32> = there.iter().copied().collect();
             gone = (0..self.keys.len() as u32).filter(|number| !again.contains(number)).collect();
         }
-        let new: Vec<u32> = there.iter().copied().filter(|number| !self.rows.rows().contains(*number)).collect();
-        let leaving = known(&gone, &self.rows);
+        let new = self.rows.rows().missing(&there);
+        let leaving: Vec<u32> = gone.into_iter().filter(|number| self.rows.rows().contains(*number)).collect();
         self.keys.hold(&new);
         let removed = self.rows.withdraw(&leaving)?;
         self.send(removed, output)?;
@@ -151,21 +177,22 @@ impl Operator for Upsert {
         if let Some(renamed) = self.keys.compact()? {
             self.rows.rename(&renamed);
         }
-        Ok(())
+        if output.sent.is_empty() { Ok(()) } else { self.lend(epoch) }
     }
 
     fn snapshot(&mut self) -> Result<Vec<Section>> {
-        let mut sections = self.keys.sections("rows", self.rows.rows_mut())?;
-        sections.iter_mut().for_each(|section| section.keys = self.placed_by);
-        Ok(sections)
+        self.rows.rows_mut().sections("rows", self.placed_by, || KeyReader::NONE)
     }
 
     fn restore(&mut self, sections: Vec<Restored>, _watermark: Watermark) -> Result<()> {
-        for section in sections {
-            let new = self.keys.restore(&section.rows, self.rows.rows_mut())?;
+        for Restored { rows, .. } in sections.into_iter().filter(|section| section.rows.num_rows() > 0) {
+            let numbers = self.keys.number(&rows.columns()[..self.key_columns], rows.num_rows())?;
+            let new = self.rows.rows().missing(&numbers);
+            self.rows.rows_mut().put(Part { numbers, states: rows.columns().to_vec() })?;
             self.keys.hold(&new);
         }
-        Ok(())
+        // Before the first epoch of this run.
+        self.lend(Epoch(0))
     }
 
     fn state(&self) -> StateSize {
@@ -220,6 +247,20 @@ mod tests {
             said.extend((0..batch.num_rows()).map(|r| (keys.value(r).to_string(), values.value(r), batch.diff(r))));
         }
         said
+    }
+
+    /// The rows as they are lent after the first epoch, by key.
+    fn lent(operator: &Upsert) -> BTreeMap<String, i64> {
+        let mut lent = BTreeMap::new();
+        for chunk in operator.arrangement.as_of(Epoch(1)) {
+            let rows = chunk.live_rows().unwrap();
+            assert_eq!(rows.schema(), schema());
+            let (values, keys) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_string::<i32>());
+            for row in 0..rows.num_rows() {
+                assert_eq!(lent.insert(keys.value(row).to_string(), values.value(row)), None, "a key has one row");
+            }
+        }
+        lent
     }
 
     fn said(key: u8, value: i64, diff: i64) -> (String, i64, i64) {
@@ -305,12 +346,49 @@ mod tests {
         assert!(largest <= 4_000, "{largest} keys are kept");
     }
 
+    /// Long enough for chunks to be put together, and for numbers to be given anew.
+    #[test]
+    fn what_is_lent_is_what_is_held_and_stays_as_it_was() {
+        let mut operator = Upsert::new(&schema(), &[1]).unwrap();
+        operator.arrangement.read();
+        let (mut model, mut random, mut before) = (BTreeMap::new(), 7u64, None);
+        for round in 0..400 {
+            let mut records = Vec::new();
+            for _ in 0..40 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (key, removed) = ((random >> 56) as u8, (random >> 40).is_multiple_of(3));
+                records.push((round, key, removed));
+                let key = format!("key {key}");
+                if removed {
+                    model.remove(&key)
+                } else {
+                    model.insert(key, round)
+                };
+            }
+            epoch(&mut operator, &[&records]);
+            assert_eq!(lent(&operator), model);
+            let chunks = operator.arrangement.as_of(Epoch(1));
+            let rows = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.live_rows().unwrap()).collect::<Vec<_>>();
+            if let Some((chunks, then)) = before.replace((chunks.clone(), rows(&chunks))) {
+                assert_eq!(rows(&chunks), then);
+            }
+        }
+        let sections = operator.snapshot().unwrap().into_iter();
+        let sections: Vec<_> =
+            sections.map(|section| Restored { label: section.label, rows: (section.rows)().unwrap() }).collect();
+        let mut restored = Upsert::new(&schema(), &[1]).unwrap();
+        restored.arrangement.read();
+        restored.restore(sections, Watermark::MIN).unwrap();
+        assert_eq!(lent(&restored), model);
+    }
+
     proptest! {
         #[test]
         fn the_changes_add_up_to_the_last_row_of_each_key(
             epochs in prop::collection::vec(prop::collection::vec((0..4i64, 0..5u8, any::<bool>()), 0..12), 0..12),
         ) {
             let mut operator = Upsert::new(&schema(), &[1]).unwrap();
+            operator.arrangement.read();
             let (mut sum, mut last) = (BTreeMap::new(), BTreeMap::new());
             for records in epochs {
                 let (front, back) = records.split_at(records.len() / 2);
@@ -323,6 +401,8 @@ mod tests {
                 sum.retain(|_, times| *times != 0);
                 let expected: BTreeMap<_, _> = last.iter().map(|(k, v)| ((format!("key {k}"), *v), 1)).collect();
                 prop_assert_eq!(&sum, &expected);
+                let rows: BTreeMap<_, _> = expected.into_keys().collect();
+                prop_assert_eq!(lent(&operator), rows);
             }
         }
     }

@@ -8,8 +8,9 @@ use thalweg_operators::watermark::WatermarkUpdate;
 use thalweg_schemas::error::{Error, Result};
 use thalweg_schemas::source::{Receipt, Span};
 
-/// The version of the format that this code writes. It reads all versions down to 1.
-pub(crate) const VERSION: u32 = 2;
+/// The version of the format that this code writes. It reads all versions down to 1. In 3 the rows of an alert's view are
+/// those of its operator; before they were there once more, and are passed over.
+pub(crate) const VERSION: u32 = 3;
 
 /// One checkpoint.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub(crate) struct Manifest {
     pub sources: BTreeMap<String, SourceState>,
     /// The operators by id, one entry for each worker.
     pub operators: BTreeMap<String, Vec<OperatorState>>,
-    /// The published rows of the views, one entry for each worker.
+    /// The published rows of the views, one entry for each worker; none where an operator holds them.
     pub views: BTreeMap<String, Vec<Vec<SectionRef>>>,
     /// The counters of the views and sinks.
     pub counters: BTreeMap<String, u64>,

@@ -2,13 +2,13 @@
 
 pub(crate) mod history;
 pub(crate) mod published;
+pub(crate) mod rows;
 pub(crate) mod store;
 
-use arrow::array::BooleanArray;
-use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
+pub use thalweg_operators::arrangement::Chunk;
 use thalweg_schemas::batch::Batch;
 use thalweg_schemas::epoch::Epoch;
 use thalweg_schemas::error::Result;
@@ -22,25 +22,6 @@ pub struct Snapshot {
     pub schema: SchemaRef,
     /// The rows, each as often as it is in the view; shared, not copied, where nothing was retracted.
     pub batches: Vec<RecordBatch>,
-}
-
-/// Rows of a view as they lie: shared with it, never copied.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// The rows.
-    pub rows: RecordBatch,
-    /// Which of them are in the view; `None`: all.
-    pub live: Option<Arc<BooleanArray>>,
-}
-
-impl Chunk {
-    /// The rows that are in the view.
-    pub fn live_rows(&self) -> Result<RecordBatch> {
-        Ok(match &self.live {
-            None => self.rows.clone(),
-            Some(live) => filter_record_batch(&self.rows, live)?,
-        })
-    }
 }
 
 /// Where a subscription begins.

@@ -123,6 +123,12 @@ impl PublishedView {
         self.shares.iter().filter_map(newest).fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
     }
 
+    /// Bytes of the newest versions that no operator holds.
+    pub fn own_bytes(&self) -> u64 {
+        let newest = |share: &Mutex<Share>| lock(share).versions.back().map(|(_, v)| if v.lent { 0 } else { v.bytes });
+        self.shares.iter().filter_map(newest).sum()
+    }
+
     /// The rows as of `epoch`, which may be past as far as the changes since are kept.
     pub fn snapshot_as_of(&self, epoch: Epoch) -> Result<Snapshot> {
         if epoch > self.complete() {

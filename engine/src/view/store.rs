@@ -64,9 +64,27 @@ pub(crate) struct Version {
     pub rows: u64,
     /// Bytes of the chunks.
     pub bytes: u64,
+    /// Whether these bytes are those of an operator.
+    pub lent: bool,
 }
 
 impl Version {
+    /// Rows that lie with an operator, in chunks of any size.
+    pub fn lent(chunks: &[super::Chunk]) -> Version {
+        let mut version = Version { lent: true, ..Version::default() };
+        for super::Chunk { rows, live } in chunks {
+            version.bytes += rows.get_array_memory_size() as u64;
+            for from in (0..rows.num_rows()).step_by(CHUNK_ROWS_MAX) {
+                let length = CHUNK_ROWS_MAX.min(rows.num_rows() - from);
+                let live = live.as_ref().map(|live| Arc::new(live.slice(from, length)));
+                let chunk = super::Chunk { rows: rows.slice(from, length), live };
+                version.rows += chunk.len() as u64;
+                version.chunks.push(chunk);
+            }
+        }
+        version
+    }
+
     /// The rows, each chunk filtered to those that count.
     pub fn batches(&self) -> Result<Vec<RecordBatch>> {
         self.chunks.iter().map(super::Chunk::live_rows).collect()

@@ -48,8 +48,10 @@ impl Index {
         }
     }
 
-    pub fn insert(&mut self, number: u32, position: u32) {
-        *self.entry(number) = position;
+    /// Puts `number` at `position`; gives the position that it had.
+    pub fn insert(&mut self, number: u32, position: u32) -> Option<u32> {
+        let before = std::mem::replace(self.entry(number), position);
+        Some(before).filter(|before| *before != VACANT)
     }
 
     /// The position of each of `numbers`; what `next` gives where a number had none.
@@ -76,14 +78,15 @@ impl Index {
         found
     }
 
-    pub fn remove(&mut self, number: u32) {
+    /// Takes `number` out; gives the position that it had.
+    pub fn remove(&mut self, number: u32) -> Option<u32> {
         let removed = match &mut self.entries {
-            Entries::Dense(positions) => {
-                positions.get_mut(number as usize).is_some_and(|p| std::mem::replace(p, VACANT) != VACANT)
-            }
-            Entries::Sparse(positions, _) => positions.remove(&number).is_some(),
+            Entries::Dense(positions) => positions.get_mut(number as usize).map(|p| std::mem::replace(p, VACANT)),
+            Entries::Sparse(positions, _) => positions.remove(&number),
         };
-        self.len -= usize::from(removed);
+        let removed = removed.filter(|position| *position != VACANT);
+        self.len -= usize::from(removed.is_some());
+        removed
     }
 
     /// The entry of `number`, which will be filled if it is vacant.

@@ -2,14 +2,16 @@
 
 use super::Part;
 use super::index::Index;
+use super::live::Live;
 use super::table::Grouping;
 use crate::evaluate::fault;
 use crate::state::{Section, fresh_id, named, unnamed};
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, UInt64Array, new_empty_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, UInt64Array, new_empty_array};
 use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_expr::EmitTo;
 use datafusion_physical_plan::aggregates::group_values::GroupValues;
+use std::sync::Arc;
 use thalweg_schemas::error::Result;
 
 /// The keys that are in use, each with a number.
@@ -119,21 +121,7 @@ impl Keys {
 
     /// The rows of `held` with their keys before them, as sections called `label`: one for each chunk.
     pub fn sections(&self, label: &str, held: &mut KeyedRows) -> Result<Vec<Section>> {
-        held.settle()?;
-        let section = |(part, id): (&Part, &u64)| {
-            let (values, part) = (self.reader(), part.clone());
-            let rows = move || {
-                let kept = named(&part.numbers);
-                let numbers: Vec<u32> = kept.values().iter().map(|&row| part.numbers[row as usize]).collect();
-                let mut columns = values.get(&numbers)?;
-                for state in &part.states {
-                    columns.push(take(state, &kept, None)?);
-                }
-                unnamed(columns, numbers.len())
-            };
-            Section { label: label.to_string(), id: *id, keys: self.grouping.keys(), rows: Box::new(rows) }
-        };
-        Ok(held.chunks.iter().zip(&held.ids).map(section).collect())
+        held.sections(label, self.grouping.keys(), || self.reader())
     }
 
     /// Takes the rows of a section into `held`; gives the numbers that were not in it.
@@ -143,7 +131,7 @@ impl Keys {
         }
         let (keys, states) = rows.columns().split_at(self.grouping.keys());
         let numbers = self.number(keys, rows.num_rows())?;
-        let new: Vec<u32> = numbers.iter().copied().filter(|number| !held.contains(*number)).collect();
+        let new = held.missing(&numbers);
         held.put(Part { numbers, states: states.to_vec() })?;
         Ok(new)
     }
@@ -158,6 +146,9 @@ impl Keys {
 pub(crate) struct KeyReader(Option<KeyValues>);
 
 impl KeyReader {
+    /// Of rows that have their keys in themselves.
+    pub const NONE: KeyReader = KeyReader(None);
+
     /// The values of `numbers`, no columns where keys have none.
     pub fn get(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
         match &self.0 {
@@ -249,15 +240,23 @@ pub(crate) struct KeyedRows {
     stored: usize,
     /// Whether rows were taken out that still lie in a chunk, with nothing in a later one to override them.
     taken_out: bool,
+    /// For each chunk which of its rows count, once somebody reads them as they lie.
+    live: Option<Vec<Live>>,
 }
 
 impl KeyedRows {
     pub fn new(types: Vec<DataType>) -> KeyedRows {
-        KeyedRows { types, places: Index::default(), chunks: Vec::new(), ids: Vec::new(), stored: 0, taken_out: false }
+        let (places, chunks, ids) = Default::default();
+        KeyedRows { types, places, chunks, ids, stored: 0, taken_out: false, live: None }
     }
 
     pub fn contains(&self, number: u32) -> bool {
         self.places.get(number).is_some()
+    }
+
+    /// Those of `numbers` that have no row.
+    pub fn missing(&self, numbers: &[u32]) -> Vec<u32> {
+        numbers.iter().copied().filter(|number| !self.contains(*number)).collect()
     }
 
     pub fn len(&self) -> usize {
@@ -281,12 +280,71 @@ impl KeyedRows {
     }
 
     fn push(&mut self, part: Part) {
-        for (place, &number) in (self.stored as u32..).zip(&part.numbers) {
-            self.places.insert(number, place);
+        let (first, mut replaced) = (self.stored as u32, Vec::new());
+        for (place, &number) in (first..).zip(&part.numbers) {
+            let before = self.places.insert(number, place);
+            if self.live.is_some() {
+                // What lay further behind is being put together, and lies in no chunk.
+                replaced.extend(before.filter(|before| *before < first));
+            }
+        }
+        self.bury(&replaced);
+        if let Some(live) = &mut self.live {
+            live.push(Live::all(part.numbers.len()));
         }
         self.stored += part.numbers.len();
         self.chunks.push(part);
         self.ids.push(fresh_id());
+    }
+
+    /// The rows at `places` do not count any more.
+    fn bury(&mut self, places: &[u32]) {
+        let firsts = if places.is_empty() { Vec::new() } else { self.firsts() };
+        let Some(live) = &mut self.live else { return };
+        for place in places {
+            let chunk = firsts.partition_point(|first| first <= place) - 1;
+            live[chunk].bury((place - firsts[chunk]) as usize);
+        }
+    }
+
+    /// The chunks as they lie, with the rows of each that count; `None`: all of them do.
+    pub fn lying(&mut self) -> impl Iterator<Item = (&[ArrayRef], Option<Arc<BooleanArray>>)> {
+        if self.live.is_none() {
+            let mut live: Vec<Live> = self.chunks.iter().map(|part| Live::all(part.numbers.len())).collect();
+            for ((part, live), first) in self.chunks.iter().zip(&mut live).zip(self.firsts()) {
+                let counts = |(row, number): &(usize, &u32)| self.places.get(**number) == Some(first + *row as u32);
+                part.numbers.iter().enumerate().filter(|row| !counts(row)).for_each(|(row, _)| live.bury(row));
+            }
+            self.live = Some(live);
+        }
+        let live = self.live.iter_mut().flatten();
+        let chunks = self.chunks.iter().zip(live).filter(|(_, live)| !live.is_empty());
+        chunks.map(|(part, live)| (part.states.as_slice(), live.mask()))
+    }
+
+    /// The rows as sections called `label`, one for each chunk: before the columns of each those that `keys` reads, and
+    /// placed by so many of them.
+    pub fn sections(&mut self, label: &str, placed_by: usize, keys: impl Fn() -> KeyReader) -> Result<Vec<Section>> {
+        self.settle()?;
+        let section = |(part, id): (&Part, &u64)| {
+            let (values, part) = (keys(), part.clone());
+            let rows = move || {
+                if part.numbers.iter().all(|number| *number != u32::MAX) {
+                    let mut columns = values.get(&part.numbers)?;
+                    columns.extend(part.states);
+                    return unnamed(columns, part.numbers.len());
+                }
+                let kept = named(&part.numbers);
+                let numbers: Vec<u32> = kept.values().iter().map(|&row| part.numbers[row as usize]).collect();
+                let mut columns = values.get(&numbers)?;
+                for state in &part.states {
+                    columns.push(take(state, &kept, None)?);
+                }
+                unnamed(columns, numbers.len())
+            };
+            Section { label: label.to_string(), id: *id, keys: placed_by, rows: Box::new(rows) }
+        };
+        Ok(self.chunks.iter().zip(&self.ids).map(section).collect())
     }
 
     /// The rows of those of `numbers` that are there.
@@ -330,10 +388,9 @@ impl KeyedRows {
 
     /// Takes rows out.
     pub fn remove(&mut self, numbers: &[u32]) {
-        for &number in numbers {
-            self.taken_out |= self.places.get(number).is_some();
-            self.places.remove(number);
-        }
+        let gone: Vec<u32> = numbers.iter().filter_map(|number| self.places.remove(*number)).collect();
+        self.taken_out |= !gone.is_empty();
+        self.bury(&gone);
     }
 
     /// Renames all numbers.
@@ -386,6 +443,7 @@ impl KeyedRows {
         self.taken_out &= from > 0;
         self.chunks.truncate(from);
         self.ids.truncate(from);
+        self.live.iter_mut().for_each(|live| live.truncate(from));
         self.stored = self.chunks.iter().map(|chunk| chunk.numbers.len()).sum();
         if !part.numbers.is_empty() {
             self.push(part);

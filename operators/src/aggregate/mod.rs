@@ -11,6 +11,7 @@ pub(crate) mod emitted;
 pub mod exemplars;
 pub(crate) mod index;
 pub(crate) mod keyed;
+mod live;
 mod percentile;
 pub mod sketch;
 mod sum;
@@ -380,7 +381,9 @@ impl Numbering {
             }
             self.distinct.truncate(known);
             let mut positions = Index::expecting(self.expected);
-            self.distinct.iter().for_each(|number| positions.insert(*number, *number));
+            for number in &self.distinct {
+                positions.insert(*number, *number);
+            }
             self.positions = Some(positions);
         }
         let distinct = &mut self.distinct;

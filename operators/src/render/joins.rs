@@ -51,7 +51,7 @@ impl<'scope> Renderer<'scope> {
         }
         let changes = demand.changes.then(|| build(Read::Changes, "Join", true)).transpose()?;
         let finals = demand.finals.then(|| build(Read::Finals, "JoinFinals", !demand.changes)).transpose()?;
-        Ok(Rendered { changes, finals, append: false, below })
+        Ok(Rendered { changes, finals, below, ..Rendered::default() })
     }
 
     /// A side of a join that others share, built where it was not: from `rows`.

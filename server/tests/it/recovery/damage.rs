@@ -93,7 +93,7 @@ fn what_a_newer_version_wrote_is_refused_and_the_message_says_what_to_do() {
     let newest = named(&lives.world, "checkpoint-").pop().unwrap();
     lives.world.change_file(&newest, |bytes| {
         let text = String::from_utf8(std::mem::take(bytes)).unwrap();
-        let json = text.split_once('\n').unwrap().1.replacen("\"version\":2", "\"version\":99,\"shape\":1", 1);
+        let json = text.split_once('\n').unwrap().1.replacen("\"version\":3", "\"version\":99,\"shape\":1", 1);
         *bytes = format!("thalweg checkpoint {:08x}\n{json}", crc32(json.as_bytes())).into_bytes();
     });
     let error = refusal(&lives);
@@ -101,7 +101,7 @@ fn what_a_newer_version_wrote_is_refused_and_the_message_says_what_to_do() {
         error.message,
         format!("the state cannot be recovered: checkpoint {newest} was written by a newer Thalweg")
     );
-    assert_eq!(error.detail.unwrap(), "It has version 99 of its format; this Thalweg reads versions up to 2.");
+    assert_eq!(error.detail.unwrap(), "It has version 99 of its format; this Thalweg reads versions up to 3.");
     assert!(error.hint.unwrap().starts_with("Run the newer Thalweg"));
 }
 

@@ -57,7 +57,7 @@ const LARGE: Pipeline = Pipeline {
     CREATE SINK finals FROM windows WITH ({world});
     CREATE SINK changes FROM totals WITH ({world});
     CREATE SINK ends FROM of_totals WITH ({world});",
-    views: &["windows", "totals", "of_totals"],
+    views: &["windows", "totals", "of_totals", "wrong"],
     sinks: &["said", "raw", "finals", "changes", "ends"],
 };
 /// Every so many seeds one is of the large pipeline, which takes as long as many of the small one.
