@@ -6,6 +6,7 @@
 
 mod behind;
 mod expected;
+pub mod format;
 mod held;
 pub mod machine;
 mod pending;
@@ -24,6 +25,7 @@ pub use process::Alert;
 use crate::plan::{Plan, Read, TimeOrigin};
 use crate::window::Nanos;
 use datafusion_physical_expr::PhysicalExpr;
+use format::Format;
 use rule::{AbsentPolicy, Rule};
 use std::fmt;
 use std::sync::Arc;
@@ -123,8 +125,8 @@ pub struct Template(pub Vec<Part>);
 pub enum Part {
     /// Text as it is.
     Text(String),
-    /// The value of a column of the relation; nothing where it is NULL.
-    Column(usize),
+    /// The value of a column of the relation, through some formats; nothing where it is NULL.
+    Column(usize, Vec<Format>),
     /// The name of the alert.
     Alert,
     /// The severity.

@@ -228,7 +228,9 @@ impl Voice {
     fn fill<'a>(&self, template: &Template, severity: Option<&str>, text: &dyn Fn(usize) -> Option<&'a str>) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Column(at) => text(*at).unwrap_or_default().to_string(),
+            Part::Column(at, formats) => text(*at).map_or_else(String::new, |value| {
+                formats.iter().fold(value.to_string(), |value, format| format.apply(&value))
+            }),
             Part::Alert => self.spec.name.clone(),
             Part::Severity => severity.unwrap_or_default().to_string(),
         };

@@ -339,8 +339,8 @@ impl CreateSlo {
         let mut out = self.tokens(&text)?;
         out.extend(self.rest.iter().cloned());
         if !self.rest.iter().any(|token| is_word(&token.token, "ANNOTATIONS")) {
-            let summary =
-                "error budget burns {{burn_1h}} times as fast as allowed (last hour), {{burn_3d}} times (three days)";
+            let summary = "error budget burns {{burn_1h | printf \"%.1f\"}} times as fast as allowed (last hour), \
+                           {{burn_3d | printf \"%.1f\"}} times (three days)";
             out.extend(self.tokens(&format!("ANNOTATIONS (summary = '{summary}')"))?);
         }
         Ok(out)

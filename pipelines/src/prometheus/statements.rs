@@ -201,22 +201,11 @@ impl<'a> Statements<'a> {
 
     /// A label's or annotation's text; what cannot be said is left out, with a note.
     fn template(&mut self, rule: &Rule, name: &str, template: &str, by: &[String], value: &str) -> Option<String> {
-        let mut note = |message: String| {
+        let told = translate(template, by, value).map_err(|what| {
+            let message = format!("\"{name}\" of alert \"{}\" is left out: it says {what}", rule.name);
             self.imported.notes.push(Error::user(message).at(rule.position.clone()));
-        };
-        match translate(template, by, value) {
-            Ok(translated) => {
-                if !translated.dropped.is_empty() {
-                    let formats = translated.dropped.join(", ");
-                    note(format!("\"{name}\" of alert \"{}\" shows values as they are, without {formats}", rule.name));
-                }
-                Some(translated.text)
-            }
-            Err(what) => {
-                note(format!("\"{name}\" of alert \"{}\" is left out: it says {what}", rule.name));
-                None
-            }
-        }
+        });
+        told.ok()
     }
 
     /// A name that nothing else has: with the severity behind it, or a number.

@@ -27,3 +27,4 @@ CREATE ALERT other_type FROM requests BY service WARNING WHEN ms > 1 ABSENT FOR 
 CREATE ALERT other_columns FROM requests BY ms WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
 CREATE ALERT one_key FROM requests WARNING WHEN ms > 1 ABSENT FOR '1 minute' EXPECT KEYS FROM hosts;
 CREATE ALERT many_rows FROM requests WARNING WHEN ms > 1 WITH (sample_rows = 50);
+CREATE ALERT no_format FROM requests WARNING WHEN ms > 1 ANNOTATIONS (summary = 'it is {{ms | humanise}}');

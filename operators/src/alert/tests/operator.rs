@@ -73,7 +73,14 @@ pub(super) fn spec(time: AlertTime, read: Read, rule: Rule) -> AlertSpec {
         labels: vec![("team".into(), Template(vec![text("core")]))],
         annotations: vec![(
             "summary".into(),
-            Template(vec![text("p99 of "), Part::Column(0), text(" is "), Part::Column(2), text(": "), Part::Severity]),
+            Template(vec![
+                text("p99 of "),
+                Part::Column(0, Vec::new()),
+                text(" is "),
+                Part::Column(2, Vec::new()),
+                text(": "),
+                Part::Severity,
+            ]),
         )],
         mute_older_than_ns: None,
         notify_revisions: false,

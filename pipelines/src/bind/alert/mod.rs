@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, Visit, Visitor};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use thalweg_operators::alert::format::{FORMATS, Format};
 use thalweg_operators::alert::rule::{Absent, AbsentPolicy, LEVELS_MAX, Rule};
 use thalweg_operators::alert::{AlertSpec, AlertTime, Part, Severity, Template};
 use thalweg_operators::plan::{Dataflow, Emit, Plan, TimeOrigin, ViewPlan};
@@ -365,7 +366,7 @@ impl Binding<'_> {
         texts.iter().map(one).collect()
     }
 
-    /// `text {{column}} text`
+    /// `text {{column}} text {{column | format}}`
     fn template(&self, text: &str, schema: &SchemaRef, width: usize) -> Result<Template> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -381,9 +382,18 @@ impl Binding<'_> {
         Ok(Template(parts))
     }
 
-    fn place(&self, name: &str, schema: &SchemaRef, width: usize) -> Result<Part> {
+    fn place(&self, place: &str, schema: &SchemaRef, width: usize) -> Result<Part> {
+        let mut steps = place.split('|').map(str::trim);
+        let name = steps.next().unwrap_or_default();
+        let format = |step: &str| {
+            Format::parse(step).ok_or_else(|| {
+                Error::user(format!("there is no format \"{step}\" for a value in a text"))
+                    .with_hint(format!("There are {FORMATS}."))
+            })
+        };
+        let formats: Vec<Format> = steps.map(format).collect::<Result<_>>()?;
         match self.column(name, schema, width) {
-            Ok(at) => Ok(Part::Column(at)),
+            Ok(at) => Ok(Part::Column(at, formats)),
             Err(_) if name == "alert" => Ok(Part::Alert),
             Err(_) if name == "severity" => Ok(Part::Severity),
             Err(error) if name.starts_with(['$', '.']) => {

@@ -41,7 +41,7 @@ CREATE ALERT "HighErrorRate" FROM "service:errors:ratio" BY "service"
   WARNING WHEN coalesce(value > 0.01, false) FOR INTERVAL '5 minutes'
   CRITICAL WHEN coalesce(value > 0.05, false) FOR INTERVAL '2 minutes'
   LABELS (team = 'core')
-  ANNOTATIONS (summary = '{{value}} of the requests of {{service}} fail');
+  ANNOTATIONS (summary = '{{value | humanizePercentage}} of the requests of {{service}} fail');
 
 -- rules.yml:25: up{job="node"} == 0
 CREATE ALERT "InstanceDown" FROM metrics BY job, instance

@@ -10,7 +10,7 @@ CREATE ALERT slow_service FROM service_latency BY service, region
   WARNING WHEN p99 > 250 CLEAR WHEN p99 < 200
   CRITICAL WHEN p99 > 500
   FOR INTERVAL '1 minute' KEEP FIRING FOR INTERVAL '2 minutes' ABSENT FOR INTERVAL '5 minutes'
-  LABELS (team = 'core', page = '{{severity}}') ANNOTATIONS (summary = 'p99 of {{service}} is {{p99}} ms');
+  LABELS (team = 'core', page = '{{severity}}') ANNOTATIONS (summary = 'p99 of {{service}} is {{p99 | printf "%.2f"}} ms');
 
 -- Rows as they come, of one region, each service by itself; severities in any order.
 CREATE ALERT busy FROM latency BY (service) WHERE region = 'eu'
