@@ -354,6 +354,7 @@ impl Desk {
         }
         if let (Order::Flush(epoch), Some(gate)) = (order, &self.gate) {
             gate.durability.flushes.flushed(self.queue.sink, gate.worker, epoch.0);
+            (gate.durability.at_rest)();
         }
         Ok(())
     }

@@ -29,6 +29,9 @@ pub struct Settings {
     pub checkpoints_kept: usize,
     /// Called first on each worker's thread: whoever runs the engine may give the thread its place among others.
     pub worker_started: fn(),
+    /// Called on a thread that has done its part of a checkpoint, when it has nothing else to do. Whoever runs the engine may
+    /// let the allocator give back what the thread has freed.
+    pub at_rest: fn(),
     /// Names the state that the run goes on from, for sinks that tell their writers apart by name.
     pub lineage: String,
 }
@@ -48,6 +51,7 @@ impl Default for Settings {
             checkpoint_interval: Duration::from_secs(10),
             checkpoints_kept: 2,
             worker_started: || {},
+            at_rest: || {},
             lineage: "thalweg".into(),
         }
     }

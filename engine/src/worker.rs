@@ -114,10 +114,17 @@ pub(crate) fn run(worker: &mut Worker, job: &Arc<Job>, share: Share) {
     }
     *lock(&job.workers_ready.0) += 1;
     job.workers_ready.1.notify_all();
+    let mut checkpoints = 0;
     match built {
         Err(_) => {}
         Ok(mut driver) => loop {
-            match job.take_turn(id.index, || driver.turn(worker)) {
+            let turn = job.take_turn(id.index, || driver.turn(worker));
+            // What it handed over for a checkpoint has been freed by now.
+            let over = job.durability.as_ref().map_or(0, |durability| durability.checkpoints_over());
+            if matches!(turn, Turn::Idle(_)) && std::mem::replace(&mut checkpoints, over) != over {
+                (job.settings.at_rest)();
+            }
+            match turn {
                 Turn::Busy => {}
                 // A simulation decides by itself who goes on: nothing may happen outside of a turn.
                 Turn::Idle(rest) if job.turns.parks() => drop(worker.step_or_park(Some(rest))),

@@ -2,6 +2,7 @@
 //!
 //! A library only so that its integration tests can reach it.
 
+pub mod allocator;
 pub mod backtest;
 pub mod change;
 pub mod checkpoint_place;

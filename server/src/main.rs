@@ -6,9 +6,6 @@ use std::process::ExitCode;
 use thalweg_server::cli::{Cli, Command};
 use thalweg_server::{commands, failure};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

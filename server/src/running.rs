@@ -68,6 +68,7 @@ pub fn start(config: &Config, pipeline: &Pipeline, program: Program, allowed: &[
         memory_max: config.memory_max,
         lineage: state.as_ref().map_or_else(|| fingerprint(&program.dataflow), StateFolder::lineage),
         worker_started: crate::priority::behind_the_servers,
+        at_rest: crate::allocator::give_back,
         ..Settings::default()
     };
     let far = place.as_ref().zip(config.checkpoints.as_deref());

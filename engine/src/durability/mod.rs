@@ -23,6 +23,7 @@ pub mod storage;
 
 use crate::ending::Ending;
 use crate::ledger::{Ledger, lock};
+use crate::settings::Settings;
 use crate::status::CheckpointStatus;
 use barrier::{Barrier, Part};
 use checkpoint::{Checkpointer, Flushes, Handover};
@@ -54,6 +55,10 @@ pub(crate) struct Durability {
     ledger: Arc<Ledger>,
     ending: Arc<Ending>,
     status: Mutex<CheckpointStatus>,
+    /// See [`Settings::at_rest`].
+    pub at_rest: fn(),
+    /// How many checkpoints were written, or could not be.
+    over_with: AtomicU64,
 }
 
 impl Durability {
@@ -61,8 +66,7 @@ impl Durability {
     pub fn start(
         storage: Arc<dyn Storage>,
         journal: Journal,
-        workers: usize,
-        interval: u64,
+        settings: &Settings,
         checkpointer: Checkpointer,
         (ledger, ending): (Arc<Ledger>, Arc<Ending>),
     ) -> Result<Arc<Durability>> {
@@ -71,9 +75,9 @@ impl Durability {
         let durability = Arc::new(Durability {
             storage,
             journal,
-            barrier: Barrier::new(workers),
+            barrier: Barrier::new(settings.workers.max(1)),
             flushes: Flushes::default(),
-            interval: interval.max(1),
+            interval: settings.checkpoint_epochs(),
             begun,
             writing: AtomicBool::new(false),
             handovers: Mutex::new(Some(handovers)),
@@ -82,6 +86,8 @@ impl Durability {
             ledger,
             ending,
             status: Mutex::default(),
+            at_rest: settings.at_rest,
+            over_with: AtomicU64::new(0),
         });
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_string()).spawn(run);
@@ -156,7 +162,14 @@ impl Durability {
                 Err(error) => self.ledger.fail(error.with_detail(format!("in the checkpoint of epoch {epoch}"))),
             }
             self.writing.store(false, Ordering::Release);
+            (self.at_rest)();
+            self.over_with.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// How many checkpoints the threads of this process are over with.
+    pub fn checkpoints_over(&self) -> u64 {
+        self.over_with.load(Ordering::Acquire)
     }
 
     /// Lets the threads write what they have, and waits for them.

@@ -114,7 +114,7 @@ pub(crate) fn resume(
         settings.checkpoints_kept,
         past.checkpoints.clone(),
     );
-    Durability::start(storage.clone(), journal, workers, settings.checkpoint_epochs(), checkpointer, (ledger, ending))
+    Durability::start(storage.clone(), journal, settings, checkpointer, (ledger, ending))
 }
 
 /// Whether an earlier run came to its own end and died before it could say so; what is left of it is removed.
