@@ -29,8 +29,9 @@ pub struct Settings {
     pub checkpoints_kept: usize,
     /// Called first on each worker's thread: whoever runs the engine may give the thread its place among others.
     pub worker_started: fn(),
-    /// Called on a thread that has done its part of a checkpoint, when it has nothing else to do. Whoever runs the engine may
-    /// let the allocator give back what the thread has freed.
+    /// Called on each thread that has done its part of a checkpoint: on the one that wrote it, on those of sinks when they have
+    /// flushed, on workers when they next have nothing to do. Whoever runs the engine may let the allocator give back what
+    /// the thread has freed.
     pub at_rest: fn(),
     /// Names the state that the run goes on from, for sinks that tell their writers apart by name.
     pub lineage: String,

@@ -117,16 +117,19 @@ impl PublishedView {
         Ok(Snapshot { epoch, schema: self.schema.clone(), batches })
     }
 
+    /// What each worker has published last.
+    fn newest(&self) -> impl Iterator<Item = Arc<Version>> {
+        self.shares.iter().filter_map(|share| lock(share).versions.back().map(|(_, version)| version.clone()))
+    }
+
     /// Rows and bytes of the newest versions.
     pub fn size(&self) -> (u64, u64) {
-        let newest = |share: &Mutex<Share>| lock(share).versions.back().map(|(_, v)| (v.rows, v.bytes));
-        self.shares.iter().filter_map(newest).fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
+        self.newest().fold((0, 0), |(rows, bytes), version| (rows + version.rows, bytes + version.bytes))
     }
 
     /// Bytes of the newest versions that no operator holds.
     pub fn own_bytes(&self) -> u64 {
-        let newest = |share: &Mutex<Share>| lock(share).versions.back().map(|(_, v)| if v.lent { 0 } else { v.bytes });
-        self.shares.iter().filter_map(newest).sum()
+        self.newest().filter(|version| !version.lent).map(|version| version.bytes).sum()
     }
 
     /// The rows as of `epoch`, which may be past as far as the changes since are kept.

@@ -92,7 +92,9 @@ impl Format {
             (_, Err(_)) => text.to_string(),
             (Format::Humanize, Ok(number)) => humanize(number),
             (Format::Humanize1024, Ok(number)) if number.abs() <= 1.0 || !number.is_finite() => general(number, 4),
-            (Format::Humanize1024, Ok(number)) => scaled(number, |n| n.abs() >= 1024.0, 1.0 / 1024.0, LARGE_1024),
+            (Format::Humanize1024, Ok(number)) => {
+                scaled(number, |n| (n.abs() >= 1_024.0).then_some(n / 1_024.0), LARGE_1024)
+            }
             (Format::HumanizeDuration, Ok(number)) => duration(number),
             (Format::HumanizePercentage, Ok(number)) => format!("{}%", general(number * 100.0, 4)),
             (Format::HumanizeTimestamp, Ok(seconds)) => timestamp(seconds).unwrap_or_else(|| general(seconds, 4)),
@@ -177,32 +179,27 @@ fn humanize(number: f64) -> String {
     match number.abs() {
         0.0 => general(number, 4),
         size if !size.is_finite() => general(number, 4),
-        size if size >= 1.0 => scaled(number, |n| n.abs() >= 1_000.0, 1e-3, LARGE),
-        _ => scaled(number, |n| n.abs() < 1.0, 1e3, SMALL),
+        size if size >= 1.0 => scaled(number, |n| (n.abs() >= 1_000.0).then_some(n / 1_000.0), LARGE),
+        _ => scaled(number, |n| (n.abs() < 1.0).then_some(n * 1_000.0), SMALL),
     }
 }
 
-/// The number, brought nearer to 1 for as long as it is `too_far`, with the prefix that says how often.
-fn scaled(number: f64, too_far: impl Fn(f64) -> bool, step: f64, prefixes: [&str; 8]) -> String {
+/// The number brought `nearer` to 1 for as long as it is too far, with the prefix that says how often.
+fn scaled(number: f64, nearer: impl Fn(f64) -> Option<f64>, prefixes: [&str; 8]) -> String {
     let (mut number, mut prefix) = (number, "");
     for next in prefixes {
-        if !too_far(number) {
-            break;
-        }
-        prefix = next;
-        // Dividing by a whole number is exact where multiplying by its inverse is not.
-        number = if step < 1.0 { number / (1.0 / step).round() } else { number * step };
+        let Some(scaled) = nearer(number) else { break };
+        (number, prefix) = (scaled, next);
     }
     format!("{}{prefix}", general(number, 4))
 }
 
 fn duration(seconds: f64) -> String {
-    if seconds == 0.0 || seconds.is_finite() && seconds.abs() < 1.0 {
-        let scaled = if seconds == 0.0 { general(seconds, 4) } else { humanize(seconds) };
-        return format!("{scaled}s");
-    }
     if !seconds.is_finite() {
         return general(seconds, 4);
+    }
+    if seconds.abs() < 1.0 {
+        return format!("{}s", humanize(seconds));
     }
     let (sign, seconds) = (if seconds < 0.0 { "-" } else { "" }, seconds.abs());
     let whole = seconds as u64;
