@@ -1,6 +1,6 @@
 //! Models of series survive: whatever process died when, and however many workers went on, the same is said of each row.
 
-use super::{Lives, consolidated, lines, random_table, source, world};
+use super::{Lives, after_deaths, consolidated, lines, random_table, source, world};
 use crate::equivalence::difference;
 use std::fmt::Write;
 use thalweg_operators::anomaly::Method;
@@ -40,21 +40,16 @@ fn what_is_said_of_a_row_does_not_depend_on_crashes_and_workers() {
     let rows = random_table(31, 400);
     let (sql, queries) = pipeline();
     let straight = Lives::new("detected-straight", &sql, world(&rows, 3, 400)).live(1, i64::MAX).unwrap();
-    let lives = Lives::new("detected-killed", &sql, world(&rows, 3, 20));
-    // A quick process may come to the end in fewer writes than it was to die after.
-    let mut processes = [(2, 7), (3, 12), (1, 9), (2, i64::MAX)].into_iter().enumerate();
-    let (deaths, engine) =
-        processes.find_map(|(deaths, (workers, writes))| Some((deaths, lives.live(workers, writes)?))).unwrap();
-    assert!(deaths > 0, "the first process should have died");
+    let (lives, engine) = after_deaths("detected-killed", &sql, || world(&rows, 3, 20), &[(2, 7), (3, 12), (1, 9)]);
     let mut faults = String::new();
     for (number, query) in queries.iter().enumerate() {
         let view = format!("v{number}");
         let expected = lines(&straight.snapshots(&[&view]).unwrap().remove(0).batches);
         assert_eq!(expected.len(), 400, "a row is said of each: {query}");
-        // A process that died after the end of the run leaves nothing for the next one to compute.
-        let computed = engine.status().sources[0].rows_in > 0;
-        let shown = computed.then(|| lines(&engine.snapshots(&[&view]).unwrap().remove(0).batches));
-        for found in shown.into_iter().chain([consolidated(&lives.world, &format!("s{number}"))]) {
+        for found in [
+            lines(&engine.snapshots(&[&view]).unwrap().remove(0).batches),
+            consolidated(&lives.world, &format!("s{number}")),
+        ] {
             if found != expected {
                 let _ = writeln!(faults, "{query}\n{}", difference(&found, &expected));
             }
