@@ -48,9 +48,15 @@ fn spoil(path: &Path, behind: usize) {
 fn a_torn_log_and_a_damaged_checkpoint_are_told_and_a_damaged_log_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
-    drop(run_and_kill(folder.path()));
-    let (torn, newest) =
-        (files(folder.path(), "log-0").pop().unwrap(), files(folder.path(), "checkpoint-").pop().unwrap());
+    let torn = loop {
+        drop(run_and_kill(folder.path()));
+        let last = files(folder.path(), "log-0").pop().unwrap();
+        // It may die when it has made a file for the log and written nothing into it.
+        if fs::read(&last).unwrap().iter().any(|byte| *byte != 0) {
+            break last;
+        }
+    };
+    let newest = files(folder.path(), "checkpoint-").pop().unwrap();
     spoil(&torn, 4);
     spoil(&newest, 4);
     let told = run_and_kill(folder.path()).log();
